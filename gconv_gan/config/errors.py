@@ -1,0 +1,5 @@
+"""The one exception whose message is for the user: entry points print it as one sentence and exit with code 2."""
+
+
+class UserError(ValueError):
+    """The user's input is wrong; the message names the file, key or shape and the way out."""

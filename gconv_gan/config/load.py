@@ -1,0 +1,222 @@
+"""TOML file -> frozen, strict pydantic model -> command-line overrides by tyro.
+
+The file is validated as JSON: strict validation of Python objects refuses TOML's lists where a tuple is wanted, and the saved
+``config.json`` of a run is read back by the same code. Every refusal is one sentence with the source, the dotted key and,
+where one is near, the right name.
+"""
+
+import contextlib
+import difflib
+import io
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import tyro
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+
+Model = TypeVar("Model", bound=Config)
+
+
+def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
+    """Read a TOML (or a saved JSON) file into ``model`` and apply command-line ``overrides`` such as ``--generator.width 64``.
+
+    A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits.
+
+    Raises:
+        UserError: missing or malformed file, unknown or mistyped key or flag, value out of range.
+
+    """
+    data = _read(Path(path))
+    if "name" in model.model_fields:
+        data.setdefault("name", Path(path).stem)
+    return apply_overrides(validated(model, data, str(path)), overrides)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1) if path.parent.is_dir() else []
+        raise UserError(f"config file {path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
+    text = path.read_text()
+    try:
+        data: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid {path.suffix.lstrip('.').upper() or 'TOML'}: {error}") from error
+    return data
+
+
+def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
+    """Return ``data`` as a ``model``; raise ``UserError`` naming ``source`` and the first wrong key."""
+    try:
+        return model.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        # a misspelt key is also a missing one: name the misspelling
+        first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
+        raise UserError(f"{source}: {_sentence(model, first)}") from error
+
+
+def _members(field: FieldInfo) -> list[type[Config]]:
+    """Return the config models a field may hold: one, or the members of a union."""
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return [c for c in candidates if isinstance(c, type) and issubclass(c, Config)]
+
+
+def _kind(model: type[Config]) -> str | None:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _sentence(model: type[Config], error: ErrorDetails) -> str:
+    """Say one pydantic error as a sentence; the tag of a union in its location is dropped, the user never typed it."""
+    keys: list[str] = []
+    here: type[Config] | None = model
+    members: list[type[Config]] = []
+    for part in error["loc"]:
+        tagged = [m for m in members if len(members) > 1 and _kind(m) == part]
+        if tagged:
+            here, members = tagged[0], []
+            continue
+        keys.append(str(part))
+        field = here.model_fields.get(str(part)) if here else None
+        members = _members(field) if field else []
+        if error["type"] != "extra_forbidden" or field:
+            here = members[0] if len(members) == 1 else here if not members else None
+    key, text, value = ".".join(keys), error["msg"], error.get("input")
+    if error["type"] == "extra_forbidden":
+        known = list(here.model_fields) if here else []
+        near = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key '{key}'; {hint}"
+    if error["type"] == "missing":
+        return f"key '{key}' is required"
+    if error["type"] in ("union_tag_invalid", "literal_error"):
+        expected = str((error.get("ctx") or {}).get("expected_tags") or (error.get("ctx") or {}).get("expected"))
+        tag = (error.get("ctx") or {}).get("tag", value)
+        near = difflib.get_close_matches(str(tag), re.findall(r"\w+", expected), n=1)
+        key += ".kind" if error["type"] == "union_tag_invalid" else ""
+        return f"{key} = '{tag}' is not among {expected}" + (f"; did you mean '{near[0]}'?" if near else "")
+    if error["type"] == "union_tag_not_found":
+        return f"key '{key}.kind' is required"
+    text = text.removeprefix("Value error, ")
+    return f"{key}: {text}, got {value!r}" if key and not isinstance(value, dict) else f"{key}: {text}" if key else text
+
+
+def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
+    """Return ``config`` with flags such as ``--trainer.batch-size 32`` or ``--generator.conv.kind gconv`` applied.
+
+    A union's ``kind`` is taken first: the new member keeps every field it shares with the old one, and what it requires beyond
+    that must be given by flags.
+    """
+    kinds, rest = _take_kinds(type(config), list(arguments))
+    default: Any = config
+    for keys, kind in kinds:
+        default = _with_kind(default, keys, kind, ".".join(keys))
+    markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            result = tyro.cli(type(config), default=default, args=rest, config=markers)
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise UserError(f"command line: {_from_box(captured.getvalue())}") from None
+    # rebuilt through validation: tyro checks each model as it makes it, the whole is checked here once more
+    return validated(type(config), json.loads(result.model_dump_json()), "command line")
+
+
+def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:
+    """Split off ``--X.kind VALUE`` and ``--X.kind=VALUE``, outermost first."""
+    kinds: list[tuple[list[str], str]] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, equals, value = argument.partition("=")
+        if not (flag.startswith("--") and flag.endswith(".kind")):
+            rest.append(argument)
+            continue
+        if not equals:
+            value = next(waiting, "")
+        if not value or value.startswith("--"):
+            raise UserError(f"command line: {flag} needs a value")
+        kinds.append((flag[2:].removesuffix(".kind").replace("-", "_").split("."), value))
+    return sorted(kinds, key=lambda item: len(item[0])), rest
+
+
+def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Config:
+    """Return ``config`` with the union at ``keys`` switched to the member ``kind``."""
+    name = keys[0]
+    field = type(config).model_fields.get(name)
+    members = _members(field) if field else []
+    if not members:
+        near = difflib.get_close_matches(name, [n for n, f in type(config).model_fields.items() if _members(f)], n=1)
+        raise UserError(f"command line: --{dotted}.kind names no part of the config" + (f"; did you mean '{near[0]}'?" if near else ""))
+    old = getattr(config, name)
+    if len(keys) > 1:
+        new: Any = _with_kind(old, keys[1:], kind, dotted)
+    else:
+        chosen = [m for m in members if _kind(m) == kind]
+        if not chosen:
+            names = [str(_kind(m)) for m in members]
+            near = difflib.get_close_matches(kind, names, n=1)
+            raise UserError(
+                f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}" + (f"; did you mean '{near[0]}'?" if near else "")
+            )
+        new = old if type(old) is chosen[0] else _converted(old, chosen[0])
+    return type(config).model_construct(**{**{n: getattr(config, n) for n in type(config).model_fields}, name: new})
+
+
+def _converted(old: Config, member: type[Config]) -> Config:
+    values: dict[str, Any] = {}
+    for name, field in member.model_fields.items():
+        inherited = name != "kind" and name in old.model_fields_set and _admits(member, name, getattr(old, name))
+        if inherited:
+            values[name] = getattr(old, name)
+        elif field.is_required():
+            values[name] = tyro.MISSING
+        else:
+            values[name] = field.get_default(call_default_factory=True)
+    return member.model_construct(**values)
+
+
+def _admits(member: type[Config], name: str, value: object) -> bool:
+    """Return whether ``value`` is valid for the field ``name`` of ``member`` (a split of one data set may be unknown to another)."""
+    try:
+        member.__pydantic_validator__.validate_assignment(member.model_construct(), name, value)
+    except ValidationError as error:
+        return not any(details["loc"][:1] == (name,) for details in error.errors())
+    return True
+
+
+def _from_box(printed: str) -> str:
+    """Turn tyro's framed message into one sentence: its first paragraph, and the nearest flag where it suggests one."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|╭╰╮╯ ") for line in printed.splitlines()[1:]]  # without the title
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if re.search(r"[─-]{5}", line) or not line:  # a frame or a rule ends a paragraph
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(line)
+    body = [" ".join(paragraph) for paragraph in paragraphs if paragraph]
+    text = body[0] if body else printed.strip()
+    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for \w+ (.*?) \[type=\w+, input_value=(.*?), input_type", text)
+    if broken:
+        part, message, value = broken.groups()
+        if message.startswith("Value error, "):
+            return f"{part}: {message.removeprefix('Value error, ')}"
+        key, _, message = message.partition(" ")
+        return f"--{part}.{key.replace('_', '-')}: {message}, got {value}"
+    unknown = re.match(r"Unrecognized options: (--\S+?),? ", text + " ")
+    if unknown:
+        near = re.search(r"--[\w.-]+", body[1]) if len(body) > 1 else None
+        return f"unknown option {unknown.group(1)}" + (f"; did you mean {near.group()}?" if near else "")
+    if "required" in text:
+        missing = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")
+        return f"{' and '.join(missing)} must be given"
+    return text.removeprefix("Error parsing ")

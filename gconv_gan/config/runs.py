@@ -1,0 +1,103 @@
+"""Config of a whole GAN run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.data import DataConfig
+from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
+from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, EmaConfig, ScheduleConfig
+
+
+class ObjectiveConfig(Config):
+    """What the two networks minimise."""
+
+    loss: Literal["hinge", "non_saturating"] = "hinge"
+    """Adversarial loss."""
+
+
+class TrainerConfig(Config):
+    """Length, batch and cadence of training. Everything is counted in real images seen by the discriminator."""
+
+    total_images: PositiveInt
+    """Length of the run."""
+    batch_size: PositiveInt = 64
+    """Global batch, over all processes and micro-batches."""
+    n_dis: PositiveInt = 1
+    """Discriminator steps per generator step."""
+    micro_batches: PositiveInt = 1
+    """Split each process's batch and accumulate gradients."""
+    max_grad_norm: PositiveFloat | None = None
+    """Clip each network's gradient to this norm."""
+    batch_statistics: Literal["global", "process"] = "global"
+    """Whether BatchNorm in training sees the batch of all processes or of its own."""
+    mixed_precision: Literal["no", "bf16"] | None = None
+    """Autocast of both networks' forward passes; None: as accelerate's launcher says."""
+    log_every: PositiveInt = 6_400
+    """Images between status lines."""
+    sample_every: PositiveInt = 64_000
+    """Images between sample grids."""
+    checkpoint_every: PositiveInt = 64_000
+    """Images between checkpoints."""
+    keep_checkpoints: PositiveInt = 3
+    """How many of the newest checkpoints stay on disk."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "TrainerConfig":
+        if self.batch_size % self.micro_batches:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by micro_batches {self.micro_batches}")
+        return self
+
+    @property
+    def images_per_iteration(self) -> int:
+        """Real images that one iteration (n_dis discriminator steps, one generator step) shows to the discriminator."""
+        return self.batch_size * self.n_dis
+
+
+class EvaluationConfig(Config):
+    """The cheap score during training, on the averaged generator."""
+
+    every: NonNegativeInt = 0
+    """Images between scores; 0: never."""
+    extractor: str = "efficientnet_lite0"
+    """inception, efficientnet_lite0 or checkpoint:PATH."""
+    weights: str | None = None
+    """Weights file of the extractor; None: its usual place."""
+    num_fake: PositiveInt = 2_000
+    """Generated images per score."""
+    num_real: PositiveInt = 2_000
+    """Training images in the reference."""
+    batch_norm: Literal["eval", "standing"] = "eval"
+    """BatchNorm of the scored generator: running statistics, or statistics re-estimated over 16 batches."""
+
+
+class GANRunConfig(Config):
+    """A GAN run: data, two networks, objective, optimisers, cadence."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run's folder."""
+    runs_dir: str = "runs"
+    """Folder of all runs."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random draw."""
+    conditional: bool = False
+    """Condition both networks on the class: conditional BatchNorm in G, projection head in D."""
+    data: DataConfig
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
+    generator_optimizer: AdamConfig = AdamConfig()
+    discriminator_optimizer: AdamConfig = AdamConfig()
+    schedule: ScheduleConfig = ConstantScheduleConfig()
+    ema: EmaConfig = EmaConfig()
+    trainer: TrainerConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _unlabelled_data_has_no_classes(self) -> "GANRunConfig":
+        if self.conditional and self.data.kind == "folder" and self.data.labels == "none":
+            raise ValueError(
+                'conditional = true needs classes, but data.labels = "none": name the classes by sub-folders, or train unconditionally'
+            )
+        return self

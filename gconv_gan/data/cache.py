@@ -1,0 +1,210 @@
+"""One-time conversion to uint8 arrays on disk, memory-mapped by every process of every later run.
+
+``cache_dir/<kind>-<key>/`` holds ``images.npy`` uint8 [N, 3, S, S], ``labels.npy`` int64 [N] (labelled sets only) and
+``manifest.json``. The key is a hash of the source's content and of the recipe: changed data, another split or another size is
+another folder, so nothing stale can be found. A folder appears whole or not at all, and a lock lets one process convert while
+the others wait.
+
+What is checked at every start is cheap: manifest, shapes, and exact file sizes. ``verify=True`` hashes every byte.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL
+from jaxtyping import Int64, Shaped, UInt8
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from gconv_gan.config.data import DataConfig, FolderDataConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.data.cifar import CIFAR10_CLASSES
+from gconv_gan.data.datasets import source_of
+from gconv_gan.data.image_dataset import ImageDataset, Manifest, SkippedImage
+from gconv_gan.data.locking import exclusive
+from gconv_gan.data.pictures import DamagedImageError
+from gconv_gan.data.source import Entry, Picture, Pictures, Source
+from gconv_gan.runtime.atomic import new_folder
+
+log = logging.getLogger(__name__)
+
+
+def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = False) -> ImageDataset:
+    """Return the data set of ``config``, converting it first where the cache lacks it.
+
+    Args:
+        config: which data, split and size, and where the cache lies.
+        progress: show a bar while converting, on a terminal.
+        verify: hash the stored arrays instead of only comparing their sizes.
+
+    Raises:
+        UserError: the data are absent or unreadable; an image is damaged and may not be skipped; the data change meanwhile.
+        OSError: the cache cannot be written.
+
+    """
+    source = source_of(config)
+    key = hashlib.sha256(json.dumps([source.fingerprint, source.recipe]).encode()).hexdigest()
+    place = Path(config.cache_dir) / f"{source.kind}-{key[:20]}"
+    may_skip = isinstance(config, FolderDataConfig) and config.damaged == "skip"
+    dataset = _stored(place, verify=verify)
+    if dataset is None:
+        with exclusive(place.with_name(f".{place.name}.lock"), purpose=f"converting {source.location}"):
+            dataset = _stored(place, verify=verify)  # another process may have built it meanwhile
+            if dataset is None:
+                _build(source, config, place, may_skip=may_skip, progress=progress)
+                dataset = _stored(place, verify=verify)
+    if dataset is None:
+        raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
+    for skipped in dataset.manifest.skipped:
+        if not may_skip:
+            raise _damaged(source.location, skipped)
+    return dataset
+
+
+def _damaged(location: str, image: SkippedImage) -> UserError:
+    return UserError(
+        f"{location}: {image.name} is damaged ({image.reason}); "
+        'replace it, or set data.damaged = "skip" to leave such images out and list them in the manifest'
+    )
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------------------
+
+
+def _stored(place: Path, *, verify: bool) -> ImageDataset | None:
+    """Return the data set stored at ``place``; None where there is none, or a damaged one, which is named in the log."""
+    if not place.is_dir():
+        return None
+    try:
+        manifest = Manifest.model_validate_json((place / "manifest.json").read_bytes())
+        images = _mapped(place / "images.npy", np.uint8, (manifest.count, 3, manifest.size, manifest.size))
+        labels = np.array(_mapped(place / "labels.npy", np.int64, (manifest.count,))) if manifest.classes else None
+        if verify:
+            _verify(images, labels, manifest)
+    except (FileNotFoundError, EOFError, ValueError) as error:
+        log.warning("the cache %s is damaged (%s) and will be built again", place, " ".join(str(error).split()))
+        return None
+    return ImageDataset(images, labels, manifest, place)
+
+
+def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> Shaped[np.ndarray, "..."]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(f"{path.name} holds {array.dtype} {array.shape}, the manifest says {dtype.__name__} {shape}")
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {array.offset + array.nbytes}")
+    return np.asarray(array)
+
+
+def _verify(images: UInt8[np.ndarray, "n 3 s s"], labels: Int64[np.ndarray, " n"] | None, manifest: Manifest) -> None:
+    digest = hashlib.sha256()
+    for start in range(0, len(images), 1024):
+        digest.update(images[start : start + 1024].tobytes())
+    if content_hash(digest.digest(), manifest.size, labels, manifest.classes) != manifest.content_hash:
+        raise ValueError("its arrays do not have the hash of the manifest")
+
+
+def content_hash(pixels: bytes, size: int, labels: Int64[np.ndarray, " n"] | None, classes: tuple[str, ...]) -> str:
+    """Return SHA-256 of (SHA-256 of the images' bytes, their side, labels, class names)."""
+    rest = json.dumps([size, classes, None if labels is None else labels.tolist()])
+    return hashlib.sha256(pixels + rest.encode()).hexdigest()
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------------------
+
+
+def _build(source: Source, config: DataConfig, place: Path, *, may_skip: bool, progress: bool) -> None:
+    """Convert ``source`` into the new folder ``place``, replacing a damaged one."""
+    pictures = source.open()
+    shutil.rmtree(place, ignore_errors=True)
+    with new_folder(place) as folder:
+        with (folder / "images.npy").open("wb") as file:
+            done = _write_images(file, pictures, source, may_skip=may_skip, progress=progress)
+        labels = np.array(done.labels, dtype=np.int64) if pictures.classes else None
+        if labels is not None:
+            np.save(folder / "labels.npy", labels)
+        manifest = Manifest(
+            title=_title(source, pictures.classes, done.formats),
+            kind=source.kind,
+            location=source.location,
+            split=source.split,
+            size=source.size,
+            count=done.count,
+            classes=pictures.classes,
+            class_counts=tuple(np.bincount(done.labels, minlength=len(pictures.classes)).tolist()) if pictures.classes else (),
+            formats=done.formats,
+            recipe=source.recipe,
+            source_hash=source.fingerprint,
+            content_hash=content_hash(done.digest.digest(), source.size, labels, pictures.classes),
+            skipped=tuple(done.skipped),
+            pillow=PIL.__version__,
+        )
+        (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+        if source_of(config).fingerprint != source.fingerprint:
+            raise UserError(f"{source.location} changed while it was converted; start again when it is complete")
+
+
+@dataclass
+class _Conversion:
+    """What a conversion has counted so far."""
+
+    count: int = 0
+    labels: list[int] = field(default_factory=list)
+    formats: dict[str, int] = field(default_factory=dict)
+    skipped: list[SkippedImage] = field(default_factory=list)
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+def _write_images(file: BinaryIO, pictures: Pictures, source: Source, *, may_skip: bool, progress: bool) -> _Conversion:
+    """Write an .npy file front to back; through a memory map, a full disk would kill the process instead of raising."""
+    done = _Conversion()
+    _write_header(file, pictures.count, source.size)
+    start = file.tell()
+    hidden = not (progress and sys.stderr.isatty())
+    for entry in tqdm(pictures.entries, total=pictures.count, unit=" images", desc=f"converting {source.kind}", disable=hidden):
+        picture = _read(entry, done, source, may_skip=may_skip)
+        if picture is None:
+            continue
+        done.digest.update(picture.tobytes())
+        file.write(picture.tobytes())
+        done.count += 1
+        if entry.label is not None:
+            done.labels.append(entry.label)
+    if done.count == 0:
+        raise UserError(
+            f"{source.location}: all {len(done.skipped)} images are damaged; the first is {done.skipped[0].name} ({done.skipped[0].reason})"
+        )
+    file.seek(0)
+    _write_header(file, done.count, source.size)
+    assert file.tell() == start, "NumPy pads the header so that the number of images may change"
+    return done
+
+
+def _read(entry: Entry, done: _Conversion, source: Source, *, may_skip: bool) -> Picture | None:
+    """Return the picture, its format counted; None for a damaged one, listed."""
+    try:
+        picture, file_format = entry.read()
+    except DamagedImageError as error:
+        done.skipped.append(SkippedImage(name=entry.name, reason=str(error)))
+        if not may_skip:
+            raise _damaged(source.location, done.skipped[-1]) from error
+        return None
+    done.formats[file_format] = done.formats.get(file_format, 0) + 1
+    return picture
+
+
+def _write_header(file: BinaryIO, count: int, size: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, 3, size, size)})
+
+
+def _title(source: Source, classes: tuple[str, ...], formats: dict[str, int]) -> str:
+    """Name the data; class folders named as CIFAR-10's are a copy of it, and one in JPEG has other pixels than the original."""
+    if source.kind == "folder" and classes == CIFAR10_CLASSES and source.size == 32:
+        return "CIFAR-10 (JPEG copy)" if "JPEG" in formats else "CIFAR-10 (copy)"
+    return source.title

@@ -1,0 +1,44 @@
+"""The table of data sets: a new one is a function ``config -> Source`` and a line here.
+
+The function is called at every start and must be quick: it finds the data, or says where it looked and how to get them, and
+computes their identity. ``Source.open`` reads the pictures, and is called only when they have to be converted. Which pixels
+come out is decided in ``pictures``, how they are stored in ``cache``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gconv_gan.config.data import DataConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.data.cifar import cifar10
+from gconv_gan.data.digits import digits
+from gconv_gan.data.folder import folder
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.source import Source
+
+SOURCES: dict[str, Callable[[Any], Source]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "folder": folder,
+}
+
+
+def source_of(config: DataConfig) -> Source:
+    """Return the data set that ``config`` describes; raise ``UserError`` where it is absent or not what it should be."""
+    return SOURCES[config.kind](config)
+
+
+def require_labels(dataset: ImageDataset) -> None:
+    """Check, before anything is trained, that a class-conditional network has classes to depend on.
+
+    Raises:
+        UserError: the pictures are unlabelled, or all of one class.
+
+    """
+    if dataset.num_classes is not None and dataset.num_classes > 1:
+        return
+    found = f"has the single class '{dataset.classes[0]}'" if dataset.classes else "is unlabelled"
+    raise UserError(
+        f"conditional = true needs classes, but {dataset.title} ({dataset.manifest.location}) {found}; put the pictures of each class "
+        'into a folder of their own (class/name.jpg) with data.labels = "folders", or set conditional = false'
+    )

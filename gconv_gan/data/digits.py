@@ -1,0 +1,48 @@
+"""scikit-learn's bundled handwritten digits: 1,797 grey pictures of 8×8 with values 0 to 16."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from gconv_gan.config.data import DigitsDataConfig
+from gconv_gan.data.pictures import PICTURES_RECIPE, standardise
+from gconv_gan.data.source import Entry, Picture, Pictures, Source
+
+
+def digits(config: DigitsDataConfig) -> Source:
+    """Return the digits; value v of 16 becomes round(v·255/16), half up. test: pictures 4, 9, 14, …; train: the others."""
+    from sklearn.datasets import load_digits  # imported here: it takes a second that no other data set needs
+
+    grey, labels = load_digits(return_X_y=True)
+    stored = np.floor(grey.reshape(-1, 8, 8) * 255 / 16 + 0.5).astype(np.uint8)
+    chosen = np.flatnonzero(_in_split(np.arange(len(stored)), config.split))
+    return Source(
+        kind=config.kind,
+        title="digits",
+        location="scikit-learn",
+        split=config.split,
+        size=config.size,
+        fingerprint=hashlib.sha256(stored.tobytes() + labels.astype("<i8").tobytes()).hexdigest(),
+        recipe=f"digits v1, split {config.split}, size {config.size}; {PICTURES_RECIPE}",
+        open=lambda: Pictures(len(chosen), tuple("0123456789"), _entries(stored, labels, chosen, config.size)),
+    )
+
+
+def _in_split(index: np.ndarray, split: str) -> np.ndarray:
+    fifth: np.ndarray = index % 5 == 4
+    if split == "all":
+        return np.ones_like(fifth)
+    return fifth if split == "test" else ~fifth
+
+
+def _entries(stored: np.ndarray, labels: np.ndarray, chosen: np.ndarray, size: int) -> Iterator[Entry]:
+    for i in chosen:
+        yield Entry(f"digit {i}", partial(_read, stored[i], size), int(labels[i]))
+
+
+def _read(grey: UInt8[np.ndarray, "8 8"], size: int) -> tuple[Picture, str]:
+    return standardise(Image.fromarray(grey), size=size), "array"

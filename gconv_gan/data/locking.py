@@ -1,0 +1,34 @@
+"""One process at a time, on one machine or on a shared file system with locks."""
+
+import contextlib
+import errno
+import fcntl
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from gconv_gan.config.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
+    """Hold the lock file ``path`` for the body, waiting while another process holds it; the death of a process frees its locks.
+
+    Raises:
+        UserError: the file system has no locks.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process is %s; waiting for it", purpose)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+            raise UserError(f"{path.parent} lies on a file system without locks; choose another folder") from error
+        yield

@@ -1,0 +1,24 @@
+"""Between stored pixels (uint8, 0 … 255) and network values (float, [-1, 1]), and the mirror image."""
+
+import torch
+from jaxtyping import Float32, Int, Shaped, UInt8
+from torch import Tensor
+
+
+def to_unit(images: UInt8[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
+    """Return x / 127.5 - 1 in float32."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def quantise(images: Shaped[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
+    """Return round(127.5·(x + 1)), half up, clipped: trunc(clip(127.5·x + 128, 0, 255)), computed in float32 or better.
+
+    The inverse of ``to_unit`` on stored images.
+    """
+    wide = images.to(torch.promote_types(images.dtype, torch.float32))
+    return (127.5 * wide + 128).clamp_(0, 255).to(torch.uint8)
+
+
+def flip(images: Shaped[Tensor, "b c h w"], coins: Int[Tensor, " b"]) -> Shaped[Tensor, "b c h w"]:
+    """Return ``images`` with those mirrored left to right whose coin is 1."""
+    return torch.where(coins.bool()[:, None, None, None], images.flip(-1), images)

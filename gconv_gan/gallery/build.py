@@ -1,0 +1,95 @@
+"""Build a gallery: walk the table of pictures, write the files, the manifest and the page."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.grid import TILE_SIDE, write_atomically
+from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
+from gconv_gan.gallery.page import page_html
+from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind
+from gconv_gan.gallery.subject import Subject
+
+INDEX = "index.html"
+HERO = "unconditional"  # the kind whose first drawing heads the page
+
+
+def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: Mapping[str, PictureKind] = PICTURES) -> Path:
+    """Draw every picture of the table and write it with the manifest and the page; return the path of the page.
+
+    Each file is written under a temporary name and renamed, the page last, so that a reader never meets half a file or a page
+    that refers to a missing one. Files of an earlier gallery that are no longer drawn are removed; other files are not touched.
+
+    Args:
+        out_dir: folder of the gallery; made if needed.
+        subject: the generator, its run and its records.
+        seed: of all latents and labels.
+        pictures: the table; it needs the kind ``HERO``.
+
+    Raises:
+        UserError: if a score has no protocol, or a training grid holds images of another size.
+        ValueError: if two drawings share a file name.
+
+    """
+    drawn = {kind: row.draw(subject, seed=seed, **row.parameters) for kind, row in pictures.items()}
+    entries = [
+        Entry(
+            name,
+            kind,
+            seed,
+            dict(pictures[kind].parameters),
+            subject.run.checkpoint_sha256,
+            sha256(content),
+            drawing.title,
+            dict(drawing.facts),
+        )
+        for kind, drawings in drawn.items()
+        for drawing in drawings
+        for name, content in drawing.files().items()
+    ]
+    files = {name: content for drawings in drawn.values() for drawing in drawings for name, content in drawing.files().items()}
+    if len(files) != len(entries):
+        raise ValueError(f"two drawings share a file name among {sorted(entry.file for entry in entries)}")
+    versions = library_versions()
+    page = page_html(
+        subject.run,
+        hero=drawn[HERO][0],
+        sections=by_section({kind: drawings for kind, drawings in drawn.items() if kind != HERO}, pictures),
+        scores=subject.scores,
+        pixels=subject.image_size < TILE_SIDE,
+        seed=seed,
+        versions=versions,
+    )
+    outdated = {entry.file for entry in read_manifest(out_dir).pictures} - files.keys() if (out_dir / MANIFEST).is_file() else set()
+    for name, content in files.items():
+        write_atomically(out_dir / name, content)
+    write_atomically(out_dir / MANIFEST, manifest_json(Manifest(asdict(subject.run), versions, tuple(entries))))
+    write_atomically(out_dir / INDEX, page.encode())
+    for name in outdated:
+        (out_dir / name).unlink(missing_ok=True)
+    return out_dir / INDEX
+
+
+def by_section(drawn: Mapping[str, list[Drawing]], pictures: Mapping[str, PictureKind]) -> dict[str, list[Drawing]]:
+    """Return the drawings of each section, in the order of the table."""
+    sections: dict[str, list[Drawing]] = {}
+    for kind, drawings in drawn.items():
+        sections.setdefault(pictures[kind].section, []).extend(drawings)
+    return sections
+
+
+def redraw(entry: Entry, subject: Subject, *, pictures: Mapping[str, PictureKind] = PICTURES) -> bytes:
+    """Draw one entry of a manifest again and return the file's bytes.
+
+    Raises:
+        UserError: if the subject's weights are not those of the entry, or the table no longer draws this file.
+
+    """
+    if subject.run.checkpoint_sha256 != entry.checkpoint:
+        raise UserError(f"{entry.file} was drawn from weights {entry.checkpoint[:16]}, not from {subject.run.checkpoint_sha256[:16]}")
+    drawings = pictures[entry.kind].draw(subject, seed=entry.seed, **entry.parameters) if entry.kind in pictures else []
+    for drawing in drawings:
+        if entry.file in drawing.files():
+            return drawing.files()[entry.file]
+    raise UserError(f"no kind {entry.kind!r} draws {entry.file} for this run")

@@ -1,0 +1,151 @@
+"""Curves over images seen: scores, losses, the discriminator's accuracy, gradient norms, gate entropy, speed.
+
+One panel is one small figure, which a page lays out in as many columns as fit. A score's curve holds points of one protocol
+only: numbers of different protocols never share an axis.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.figure import FONT_SIZE, add_axes, figure_png, new_figure
+from gconv_gan.gallery.theme import Theme
+
+IMAGES = "images"  # the key of a record that counts the real images seen so far
+HEIGHT = 2.5  # inches
+COLOURS = 48  # of the palette: lines and text need few
+MAX_POINTS = 100  # of a curve: more would be a thick band of noise
+
+SCORE_NAMES = {
+    "fid": "FID, lower is better",
+    "fd": "Fréchet distance, lower is better",
+    "is_mean": "Inception Score, higher is better",
+    "kid_mean": "KID, lower is better",
+    "precision": "Precision, higher is better",
+    "recall": "Recall, higher is better",
+    "density": "Density, higher is better",
+    "coverage": "Coverage, higher is better",
+}
+
+Record = Mapping[str, object]
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure of one or more curves of the same unit: ``curves`` maps the words of the legend to keys of the records."""
+
+    name: str
+    title: str
+    curves: Mapping[str, str]
+    log_scale: bool = False
+
+
+PANELS = (
+    Panel("losses", "Losses", {"discriminator": "loss_d", "generator": "loss_g"}),
+    Panel("logits", "Discriminator's mean verdict", {"on real": "d_real", "on generated": "d_fake"}),
+    Panel("accuracy", "Discriminator's accuracy", {"on real": "accuracy_real", "on generated": "accuracy_fake"}),
+    Panel("gradients", "Gradient norms", {"discriminator": "grad_norm_d", "generator": "grad_norm_g"}, log_scale=True),
+    Panel("gates", "Entropy of the kernel gates", {"mean over layers": "gate_entropy"}),
+    Panel("speed", "Seconds per thousand images", {"training": "seconds_per_kimg"}),
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Curves ready to draw: words of the legend -> (images seen, value) pairs."""
+
+    name: str
+    title: str
+    curves: Mapping[str, Points]
+    log_scale: bool = False
+
+
+def number(value: object) -> float | None:
+    """Return a finite number as a float, and None for anything else (text, lists, booleans, not-a-number)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def points(records: Sequence[Record], key: str) -> Points:
+    """Return (images seen, value) of every record that has both, in the order of the records."""
+    pairs = ((number(record.get(IMAGES)), number(record.get(key))) for record in records)
+    return tuple((images, value) for images, value in pairs if images is not None and value is not None)
+
+
+def training_series(records: Sequence[Record]) -> list[Series]:
+    """Return the panels of ``PANELS`` that the records have numbers for."""
+    found = []
+    for panel in PANELS:
+        curves = {label: points(records, key) for label, key in panel.curves.items()}
+        curves = {label: curve for label, curve in curves.items() if curve}
+        if curves:
+            found.append(Series(panel.name, panel.title, curves, panel.log_scale))
+    return found
+
+
+def score_series(records: Sequence[Record]) -> list[Series]:
+    """Return one panel for each key "protocol/score" of the records: "fid2k/fd" is a Fréchet distance under the protocol fid2k.
+
+    Raises:
+        UserError: if a record has a score without a protocol: a number that cannot be read must not be drawn.
+
+    """
+    keys = list(dict.fromkeys(key for record in records for key in record if key.rpartition("/")[2] in SCORE_NAMES))
+    bare = [key for key in keys if "/" not in key]
+    if bare:
+        raise UserError(f"the metrics name the score {bare[0]!r} without its protocol; write it as 'protocol/{bare[0]}'")
+    panels = []
+    for key in keys:
+        protocol, _, name = key.rpartition("/")
+        if curve := points(records, key):
+            panels.append(Series(f"score-{protocol.replace('/', '-')}-{name}", f"{SCORE_NAMES[name]} ({protocol})", {name: curve}))
+    return panels
+
+
+def short_count(count: float) -> str:
+    """Return a count as people write it: 0, 640, 6.4k, 64k, 1.28M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if abs(count) >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:.3g}"
+
+
+def thin(curve: Points) -> Points:
+    """Return at most ``MAX_POINTS`` points, each the mean of equally many neighbours (the last of what remains)."""
+    size = -(-len(curve) // MAX_POINTS)
+    groups = (curve[start : start + size] for start in range(0, len(curve), size))
+    return tuple((fmean(images for images, _ in group), fmean(value for _, value in group)) for group in groups)
+
+
+def draw_series(series: Series, *, theme: Theme) -> bytes:
+    """Draw one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and written out."""
+    figure = new_figure(theme, height=HEIGHT)
+    axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.34)
+    axes.grid(axis="y", color=theme.rule, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for colour, (label, curve) in zip(theme.series, series.curves.items(), strict=False):
+        images, values = zip(*thin(curve), strict=True)
+        newest = f"{curve[-1][1]:.3g}"
+        axes.plot(
+            images, values, color=colour, linewidth=1.5, label=f"{label}  {newest}" if len(series.curves) > 1 else f"newest  {newest}"
+        )
+        axes.plot(images[-1:], values[-1:], color=colour, marker="o", markersize=4, clip_on=False)
+    if series.log_scale and all(value > 0 for curve in series.curves.values() for _, value in curve):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: short_count(count)))
+    axes.set_xlabel("images seen")
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=2, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.2
+    )
+    return figure_png(figure, colours=COLOURS)

@@ -1,0 +1,92 @@
+"""``manifest.json``: what every picture of a gallery is, so that each can be drawn again and checked.
+
+An entry names the kind of picture, its seed and parameters, and the hash of the generator's weights it was drawn from, beside
+the SHA-256 of the file. Drawing it again from the same weights with the same library versions gives the same bytes.
+"""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gconv_gan.config.errors import UserError
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # of the manifest; raised when a reader of the old one would misread the new one
+LIBRARIES = ("torch", "numpy", "pillow", "matplotlib")  # their versions decide the bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the gallery."""
+
+    file: str
+    """Name inside the gallery's folder."""
+    kind: str
+    """Row of the table of pictures that draws it."""
+    seed: int
+    """Seed of its latents and labels."""
+    parameters: dict[str, Any]
+    """Keyword arguments of the drawing function."""
+    checkpoint: str
+    """SHA-256 of the generator's weights file."""
+    sha256: str
+    """SHA-256 of the file."""
+    title: str
+    """What it shows."""
+    facts: dict[str, str]
+    """Numbers that belong to the picture."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All files of a gallery, with the run and the library versions they were drawn with."""
+
+    run: dict[str, Any]
+    versions: dict[str, str]
+    pictures: tuple[Entry, ...]
+
+
+def sha256(content: bytes) -> str:
+    """Return the hexadecimal SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide the bytes of a picture."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """Return the manifest as JSON."""
+    return (json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a gallery's folder.
+
+    Raises:
+        UserError: if there is none, or it is not a manifest of this format.
+
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder} is not a gallery: it has no {MANIFEST}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise UserError(f"{path} has format {content['format']}, but this version reads format {FORMAT}: build the gallery again")
+        return Manifest(content["run"], content["versions"], tuple(Entry(**entry) for entry in content["pictures"]))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): build the gallery again") from error
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Return the files of a gallery that are missing or differ from what its manifest says; empty if all is well."""
+    entries = read_manifest(folder).pictures
+    return [
+        entry.file for entry in entries if not (folder / entry.file).is_file() or sha256((folder / entry.file).read_bytes()) != entry.sha256
+    ]

@@ -1,0 +1,276 @@
+"""One static ``index.html``: no external resource, readable from 320 px up, light and dark, by keyboard and by screen reader."""
+
+import io
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.history import number
+from gconv_gan.gallery.pictures import Drawing
+from gconv_gan.gallery.style import STYLE
+from gconv_gan.gallery.subject import RunFacts
+
+PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the page: ``name`` is the section of a ``PictureKind``, ``link`` its word in the navigation, ``terms`` a glossary."""
+
+    name: str
+    link: str
+    title: str
+    intro: str
+    terms: Mapping[str, str] = field(default_factory=dict)
+
+
+SECTIONS = (
+    Section(
+        "classes",
+        "Classes",
+        "Class by class",
+        "If the classes are clear, a stranger can name each row. If the model has collapsed, a row repeats itself.",
+    ),
+    Section(
+        "timeline",
+        "Timeline",
+        "How it learned",
+        "The same latents, drawn again and again while training went on.",
+    ),
+    Section(
+        "interpolation",
+        "Interpolation",
+        "Between latents",
+        "A good generator changes smoothly and passes through plausible pictures. Sudden jumps mean that it memorised islands.",
+    ),
+    Section(
+        "gates",
+        "Gates",
+        "Which kernels are selected",
+        "Every GConv layer opens some of its kernels more than others, depending on the latent vector. A row is one of the first "
+        "samples of this page, or the mean of a class; where no gate looks at the class, classes select alike and have no map.",
+        {
+            "entropy": "1 if a latent opens all kernels equally, 0 if only one",
+            "balance": "the same for the average over latents",
+            "variance": "0 if the layer ignores its latent",
+            "similarity": "mean cosine of two kernels: 0 unrelated, 1 copies",
+        },
+    ),
+    Section("scores", "Scores", "Scores", "A number means something only together with the protocol that produced it."),
+    Section("training", "Training", "Training curves", "What the training log recorded, over real images seen by the discriminator."),
+)
+
+SCORES = (  # key, words, key of the spread
+    ("fid", "FID", None),
+    ("fd", "Fréchet distance", None),
+    ("is_mean", "Inception Score", "is_std"),
+    ("kid_mean", "KID", "kid_std"),
+    ("precision", "Precision", None),
+    ("recall", "Recall", None),
+    ("density", "Density", None),
+    ("coverage", "Coverage", None),
+)
+
+SCRIPT = """
+const plates=[...document.querySelectorAll("figure a")];
+addEventListener("keydown",event=>{
+  if(event.ctrlKey||event.metaKey||event.altKey)return;
+  const step={j:1,k:-1}[event.key];if(!step)return;
+  const at=plates.indexOf(document.activeElement);
+  const next=plates[Math.min(plates.length-1,Math.max(0,at+step))];
+  if(next){next.focus();next.scrollIntoView({block:"center"})}
+});
+"""
+
+
+def png_size(content: bytes) -> tuple[int, int]:
+    """Return (width, height) from a PNG's header."""
+    width, height = struct.unpack(">II", io.BytesIO(content).getbuffer()[16:24])
+    return int(width), int(height)
+
+
+def image_html(drawing: Drawing, *, lazy: bool) -> str:
+    """Return the picture as a link to its file, with the dark variant where there is one."""
+    density = PLOT_PIXELS if drawing.dark is not None else 1
+    width, height = (side // density for side in png_size(drawing.content))
+    loading = ' loading="lazy"' if lazy else ""
+    image = f'<img src="{escape(drawing.file)}" width="{width}" height="{height}" alt="{escape(drawing.alt)}"{loading}>'
+    if drawing.dark is not None:
+        source = f'<source srcset="{escape(drawing.dark_file)}" media="(prefers-color-scheme: dark)">'
+        image = f"<picture>{source}{image}</picture>"
+    return f'<a href="{escape(drawing.file)}">{image}</a>'
+
+
+def sheet_html(drawing: Drawing, *, pixels: bool, lazy: bool = True) -> str:
+    """Return a grid of images as a figure, its row labels beside it."""
+    image = image_html(drawing, lazy=lazy)
+    if drawing.row_labels:
+        labels = "".join(f'<li><span title="{escape(label)}">{escape(label)}</span></li>' for label in drawing.row_labels)
+        image = f'<div class="labelled"><ol class="rows" aria-hidden="true">{labels}</ol>{image}</div>'
+    caption = f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)}</figcaption>"
+    return f'<figure class="{"pixels" if pixels else "photos"}">{image}{caption}</figure>'
+
+
+def panel_html(drawing: Drawing) -> str:
+    """Return a plot as a card with its numbers."""
+    chips = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in drawing.facts.items())
+    chips = f'<dl class="chips">{chips}</dl>' if chips else ""
+    caption = f"<figcaption>{escape(drawing.caption)}</figcaption>" if drawing.caption else ""
+    return f'<figure class="panel"><h3>{escape(drawing.title)}</h3>{image_html(drawing, lazy=True)}{chips}{caption}</figure>'
+
+
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Return a table of facts as a description list."""
+    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
+
+
+def flatten(card: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Return a nested score card as "group.field" -> text."""
+    flat: dict[str, str] = {}
+    for name, value in card.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def card_field(card: Mapping[str, object], group: str, field: str) -> object:
+    """Return ``card[group][field]``; None where either is missing."""
+    fields = card.get(group)
+    return fields.get(field) if isinstance(fields, Mapping) else None
+
+
+def score_rows(score: Mapping[str, object]) -> list[dict[str, str]]:
+    """Return the table rows of one score file: score, value, protocol, extractor, how many images.
+
+    Raises:
+        UserError: if the file has no scores, or no protocol or extractor in its card.
+
+    """
+    values, card = score.get("scores"), score.get("card")
+    if not isinstance(values, Mapping) or not values:
+        raise UserError(f"a score file needs an object 'scores' with numbers; this one has the keys {sorted(score)}")
+    card = card if isinstance(card, Mapping) else {}
+    protocol, extractor = card_field(card, "formula", "protocol"), card_field(card, "extractor", "name")
+    if not protocol or not extractor:
+        raise UserError(f"the scores {sorted(values)} come without protocol and extractor in their card; a score is never a bare number")
+    images = f"{card_field(card, 'formula', 'num_fake') or '?'} against {card_field(card, 'formula', 'num_real') or '?'}"
+    rows = []
+    for key, words, spread_key in SCORES:
+        value, spread = number(values.get(key)), number(values.get(spread_key))
+        if value is not None:
+            shown = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
+            rows.append({"Score": words, "Value": shown, "Protocol": str(protocol), "Features of": str(extractor), "Images": images})
+    return rows
+
+
+def scores_html(scores: Sequence[Mapping[str, object]]) -> str:
+    """Return the table of scores, and every card in full below it; nothing without scores."""
+    tables = [(rows, score["card"]) for score in scores if (rows := score_rows(score))]
+    if not tables:
+        return ""
+    head = "".join(f'<th scope="col">{name}</th>' for name in tables[0][0][0])
+    body = "".join(f"<tr>{row_html(row)}</tr>" for rows, _ in tables for row in rows)
+    cards = "".join(
+        f"<details><summary>Protocol {escape(rows[0]['Protocol'])} in full</summary>{facts_html(flatten(card))}</details>"
+        for rows, card in tables
+        if isinstance(card, Mapping)
+    )
+    return f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{cards}</div>"
+
+
+def row_html(row: Mapping[str, str]) -> str:
+    """Return the cells of a row of scores; each carries its column's name for narrow screens, where there is no head."""
+    roles = {"Score": "name", "Value": "value"}
+    return "".join(f'<td class="{roles.get(name, "more")}" data-label="{name}">{escape(text)}</td>' for name, text in row.items())
+
+
+def section_html(section: Section, drawings: Sequence[Drawing], *, pixels: bool, extra: str) -> str:
+    """Return a section: heading and explanation, then ``extra``, then sheets one below another and panels side by side."""
+    sheets = "".join(sheet_html(drawing, pixels=pixels) for drawing in drawings if drawing.shape == "sheet")
+    panels = "".join(panel_html(drawing) for drawing in drawings if drawing.shape == "panel")
+    panels = f'<div class="panels">{panels}</div>' if panels else ""
+    terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in section.terms.items())
+    terms = f'<dl class="terms">{terms}</dl>' if terms else ""
+    return (
+        f'<section id="{section.name}" class="wrap" aria-labelledby="{section.name}-title">'
+        f'<div class="intro"><h2 id="{section.name}-title">{escape(section.title)}</h2><p>{escape(section.intro)}</p>{terms}</div>'
+        f'<div class="plates">{extra}{sheets}{panels}</div></section>'
+    )
+
+
+def breakable(name: str) -> str:
+    """Return an escaped name that may break after underscores and hyphens."""
+    return escape(name).replace("_", "_<wbr>").replace("-", "-<wbr>")
+
+
+def page_html(
+    run: RunFacts,
+    *,
+    hero: Drawing,
+    sections: Mapping[str, Sequence[Drawing]],
+    scores: Sequence[Mapping[str, object]],
+    pixels: bool,
+    seed: int,
+    versions: Mapping[str, str],
+) -> str:
+    """Return the whole page.
+
+    Args:
+        run: the facts for the header.
+        hero: the first picture.
+        sections: drawings by the name of their section; a section without drawings (and scores) is left out.
+        scores: score files; each is refused without a protocol.
+        pixels: show single pixels as squares where the browser enlarges: right for tiny images.
+        seed: of the gallery.
+        versions: of the libraries.
+
+    Raises:
+        UserError: if a score has no protocol.
+        ValueError: if a drawing names a section that the page does not have.
+
+    """
+    unknown = set(sections) - {section.name for section in SECTIONS}
+    if unknown:
+        raise ValueError(f"no section is called {sorted(unknown)}; add a line to SECTIONS")
+    extras = {"scores": scores_html(scores)}
+    shown = [section for section in SECTIONS if sections.get(section.name) or extras.get(section.name)]
+    links = "".join(f'<a href="#{section.name}">{escape(section.link)}</a>' for section in shown)
+    body = "".join(
+        section_html(section, sections.get(section.name, ()), pixels=pixels, extra=extras.get(section.name, "")) for section in shown
+    )
+    weights = "averaged weights" if run.weights == "ema" else "weights of the last step"
+    facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": f"{run.checkpoint}, {weights}"}
+    facts |= {**run.details, "Weights SHA-256": run.checkpoint_sha256[:16], "Latent seed": str(seed)}
+    lead = f"Pictures of <strong>{escape(run.dataset)}</strong> from a generator trained on <strong>{run.images_seen:,}</strong> images."
+    libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(run.name)} · gallery</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}</style>
+</head>
+<body>
+<a class="skip" href="#pictures">Skip to the pictures</a>
+<div class="bar"><nav class="wrap" aria-label="Sections"><a class="mark" href="#pictures">gconv_gan</a>{links}</nav></div>
+<main id="pictures">
+<header class="hero wrap"><div><h1>{breakable(run.name)}</h1><p class="lead">{lead}</p></div>
+{sheet_html(hero, pixels=pixels, lazy=False)}
+{facts_html(facts)}</header>
+{body}
+</main>
+<footer class="wrap"><p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>:
+it names the seed, the parameters and the SHA-256 of the weights and of the file.</p>
+<p>Select a picture to open it at full size. <kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous one.</p>
+<p>Drawn with {escape(libraries)}.</p></footer>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""

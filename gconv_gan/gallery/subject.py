@@ -1,0 +1,98 @@
+"""What a gallery is made from: a generator, the facts of its run, and what the run recorded."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from gconv_gan.gallery.grid import quantise
+from gconv_gan.gallery.latents import Sheet
+from gconv_gan.runtime.modes import evaluating
+
+SAMPLE_BATCH = 64  # constant: with another batch size a convolution may round differently, and a picture would change by a grey level
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a reader has to know about the run that the pictures show."""
+
+    name: str
+    """Name of the run."""
+    dataset: str
+    """Data set, as a reader would call it."""
+    images_seen: int
+    """Real images that the discriminator had seen at this checkpoint."""
+    checkpoint: str
+    """Name of the checkpoint."""
+    checkpoint_sha256: str
+    """SHA-256 of the generator's weights file."""
+    weights: Literal["ema", "raw"] = "ema"
+    """Whether the weights are the running average or those of the last step."""
+    class_names: tuple[str, ...] = ()
+    """One name per class; empty for an unconditional generator or nameless classes."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Further rows of the page's table of facts, in plain words: parameters, seed, command, ..."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A generator and everything that the pictures of its run are drawn from.
+
+    Args:
+        generator: called as ``generator(z, y)`` with attributes latent_dim, num_classes, image_size.
+        run: the facts.
+        records: the run's metrics, one mapping per line of metrics.jsonl, oldest first.
+        scores: score files of the run: ``{"scores": {name: number}, "card": {"protocol": ..., ...}}`` each.
+        timeline: (images seen, PNG grid written by ``save_grid``) of the same latents as training went on.
+        reals: PNG grid of training images, written by ``save_grid``; None where the run kept none.
+
+    """
+
+    generator: nn.Module
+    run: RunFacts
+    records: tuple[Mapping[str, object], ...] = ()
+    scores: tuple[Mapping[str, object], ...] = ()
+    timeline: tuple[tuple[int, Path], ...] = ()
+    reals: Path | None = None
+
+    @property
+    def latent_dim(self) -> int:
+        """Length of z."""
+        return int(self.generator.latent_dim)  # type: ignore[arg-type]
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes; None for an unconditional generator."""
+        return None if self.generator.num_classes is None else int(self.generator.num_classes)  # type: ignore[arg-type]
+
+    @property
+    def image_size(self) -> int:
+        """Side of an image in pixels."""
+        return int(self.generator.image_size)  # type: ignore[arg-type]
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class, or its number where the run has no names."""
+        return self.run.class_names[index] if self.run.class_names else str(index)
+
+    def generate(self, sheet: Sheet) -> UInt8[Tensor, "n 3 h w"]:
+        """Return the images of a sheet as bytes, generated in evaluation mode on the generator's device."""
+        return generate(self.generator, sheet.z, sheet.y)
+
+
+@torch.no_grad()
+def run_in_batches(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> Iterator[Float[Tensor, "b 3 h w"]]:
+    """Yield ``generator(z, y)`` batch by batch, in evaluation mode and on the generator's device."""
+    device = next(generator.parameters(), z).device
+    with evaluating(generator):
+        for start in range(0, len(z), SAMPLE_BATCH):
+            rows = slice(start, start + SAMPLE_BATCH)
+            yield generator(z[rows].to(device), None if y is None else y[rows].to(device))
+
+
+def generate(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> UInt8[Tensor, "n 3 h w"]:
+    """Return ``generator(z, y)`` as bytes on the CPU."""
+    return torch.cat([quantise(images).cpu() for images in run_in_batches(generator, z, y)])

@@ -1,0 +1,369 @@
+"""Convolutions whose kernel differs from sample to sample, each run by the cheapest of several exact forms.
+
+A bank holds K kernels W_k; the gates a_b of sample b mix them, W_b = sum_k a_bk W_k, and y_b = W_b * x_b. Mixing is linear,
+so it may happen to the kernels (before the convolution), to the outputs (after it) or to the inputs (before it); all three
+are the same function at different costs. With S output pixels, M elements a kernel and a batch of B:
+
+    =========  ====================================================  =======================  =====================
+    strategy   what is computed                                      multiply-adds            largest intermediate
+    =========  ====================================================  =======================  =====================
+    grouped    mix kernels; one convolution with B groups            B M (S + K)              B M
+    bmm        mix kernels; unfold and multiply, matrix by matrix    B M (S + K)              B M, k^2 times the input
+    shifted    mix kernels; k^2 products of shifted images           B M (S + K)              B M
+    wide       one convolution to K O channels; mix its outputs      B S K (M + O)            K outputs
+    concat     one convolution of K scaled copies of the input       B S K M                  K inputs
+    bucketed   sort the samples by their one kernel; K convolutions  B S M                    none; no gradient
+    =========  ====================================================  =======================  =====================
+
+Mixing kernels as grouped convolution: Yang et al., "CondConv", arXiv 1904.04971 (2019). Kernels, gates and widened kernels are
+combined in at least float32 and rounded once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from gconv_gan.layers.resample import (
+    PaddingMode,
+    Resample,
+    at_low_resolution,
+    check_resample,
+    fused_kernel,
+    pad,
+    pad_before_upsampling,
+    resampled_conv2d,
+)
+
+Strategy = Literal["grouped", "bmm", "shifted", "wide", "concat", "bucketed"]
+Granularity = Literal["kernel", "filter", "channel"]
+
+ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
+    "kernel": get_args(Strategy),
+    "filter": ("grouped", "bmm", "shifted", "wide"),  # a gate on outputs cannot move to the inputs,
+    "channel": ("grouped", "bmm", "shifted", "concat"),  # nor one on inputs to the outputs
+}
+MEMORY_BUDGET = 1 << 30
+"""Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
+FEW_OUTPUTS = 16
+"""Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than anything done to the kernels."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution meets its image: everything of ``Conv2d`` but channels and kernel, and the fused resampling."""
+
+    padding: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    padding_mode: PaddingMode = "zeros"
+    resample: Resample = "none"
+
+    def check(self, kernel_size: tuple[int, int]) -> None:
+        """Raise ``ValueError`` where resampling cannot be fused with this kernel."""
+        check_resample(kernel_size, self.stride, self.padding, self.dilation, self.padding_mode, self.resample)
+
+    def without_resampling(self) -> "Geometry":
+        """Return the same geometry with resample="none"."""
+        return replace(self, resample="none")
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, samples: int = 1) -> Tensor:
+        """Return one convolution; ``samples`` images side by side on the channel axis multiply the groups."""
+        return resampled_conv2d(
+            x,
+            weight,
+            bias,
+            padding=self.padding,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups * samples,
+            padding_mode=self.padding_mode,
+            resample=self.resample,
+        )
+
+    def output_size(self, height: int, width: int, kernel_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) of the result."""
+        if self.resample != "none":
+            return (2 * height, 2 * width) if self.resample == "up" else (height // 2, width // 2)
+        sizes = zip((height, width), kernel_size, self.padding, self.stride, self.dilation, strict=True)
+        rows, columns = ((size + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for size, k, pad, stride, dilation in sizes)
+        return rows, columns
+
+
+PLAIN = Geometry()
+
+
+def per_sample_conv2d(
+    x: Float[Tensor, "b c h w"],
+    bank: Float[Tensor, "k o i kh kw"],
+    gates: Float[Tensor, "m k"] | Float[Tensor, "m k g"],
+    bias: Float[Tensor, " o"] | Float[Tensor, "n o"] | None = None,
+    *,
+    geometry: Geometry = PLAIN,
+    granularity: Granularity = "kernel",
+    strategy: Strategy | None = None,
+    one_hot: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
+) -> Float[Tensor, "b o h2 w2"]:
+    r"""Convolve every sample with its own mixture of a bank of kernels.
+
+    .. math:: y_b = \Big(\sum_k a_{bk} W_k\Big) * x_b + \beta_b
+
+    Args:
+        x: images [B, C, H, W].
+        bank: kernels [K, O, C/groups, k, k].
+        gates: [B, K]; [B, K, O] with granularity "filter", which scales each filter of a kernel; [B, K, C] with "channel",
+            which scales each input channel. A first axis of 1 is one mixture shared by the batch: a plain convolution.
+        bias: [O], or [B, O] where each sample has its own.
+        geometry: padding, stride, dilation, groups, padding mode, fused resampling.
+        granularity: what one gate scales.
+        strategy: a name of the table above, or None to choose by shape (:func:`choose_strategy`).
+        one_hot: promise that each sample has at most one gate other than zero, which allows "bucketed" without gradients.
+        memory_budget: bytes allowed for mixed kernels.
+
+    Raises:
+        ValueError: for gates that do not fit x and bank, or a strategy that cannot serve this granularity or geometry.
+
+    """
+    kernel_size = (bank.shape[3], bank.shape[4])
+    geometry.check(kernel_size)
+    _check_gates(x, bank, gates, granularity, geometry)
+    if kernel_size == (1, 1) and geometry.resample != "none":
+        plain = geometry.without_resampling()
+        same = {"granularity": granularity, "strategy": strategy, "one_hot": one_hot, "memory_budget": memory_budget}
+        return at_low_resolution(
+            lambda low: per_sample_conv2d(low, bank, gates, bias, geometry=plain, **same),  # type: ignore[arg-type]
+            x,
+            geometry.resample,
+        )
+    rows = bias[None] if bias is not None and bias.ndim == 1 else bias
+    if gates.shape[0] == 1 and strategy is None:
+        return _shared(x, bank, gates, rows, granularity, geometry)
+    if strategy is None:
+        wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, bank, gates))
+        dtype = compute_dtype(x)
+        strategy = choose_strategy(
+            batch=x.shape[0],
+            height=x.shape[2],
+            width=x.shape[3],
+            bank_shape=(bank.shape[0], bank.shape[1], bank.shape[2], bank.shape[3], bank.shape[4]),
+            geometry=geometry,
+            granularity=granularity,
+            one_hot=one_hot and not wants_gradient,
+            threshold=fallback_threshold(x.device.type, dtype),
+            element_size=dtype.itemsize,
+            memory_budget=memory_budget,
+        )
+    if strategy not in ADMISSIBLE[granularity]:
+        raise ValueError(f"strategy {strategy!r} cannot serve gates per {granularity}: use one of {', '.join(ADMISSIBLE[granularity])}")
+    return _RUN[strategy](x, bank, gates.expand(x.shape[0], *gates.shape[1:]), rows, granularity, geometry)
+
+
+def _check_gates(x: Tensor, bank: Tensor, gates: Tensor, granularity: Granularity, geometry: Geometry) -> None:
+    channels = bank.shape[2] * geometry.groups
+    if x.shape[1] != channels:
+        raise ValueError(f"the bank takes {channels} input channels, but the input has {x.shape[1]}")
+    extra = {"kernel": (), "filter": (bank.shape[1],), "channel": (channels,)}[granularity]
+    if gates.shape[1:] != (bank.shape[0], *extra) or gates.shape[0] not in (1, x.shape[0]):
+        wanted = [x.shape[0], bank.shape[0], *extra]
+        raise ValueError(f"gates per {granularity} must have shape {wanted} (or 1 instead of {x.shape[0]}), not {list(gates.shape)}")
+
+
+# ---- choosing ------------------------------------------------------------------------------------------------------
+
+
+def choose_strategy(
+    *,
+    batch: int,
+    height: int,
+    width: int,
+    bank_shape: tuple[int, int, int, int, int],
+    geometry: Geometry,
+    granularity: Granularity = "kernel",
+    one_hot: bool = False,
+    threshold: float,
+    element_size: int = 4,
+    memory_budget: int = MEMORY_BUDGET,
+) -> Strategy:
+    """Return the strategy for an image size and a bank [K, O, C/groups, k, k]; a function of shapes alone.
+
+    Mixing kernels writes and reads B M elements for S positions of work each, so it pays once K S reaches ``threshold`` =
+    element size x peak FLOP/s / memory bandwidth of the device, and the B M elements fit. Otherwise mix inputs ("concat") or
+    outputs ("wide"), whichever are fewer. S counts low-resolution positions where resampling is fused. ``one_hot`` means at
+    most one gate per sample and no gradient wanted.
+    """
+    kernels, outputs, group_inputs, rows, columns = bank_shape
+    inputs = group_inputs * geometry.groups
+    out_height, out_width = geometry.output_size(height, width, (rows, columns))
+    positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
+    taps = rows * columns if geometry.resample == "none" else (rows + 1) * (columns + 1)
+    mixed_bytes = batch * outputs * group_inputs * taps * element_size
+
+    if one_hot and granularity == "kernel":
+        return "bucketed"
+    without_mixed_kernels: Strategy = "wide" if outputs * out_height * out_width < inputs * height * width else "concat"
+    if without_mixed_kernels not in ADMISSIBLE[granularity]:
+        without_mixed_kernels = "concat" if without_mixed_kernels == "wide" else "wide"
+    mixing_is_cheap = kernels * positions >= threshold
+    if rows == columns == 1:
+        return "bmm" if mixing_is_cheap else without_mixed_kernels
+    if outputs <= FEW_OUTPUTS and "wide" in ADMISSIBLE[granularity]:
+        return "wide"
+    return "grouped" if mixing_is_cheap and mixed_bytes <= memory_budget else without_mixed_kernels
+
+
+def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
+    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 (GPU, half), 100 (GPU, float32), 32 (CPU)."""
+    if device_type == "cpu":
+        return 32.0
+    return 600.0 if dtype.itemsize == 2 else 100.0
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Return the type a convolution of x runs in: autocast's where it is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) and x.dtype == torch.float32 else x.dtype
+
+
+# ---- mixing kernels ------------------------------------------------------------------------------------------------
+
+
+def mix_kernels(bank: Tensor, gates: Tensor, granularity: Granularity = "kernel", groups: int = 1) -> Tensor:
+    """Return the mixed kernels [B, O, C/groups, k, k] in at least float32, without ever holding B K M elements."""
+    dtype = torch.promote_types(bank.dtype, torch.float32)
+    bank, gates = bank.to(dtype), gates.to(dtype)
+    with torch.autocast(bank.device.type, enabled=False):
+        if granularity == "kernel":
+            return (gates @ bank.flatten(1)).view(-1, *bank.shape[1:])
+        if granularity == "filter":
+            return torch.einsum("bko,koipq->boipq", gates, bank)
+        grouped_bank = bank.reshape(bank.shape[0], groups, -1, *bank.shape[2:])
+        grouped_gates = gates.view(*gates.shape[:2], groups, -1)
+        return torch.einsum("bkgi,kgoipq->bgoipq", grouped_gates, grouped_bank).flatten(1, 2)
+
+
+def _shared(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    weight = mix_kernels(bank, gates, granularity, geometry.groups)[0]
+    if bias is None or bias.shape[0] == 1:
+        return geometry.conv(x, weight, None if bias is None else bias[0])
+    return geometry.conv(x, weight) + bias[:, :, None, None]
+
+
+def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    batch, outputs = x.shape[0], bank.shape[1]
+    weight = mix_kernels(bank, gates, granularity, geometry.groups)
+    flat_bias = None if bias is None else bias.expand(batch, outputs).reshape(-1)
+    y = geometry.conv(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), flat_bias, samples=batch)
+    return y.reshape(batch, outputs, *y.shape[2:])
+
+
+def _bmm(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    batch, outputs, groups = x.shape[0], bank.shape[1], geometry.groups
+    kernel_size = (bank.shape[3], bank.shape[4])
+    size = geometry.output_size(x.shape[2], x.shape[3], kernel_size)
+    weight = fused_kernel(mix_kernels(bank, gates, granularity, groups), geometry.resample).to(x.dtype)
+    if geometry.resample == "up":
+        # A transposed convolution is a product followed by the adjoint of unfold.
+        x, crop = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
+        weight = weight.reshape(batch * groups, outputs // groups, bank.shape[2], -1).transpose(2, 3).flatten(1, 2)
+        pixels = x.reshape(batch * groups, bank.shape[2], -1)
+        columns = torch.bmm(weight, pixels).view(batch, -1, pixels.shape[2])
+        y = F.fold(columns, size, kernel_size[0] + 1, padding=crop, stride=2)
+        return y if bias is None else y + bias[:, :, None, None]
+    columns = _columns(x, kernel_size, geometry).view(batch * groups, bank.shape[2] * weight[0, 0, 0].numel(), -1)
+    weight = weight.reshape(batch * groups, outputs // groups, -1)
+    if bias is None:
+        return torch.bmm(weight, columns).view(batch, outputs, *size)
+    start = bias.to(x.dtype).expand(batch, outputs).reshape(batch * groups, -1, 1)
+    return torch.baddbmm(start, weight, columns).view(batch, outputs, *size)
+
+
+def _columns(x: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Tensor:
+    """Return the pixels under each tap, [B, C k^2, positions]; for 1x1 kernels no copy is made."""
+    x, padding = pad(x, geometry.padding, geometry.padding_mode)
+    if geometry.resample == "down":
+        return F.unfold(x, kernel_size[0] + 1, padding=padding, stride=2)
+    if kernel_size == (1, 1) and padding == (0, 0):
+        return x[:, :, :: geometry.stride[0], :: geometry.stride[1]].flatten(2)
+    return F.unfold(x, kernel_size, geometry.dilation, padding, geometry.stride)
+
+
+def _shifted(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    if geometry.stride != (1, 1) or geometry.resample != "none":
+        raise ValueError("strategy 'shifted' needs stride 1 and resample='none'")
+    batch, outputs, groups = x.shape[0], bank.shape[1], geometry.groups
+    height, width = geometry.output_size(x.shape[2], x.shape[3], (bank.shape[3], bank.shape[4]))
+    weight = mix_kernels(bank, gates, granularity, groups).to(x.dtype).reshape(batch * groups, outputs // groups, *bank.shape[2:])
+    x, (rows, columns) = pad(x, geometry.padding, geometry.padding_mode)
+    x = F.pad(x, (columns, columns, rows, rows))
+    row = x.shape[3]
+    # Rows laid end to end: a tap is then one offset. The last row runs on into zeros, and each row's end is cropped.
+    pixels = F.pad(x.flatten(2), (0, row - width)).view(batch * groups, bank.shape[2], -1)
+    y = pixels.new_zeros(()) if bias is None else bias.to(x.dtype).expand(batch, outputs).reshape(batch * groups, -1, 1)
+    for u in range(bank.shape[3]):
+        for v in range(bank.shape[4]):
+            offset = u * geometry.dilation[0] * row + v * geometry.dilation[1]
+            y = torch.baddbmm(y, weight[..., u, v], pixels[:, :, offset : offset + height * row])
+    return y.view(batch, outputs, height, row)[..., :width]
+
+
+# ---- mixing outputs or inputs --------------------------------------------------------------------------------------
+
+
+def _wide(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    kernels, outputs, groups = bank.shape[0], bank.shape[1], geometry.groups
+    weight = bank.reshape(kernels, groups, -1, *bank.shape[2:]).transpose(0, 1).flatten(0, 2)
+    every = geometry.conv(x, weight)
+    batch, size = x.shape[0], every.shape[2:]
+    every = every.reshape(batch, groups, kernels, outputs // groups, -1)
+    gates = gates.to(every.dtype)
+    if granularity == "kernel":
+        y = torch.einsum("bk,bgkos->bgos", gates, every)
+    else:
+        y = torch.einsum("bkgo,bgkos->bgos", gates.view(batch, kernels, groups, -1), every)
+    y = y.reshape(batch, outputs, *size)
+    return y if bias is None else y + bias[:, :, None, None]
+
+
+def _concat(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    batch, groups = x.shape[0], geometry.groups
+    by_group = x.reshape(batch, groups, 1, -1, *x.shape[2:])
+    gates = gates.to(x.dtype)
+    if granularity == "kernel":
+        scale = gates.view(batch, 1, -1, 1, 1, 1)
+    else:
+        scale = gates.view(batch, bank.shape[0], groups, -1, 1, 1).transpose(1, 2)
+    copies = (by_group * scale).flatten(1, 3)
+    weight = bank.transpose(0, 1).flatten(1, 2)
+    if bias is None or bias.shape[0] == 1:
+        return geometry.conv(copies, weight, None if bias is None else bias[0])
+    return geometry.conv(copies, weight) + bias[:, :, None, None]
+
+
+def _bucketed(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    if torch.is_grad_enabled() and gates.requires_grad:
+        raise ValueError("strategy 'bucketed' gives the gates of other kernels no gradient: run it under torch.no_grad()")
+    if bool(((gates != 0).sum(1) > 1).any()):
+        raise ValueError("strategy 'bucketed' needs at most one gate other than zero in each sample")
+    chosen = gates.abs().argmax(1)
+    order = chosen.argsort(stable=True)
+    sizes = torch.bincount(chosen, minlength=bank.shape[0]).tolist()
+    buckets = zip(torch.split(x[order], sizes), bank, strict=True)
+    y = torch.cat([geometry.conv(samples, weight) for samples, weight in buckets if samples.shape[0]])[order.argsort()]
+    y = y * gates.gather(1, chosen[:, None])[:, :, None, None].to(y.dtype)
+    return y if bias is None else y + bias[:, :, None, None]
+
+
+_RUN: dict[Strategy, Callable[[Tensor, Tensor, Tensor, Tensor | None, Granularity, Geometry], Tensor]] = {
+    "grouped": _grouped,
+    "bmm": _bmm,
+    "shifted": _shifted,
+    "wide": _wide,
+    "concat": _concat,
+    "bucketed": _bucketed,
+}

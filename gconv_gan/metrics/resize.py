@@ -1,0 +1,62 @@
+"""The three resizers of the field's FID tools: they give different pixels, so the name of the one used belongs to a score.
+
+Paper: Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", arXiv 2104.11222 (2022).
+All take bytes [b, 3, h, w], return float32 in [0, 255] and are not rounded to bytes again.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+Resized = Float32[Tensor, "b 3 s s"]
+
+
+def _linear_taps(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, per output pixel i, the two source pixels around i·(old/new) and the weight of the second."""
+    # In float32, as the graph did: at some sizes the product falls on the other side of an integer in float64.
+    position = torch.arange(new, device=device, dtype=torch.float32) * torch.tensor(old / new, dtype=torch.float32)
+    low = position.long()
+    return low, (low + 1).clamp_max(old - 1), position - low
+
+
+def tf1_bilinear(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
+    """Resize as TensorFlow 1 does: source coordinate i·(h/size) without the half-pixel shift, no antialiasing."""
+    x = images.float()
+    low, high, weight = _linear_taps(x.shape[3], size, x.device)
+    x = x[..., low] + (x[..., high] - x[..., low]) * weight
+    low, high, weight = _linear_taps(x.shape[2], size, x.device)
+    return x[:, :, low] + (x[:, :, high] - x[:, :, low]) * weight[:, None]
+
+
+def _bicubic_weights(old: int, new: int, device: torch.device) -> Float32[Tensor, "new old"]:
+    """Return PIL's weight of each source pixel in each output pixel: Keys' cubic with a = -1/2, widened when shrinking."""
+    scale = max(old / new, 1.0)
+    centres = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new)
+    t = ((torch.arange(old, dtype=torch.float64, device=device) + 0.5 - centres[:, None]) / scale).abs()
+    near, far = (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2
+    weights = torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
+    return (weights / weights.sum(1, keepdim=True)).float()
+
+
+def pil_bicubic(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
+    """Resize as PIL does with BICUBIC on float channels (clean-fid's "clean"): antialiased, then cut to [0, 255].
+
+    ``F.interpolate(mode="bicubic", antialias=True)`` is close, but up to 3e-5 of the range away when it shrinks.
+    """
+    x = images.float() @ _bicubic_weights(images.shape[3], size, images.device).T
+    return (_bicubic_weights(images.shape[2], size, images.device) @ x).clamp(0, 255)
+
+
+def torch_bilinear(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
+    """Resize as ``F.interpolate`` does (pytorch-fid): half-pixel centres, no antialiasing."""
+    return F.interpolate(images.float(), (size, size), mode="bilinear", align_corners=False)
+
+
+RESIZERS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "tf1_bilinear": tf1_bilinear,
+    "pil_bicubic": pil_bicubic,
+    "torch_bilinear": torch_bilinear,
+}

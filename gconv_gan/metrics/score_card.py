@@ -1,0 +1,170 @@
+"""The card that travels with every score, and the rule by which two scores may be compared.
+
+Numbers of one generator differ between pipelines by more than most papers claim to gain, so a bare number means nothing.
+"""
+
+import importlib.metadata
+from typing import Literal
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.neighbours import Comparison
+
+LIBRARIES = ("torch", "torchvision", "torch-fidelity", "timm", "numpy", "pillow", "gconv_gan")
+
+
+class FormulaCard(Config):
+    """How features became numbers. Fields of metrics that were not computed are None."""
+
+    protocol: str
+    num_fake: int
+    num_real: int
+    frechet: Literal["eigenvalues of R2 S1 R2", "eigenvalues of A1 S2 A1'"] | None
+    frechet_threshold: Literal["order * eps * largest eigenvalue"] | None
+    covariance_divisor: Literal["n - 1"] = "n - 1"
+    is_splits: int | None
+    is_permutation_seed: int | None
+    is_logit_bias: bool | None
+    kid_kernel: Literal["(x.y/d + 1)^3, unbiased"] | None
+    kid_subsets: int | None
+    kid_subset_size: int | None
+    kid_seed: int | None
+    neighbours: int | None
+    comparison: Comparison | None
+
+
+class FakesCard(Config):
+    """Where the scored images come from. For images of unknown origin only ``source`` and the hash are set."""
+
+    source: str
+    """A generator's checkpoint, or a folder or zip."""
+    images_sha256: str = ""
+    """Hash over the bytes of all images in order; filled in by the evaluation."""
+    weights_sha256: str | None = None
+    weights: Literal["ema", "raw"] | None = None
+    images_seen: int | None = None
+    generator_step: int | None = None
+    n_dis: int | None = None
+    batch_norm: str | None = None
+    """eval, standing (over how many batches), or batch (of which size)."""
+    truncation: float | None = None
+    precision: str | None = None
+    labels: str | None = None
+    """none, uniform or empirical."""
+    seed: int | None = None
+
+
+class ReferenceCard(Config):
+    """What the images are compared with."""
+
+    source: str
+    """The name of the data set, or a folder or zip."""
+    fingerprint: str
+    """Content hash of the data and, where not all are used, which were chosen."""
+    split: str | None
+    recipe: str
+    """How pictures became pixels."""
+    images_sha256: str
+    """Hash over the bytes of all images in order."""
+
+
+class ExtractorCard(Config):
+    """Which network saw the images, and how they were brought to its input."""
+
+    name: str
+    sha256: str
+    layer: str
+    resizer: str
+    normalisation: str
+    quantisation: str
+    dtype: Literal["float32"] = "float32"
+    folded: bool
+
+
+class RunCard(Config):
+    """What ran, when, on what."""
+
+    config_sha256: str | None = None
+    training_seed: int | None = None
+    checkpoint_rule: str | None = None
+    """last, or best by what."""
+    processes: int = 1
+    batch_size: int
+    device: str
+    versions: dict[str, str]
+    seconds: float
+
+
+class ScoreCard(Config):
+    """Everything about one evaluation pass except its numbers."""
+
+    format: Literal[1] = 1
+    formula: FormulaCard
+    fakes: FakesCard
+    reference: ReferenceCard
+    extractor: ExtractorCard
+    run: RunCard
+
+    def to_json(self) -> str:
+        """Return the card as indented JSON; ``ScoreCard.model_validate_json`` reads it back."""
+        return self.model_dump_json(indent=2)
+
+
+class Score(Config):
+    """The numbers of one pass, and their card."""
+
+    scores: dict[str, float]
+    card: ScoreCard
+
+    def to_json(self) -> str:
+        """Return ``{"scores": …, "card": …}``, indented; ``Score.model_validate_json`` reads it back."""
+        return self.model_dump_json(indent=2)
+
+    def lines(self) -> list[str]:
+        """Return one line per number for people: its name, the value, and in whose features."""
+        width = max(len(key) for key in self.scores)
+        counts = f"{self.card.formula.num_fake:,} against {self.card.formula.num_real:,} images"
+        head = f"{self.card.formula.protocol}: features of {self.card.extractor.name}, {counts}"
+        return [head, *(f"  {key:<{width}}  {value:.6g}" for key, value in self.scores.items())]
+
+
+# Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are
+# what one wants to compare, and everything in ``run`` is circumstance.
+COMPARED_GROUPS = ("formula", "reference", "extractor")
+COMPARED_FAKES = ("batch_norm", "truncation", "precision", "labels")
+
+
+def _differences(a: Config, b: Config, prefix: str) -> list[str]:
+    ours, theirs = a.model_dump(), b.model_dump()
+    return [f"{prefix}.{key}: {ours[key]!r} != {theirs[key]!r}" for key in ours if ours[key] != theirs[key]]
+
+
+def unlike_fields(card_a: ScoreCard, card_b: ScoreCard) -> list[str]:
+    """Return the fields ("extractor.resizer: 'a' != 'b'") that forbid a comparison of two scores; none: they are alike."""
+    groups = [line for group in COMPARED_GROUPS for line in _differences(getattr(card_a, group), getattr(card_b, group), group)]
+    fakes = _differences(card_a.fakes, card_b.fakes, "fakes")
+    return groups + [line for line in fakes if line.split(":")[0].removeprefix("fakes.") in COMPARED_FAKES]
+
+
+def other_differences(card_a: ScoreCard, card_b: ScoreCard) -> list[str]:
+    """Return the fields that differ without forbidding a comparison, in the same form."""
+    everything = [line for group in ("fakes", "run") for line in _differences(getattr(card_a, group), getattr(card_b, group), group)]
+    forbidding = set(unlike_fields(card_a, card_b))
+    return [line for line in everything if line not in forbidding]
+
+
+def require_alike(card_a: ScoreCard, card_b: ScoreCard) -> None:
+    """Raise ``UserError`` listing the fields that forbid a comparison, where there are any."""
+    if unlike := unlike_fields(card_a, card_b):
+        raise UserError(f"these scores cannot be compared: {'; '.join(unlike)}")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the installed libraries that decide a score."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,49 @@
+"""Exponential moving average of a generator, counted in images.
+
+Half-life and ramp as in StyleGAN2-ADA's and EDM2's training loops. Parameters and floating buffers (BatchNorm's running statistics)
+are averaged with the same decay, since statistics that belong to other weights shift the scores; counters are copied.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: float | None) -> float:
+    r"""Return :math:`\beta = 0.5^{\,\text{batch} / h}` with :math:`h = \min(\text{half life}, \text{ramp} \cdot \text{images seen})`."""
+    half_life = float(half_life_images) if ramp is None else min(half_life_images, ramp * images_seen)
+    return 0.5 ** (batch_images / half_life) if half_life > 0 else 0.0
+
+
+def matched(target: nn.Module, source: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return pairs of the two networks' tensors; raise ``ValueError`` where their names differ."""
+    ours, theirs = target.state_dict(), source.state_dict()
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"the average and the network hold different tensors: {sorted(ours.keys() ^ theirs.keys())}")
+    return [(ours[name], theirs[name]) for name in ours]
+
+
+class Ema:
+    r"""The average :math:`\bar\theta \leftarrow \beta \bar\theta + (1 - \beta)\theta` of a network's tensors.
+
+    Attributes:
+        network: the averaged copy, in eval mode and without gradients.
+
+    """
+
+    def __init__(self, network: nn.Module, *, half_life_images: int, ramp: float | None = None) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.half_life_images, self.ramp = half_life_images, ramp
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, *, batch_images: int, images_seen: int) -> None:
+        """Move the average towards ``network`` after a step that consumed ``batch_images`` images."""
+        weight = 1 - decay(self.half_life_images, batch_images, images_seen=images_seen, ramp=self.ramp)
+        pairs = matched(self.network, network)
+        averages = [ours for ours, _ in pairs if ours.is_floating_point()]
+        current = [theirs for ours, theirs in pairs if ours.is_floating_point()]
+        torch._foreach_lerp_(averages, current, weight)
+        for ours, theirs in pairs:
+            if not ours.is_floating_point():
+                ours.copy_(theirs)

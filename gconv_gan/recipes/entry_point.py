@@ -1,0 +1,31 @@
+"""How a script ends: exceptions that are meant for the user become one sentence and an exit code."""
+
+import sys
+from collections.abc import Callable
+
+from accelerate import PartialState
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.training.guards import GuardError, StoppedBySignalError
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run ``main`` and exit: 0 done, 2 wrong input, 3 stopped by a guard, 128 + n ended by signal n after saving.
+
+    The sentence goes to standard error, once, from the main process; nothing else is caught.
+    """
+    code, sentence = 0, ""
+    try:
+        main()
+    except UserError as error:
+        code, sentence = 2, str(error)
+    except GuardError as error:
+        code, sentence = 3, str(error)
+    except StoppedBySignalError as stop:
+        code, sentence = 128 + stop.number, str(stop)
+    if code:
+        if PartialState().is_main_process:
+            print(f"{sys.argv[0]}: {sentence}", file=sys.stderr)
+        sys.exit(code)
+    if PartialState._shared_state:
+        PartialState().destroy_process_group()

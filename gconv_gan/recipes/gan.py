@@ -1,0 +1,105 @@
+"""A GAN run from its config: data, networks, loss, loop. The guided tour of training starts here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.datasets import require_labels
+from gconv_gan.data.loaders import BatchSource
+from gconv_gan.losses.factory import adversarial_loss
+from gconv_gan.recipes.networks import build_networks
+from gconv_gan.recipes.plan import plan
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.tracking import JsonLinesTracker
+from gconv_gan.training.gan import GANTraining, train_gan
+from gconv_gan.training.state import Progress
+
+USAGE = "usage: accelerate launch train_gan.py CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train the GAN that ``CONFIG.toml [overrides] [--dry-run]`` describes; the same command again resumes."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        if not arguments:
+            raise UserError("no config file was given")
+        return
+    overrides = [argument for argument in arguments[1:] if argument != "--dry-run"]
+    config = load_config(GANRunConfig, arguments[0], overrides)
+    if "--dry-run" in arguments:
+        print(plan(config))
+        return
+    fit(config)
+
+
+def fit(config: GANRunConfig) -> Progress:
+    """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one."""
+    accelerator = build_accelerator(config)
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    num_classes = None
+    if config.conditional:
+        require_labels(dataset)
+        num_classes = dataset.num_classes
+    generator, discriminator = build_networks(config, num_classes)
+    folder = RunFolder(Path(config.runs_dir) / config.name)
+    if accelerator.is_main_process:
+        folder.prepare(config)
+    accelerator.wait_for_everyone()
+    data = BatchSource(
+        dataset,
+        seed=config.seed,
+        flip=config.data.flip,
+        batch_size=config.trainer.batch_size,
+        process_index=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+        device=accelerator.device,
+    )
+    facts = {
+        "data": dataset.content_hash,
+        "classes": list(dataset.classes) if num_classes is not None else None,
+        "image_size": config.data.size,
+        "num_processes": accelerator.num_processes,
+    }
+    training = GANTraining(
+        config=config,
+        generator=generator,
+        discriminator=discriminator,
+        loss=adversarial_loss(config.objective),
+        data=data,
+        num_classes=num_classes,
+        folder=folder,
+        facts=facts,
+    )
+    return train_gan(training, accelerator)
+
+
+def build_accelerator(config: GANRunConfig) -> Accelerator:
+    """Return the Accelerator of a run: device and processes from the launcher, trackers into the run folder.
+
+    Raises:
+        UserError: the batch does not divide by the processes and micro-batches, or fp16 was asked for.
+
+    """
+    folder = Path(config.runs_dir) / config.name
+    accelerator = Accelerator(
+        mixed_precision=config.trainer.mixed_precision,
+        log_with=[JsonLinesTracker(folder / "metrics.jsonl"), "tensorboard"],
+        project_dir=folder,
+        # statistics are shared by our own BatchNorm; broadcasting buffers in forward breaks two forwards before one backward
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    if accelerator.mixed_precision == "fp16":
+        raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")
+    parts = accelerator.num_processes * config.trainer.micro_batches
+    if config.trainer.batch_size % parts:
+        raise UserError(
+            f"trainer.batch_size {config.trainer.batch_size} is global and must be divisible by {accelerator.num_processes} processes "
+            f"× {config.trainer.micro_batches} micro-batches"
+        )
+    return accelerator

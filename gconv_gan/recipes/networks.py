@@ -1,0 +1,89 @@
+"""The two networks of a run: built from its config, or read back from its folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.models.factory import build_discriminator, build_generator
+from gconv_gan.runtime.seeding import stream_seed
+from gconv_gan.training.checkpoint import checkpoints, damage, load_network, newest_whole
+
+
+def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Module, nn.Module]:
+    """Return generator and discriminator, initialised from the run's seed: equal on every process, without a broadcast."""
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(config.seed, "networks", 0))
+        generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)
+        discriminator = build_discriminator(config.discriminator, image_size=config.data.size, num_classes=num_classes)
+    for module in (*generator.modules(), *discriminator.modules()):
+        if isinstance(module, BatchNorm2d):
+            module.over_processes = config.trainer.batch_statistics == "global"
+    return generator, discriminator
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run read back from its folder, at one checkpoint."""
+
+    config: GANRunConfig
+    checkpoint: Path
+    state: dict[str, Any]
+    """Counters and facts stored beside the weights."""
+    class_names: tuple[str, ...]
+    """Empty for an unconditional run."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Return how many classes the networks know; None for an unconditional run."""
+        return len(self.class_names) or None
+
+    @property
+    def images_seen(self) -> int:
+        """Return the real images the discriminator had seen."""
+        return int(self.state["progress"]["images_seen"])
+
+    def generator(self, weights: Literal["ema", "raw"] = "ema") -> nn.Module:
+        """Return the averaged (or the raw) generator in eval mode."""
+        generator, _ = build_networks(self.config, self.num_classes)
+        load_network(self.checkpoint / ("ema.safetensors" if weights == "ema" else "generator.safetensors"), generator)
+        return generator.eval().requires_grad_(False)
+
+    def discriminator(self) -> nn.Module:
+        """Return the discriminator in eval mode."""
+        _, discriminator = build_networks(self.config, self.num_classes)
+        load_network(self.checkpoint / "discriminator.safetensors", discriminator)
+        return discriminator.eval().requires_grad_(False)
+
+
+def load_run(folder: str | Path, *, images: int | None = None) -> TrainedRun:
+    """Read a run folder at its newest whole checkpoint, or at the one that was written after ``images`` images.
+
+    Raises:
+        UserError: there is no run, no whole checkpoint, or not the one asked for.
+
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is not a run folder: it has no config.json")
+    config = load_config(GANRunConfig, folder / "config.json")
+    if images is None:
+        path = newest_whole(folder, print)
+    else:
+        path = folder / f"checkpoint-{images}"
+        if not path.is_dir():
+            raise UserError(f"{folder} has no checkpoint at {images} images; it has {[n for n, _ in checkpoints(folder)]}")
+        fault = damage(path)
+        if fault is not None:
+            raise UserError(f"{path} is damaged: {fault}")
+    if path is None:
+        raise UserError(f"{folder} has no whole checkpoint yet")
+    state = json.loads((path / "state.json").read_text())
+    return TrainedRun(config, path, state, tuple(state["classes"] or ()))

@@ -1,0 +1,86 @@
+"""The folder of a run: what ran, in which versions, and where its results lie.
+
+``config.json`` is the resolved config. Starting a run in a folder that holds another config is refused with the differences;
+only cadence and evaluation may change, and the length where the schedule does not depend on it.
+"""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.atomic import write_text
+
+# keys that do not change the numbers a run produces
+MAY_CHANGE = (
+    "runs_dir",
+    "evaluation",
+    "trainer.log_every",
+    "trainer.sample_every",
+    "trainer.checkpoint_every",
+    "trainer.keep_checkpoints",
+    "data.cache_dir",
+)
+VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
+
+
+class RunFolder:
+    """``runs_dir/name`` and the paths inside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples"
+        self.scores = path / "scores"
+
+    def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
+        """Create the folder and write what runs, or check that the folder's config is the same.
+
+        Raises:
+            UserError: the folder holds a run with other hyper-parameters; the message lists each difference.
+
+        """
+        resolved = config.model_dump(mode="json")
+        if self.config.is_file():
+            differences = [text for key, text in differing(json.loads(self.config.read_text()), resolved) if not _allowed(key, may_change)]
+            if differences:
+                raise UserError(
+                    f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the old values back, or a new --name"
+                )
+        self.samples.mkdir(parents=True, exist_ok=True)
+        self.scores.mkdir(exist_ok=True)
+        write_text(self.config, json.dumps(resolved, indent=2) + "\n")
+        with (self.path / "command.txt").open("a") as file:
+            file.write(shlex.join(sys.argv) + "\n")
+        write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+
+def _allowed(key: str, may_change: tuple[str, ...]) -> bool:
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in may_change)
+
+
+def differing(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, "key: old -> new") for every leaf that differs, added and removed keys included."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from differing(old.get(name, "absent"), new.get(name, "absent"), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield key, f"{key}: {json.dumps(old)} -> {json.dumps(new)}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide a run's numbers."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

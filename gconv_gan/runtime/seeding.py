@@ -1,0 +1,38 @@
+"""Random draws as pure functions: (seed, stream, step, index in the global batch) decides every number.
+
+Nothing in the package draws from torch's global generator once the networks are built. A stream names a purpose ("latents_d",
+"eval"); a step is a counter of that purpose. A draw is always made for the *global* batch and then sliced, so it does not
+depend on how many processes share the batch. The idea of seeding from counters is that of EDM2's training loop.
+"""
+
+import hashlib
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def stream_seed(seed: int, stream: str, step: int) -> int:
+    """Return the first 63 bits of SHA-256("seed/stream/step"): equal triples give equal seeds, others unrelated ones."""
+    digest = hashlib.sha256(f"{seed}/{stream}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator_for(seed: int, stream: str, step: int) -> torch.Generator:
+    """Return a CPU generator that depends on (seed, stream, step) alone."""
+    return torch.Generator().manual_seed(stream_seed(seed, stream, step))
+
+
+def draw_latents(seed: int, stream: str, step: int, *, count: int, latent_dim: int) -> Float[Tensor, "b d"]:
+    """Draw z ~ N(0, I), [count, latent_dim], for the global batch."""
+    return torch.randn(count, latent_dim, generator=generator_for(seed, stream, step))
+
+
+def draw_labels(seed: int, stream: str, step: int, *, count: int, num_classes: int) -> Int[Tensor, " b"]:
+    """Draw labels uniform over the classes, [count], for the global batch."""
+    return torch.randint(num_classes, (count,), generator=generator_for(seed, stream, step))
+
+
+def draw_signs(seed: int, stream: str, step: int, *, count: int) -> Int[Tensor, " b"]:
+    """Draw fair coins, 0 or 1, [count], for the global batch."""
+    return torch.randint(2, (count,), generator=generator_for(seed, stream, step))

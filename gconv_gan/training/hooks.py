@@ -1,0 +1,20 @@
+"""The three places where a method may touch training: before it, after each backward pass, after each optimiser step."""
+
+from typing import Literal
+
+from torch import nn
+
+Player = Literal["generator", "discriminator"]
+
+
+class Hook:
+    """Do nothing; a method overrides what it needs."""
+
+    def before_fit(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """See the bare fp32 networks before the optimisers exist and before Accelerate wraps anything."""
+
+    def after_backward(self, player: Player, network: nn.Module) -> None:
+        """See a network whose gradient is complete, before clipping and the optimiser's step."""
+
+    def after_step(self, player: Player, network: nn.Module, images_seen: int) -> None:
+        """See a network whose optimiser has just stepped."""

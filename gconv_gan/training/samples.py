@@ -1,0 +1,48 @@
+"""Pictures during training: real images, and the averaged generator on latents that never change."""
+
+import torch
+from torch import nn
+
+from gconv_gan.data.loaders import BatchSource, fixed_batch
+from gconv_gan.gallery.gates import gate_entropy, record_gates
+from gconv_gan.gallery.grid import save_grid
+from gconv_gan.layers.gconv import LatentGate
+from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.seeding import draw_latents
+
+COLUMNS = 10
+ROWS = 10
+
+
+class SampleGrids:
+    """``samples/reals.png`` and ``samples/<images>.png``: ten by ten, one row per class (of the first ten) if conditional."""
+
+    def __init__(self, folder: RunFolder, *, seed: int, latent_dim: int, num_classes: int | None) -> None:
+        self._folder = folder
+        rows = ROWS if num_classes is None else min(ROWS, num_classes)
+        self._z = draw_latents(seed, "samples", 0, count=rows * COLUMNS, latent_dim=latent_dim)
+        self._y = None if num_classes is None else torch.arange(rows).repeat_interleave(COLUMNS)
+
+    def save_reals(self, data: BatchSource) -> None:
+        """Write a grid of real images, laid out as the fakes are."""
+        rows = None if self._y is None else len(self._z) // COLUMNS
+        images = fixed_batch(data.dataset, count=len(self._z), rows=rows)
+        save_grid(images, self._folder.samples / "reals.png", columns=COLUMNS)
+
+    @torch.no_grad()
+    def save(self, generator: nn.Module, images_seen: int) -> None:
+        """Write the grid of ``generator`` at ``images_seen``."""
+        device = next(generator.parameters()).device
+        y = None if self._y is None else self._y.to(device)
+        with evaluating(generator):
+            images = generator(self._z.to(device), y).float().cpu()
+        save_grid(images, self._folder.samples / f"{images_seen}.png", columns=COLUMNS)
+
+    def gate_entropy(self, generator: nn.Module) -> dict[str, float]:
+        """Return the mean normalised entropy of the generator's kernel gates over the fixed latents; nothing without gates."""
+        if not any(isinstance(module, LatentGate) for module in generator.modules()):
+            return {}
+        device = next(generator.parameters()).device
+        gates = record_gates(generator, self._z.to(device), None if self._y is None else self._y.to(device))
+        return {"gate_entropy": sum(float(gate_entropy(g)) for g in gates.values()) / len(gates)}

@@ -1,0 +1,48 @@
+"""Everything a run needs to go on: networks, average, optimisers and counters."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+from gconv_gan.optim.ema import Ema
+
+
+@dataclass
+class Progress:
+    """Counters. Draws, learning rates and cadences are functions of these alone."""
+
+    images_seen: int = 0
+    d_steps: int = 0
+    g_steps: int = 0
+    best_score: float | None = None
+    best_images: int | None = None
+
+    def as_dict(self) -> dict[str, int | float | None]:
+        """Return the counters as plain data."""
+        return asdict(self)
+
+
+@dataclass
+class GANState:
+    """The bare networks (never their distributed wrappers) and what goes with them."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    ema: Ema
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    progress: Progress
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the modules by the name of their file in a checkpoint."""
+        return {"generator": self.generator, "discriminator": self.discriminator, "ema": self.ema.network}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by the name of their file in a checkpoint."""
+        return {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer}
+
+
+def due(before: int, after: int, every: int) -> bool:
+    """Return whether a multiple of ``every`` lies in (before, after]; 0 is never due."""
+    return every > 0 and after // every > before // every

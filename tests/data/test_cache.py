@@ -1,0 +1,276 @@
+"""Converted once, found again, never stale, never half."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gconv_gan.config.data import DigitsDataConfig, FolderDataConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.data import cache, datasets
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.image_dataset import ImageDataset
+from tests.data.made import noise, save, zipped
+
+
+def config(path: Path, **changes: object) -> FolderDataConfig:
+    settings = {"path": str(path), "split": "train", "size": 8, "cache_dir": str(path.parent / "cache")}
+    return FolderDataConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The places that were converted."""
+    places: list[Path] = []
+    build = cache._build
+
+    def counted(source: object, config: object, place: Path, **options: bool) -> None:
+        places.append(place)
+        build(source, config, place, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "_build", counted)
+    return places
+
+
+def expected(seeds: list[int]) -> np.ndarray:
+    return np.stack([noise(seed, 8, 8, 3).transpose(2, 0, 1) for seed in seeds])
+
+
+def check_pets(dataset: ImageDataset) -> None:
+    np.testing.assert_array_equal(dataset.images, expected([0, 1, 2, 10, 11, 12]))
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_images_labels_and_manifest(pets: Path) -> None:
+    dataset = open_dataset(config(pets))
+    check_pets(dataset)
+    assert (len(dataset), dataset.classes, dataset.num_classes, dataset.title) == (6, ("cat", "dog"), 2, "pets")
+    manifest = json.loads((dataset.folder / "manifest.json").read_text())
+    assert (manifest["count"], manifest["class_counts"], manifest["formats"], manifest["split"]) == (6, [3, 3], {"PNG": 6}, "train")
+    assert manifest["location"] == str(pets)
+    assert manifest["skipped"] == []
+    assert "centre crop, PIL bicubic antialiased" in manifest["recipe"]
+    assert sorted(path.name for path in dataset.folder.iterdir()) == ["images.npy", "labels.npy", "manifest.json"]
+    np.testing.assert_array_equal(np.load(dataset.folder / "images.npy", allow_pickle=False), dataset.images)
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.images[0] = 0
+
+
+def test_unlabelled_pictures_have_no_labels(pets: Path) -> None:
+    dataset = open_dataset(config(pets, labels="none", split=None))
+    assert (dataset.labels, dataset.num_classes, dataset.classes, len(dataset)) == (None, None, (), 8)
+    assert not (dataset.folder / "labels.npy").exists()
+
+
+def test_a_second_start_converts_nothing(pets: Path, builds: list[Path]) -> None:
+    first, second = open_dataset(config(pets)), open_dataset(config(pets))
+    assert builds == [first.folder]
+    assert second.manifest == first.manifest
+    check_pets(second)
+
+
+def test_size_split_and_labels_have_caches_of_their_own(pets: Path, builds: list[Path]) -> None:
+    changes: list[dict[str, object]] = [{}, {"size": 16}, {"split": "test"}, {"labels": "none"}]
+    hashes = {open_dataset(config(pets, **change)).content_hash for change in changes}
+    assert len(set(builds)) == len(hashes) == 4
+
+
+@pytest.mark.usefixtures("patient_clock")
+@pytest.mark.parametrize("packed", [False, True])
+def test_changed_data_are_never_served_from_the_old_cache(pets: Path, packed: bool) -> None:
+    def path() -> Path:
+        return zipped(pets, pets.parent / "pets.zip") if packed else pets
+
+    before = open_dataset(config(path()))
+    victim = pets / "train/cat/1.png"
+    stat = victim.stat()
+    time.sleep(0.02)  # the file system's clock ticks every few milliseconds
+    save(victim, noise(99, 8, 8, 3))
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = open_dataset(config(path()))
+    assert after.content_hash != before.content_hash
+    np.testing.assert_array_equal(after.images[1], expected([99])[0])
+    save(pets / "train/cat/3.png", noise(98, 8, 8, 3))
+    assert len(open_dataset(config(path()))) == 7
+
+
+def test_the_content_hash_is_that_of_the_data_wherever_they_lie(pets: Path, tmp_path: Path) -> None:
+    archive = zipped(pets, tmp_path / "other.zip")
+    assert open_dataset(config(archive)).content_hash == open_dataset(config(pets)).content_hash
+    shutil.move(pets / "train/dog", pets / "train/elk")
+    assert open_dataset(config(pets)).content_hash != open_dataset(config(archive)).content_hash  # same pixels, another class name
+
+
+def test_a_damaged_image_is_named_and_nothing_is_stored(pets: Path) -> None:
+    broken = pets / "train/dog/1.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(UserError, match=r'pets: train/dog/1\.png is damaged \(.+\); .*data\.damaged = "skip"'):
+        open_dataset(config(pets))
+    assert [path for path in (pets.parent / "cache").iterdir() if path.is_dir() and path.name != "fingerprints"] == []
+
+
+def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, builds: list[Path]) -> None:
+    for name in ("cat/0", "dog/2"):
+        (pets / f"train/{name}.png").write_bytes(b"not a picture")
+    dataset = open_dataset(config(pets, damaged="skip"), verify=True)
+    np.testing.assert_array_equal(dataset.images, expected([1, 2, 10, 11]))
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 0, 1, 1]
+    assert dataset.manifest.class_counts == (2, 2)
+    assert [image.name for image in dataset.manifest.skipped] == ["train/cat/0.png", "train/dog/2.png"]
+    assert "not a picture" in dataset.manifest.skipped[0].reason
+    open_dataset(config(pets, damaged="skip"))
+    with pytest.raises(UserError, match=r"train/cat/0\.png is damaged"):
+        open_dataset(config(pets))  # the cache of the lenient run does not hide the damage
+    assert len(builds) == 1
+
+
+def test_a_zip_member_with_a_wrong_checksum_is_damaged(pets: Path) -> None:
+    archive = zipped(pets, pets.parent / "pets.zip")
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"IEND")] ^= 1  # in the first member, test/cat/0.png
+    archive.write_bytes(data)
+    with pytest.raises(UserError, match=r"pets\.zip: test/cat/0\.png is damaged \(Bad CRC-32"):
+        open_dataset(config(archive, split="test"))
+
+
+def test_a_set_without_one_whole_image_is_refused(pets: Path) -> None:
+    for path in (pets / "test").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"all 2 images are damaged; the first is test/cat/0\.png \(the file is empty\)"):
+        open_dataset(config(pets, split="test", damaged="skip"))
+
+
+def shorten(folder: Path) -> None:
+    os.truncate(folder / "images.npy", 500)
+
+
+def empty(folder: Path) -> None:
+    (folder / "labels.npy").write_bytes(b"")
+
+
+def lengthen(folder: Path) -> None:
+    with (folder / "images.npy").open("ab") as file:
+        file.write(b"x")
+
+
+def lose_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def break_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"title": "pets", "cou')
+
+
+def swap_shape(folder: Path) -> None:
+    np.save(folder / "images.npy", np.zeros((5, 3, 8, 8), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("damage", [shorten, empty, lengthen, lose_manifest, break_manifest, swap_shape])
+def test_a_damaged_cache_is_named_and_built_again(pets: Path, builds: list[Path], caplog: pytest.LogCaptureFixture, damage: object) -> None:
+    folder = open_dataset(config(pets)).folder
+    damage(folder)  # type: ignore[operator]
+    with caplog.at_level(logging.WARNING):
+        check_pets(open_dataset(config(pets)))
+    assert f"the cache {folder} is damaged" in caplog.text
+    assert len(builds) == 2
+
+
+def test_a_flipped_bit_is_found_by_the_full_check(pets: Path, builds: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    folder = open_dataset(config(pets), verify=True).folder
+    data = bytearray((folder / "images.npy").read_bytes())
+    data[-1] ^= 1
+    (folder / "images.npy").write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        check_pets(open_dataset(config(pets), verify=True))
+    assert "do not have the hash of the manifest" in caplog.text
+    assert len(builds) == 2
+
+
+def test_data_that_change_during_the_conversion_are_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = cache._read
+
+    def meddling(entry: object, *arguments: object, **options: bool) -> object:
+        save(pets / "train/dog/2.png", noise(77, 8, 8, 3))
+        return read(entry, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "_read", meddling)
+    with pytest.raises(UserError, match="changed while it was converted; start again when it is complete"):
+        open_dataset(config(pets))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(open_dataset(config(pets)).images[5], expected([77])[0])
+
+
+def test_several_processes_at_once_convert_once(pets: Path) -> None:
+    script = (
+        "from gconv_gan.data import cache; from gconv_gan.config.data import FolderDataConfig; import time\n"
+        "build = cache._build\n"
+        "def slow(*a, **k): print('built'); time.sleep(0.5); build(*a, **k)\n"
+        "cache._build = slow\n"
+        f"config = FolderDataConfig(path={str(pets)!r}, split='train', size=8, cache_dir={str(pets.parent / 'c')!r})\n"
+        "print(cache.open_dataset(config).content_hash)"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = " ".join(process.communicate(timeout=60)[0] for process in started).split()
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert printed.count("built") == 1
+    assert len(set(printed) - {"built"}) == 1
+
+
+def test_what_a_killed_process_left_behind_is_cleared(pets: Path) -> None:
+    place = open_dataset(config(pets)).folder
+    partial = place.with_name(f".{place.name}.partial")
+    place.rename(partial)  # as if killed before the rename
+    (partial / "images.npy").write_bytes(b"half")
+    check_pets(open_dataset(config(pets)))
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_digits(tmp_path: Path, size: int) -> None:
+    sets = {
+        split: open_dataset(DigitsDataConfig(size=size, split=split, cache_dir=str(tmp_path)))  # type: ignore[arg-type]
+        for split in ("all", "train", "test")
+    }
+    assert {name: len(dataset) for name, dataset in sets.items()} == {"all": 1797, "train": 1438, "test": 359}
+    everything = sets["all"]
+    assert everything.labels is not None
+    assert everything.images.shape == (1797, 3, size, size)
+    np.testing.assert_array_equal(sets["test"].images, everything.images[4::5])
+    np.testing.assert_array_equal(np.delete(everything.images, np.s_[4::5], axis=0), sets["train"].images)
+    assert everything.labels[:10].tolist() == list(range(10))
+    assert everything.classes == tuple("0123456789")
+
+
+def test_digits_are_stretched_to_the_full_range_and_rounded_half_up(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    stored = open_dataset(DigitsDataConfig(cache_dir=str(tmp_path))).images
+    values = load_digits().images
+    table = {int(v): set(stored[:, 0][values == v].tolist()) for v in np.unique(values)}
+    assert table == {v: {int(v * 255 / 16 + 0.5)} for v in range(17)}
+    assert (stored[:, 0] == stored[:, 1]).all()
+    assert (stored[:, 0] == stored[:, 2]).all()
+
+
+def test_a_jpeg_copy_of_cifar10_says_so(tmp_path: Path) -> None:
+    for name in ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"):
+        save(tmp_path / "copy/train" / name / "0.jpg", noise(1, 32, 32, 3))
+    assert open_dataset(config(tmp_path / "copy", size=32)).title == "CIFAR-10 (JPEG copy)"
+
+
+def test_a_conditional_model_needs_two_classes(pets: Path) -> None:
+    datasets.require_labels(open_dataset(config(pets)))
+    with pytest.raises(UserError, match=r"pets .* is unlabelled; put the pictures of each class into a folder .* set conditional = false"):
+        datasets.require_labels(open_dataset(config(pets, labels="none")))
+    shutil.rmtree(pets / "train/dog")
+    with pytest.raises(UserError, match="has the single class 'cat'"):
+        datasets.require_labels(open_dataset(config(pets)))

@@ -1,0 +1,69 @@
+"""``python -m gconv_gan.data.prepare``: what it prints, and how it refuses."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gconv_gan.data import prepare
+from tests.data.made import zipped
+
+
+def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = pets.parent / "c"
+    arguments = ["folder", "--path", str(zipped(pets, pets.parent / "p.zip")), "--split", "train", "--size", "8", "--cache-dir", str(cache)]
+    assert prepare.main(arguments) == 0
+    printed = capsys.readouterr()
+    for part in ("p: 6 images of 8×8, split train", "PNG 6", "2: cat 3, dog 3", f"cache    {cache}/folder-"):
+        assert part in printed.out
+    assert printed.err == ""  # the bar is for terminals
+    assert prepare.main(arguments) == 0
+    assert capsys.readouterr().out == printed.out
+
+
+def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pets / "test/cat/0.png").write_bytes(b"")
+    where = ["folder", "--path", str(pets), "--split", "test", "--size", "8", "--cache-dir", str(pets.parent / "c")]
+    assert prepare.main(where) == 2
+    assert "test/cat/0.png is damaged (the file is empty)" in capsys.readouterr().err
+    assert prepare.main([*where, "--damaged", "skip"]) == 0
+    assert "skipped  test/cat/0.png: the file is empty" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the first argument names the kind of data: digits, cifar10, folder"),
+        (["imagenet"], "the first argument names the kind of data"),
+        (["folder"], "--path must be given"),
+        (["folder", "--path", "/nowhere", "--splt", "x"], "unknown option --splt; did you mean --split?"),
+        (["folder", "--path", "/nowhere"], "/nowhere does not exist"),
+        (["cifar10", "--path", "/nowhere"], "data.download = true"),
+        (["folder", "--path", "/nowhere", "--size", "33"], "'33'"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 3), (errno.EACCES, 2)])
+def test_a_full_disk_has_its_own_exit_code(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, "the reason", "cache/x")
+
+    monkeypatch.setattr(prepare, "open_dataset", fail)
+    assert prepare.main(["digits"]) == code
+    assert "cannot write the cache: " in capsys.readouterr().err
+
+
+def test_the_module_runs_and_has_help() -> None:
+    done = subprocess.run([sys.executable, "-m", "gconv_gan.data.prepare", "--help"], capture_output=True, text=True, check=True)
+    assert "folder --path my.zip --split train" in done.stdout

@@ -1,0 +1,102 @@
+"""Spectral normalisation: the division it promises, when its power iteration moves, and what is normalised."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
+from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
+
+LAYERS = {
+    "conv": lambda: nn.Conv2d(3, 5, 3),
+    "resampled": lambda: ResampledConv2d(3, 5, 3, padding=1, resample="down"),
+    "linear": lambda: nn.Linear(7, 4),
+    "embedding": lambda: nn.Embedding(6, 4),
+}
+
+
+class Critic(nn.Module):
+    """A tiny projection discriminator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = ResampledConv2d(3, 8, 3, padding=1, resample="down")
+        self.second = ConvNorm2d(8, 8, 3, padding=1, affine=True)
+        self.score = nn.Linear(8, 1)
+        self.embedding = nn.Embedding(10, 8)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        features = self.second(self.first(x).relu()).relu().sum((2, 3))
+        return self.score(features)[:, 0] + (self.embedding(y) * features).sum(1)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_weight_is_divided_by_the_norm_of_its_matrix(kind: str) -> None:
+    torch.manual_seed(0)
+    layer = LAYERS[kind]()
+    original = layer.weight.detach().clone()
+    sigma = torch.linalg.matrix_norm(original.flatten(1), 2)
+    assert spectral_norm(layer, n_power_iterations=20) is layer
+    torch.testing.assert_close(layer.weight, original / sigma, rtol=1e-3, atol=1e-4)
+    keys = {"parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"}
+    assert set(layer.state_dict()) - {"bias"} == keys
+    assert layer.parametrizations.weight[0]._u.shape == original.shape[:1]
+
+
+def test_an_embedding_is_normalised_as_classes_by_channels() -> None:
+    layer = spectral_norm(nn.Embedding(6, 4), n_power_iterations=50)
+    layer.weight  # noqa: B018 - the access runs the power iteration
+    assert torch.linalg.matrix_norm(layer(torch.arange(6)), 2).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_power_iteration_moves_once_per_access_in_training_and_not_in_evaluation() -> None:
+    torch.manual_seed(0)
+    layer = spectral_norm(nn.Linear(9, 9))
+    with torch.no_grad():
+        layer.parametrizations.weight.original.normal_()
+    a, b = layer.weight, layer.weight
+    assert not torch.equal(a, b)
+    with parametrize.cached():
+        assert layer.weight is layer.weight
+    layer.eval()
+    assert torch.equal(layer.weight, layer.weight)
+
+
+def test_two_forwards_share_one_backward() -> None:
+    torch.manual_seed(0)
+    critic = apply_spectral_norm(Critic())
+    real, fake, y = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8), torch.tensor([1, 4])
+    (critic(fake, y).relu().mean() - critic(real, y).mean()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in critic.parameters())
+
+
+def test_a_whole_network_is_normalised_but_for_conv_norm() -> None:
+    critic = apply_spectral_norm(Critic(), eps=1e-6)
+    normalised = {name for name, module in critic.named_modules() if has_spectral_norm(module)}
+    assert normalised == {"first", "score", "embedding"}
+    assert critic.first.parametrizations.weight[0].eps == 1e-6
+    assert set(critic.second.state_dict()) == {"weight", "bias", "affine.weight", "affine.bias"}
+
+
+def test_copies_and_state_dicts_carry_the_power_iteration() -> None:
+    torch.manual_seed(0)
+    critic, other = apply_spectral_norm(Critic()), apply_spectral_norm(Critic())
+    x, y = torch.randn(2, 3, 8, 8), torch.tensor([0, 9])
+    critic(x, y)
+    other.load_state_dict(critic.state_dict())
+    expected = critic.eval()(x, y)
+    assert torch.equal(other.eval()(x, y), expected)
+    assert torch.equal(copy.deepcopy(critic)(x, y), expected)
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="does nothing"):
+        spectral_norm(ConvNorm2d(2, 3, 3))
+    with pytest.raises(ValueError, match="not BatchNorm2d"):
+        spectral_norm(nn.BatchNorm2d(3))
+    with pytest.raises(ValueError, match="already"):
+        apply_spectral_norm(apply_spectral_norm(Critic()))

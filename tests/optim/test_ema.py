@@ -1,0 +1,60 @@
+"""The weight average, counted in images."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gconv_gan.optim.ema import Ema, decay
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def test_a_half_life_of_constant_target_halves_the_gap() -> None:
+    source = network()
+    ema = Ema(source, half_life_images=640)
+    start = source[0].weight.detach().clone()
+    with torch.no_grad():
+        source[0].weight.add_(1.0)
+    for step in range(10):
+        ema.update(source, batch_images=64, images_seen=64 * (step + 1))
+    torch.testing.assert_close(ema.network[0].weight, start + 0.5, rtol=0, atol=1e-6)
+
+
+def test_the_half_life_of_the_default_is_a_decay_of_0_999_per_step_of_64() -> None:
+    assert decay(44_340, 64, images_seen=0, ramp=None) == pytest.approx(0.999, abs=1e-6)
+
+
+def test_the_ramp_forgets_the_start() -> None:
+    assert decay(1000, 64, images_seen=0, ramp=0.05) == 0.0
+    assert decay(1000, 64, images_seen=2000, ramp=0.05) == pytest.approx(0.5**0.64)
+    assert decay(1000, 64, images_seen=10**6, ramp=0.05) == pytest.approx(0.5**0.064)
+
+
+def test_running_statistics_are_averaged_and_counters_copied() -> None:
+    source = network()
+    ema = Ema(source, half_life_images=64)
+    source[1].running_mean.fill_(2.0)
+    source[1].num_batches_tracked.fill_(7)
+    ema.update(source, batch_images=64, images_seen=64)
+    torch.testing.assert_close(ema.network[1].running_mean, torch.ones(4))
+    assert ema.network[1].num_batches_tracked.item() == 7
+
+
+def test_the_live_network_is_untouched_and_the_average_has_no_gradients() -> None:
+    source = network()
+    before = copy.deepcopy(source.state_dict())
+    ema = Ema(source, half_life_images=64)
+    ema.update(source, batch_images=64, images_seen=64)
+    assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
+    assert not any(p.requires_grad for p in ema.network.parameters())
+    assert not ema.network.training
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="hold different tensors"):
+        Ema(network(), half_life_images=64).update(nn.Linear(2, 2), batch_images=64, images_seen=64)

@@ -1,0 +1,34 @@
+"""A file in the format of torch-fidelity's Inception weights, filled by a seed: the whole real path without the real file."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+
+def _filled(name: str, shape: torch.Size, draw: torch.Generator) -> Tensor:
+    noise = torch.randn(shape, generator=draw)
+    match name.rsplit(".", 2)[1:]:
+        case ["conv", "weight"]:
+            return noise * (2 / noise[0].numel()) ** 0.5
+        case ["bn", "weight" | "running_var"]:
+            return 1 + 0.1 * noise.abs()
+        case ["fc", "weight"] | ["weight"]:
+            return noise * 4 / shape[1] ** 0.5
+        case _:
+            return 0.1 * noise
+
+
+def write_random_inception(path: Path, *, seed: int = 0) -> Path:
+    """Write the file (95 MB) and return its path. Its scores mean nothing, but two implementations must agree on them."""
+    with (
+        torch.random.fork_rng(devices=[]),
+        patch.object(theirs, "load_state_dict_from_url", lambda *_, **__: {}),
+        patch.object(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None),
+    ):
+        empty = theirs.FeatureExtractorInceptionV3("inception", ["2048"], verbose=False).state_dict()
+    draw = torch.Generator().manual_seed(seed)
+    torch.save({name: _filled(f".{name}", t.shape, draw) if t.is_floating_point() else t for name, t in empty.items()}, path)
+    return path
