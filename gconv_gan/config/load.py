@@ -118,17 +118,28 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     default: Any = config
     for keys, kind in kinds:
         default = _with_kind(default, keys, kind, ".".join(keys))
+    result = _tyro(type(config), rest, default)
+    # rebuilt through validation: tyro checks each model as it makes it, the whole is checked here once more
+    return validated(type(config), json.loads(result.model_dump_json()), "command line")
+
+
+def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
+    """Return a command line without a config file as ``model``; raise ``UserError`` in one sentence where it is wrong."""
+    result: Model = _tyro(model, list(arguments), None)
+    return result
+
+
+def _tyro(model: type[Config], arguments: list[str], default: Any) -> Any:
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+    given = {} if default is None else {"default": default}
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            result = tyro.cli(type(config), default=default, args=rest, config=markers)
+            return tyro.cli(model, args=arguments, config=markers, **given)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
         raise UserError(f"command line: {_from_box(captured.getvalue())}") from None
-    # rebuilt through validation: tyro checks each model as it makes it, the whole is checked here once more
-    return validated(type(config), json.loads(result.model_dump_json()), "command line")
 
 
 def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL
 from jaxtyping import Int64, Shaped, UInt8
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from gconv_gan.config.data import DataConfig, FolderDataConfig
 from gconv_gan.config.errors import UserError

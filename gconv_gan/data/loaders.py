@@ -62,12 +62,12 @@ class BatchSource:
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
         """Return our slice of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
         chosen = self._sampler.indices(images_seen, self.batch_size)[self._slice]
-        reals = to_unit(_gather(self.dataset.images, chosen).to(self.device))
+        images = _gather(self.dataset.images, chosen).to(self.device)
         if self.flip:
             coins = draw_signs(self.seed, "flip", images_seen, count=self.batch_size)[self._slice]
-            reals = flip(reals, coins.to(self.device))
+            images = flip(images, coins)  # before scaling: a quarter of the bytes
         labels = self.dataset.labels
-        return reals, None if labels is None else torch.from_numpy(labels[chosen.numpy()]).to(self.device)
+        return to_unit(images), None if labels is None else torch.from_numpy(labels[chosen.numpy()]).to(self.device)
 
 
 def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -> UInt8[Tensor, "b 3 s s"]:

@@ -20,5 +20,8 @@ def quantise(images: Shaped[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
 
 
 def flip(images: Shaped[Tensor, "b c h w"], coins: Int[Tensor, " b"]) -> Shaped[Tensor, "b c h w"]:
-    """Return ``images`` with those mirrored left to right whose coin is 1."""
-    return torch.where(coins.bool()[:, None, None, None], images.flip(-1), images)
+    """Return ``images`` with those mirrored left to right whose coin is 1; coins on the CPU spare a device the wait."""
+    mirrored = coins.nonzero().squeeze(1).to(images.device)
+    result = images.clone()
+    result[mirrored] = images[mirrored].flip(-1)
+    return result

@@ -1,12 +1,11 @@
 r"""Which kernels a GConv generator selects: recording its gates and measuring them.
 
-The gates of a layer for latent b are numbers :math:`g_{b,1} \dots g_{b,n} \ge 0`, one per kernel. Layer and statistics: section 2.3 of
-the GConv definition in ``gconv_gan/layers/gconv.py``; what to watch for (collapse to one kernel, indifference to the latent) is
-known from CondConv (arXiv 1904.04971) and dynamic convolution (arXiv 1912.03458).
+The gates of a layer for latent b are numbers :math:`g_{b,1} \dots g_{b,n} \ge 0`, one per kernel; the layer
+is ``gconv_gan.layers.gconv.LatentGate``. What to watch for (collapse to one kernel, indifference to the latent) is known from
+CondConv (arXiv 1904.04971) and dynamic convolution (arXiv 1912.03458).
 """
 
 import math
-from collections import deque
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +49,7 @@ def record_gates(generator: nn.Module, z: Float[Tensor, "b d"], y: Int[Tensor, "
         if isinstance(module, LatentGate)
     ]
     try:
-        deque(run_in_batches(generator, z, y), maxlen=0)
+        run_in_batches(generator, z, y)
     finally:
         for handle in handles:
             handle.remove()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.figure import FONT_SIZE, add_axes, figure_png, new_figure
@@ -108,7 +108,7 @@ def score_series(records: Sequence[Record]) -> list[Series]:
     return panels
 
 
-def short_count(count: float) -> str:
+def short_count(count: int | float) -> str:
     """Return a count as people write it: 0, 640, 6.4k, 64k, 1.28M."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if abs(count) >= size:
@@ -136,9 +136,12 @@ def draw_series(series: Series, *, theme: Theme) -> bytes:
             images, values, color=colour, linewidth=1.5, label=f"{label}  {newest}" if len(series.curves) > 1 else f"newest  {newest}"
         )
         axes.plot(images[-1:], values[-1:], color=colour, marker="o", markersize=4, clip_on=False)
-    if series.log_scale and all(value > 0 for curve in series.curves.values() for _, value in curve):
+    smallest = min(value for curve in series.curves.values() for _, value in curve)
+    largest = max(value for curve in series.curves.values() for _, value in curve)
+    if series.log_scale and smallest > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if largest < 300 * smallest else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))

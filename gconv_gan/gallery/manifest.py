@@ -79,9 +79,13 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{path} has format {content['format']}, but this version reads format {FORMAT}: build the gallery again")
-        return Manifest(content["run"], content["versions"], tuple(Entry(**entry) for entry in content["pictures"]))
+        manifest = Manifest(content["run"], content["versions"], tuple(Entry(**entry) for entry in content["pictures"]))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): build the gallery again") from error
+    outside = [entry.file for entry in manifest.pictures if Path(entry.file).name != entry.file]
+    if outside:
+        raise UserError(f"{path} names {outside[0]!r}, which is not a file of its own folder: build the gallery again")
+    return manifest
 
 
 def changed_files(folder: Path) -> list[str]:

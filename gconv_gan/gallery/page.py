@@ -110,7 +110,8 @@ def sheet_html(drawing: Drawing, *, pixels: bool, lazy: bool = True) -> str:
         labels = "".join(f'<li><span title="{escape(label)}">{escape(label)}</span></li>' for label in drawing.row_labels)
         image = f'<div class="labelled"><ol class="rows" aria-hidden="true">{labels}</ol>{image}</div>'
     caption = f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)}</figcaption>"
-    return f'<figure class="{"pixels" if pixels else "photos"}">{image}{caption}</figure>'
+    role = ' class="pixels"' if pixels else ""
+    return f"<figure{role}>{image}{caption}</figure>"
 
 
 def panel_html(drawing: Drawing) -> str:

@@ -1,6 +1,6 @@
 """What a gallery is made from: a generator, the facts of its run, and what the run recorded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -84,15 +84,17 @@ class Subject:
 
 
 @torch.no_grad()
-def run_in_batches(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> Iterator[Float[Tensor, "b 3 h w"]]:
-    """Yield ``generator(z, y)`` batch by batch, in evaluation mode and on the generator's device."""
+def run_in_batches(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> Float[Tensor, "n 3 h w"]:
+    """Return ``generator(z, y)`` on the CPU, computed batch by batch, in evaluation mode and on the generator's device."""
     device = next(generator.parameters(), z).device
+    images = []
     with evaluating(generator):
         for start in range(0, len(z), SAMPLE_BATCH):
             rows = slice(start, start + SAMPLE_BATCH)
-            yield generator(z[rows].to(device), None if y is None else y[rows].to(device))
+            images.append(generator(z[rows].to(device), None if y is None else y[rows].to(device)).cpu())
+    return torch.cat(images)
 
 
 def generate(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> UInt8[Tensor, "n 3 h w"]:
-    """Return ``generator(z, y)`` as bytes on the CPU."""
-    return torch.cat([quantise(images).cpu() for images in run_in_batches(generator, z, y)])
+    """Return the images of ``run_in_batches`` as bytes."""
+    return quantise(run_in_batches(generator, z, y))

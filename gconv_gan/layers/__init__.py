@@ -1,0 +1,28 @@
+"""The shared layer package, one flat namespace. Each name's own file holds its equation, its source and its errors."""
+
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.conditioning import Condition, Conditioned, apply
+from gconv_gan.layers.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
+from gconv_gan.layers.gconv import GConv2d, LatentGate
+from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
+from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
+
+__all__ = [
+    "BatchNorm2d",
+    "Condition",
+    "ConditionalBatchNorm2d",
+    "Conditioned",
+    "ConvNorm2d",
+    "GConv2d",
+    "LatentGate",
+    "ResampledConv2d",
+    "apply",
+    "apply_spectral_norm",
+    "cached_spectra",
+    "conv_norm",
+    "discriminator_table",
+    "layer_norms",
+    "remove_conv_norm",
+    "spectral_norm",
+]

@@ -25,8 +25,8 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        return _SumOverProcesses.apply(gradient)  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _SumOverProcesses.apply(gradient)
 
 
 def _several_processes() -> bool:
@@ -51,7 +51,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if not (self.training and self.over_processes and _several_processes()):
             return super().forward(x)
-        total = _SumOverProcesses.apply  # type: ignore[no-untyped-call]
+        total = _SumOverProcesses.apply
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         # two passes: the mean first, then centred squares, which do not cancel
         count = total(wide.new_tensor([wide.numel() / wide.shape[1]]))
@@ -62,7 +62,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         result = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:
             result = result * self.weight[:, None, None] + self.bias[:, None, None]
-        return result.to(x.dtype)
+        narrow: Tensor = result.to(x.dtype)
+        return narrow
 
     @torch.no_grad()
     def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:

@@ -87,7 +87,7 @@ class LatentGate(nn.Module):
         self.shape = (num_gates,) if channels is None else (num_gates, channels)
         self.scale = 1.0
         if unit:
-            self.scale = 1.0 / float(self._select(torch.tensor([[self._initial_logit()] * num_gates])).max())
+            self.scale = 1.0 / float(self.initial_gates().max())
         if selection == "open":
             self.register_buffer("ones", torch.ones(1, *self.shape), persistent=False)
             return
@@ -108,7 +108,7 @@ class LatentGate(nn.Module):
 
     def initial_gates(self) -> Float[Tensor, " n"]:
         """Return the gates of the kernels before training (their value does not depend on the channel)."""
-        return self._select(torch.full((1, self.num_gates), self._initial_logit()))[0]
+        return self._select(torch.full((1, self.num_gates), self._initial_logit(), dtype=torch.float64))[0]
 
     def _initial_logit(self) -> float:
         return 1.0 if self.selection == "relu" else 0.0

@@ -9,7 +9,6 @@ are the same function at different costs. With S output pixels, M elements a ker
     =========  ====================================================  =======================  =====================
     grouped    mix kernels; one convolution with B groups            B M (S + K)              B M
     bmm        mix kernels; unfold and multiply, matrix by matrix    B M (S + K)              B M, k^2 times the input
-    shifted    mix kernels; k^2 products of shifted images           B M (S + K)              B M
     wide       one convolution to K O channels; mix its outputs      B S K (M + O)            K outputs
     concat     one convolution of K scaled copies of the input       B S K M                  K inputs
     bucketed   sort the samples by their one kernel; K convolutions  B S M                    none; no gradient
@@ -39,13 +38,13 @@ from gconv_gan.layers.resample import (
     resampled_conv2d,
 )
 
-Strategy = Literal["grouped", "bmm", "shifted", "wide", "concat", "bucketed"]
+Strategy = Literal["grouped", "bmm", "wide", "concat", "bucketed"]
 Granularity = Literal["kernel", "filter", "channel"]
 
 ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
     "kernel": get_args(Strategy),
-    "filter": ("grouped", "bmm", "shifted", "wide"),  # a gate on outputs cannot move to the inputs,
-    "channel": ("grouped", "bmm", "shifted", "concat"),  # nor one on inputs to the outputs
+    "filter": ("grouped", "bmm", "wide"),  # a gate on outputs cannot move to the inputs,
+    "channel": ("grouped", "bmm", "concat"),  # nor one on inputs to the outputs
 }
 MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
@@ -218,10 +217,12 @@ def choose_strategy(
 
 
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
-    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 (GPU, half), 100 (GPU, float32), 32 (CPU)."""
-    if device_type == "cpu":
-        return 32.0
-    return 600.0 if dtype.itemsize == 2 else 100.0
+    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, else 100.
+
+    100 is a GPU's float32, and what an AVX2 core measures (forward and backward, 32 to 256 channels, 2 to 12 kernels): mixing
+    kernels loses at K S = 64, and wins from 256.
+    """
+    return 600.0 if device_type == "cuda" and dtype.itemsize == 2 else 100.0
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -293,25 +294,6 @@ def _columns(x: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Ten
     return F.unfold(x, kernel_size, geometry.dilation, padding, geometry.stride)
 
 
-def _shifted(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
-    if geometry.stride != (1, 1) or geometry.resample != "none":
-        raise ValueError("strategy 'shifted' needs stride 1 and resample='none'")
-    batch, outputs, groups = x.shape[0], bank.shape[1], geometry.groups
-    height, width = geometry.output_size(x.shape[2], x.shape[3], (bank.shape[3], bank.shape[4]))
-    weight = mix_kernels(bank, gates, granularity, groups).to(x.dtype).reshape(batch * groups, outputs // groups, *bank.shape[2:])
-    x, (rows, columns) = pad(x, geometry.padding, geometry.padding_mode)
-    x = F.pad(x, (columns, columns, rows, rows))
-    row = x.shape[3]
-    # Rows laid end to end: a tap is then one offset. The last row runs on into zeros, and each row's end is cropped.
-    pixels = F.pad(x.flatten(2), (0, row - width)).view(batch * groups, bank.shape[2], -1)
-    y = pixels.new_zeros(()) if bias is None else bias.to(x.dtype).expand(batch, outputs).reshape(batch * groups, -1, 1)
-    for u in range(bank.shape[3]):
-        for v in range(bank.shape[4]):
-            offset = u * geometry.dilation[0] * row + v * geometry.dilation[1]
-            y = torch.baddbmm(y, weight[..., u, v], pixels[:, :, offset : offset + height * row])
-    return y.view(batch, outputs, height, row)[..., :width]
-
-
 # ---- mixing outputs or inputs --------------------------------------------------------------------------------------
 
 
@@ -362,7 +344,6 @@ def _bucketed(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granu
 _RUN: dict[Strategy, Callable[[Tensor, Tensor, Tensor, Tensor | None, Granularity, Geometry], Tensor]] = {
     "grouped": _grouped,
     "bmm": _bmm,
-    "shifted": _shifted,
     "wide": _wide,
     "concat": _concat,
     "bucketed": _bucketed,

@@ -192,7 +192,7 @@ class FakeSource:
         batch_size: int = BLOCK,
     ) -> None:
         self.generator, self.count, self.seed, self.device, self.batch_size = generator, count, seed, device, batch_size
-        self.latent_dim, self.num_classes = _shape_of(generator)
+        self.latent_dim, self.num_classes = shape_of(generator)
         if class_counts is not None and len(class_counts) != self.num_classes:
             raise ValueError(f"{len(class_counts)} class frequencies for a generator of {self.num_classes} classes")
         self.class_counts = class_counts
@@ -232,7 +232,8 @@ class FakeSource:
         return torch.multinomial(weights, BLOCK, replacement=True, generator=generator_for(self.seed, "eval_labels", index))
 
 
-def _shape_of(generator: nn.Module) -> tuple[int, int | None]:
+def shape_of(generator: nn.Module) -> tuple[int, int | None]:
+    """Return a generator's latent_dim and num_classes."""
     latent_dim, num_classes = generator.latent_dim, generator.num_classes
     assert isinstance(latent_dim, int)
     assert num_classes is None or isinstance(num_classes, int)

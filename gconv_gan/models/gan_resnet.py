@@ -73,7 +73,8 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
         h = apply(self.conv1, F.relu(apply(self.norm1, x, condition)), condition)
         h = apply(self.conv2, F.relu(apply(self.norm2, h, condition)), condition)
-        return h + self.shortcut(x)
+        result: Tensor = h + self.shortcut(x)
+        return result
 
 
 class ResNetGenerator(nn.Module):
@@ -159,7 +160,8 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         activated = x if self.first else F.relu(x)
         h = self.conv2(F.relu(self.conv1(activated)))
-        return h + self.shortcut(activated if self.shortcut_preact else x)
+        result: Tensor = h + self.shortcut(activated if self.shortcut_preact else x)
+        return result
 
 
 class ResNetDiscriminator(nn.Module):

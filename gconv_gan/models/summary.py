@@ -29,11 +29,12 @@ class Row:
     """MACs with resampling done apart from the convolution."""
 
 
-def convolution_macs(layer: nn.Module, output: Tensor, *, fused: bool = True) -> int:
+def convolution_macs(layer: nn.Conv2d | GConv2d, output: Tensor, *, fused: bool = True) -> int:
     """Return the MACs per image of a convolution (plain, fused or generative) that produced ``output`` [B, O, H, W]."""
     height, width = output.shape[2:]
-    settings = layer.geometry if isinstance(layer, GConv2d) else layer
-    resample, inputs = getattr(settings, "resample", "none"), layer.in_channels // settings.groups
+    groups = layer.geometry.groups if isinstance(layer, GConv2d) else layer.groups
+    resample = layer.geometry.resample if isinstance(layer, GConv2d) else getattr(layer, "resample", "none")
+    inputs = layer.in_channels // groups
     side = layer.kernel_size[0]
     taps = math.prod(layer.kernel_size)
     pixels = height * width

@@ -26,6 +26,10 @@ MAY_CHANGE = (
     "trainer.checkpoint_every",
     "trainer.keep_checkpoints",
     "data.cache_dir",
+    # where the data came from; what they are is checked by their content hash
+    "data.path",
+    "data.download",
+    "data.damaged",
 )
 VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
 

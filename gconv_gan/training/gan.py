@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
@@ -184,11 +185,18 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
 
 
 def resume(run: GANTraining, state: GANState, accelerator: Accelerator, report: Report) -> None:
-    """Load the newest whole checkpoint; drop the metrics beyond it, which will be written again."""
+    """Load the newest whole checkpoint; drop the metrics beyond it, which will be written again.
+
+    Raises:
+        UserError: the checkpoint was trained on other data than the run's.
+
+    """
     newest = newest_whole(run.folder.path, report.say)
     if newest is None:
         return
-    load_checkpoint(newest, state)
+    stored = load_checkpoint(newest, state)
+    if stored["data"] != run.facts["data"]:
+        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {run.facts['data'][:12]}…)")
     if accelerator.is_main_process:
         truncate_metrics(run.folder.metrics, state.progress.images_seen)
     report.say(f"resuming from {newest}")
@@ -201,7 +209,7 @@ def channels_last(network: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Tensor | None]]]:
+def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
     """Yield (whether it is the last, the parts) for each of ``count`` equal parts of the tensors; None stays None."""
     split = [[None] * count if tensor is None else tensor.chunk(count) for tensor in tensors]
     for index in range(count):

@@ -53,7 +53,7 @@ def noticing_signals() -> Iterator[list[int]]:
 
     def notice(number: int, _: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, notice) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

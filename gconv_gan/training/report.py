@@ -14,6 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 LABELS = {
+    "loss": "loss",
+    "accuracy": "acc",
     "loss_d": "D",
     "loss_g": "G",
     "accuracy_real": "acc real",

@@ -23,7 +23,7 @@ def planes(pixels: np.ndarray) -> np.ndarray:
 def test_rgb_of_the_wanted_size_keeps_every_bit() -> None:
     pixels = noise(0, 16, 16, 3)
     picture, file_format = decode(encoded(Image.fromarray(pixels)), size=16)
-    assert (picture.dtype, picture.shape, file_format) == (np.uint8, (3, 16, 16), "PNG")
+    assert (picture.dtype.name, picture.shape, file_format) == ("uint8", (3, 16, 16), "PNG")
     np.testing.assert_array_equal(picture, planes(pixels))
 
 

@@ -1,6 +1,7 @@
 """``python -m gconv_gan.data.prepare``: what it prints, and how it refuses."""
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureF
     assert printed.err == ""  # the bar is for terminals
     assert prepare.main(arguments) == 0
     assert capsys.readouterr().out == printed.out
+
+
+def test_a_terminal_sees_a_bar(pets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert prepare.main(["folder", "--path", str(pets / "train"), "--size", "8", "--cache-dir", str(pets.parent / "c")]) == 0
+    assert re.search(r"converting folder: 100%.* 6/6", capsys.readouterr().err)
 
 
 def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:

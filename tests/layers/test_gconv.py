@@ -105,7 +105,7 @@ def test_a_new_dictionary_is_the_convolution_it_replaces(keywords: dict[str, obj
     conv = layer(gate_init_std=0.0, **keywords)
     x, condition = inputs()
     expected = F.conv2d(x, conv.dictionary, conv.bias, padding=1, groups=conv.geometry.groups)
-    torch.testing.assert_close(conv(x, condition), expected, rtol=1e-6, atol=1e-6)  # the gate's scale is a float32 number
+    torch.testing.assert_close(conv(x, condition), expected, rtol=0, atol=1e-12)
 
 
 def test_a_one_hot_gate_picks_its_kernel_and_equal_kernels_are_one() -> None:
@@ -219,9 +219,9 @@ def test_gates_start_equal_for_every_sample_and_alive(selection: str, temperatur
     torch.manual_seed(0)
     unit = LatentGate(D, 8, selection=selection, unit=True, temperature=temperature, gate_hidden=16).double()  # type: ignore[arg-type]
     gates = unit(condition)
-    torch.testing.assert_close(gates, torch.ones(3, 8).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(gates, torch.ones(3, 8).double(), rtol=0, atol=1e-12)
     plain = LatentGate(D, 8, selection=selection, temperature=temperature).double()  # type: ignore[arg-type]
-    torch.testing.assert_close(plain(condition), plain.initial_gates().double().expand(3, -1))
+    torch.testing.assert_close(plain(condition), plain.initial_gates().expand(3, -1))
     gates.square().mul(torch.arange(8)).sum().backward()
     assert unit.logits[-1].weight.grad.abs().max() > 0
 
@@ -230,9 +230,9 @@ def test_gates_stay_in_float32_under_autocast_and_in_a_bfloat16_network() -> Non
     torch.manual_seed(0)
     gate32 = LatentGate(D, 8, gate_init_std=1.0)
     z = torch.randn(3, D)
+    expected = gate32(Condition(z=z))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(gate32(Condition(z=z)), gate32(Condition(z=z.clone())))
-        assert gate32(Condition(z=z)).dtype == torch.float32
+        assert torch.equal(gate32(Condition(z=z)), expected)
     assert gate32.bfloat16()(Condition(z=z.bfloat16())).dtype == torch.float32
 
 

@@ -1,5 +1,7 @@
 """Inception Score and KID: constants, analytic values, torch-fidelity on the same features, refusals."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -56,11 +58,11 @@ def test_kid_equals_torch_fidelity() -> None:
 
 def test_kid_does_not_depend_on_the_order_of_the_rows_when_they_are_numbered() -> None:
     shuffled = torch.randperm(500, generator=torch.Generator().manual_seed(0))
-    arguments = {"subsets": 5, "subset_size": 50}
-    assert kid(X[shuffled], Y, fake_index=shuffled, **arguments) == kid(X, Y, **arguments)
-    assert kid(X, Y[shuffled], real_index=shuffled, **arguments) == kid(X, Y, **arguments)
-    assert kid(X[shuffled], Y, **arguments) != kid(X, Y, **arguments)
-    assert kid(X, Y, seed=1, **arguments) != kid(X, Y, **arguments)
+    of_50 = partial(kid, subsets=5, subset_size=50)
+    assert of_50(X[shuffled], Y, fake_index=shuffled) == of_50(X, Y)
+    assert of_50(X, Y[shuffled], real_index=shuffled) == of_50(X, Y)
+    assert of_50(X[shuffled], Y) != of_50(X, Y)
+    assert of_50(X, Y, seed=1) != of_50(X, Y)
 
 
 def test_kid_of_one_distribution_is_zero_on_average() -> None:

@@ -37,7 +37,7 @@ def test_equals_torch_fidelity() -> None:
 def test_ties_are_decided_exactly(comparison: str) -> None:
     """Points of a lattice: nearly every distance is a tie, and duplicates give balls of radius zero."""
     draw = np.random.default_rng(0)
-    fake, real = draw.integers(0, 3, (60, 4)) + 1e4, draw.integers(0, 3, (80, 4)) + 1e4
+    fake, real = (draw.integers(0, 3, (n, 4)).astype(np.float64) + 1e4 for n in (60, 80))
     for tile in (7, 100):
         found = neighbourhoods(torch.from_numpy(fake), torch.from_numpy(real), k=3, comparison=comparison, tile=tile)  # type: ignore[arg-type]
         expected = neighbour_scores(fake, real, 3, comparison)

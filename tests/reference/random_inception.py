@@ -10,15 +10,13 @@ from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 def _filled(name: str, shape: torch.Size, draw: torch.Generator) -> Tensor:
     noise = torch.randn(shape, generator=draw)
-    match name.rsplit(".", 2)[1:]:
-        case ["conv", "weight"]:
-            return noise * (2 / noise[0].numel()) ** 0.5
-        case ["bn", "weight" | "running_var"]:
-            return 1 + 0.1 * noise.abs()
-        case ["fc", "weight"] | ["weight"]:
-            return noise * 4 / shape[1] ** 0.5
-        case _:
-            return 0.1 * noise
+    if len(shape) == 4:
+        return noise.mul_((2 / noise[0].numel()) ** 0.5)
+    if len(shape) == 2:
+        return noise.mul_(4 / shape[1] ** 0.5)
+    if name.endswith(("bn.weight", "running_var")):
+        return noise.abs_().mul_(0.1).add_(1)
+    return noise.mul_(0.1)
 
 
 def write_random_inception(path: Path, *, seed: int = 0) -> Path:
@@ -30,5 +28,5 @@ def write_random_inception(path: Path, *, seed: int = 0) -> Path:
     ):
         empty = theirs.FeatureExtractorInceptionV3("inception", ["2048"], verbose=False).state_dict()
     draw = torch.Generator().manual_seed(seed)
-    torch.save({name: _filled(f".{name}", t.shape, draw) if t.is_floating_point() else t for name, t in empty.items()}, path)
+    torch.save({name: _filled(name, t.shape, draw) if t.is_floating_point() else t for name, t in empty.items()}, path)
     return path

@@ -1,0 +1,198 @@
+"""Scores of a run or of a folder of images: what to compare with what, by which network."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather
+
+from gconv_gan.config.data import CIFAR10DataConfig, DataConfig, DigitsDataConfig, FolderDataConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.scores import ScoreCommand
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.metrics.evaluate import Processes, needs_features, reference_statistics, score
+from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.factory import extractor as build_extractor
+from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
+from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics
+from gconv_gan.metrics.score_card import FakesCard, RunCard, Score, library_versions
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource, StoredImages, TensorImages
+from gconv_gan.metrics.standing import set_standing_statistics
+from gconv_gan.recipes.networks import TrainedRun, load_run
+from gconv_gan.runtime.atomic import write_text
+
+STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Score what the command line names; print the numbers, and keep them in the run folder and in ``--json``."""
+    command = parse_command(ScoreCommand, arguments)
+    state = PartialState()
+    result = evaluate(command)
+    if state.is_main_process:
+        print("\n".join(result.lines()))
+        for path in _destinations(command, result):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, result.to_json() + "\n")
+            print(f"written to {path}")
+
+
+def _destinations(command: ScoreCommand, result: Score) -> list[Path]:
+    paths = [Path(command.json_out)] if command.json_out else []
+    if _is_run(command.source):
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in result.card.formula.protocol)
+        paths.append(
+            Path(command.source) / "scores" / f"{safe}-{result.card.extractor.name.split(':')[0]}-{result.card.fakes.images_seen}.json"
+        )
+    return paths
+
+
+def _is_run(source: str) -> bool:
+    return (Path(source) / "config.json").is_file()
+
+
+def processes() -> Processes:
+    """Return this process's part under Accelerate's launcher, or the only one."""
+    state = PartialState()
+    return Processes(state.process_index, state.num_processes, gather if state.num_processes > 1 else lambda tensor: tensor)
+
+
+def evaluate(command: ScoreCommand) -> Score:
+    """Score ``command.source`` against ``command.reference``; every process returns the same.
+
+    Raises:
+        UserError: for a source, reference, extractor or protocol that is absent or does not fit.
+
+    """
+    chosen = _protocol(command)
+    device = PartialState().device
+    network = build_extractor(
+        command.extractor or chosen.extractor or "inception", weights=Path(command.weights) if command.weights else None, device=device
+    )
+    if _is_run(command.source):
+        run = load_run(command.source, images=command.checkpoint)
+        fakes, card, about = run_fakes(run, command, chosen)
+    else:
+        run, about = None, None
+        files: StoredImages = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints")
+        fakes = files if chosen.num_fake is None else ChosenImages(files, chosen.num_fake, seed=command.seed)
+        card = FakesCard(source=command.source)
+    reference = _reference(command, chosen, network, run)
+    return score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes(), batch_size=command.batch_size)
+
+
+def _protocol(command: ScoreCommand) -> Protocol:
+    """Return the named protocol, or the usual one of the extractor, with what the command line changes."""
+    name = command.protocol
+    if name is None:
+        kind = (command.extractor or "inception").split(":")[0]
+        usual = {"inception": "fid50k_full", "efficientnet_lite0": "fd50k_lite0", "checkpoint": "fd1k_classifier"}
+        name = usual.get(kind, "images") if _is_run(command.source) else "images"
+    changes = {"metrics": command.metrics, "num_fake": command.num_fake, "num_real": command.num_real}
+    return adjusted(protocol(name), **{key: value for key, value in changes.items() if value is not None})
+
+
+def run_fakes(run: TrainedRun, command: ScoreCommand, chosen: Protocol) -> tuple[ImageSource, FakesCard, RunCard]:
+    """Return a run's generator as a source of images, and what the card says about it."""
+    device = PartialState().device
+    generator = run.generator(command.generator_weights).to(device)
+    if command.batch_norm == "standing":
+        set_standing_statistics(generator, seed=command.seed)
+    source = FakeSource(generator, count=chosen.num_fake or 50_000, seed=command.seed, device=device)
+    file = run.checkpoint / ("ema.safetensors" if command.generator_weights == "ema" else "generator.safetensors")
+    progress = run.state["progress"]
+    card = FakesCard(
+        source=str(run.checkpoint),
+        weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        weights=command.generator_weights,
+        images_seen=progress["images_seen"],
+        generator_step=progress["g_steps"],
+        n_dis=run.config.trainer.n_dis,
+        batch_norm="eval" if command.batch_norm == "eval" else "standing, 16 batches of 64",
+        truncation=None,
+        precision="fp32",
+        labels=source.labels,
+        seed=command.seed,
+    )
+    about = RunCard(
+        config_sha256=hashlib.sha256(run.config.model_dump_json().encode()).hexdigest(),
+        training_seed=run.config.seed,
+        checkpoint_rule="last" if command.checkpoint is None else "chosen",
+        batch_size=command.batch_size,
+        device=str(device),
+        versions=library_versions(),
+        seconds=0.0,
+    )
+    return source, card, about
+
+
+@dataclass(frozen=True)
+class _Reals:
+    images: StoredImages
+    source: str
+    split: str | None
+    recipe: str
+
+
+def _reference(command: ScoreCommand, chosen: Protocol, network: Extractor, run: TrainedRun | None) -> ReferenceStatistics:
+    if command.reference is not None and (Path(command.reference) / "statistics.json").is_file():
+        return load_statistics(Path(command.reference))
+    reals = _reals(command, run)
+    if chosen.split != "any" and reals.split not in (chosen.split, None):
+        raise UserError(
+            f"protocol {chosen.name} compares with the {chosen.split} split, not {reals.split}: give --reference-split {chosen.split}"
+        )
+    images = reals.images
+    if chosen.num_real is not None and chosen.num_real != len(images):
+        images = ChosenImages(images, chosen.num_real, seed=command.seed)
+    return reference_statistics(
+        images,
+        network,
+        source=reals.source,
+        split=reals.split,
+        recipe=reals.recipe,
+        with_features=needs_features(chosen),
+        cache_dir=Path(command.cache_dir) / STATISTICS,
+        processes=processes(),
+        batch_size=command.batch_size,
+    )
+
+
+def dataset_reals(dataset: ImageDataset) -> _Reals:
+    """Return a converted data set as reference images."""
+    manifest = dataset.manifest
+    images = TensorImages(torch.from_numpy(dataset.images), fingerprint=manifest.content_hash)
+    return _Reals(images, manifest.title, manifest.split, manifest.recipe)
+
+
+def _reals(command: ScoreCommand, run: TrainedRun | None) -> _Reals:
+    if command.reference is None:
+        if run is None:
+            raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
+        changes: dict[str, object] = {"cache_dir": command.cache_dir}
+        if command.reference_split is not None:
+            changes["split"] = command.reference_split
+        return dataset_reals(open_dataset(_with(run.config.data, changes)))
+    named: dict[str, type[DigitsDataConfig] | type[CIFAR10DataConfig]] = {"digits": DigitsDataConfig, "cifar10": CIFAR10DataConfig}
+    size = run.config.data.size if run is not None else None
+    split = {} if command.reference_split is None else {"split": command.reference_split}
+    if command.reference in named:
+        chosen = {"cache_dir": command.cache_dir, **split, **({"size": size} if size and command.reference == "digits" else {})}
+        return dataset_reals(open_dataset(validated(named[command.reference], chosen, "--reference")))
+    if size is not None:
+        folder = {"path": command.reference, "size": size, "cache_dir": command.cache_dir, **split}
+        return dataset_reals(open_dataset(validated(FolderDataConfig, folder, "--reference")))
+    prefix = "" if command.reference_split is None else f"{command.reference_split}/"
+    files = ImageFiles(Path(command.reference), prefix=prefix, memory=Path(command.cache_dir) / "fingerprints")
+    return _Reals(files, command.reference, command.reference_split, "as stored")
+
+
+def _with(config: DataConfig, changes: dict[str, object]) -> DataConfig:
+    values = {**json.loads(config.model_dump_json()), **changes}
+    return validated(type(config), values, "--reference-split")

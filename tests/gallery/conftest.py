@@ -1,0 +1,66 @@
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.grid import save_grid
+from gconv_gan.gallery.subject import RunFacts, Subject
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.models.gan_resnet import ResNetGenerator
+
+RECORDS = tuple(
+    {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step} | ({"tiny2k/fd": 90.0 - step} if step % 4 == 0 else {})
+    for step in range(1, 13)
+)
+CARD = {
+    "formula": {"protocol": "tiny2k", "num_fake": 2000, "num_real": 1797, "kid_seed": None},
+    "extractor": {"name": "digits classifier", "sha256": "9f2c", "folded": False},
+    "fakes": {"weights": "ema", "batch_norm": "eval"},
+}
+SCORE = {"scores": {"fd": 12.3456, "kid_mean": 0.0123, "kid_std": 0.002}, "card": CARD}
+
+
+def small_generator(num_classes: int | None = 3) -> ResNetGenerator:
+    torch.manual_seed(0)
+    conv = partial(GConv2d, latent_dim=6, gate_init_std=1.0)
+    return ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=num_classes, conv=conv).eval()
+
+
+@pytest.fixture(scope="session")
+def generator() -> ResNetGenerator:
+    return small_generator()
+
+
+@pytest.fixture(scope="session")
+def subject(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A run as training leaves it: 8 px, three classes, three sample grids, real images, records, one score."""
+    samples = tmp_path_factory.mktemp("run") / "samples"
+    moments = (0, 640, 1200)
+    for index, images_seen in enumerate(moments):
+        images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(index)) * 2 - 1
+        save_grid(images, samples / f"{images_seen}.png", columns=10)
+    save_grid(images, samples / "reals.png", columns=10)
+    return Subject(
+        generator,
+        RunFacts(
+            name="tiny_gconv",
+            dataset="noise",
+            images_seen=1200,
+            checkpoint="checkpoint-1200",
+            checkpoint_sha256="ab" * 32,
+            class_names=("cat", "dog", "cow"),
+            details={"Training seed": "0"},
+        ),
+        records=RECORDS,
+        scores=(SCORE,),
+        timeline=tuple((images_seen, samples / f"{images_seen}.png") for images_seen in moments),
+        reals=samples / "reals.png",
+    )
+
+
+@pytest.fixture(scope="session")
+def gallery(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished gallery of ``subject``; tests must not write into it."""
+    return build_gallery(tmp_path_factory.mktemp("gallery"), subject, seed=3).parent

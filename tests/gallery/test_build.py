@@ -1,0 +1,166 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.build import build_gallery, redraw
+from gconv_gan.gallery.grid import read_tiles
+from gconv_gan.gallery.latents import fixed_latents
+from gconv_gan.gallery.manifest import changed_files, read_manifest
+from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind, draw_class_gates, draw_classes, draw_timeline, evenly
+from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, generate
+from gconv_gan.layers.conditioning import Condition
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.models.gan_resnet import ResNetGenerator
+
+FEW = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
+
+
+class ClassGated(torch.nn.Module):
+    """Images of one colour from a GConv whose gate sees the class beside the latent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.latent_dim, self.num_classes, self.image_size = 4, 3, 8
+        self.conv = GConv2d(1, 3, 1, latent_dim=7, gate_init_std=2.0)
+
+    def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        seen = torch.cat([z, torch.nn.functional.one_hot(y, 3).float()], 1)
+        return self.conv(torch.ones(len(z), 1, 8, 8), Condition(seen)).tanh()
+
+
+def test_the_manifest_describes_every_file(gallery: Path) -> None:
+    files = {path.name for path in gallery.iterdir()}
+    assert files == {entry.file for entry in read_manifest(gallery).pictures} | {"index.html", "manifest.json"}
+    assert {entry.kind for entry in read_manifest(gallery).pictures} == set(PICTURES) - {"gates-classes"}
+    assert changed_files(gallery) == []
+
+
+def test_every_picture_can_be_drawn_again(gallery: Path, subject: Subject) -> None:
+    entries = {entry.kind: entry for entry in read_manifest(gallery).pictures}  # the last of each kind: later files, dark variants
+    assert {entry.seed for entry in entries.values()} == {3}
+    for entry in entries.values():
+        assert redraw(entry, subject) == (gallery / entry.file).read_bytes()
+
+
+def test_another_seed_draws_other_pictures(subject: Subject, gallery: Path) -> None:
+    entry = next(entry for entry in read_manifest(gallery).pictures if entry.kind == "unconditional")
+    assert redraw(dataclasses.replace(entry, seed=4), subject) != (gallery / entry.file).read_bytes()
+
+
+def test_what_cannot_be_drawn_again_is_refused(subject: Subject, gallery: Path) -> None:
+    entry = read_manifest(gallery).pictures[0]
+    other = dataclasses.replace(subject, run=dataclasses.replace(subject.run, checkpoint_sha256="cd" * 32))
+    with pytest.raises(UserError, match="drawn from weights abab"):
+        redraw(entry, other)
+    with pytest.raises(UserError, match="no kind 'lost' draws"):
+        redraw(dataclasses.replace(entry, kind="lost"), subject)
+
+
+def test_a_changed_or_missing_file_is_found(gallery: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(gallery, tmp_path / "copy")
+    (copy / "slerp.png").write_bytes(b"other")
+    (copy / "timeline.png").unlink()
+    assert changed_files(copy) == ["timeline.png", "slerp.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is not a gallery"), ("{", "is damaged"), ('{"format": 1}', "is damaged"), ('{"format": 2, "pictures": []}', "has format 2")],
+)
+def test_a_bad_manifest_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_cannot_reach_out_of_its_folder(gallery: Path, tmp_path: Path, subject: Subject) -> None:
+    text = (gallery / "manifest.json").read_text()
+    folder, victim = tmp_path / "gallery", tmp_path / "victim.png"
+    folder.mkdir()
+    victim.write_bytes(b"kept")
+    (folder / "manifest.json").write_text(text.replace('"slerp.png"', '"../victim.png"'))
+    with pytest.raises(UserError, match=r"names '\.\./victim\.png'"):
+        build_gallery(folder, subject, pictures=FEW)
+    assert victim.read_bytes() == b"kept"
+
+
+def test_building_again_removes_what_is_no_longer_drawn_and_nothing_else(tmp_path: Path, subject: Subject) -> None:
+    build_gallery(tmp_path, subject, pictures=FEW)
+    (tmp_path / "mine.png").write_bytes(b"kept")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    build_gallery(tmp_path, subject, pictures=FEW)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    build_gallery(tmp_path, subject, pictures={"unconditional": PICTURES["unconditional"]})
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "manifest.json", "unconditional.png", "mine.png"}
+
+
+def test_a_new_picture_is_one_function_and_one_line(tmp_path: Path, subject: Subject) -> None:
+    def draw_twice(subject: Subject, *, seed: int, word: str) -> list[Drawing]:
+        return [Drawing("twice.png", b"\x89PNG" + bytes(12) + bytes([0, 0, 0, 5, 0, 0, 0, 7]), word, "A caption.", "An alternative.")]
+
+    page = build_gallery(tmp_path, subject, pictures=FEW | {"twice": PictureKind("interpolation", draw_twice, {"word": "Doubled"})})
+    assert "Doubled." in page.read_text()
+    assert json.loads((tmp_path / "manifest.json").read_text())["pictures"][-1]["parameters"] == {"word": "Doubled"}
+    again = {name: PictureKind("interpolation", draw_twice, {"word": "x"}) for name in ("one", "two")}
+    with pytest.raises(ValueError, match="share a file name"):
+        build_gallery(tmp_path, subject, pictures=FEW | again)
+
+
+def test_an_image_does_not_depend_on_how_many_are_drawn(generator: ResNetGenerator) -> None:
+    z = fixed_latents(0, "test", count=SAMPLE_BATCH + 9, latent_dim=6)
+    y = torch.arange(len(z)) % 3
+    images = generate(generator, z, y)
+    assert images.shape == (SAMPLE_BATCH + 9, 3, 8, 8)
+    direct = (127.5 * generator(z, y).detach() + 128).clamp(0, 255)
+    assert (images - direct).abs().max() < 1.01
+    one_by_one = torch.cat([generate(generator, z[i : i + 1], y[i : i + 1]) for i in range(3)])
+    assert (one_by_one.int() - images[:3].int()).abs().max() <= 1
+
+
+def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_path: Path, subject: Subject) -> None:
+    torch.manual_seed(0)
+    bare = Subject(
+        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(subject.run, class_names=(), details={})
+    )
+    build_gallery(tmp_path, bare)
+    assert {path.name for path in tmp_path.iterdir()} == {"unconditional.png", "slerp.png", "manifest.json", "index.html"}
+
+
+def test_many_classes_are_spread_over_sheets(subject: Subject) -> None:
+    drawings = draw_classes(subject, seed=0, columns=2, classes_per_sheet=2)
+    assert [(drawing.file, drawing.row_labels) for drawing in drawings] == [
+        ("classes-000.png", ("cat", "dog")),
+        ("classes-002.png", ("cow",)),
+    ]
+
+
+def test_the_timeline_shows_the_same_tiles_of_each_moment_in_order(tmp_path: Path, subject: Subject) -> None:
+    shuffled = dataclasses.replace(subject, timeline=tuple(reversed(subject.timeline)))
+    (drawing,) = draw_timeline(shuffled, seed=0, moments=2, columns=4)
+    assert drawing.row_labels == ("0", "1.2k")
+    (tmp_path / "timeline.png").write_bytes(drawing.content)
+    rows = read_tiles(tmp_path / "timeline.png", side=8).view(2, 4, 3, 8, 8)
+    for row, (_, path) in zip(rows, [subject.timeline[0], subject.timeline[-1]], strict=True):
+        assert torch.equal(row, read_tiles(path, side=8)[[0, 9, 19, 29]])
+
+
+def test_evenly_keeps_both_ends() -> None:
+    assert evenly(list(range(100)), 4) == [0, 33, 66, 99]
+    assert evenly([1, 2], 4) == [1, 2]
+    assert evenly([1, 2, 3], 1) == [1]
+
+
+def test_classes_have_a_gate_map_where_gates_see_them(subject: Subject) -> None:
+    assert draw_class_gates(subject, seed=0, latents_per_class=4) == []  # these gates see the latent alone
+    gated = dataclasses.replace(subject, generator=ClassGated())
+    (drawing,) = draw_class_gates(gated, seed=0, latents_per_class=4)
+    assert drawing.title == "conv"
+    assert "3 classes by 3 kernels" in drawing.alt
+    assert drawing.facts["kernels"] == "3"

@@ -1,0 +1,60 @@
+import pytest
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.history import MAX_POINTS, Series, draw_series, points, score_series, short_count, thin, training_series
+from gconv_gan.gallery.theme import DARK, LIGHT
+
+
+def test_only_finite_numbers_with_a_count_are_points() -> None:
+    records = [
+        {"images": 10, "loss_d": 1.0},
+        {"images": 20, "loss_d": float("nan")},
+        {"images": 30, "loss_d": "high"},
+        {"images": 40, "loss_d": True},
+        {"loss_d": 2.0},
+        {"images": 50, "loss_d": 3},
+    ]
+    assert points(records, "loss_d") == ((10.0, 1.0), (50.0, 3.0))
+
+
+def test_panels_without_numbers_are_left_out() -> None:
+    panels = training_series([{"images": 1, "loss_d": 1.0, "grad_norm_g": 2.0}])
+    assert [(panel.name, list(panel.curves)) for panel in panels] == [("losses", ["discriminator"]), ("gradients", ["generator"])]
+
+
+def test_scores_of_two_protocols_get_two_panels() -> None:
+    panels = score_series([{"images": 1, "a/fd": 9.0}, {"images": 2, "a/fd": 8.0, "b/fd": 70.0, "a/recall": 0.5}])
+    assert {panel.title: panel.curves["fd"] for panel in panels if "fd" in panel.curves} == {
+        "Fréchet distance, lower is better (a)": ((1.0, 9.0), (2.0, 8.0)),
+        "Fréchet distance, lower is better (b)": ((2.0, 70.0),),
+    }
+    assert [panel.title for panel in panels][2:] == ["Recall, higher is better (a)"]
+    assert len({panel.name for panel in panels}) == 3
+
+
+def test_a_score_without_a_protocol_is_refused() -> None:
+    with pytest.raises(UserError, match="'fid' without its protocol; write it as 'protocol/fid'"):
+        score_series([{"images": 1, "fid": 9.0}])
+
+
+def test_thinning_averages_equal_groups_and_keeps_short_curves() -> None:
+    short = tuple((float(i), float(i)) for i in range(MAX_POINTS))
+    assert thin(short) == short
+    curve = tuple((float(i), float(i % 2)) for i in range(2 * MAX_POINTS))
+    assert thin(curve) == tuple((2 * i + 0.5, 0.5) for i in range(MAX_POINTS))
+    assert len(thin(curve + ((1e9, 1.0),))) <= MAX_POINTS
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0"), (640, "640"), (6400, "6.4k"), (64_000, "64k"), (1_280_000, "1.28M")])
+def test_counts_read_as_people_write_them(count: int, text: str) -> None:
+    assert short_count(count) == text
+
+
+def test_a_panel_is_reproducible_small_and_follows_its_data() -> None:
+    curve = tuple((100.0 * i, 1.0 / (1 + i)) for i in range(40))
+    series = Series("losses", "Losses", {"a": curve, "b": curve[::-1]}, log_scale=True)
+    light = draw_series(series, theme=LIGHT)
+    assert light == draw_series(series, theme=LIGHT)
+    assert light != draw_series(series, theme=DARK)
+    assert light != draw_series(Series("losses", "Losses", {"a": curve}), theme=LIGHT)
+    assert len(light) < 40_000

@@ -1,0 +1,158 @@
+import dataclasses
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.page import score_rows, scores_html
+from gconv_gan.gallery.pictures import PICTURES
+from gconv_gan.gallery.subject import Subject
+
+VOID = {"meta", "link", "img", "source", "br", "wbr", "hr", "input"}
+HERO_ONLY = {"unconditional": PICTURES["unconditional"]}
+
+
+class Outline(HTMLParser):
+    """The elements of a page; fails on a tag that is closed out of order or never."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, Any]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute of <{tag}> is repeated"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def attributes(self, tag: str) -> list[dict[str, Any]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(gallery: Path) -> Outline:
+    return Outline((gallery / "index.html").read_text())
+
+
+def test_the_page_needs_nothing_but_its_folder(page: Outline, gallery: Path) -> None:
+    text = (gallery / "index.html").read_text()
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<iframe|<script[^>]+src", text)
+    references = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href", "srcset")]
+    files = {reference for reference in references if not reference.startswith(("#", "data:,"))}
+    assert files >= {"unconditional.png", "manifest.json", "history-losses-dark.png"}
+    assert all((gallery / file).is_file() for file in files)
+    assert files | {"index.html"} == {path.name for path in gallery.iterdir()}
+
+
+def test_links_inside_the_page_lead_somewhere(page: Outline) -> None:
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(set(names)) == len(names)
+    targets = {link["href"][1:] for link in page.attributes("a") if link["href"].startswith("#")}
+    targets |= {section["aria-labelledby"] for section in page.attributes("section")}
+    assert targets >= {"pictures", "classes", "timeline", "interpolation", "gates", "scores", "training"}
+    assert targets <= set(names)
+
+
+def test_every_picture_has_words_and_a_size_and_opens_in_full(page: Outline) -> None:
+    images = page.attributes("img")
+    assert len({image["alt"] for image in images}) == len(images)
+    assert all(len(image["alt"]) > 20 and int(image["width"]) > 0 and int(image["height"]) > 0 for image in images)
+    assert {image["src"] for image in images} <= {link["href"] for link in page.attributes("a")}
+
+
+def test_the_document_is_complete(page: Outline, gallery: Path) -> None:
+    assert (gallery / "index.html").read_text().startswith("<!doctype html>")
+    assert page.attributes("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.attributes("meta")
+    assert len(page.attributes("h1")) == 1
+    assert "prefers-color-scheme:dark" in (gallery / "index.html").read_text()
+
+
+def test_a_score_stands_beside_its_protocol(page: Outline) -> None:
+    cells = page.attributes("td")
+    assert [cell["data-label"] for cell in cells] == ["Score", "Value", "Protocol", "Features of", "Images"] * 2
+    words = [text for text in page.texts if text.strip()]
+    start = words.index("Fréchet distance")
+    assert words[start : start + 5] == ["Fréchet distance", "12.35", "tiny2k", "digits classifier", "2000 against 1797"]
+    assert words[words.index("KID") + 1] == "0.0123 ± 0.002"
+    assert "fakes.batch_norm" in words
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ({"scores": {"fid": 9.0}}, r"\['fid'\] come without protocol"),
+        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": ""}, "extractor": {"name": "x"}}}, "without protocol"),
+        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": "fid2k"}}}, "without protocol and extractor"),
+        ({"fid": 9.0}, r"needs an object 'scores'.*\['fid'\]"),
+    ],
+)
+def test_a_bare_number_is_refused(score: dict[str, object], message: str, tmp_path: Path, subject: Subject) -> None:
+    with pytest.raises(UserError, match=message):
+        score_rows(score)
+    with pytest.raises(UserError, match=message):
+        build_gallery(tmp_path, dataclasses.replace(subject, scores=(score,)), pictures=HERO_ONLY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_scores_no_section() -> None:
+    assert scores_html([]) == ""
+
+
+def test_names_cannot_break_the_page(tmp_path: Path, subject: Subject) -> None:
+    hostile = '<script>alert("x")</script>&"'
+    run = dataclasses.replace(subject.run, name=hostile, dataset=hostile, class_names=(hostile, "b", "c"), details={hostile: hostile})
+    pictures = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
+    page = Outline(build_gallery(tmp_path, dataclasses.replace(subject, run=run), pictures=pictures).read_text())
+    assert len(page.attributes("script")) == 1
+    assert hostile in page.texts
+    assert any(hostile in image["alt"] for image in page.attributes("img"))
+
+
+def chromium(*arguments: str) -> str:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs a browser: no chromium or google-chrome on the path")
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync", "--virtual-time-budget=4000"]
+    done = subprocess.run([browser, *quiet, *arguments], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+def test_nothing_sticks_out_of_a_phone_or_a_desktop(gallery: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(gallery, tmp_path / "gallery")
+    index = folder / "index.html"
+    report = """<script>addEventListener("load",()=>parent.postMessage([innerWidth,document.documentElement.scrollWidth,
+      Math.max(...[...document.querySelectorAll("main *:not(.rows *)")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
+      [...document.images].every(i=>i.naturalWidth>0)].join(" "),"*"))</script></body>"""
+    index.write_text(index.read_text().replace(' loading="lazy"', "").replace("</body>", report))
+    frames = "".join(
+        f'<iframe src="gallery/index.html" style="border:0;width:{width}px;height:900px"></iframe>' for width in (320, 375, 1440)
+    )
+    listen = (
+        '<script>addEventListener("message",e=>{const p=document.createElement("p");p.textContent=e.data;document.body.append(p)})</script>'
+    )
+    (tmp_path / "frames.html").write_text(f"<!doctype html><body>{listen}{frames}</body>")
+    dom = chromium(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000", "--dump-dom", f"file://{tmp_path}/frames.html")
+    rows = sorted(tuple(text.split()) for text in re.findall(r"<p>([^<]*)</p>", dom))
+    assert [row[0] for row in rows] == ["1440", "320", "375"]
+    for width, scroll_width, right_edge, all_loaded in rows:
+        assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")

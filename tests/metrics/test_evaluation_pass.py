@@ -1,0 +1,209 @@
+"""The whole pass on a stub extractor: torch-fidelity's numbers, cards, keys, refusals; real pictures where they are here."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from cleanfid.fid import frechet_distance as clean_frechet
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_fidelity import FeatureExtractorBase, calculate_metrics, register_feature_extractor
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.evaluate import extract, reference_statistics, score
+from gconv_gan.metrics.frechet import frechet_distance
+from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
+from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.score_card import FakesCard, Score
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, TensorImages
+from gconv_gan.metrics.statistics import moments_of
+from tests.reference.stub_extractor import StubExtractor
+from tests.reference.tiny_generator import TinyGenerator
+
+STUB = StubExtractor()
+_draw = torch.Generator().manual_seed(0)
+FAKES = torch.randint(0, 256, (300, 3, 8, 8), dtype=torch.uint8, generator=_draw)
+REALS = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=_draw) // 2 + 64
+SMALL = adjusted(protocol("torch_fidelity"), kid_subset_size=100, kid_subsets=10)
+
+
+def reference(images: Tensor = REALS, *, with_features: bool = True) -> ReferenceStatistics:
+    stored = TensorImages(images, fingerprint="reals")
+    return reference_statistics(stored, STUB, source="reals", split=None, recipe="r", with_features=with_features, cache_dir=None)
+
+
+def scored(images: Tensor = FAKES, how: Protocol = SMALL, network: StubExtractor = STUB, batch_size: int = 64) -> Score:
+    return score(
+        TensorImages(images, fingerprint="fakes"), reference(), network, how, fakes=FakesCard(source="fakes"), batch_size=batch_size
+    )
+
+
+class StubForTorchFidelity(FeatureExtractorBase):  # type: ignore[misc]
+    def __init__(self, name: str, features_list: list[str], **_: object) -> None:
+        super().__init__(name, features_list)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, str]:
+        return "features", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        both = dict(zip(("features", "logits"), STUB(x), strict=True))
+        return tuple(both[name] for name in self.features_list)
+
+
+class Pictures(Dataset[Tensor]):
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def test_scores_equal_torch_fidelity() -> None:
+    register_feature_extractor("stub", StubForTorchFidelity)
+    theirs = calculate_metrics(
+        input1=Pictures(FAKES),
+        input2=Pictures(REALS),
+        feature_extractor="stub",
+        isc=True,
+        fid=True,
+        kid=True,
+        prc=True,
+        kid_subsets=10,
+        kid_subset_size=100,
+        cuda=False,
+        save_cpu_ram=True,
+        cache=False,
+        verbose=False,
+    )
+    ours = scored().scores
+    assert ours["fd"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
+    assert ours["is_mean"] == pytest.approx(theirs["inception_score_mean"], rel=1e-12)
+    assert ours["is_std"] == pytest.approx(theirs["inception_score_std"], rel=1e-10)
+    assert ours["kid_mean"] == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-6)
+    assert ours["kid_std"] == pytest.approx(theirs["kernel_inception_distance_std"], abs=1e-6)
+    assert (ours["precision"], ours["recall"]) == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated:DeprecationWarning")
+def test_the_distance_equals_clean_fids_on_the_same_features() -> None:
+    x, y = (moments_of(STUB(images)[0]) for images in (FAKES, REALS))
+    theirs = clean_frechet(x.mean.numpy(), x.covariance.numpy(), y.mean.numpy(), y.covariance.numpy())
+    assert frechet_distance(x, y) == pytest.approx(theirs, rel=1e-6)
+    assert scored().scores["fd"] == pytest.approx(theirs, rel=1e-6)
+
+
+def test_keys_and_card() -> None:
+    found = scored()
+    assert list(found.scores) == ["fd", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall", "density", "coverage"]
+    card = found.card
+    assert (card.formula.num_fake, card.formula.num_real, card.formula.kid_subset_size, card.formula.neighbours) == (300, 400, 100, 3)
+    assert (card.extractor.name, card.reference.source, card.run.processes) == ("stub", "reals", 1)
+    assert len(card.fakes.images_sha256) == 64
+    assert card.run.seconds > 0
+    inception = StubExtractor()
+    inception.is_inception = True
+    assert "fid" in scored(network=inception).scores
+
+
+def test_a_protocol_computes_only_what_it_names() -> None:
+    assert list(scored(how=adjusted(SMALL, metrics=("is",))).scores) == ["is_mean", "is_std"]
+    only_moments = reference(with_features=False)
+    fakes = TensorImages(FAKES, fingerprint="f")
+    found = score(fakes, only_moments, STUB, adjusted(SMALL, metrics=("fid",)), fakes=FakesCard(source="f"))
+    assert found.scores == {"fd": scored().scores["fd"]}
+    assert found.card.formula.kid_subsets is None
+    with pytest.raises(UserError, match="needs the features of every real image"):
+        score(fakes, only_moments, STUB, SMALL, fakes=FakesCard(source="f"))
+
+
+def test_fewer_fakes_than_features_use_the_small_form() -> None:
+    found = scored(FAKES[:12], adjusted(SMALL, metrics=("fid",)))
+    assert found.card.formula.frechet == "eigenvalues of A1 S2 A1'"
+    assert found.scores["fd"] == pytest.approx(frechet_distance(moments_of(STUB(FAKES[:12])[0]), reference().moments), rel=1e-9)
+
+
+def test_biased_logits_change_the_inception_score() -> None:
+    biased = scored(how=adjusted(SMALL, metrics=("is",), is_logit_bias=True))
+    assert biased.scores["is_mean"] != scored().scores["is_mean"]
+
+
+def test_kid_subsets_shrink_with_small_sets_and_the_card_says_so() -> None:
+    assert scored(how=protocol("torch_fidelity")).card.formula.kid_subset_size == 300
+
+
+def test_the_batch_size_changes_nothing_but_round_off() -> None:
+    found = [scored(batch_size=size).scores for size in (1, 7, 64)]
+    assert found[0] == pytest.approx(found[2], rel=1e-5)
+    assert found[1] == pytest.approx(found[2], rel=1e-5)
+    assert found[0]["fd"] == pytest.approx(found[2]["fd"], rel=1e-6)
+
+
+def test_the_hash_is_of_the_pixels_in_order() -> None:
+    assert scored().card.fakes.images_sha256 == scored(batch_size=50).card.fakes.images_sha256
+    assert scored(FAKES.flip(0)).card.fakes.images_sha256 != scored().card.fakes.images_sha256
+
+
+def test_saving_as_png_and_reading_back_leaves_the_scores_bit_equal(tmp_path: Path) -> None:
+    from PIL import Image
+
+    fakes = FakeSource(TinyGenerator(), count=60, seed=0)
+    for i, image in enumerate(fakes.block(0)):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03}.png")
+    how = adjusted(SMALL, metrics=("fid", "kid"), kid_subset_size=20)
+    files = ImageFiles(tmp_path, memory=tmp_path / "memory")
+    direct, read = (score(source, reference(), STUB, how, fakes=FakesCard(source="s")) for source in (fakes, files))
+    assert direct.scores == read.scores
+    assert direct.card.fakes.images_sha256 == read.card.fakes.images_sha256
+
+
+def test_wrong_numbers_of_images_and_other_extractors_are_refused() -> None:
+    with pytest.raises(UserError, match="takes 50,000 fakes, but there are 300"):
+        scored(how=protocol("fid50k_full"))
+    with pytest.raises(UserError, match="takes 7 reals, but there are 400"):
+        scored(how=adjusted(SMALL, num_real=7))
+    other = StubExtractor()
+    other.name, other.resizer = "other", "pil_bicubic 299"
+    with pytest.raises(UserError, match="statistics are by stub .none., not other"):
+        scored(network=other)
+
+
+def test_features_that_are_not_finite_name_their_image() -> None:
+    class Broken(StubExtractor):
+        def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            features, logits = super().__call__(images)
+            return features.where(~(images == FAKES[277]).flatten(1).all(1, keepdim=True), torch.nan), logits
+
+    with pytest.raises(ValueError, match="features of image 277 are not finite"):
+        scored(network=Broken())
+
+
+def test_a_wrong_keyword_is_an_error() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        score(TensorImages(FAKES, fingerprint="f"), reference(), STUB, SMALL, fakes=FakesCard(source="f"), batchsize=3)  # type: ignore[call-arg]
+
+
+def test_bias_of_the_distance_between_halves_of_real_pictures_falls_as_one_over_n(cifar10_zip: Path, tmp_path: Path) -> None:
+    files = ChosenImages(ImageFiles(cifar10_zip, prefix="test/", memory=tmp_path), 4000, seed=0)
+    features = extract(files, STUB, keep_features=True, keep_logits=False, batch_size=256).features
+    assert features is not None
+    draw = torch.Generator().manual_seed(0)
+    means = {}
+    for n in (500, 1000, 2000):
+        halves = [torch.randperm(4000, generator=draw) for _ in range(20)]
+        distances = [frechet_distance(moments_of(features[h[:n]]), moments_of(features[h[n : 2 * n]])) for h in halves]
+        assert min(distances) > 0
+        means[n] = sum(distances) / len(distances)
+    assert means[500] / means[1000] == pytest.approx(2, rel=0.3)
+    assert means[1000] / means[2000] == pytest.approx(2, rel=0.3)

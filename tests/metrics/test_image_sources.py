@@ -1,0 +1,144 @@
+"""Images in fixed order and blocks: files, choices, generators; quantisation."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.quantise import quantise
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, TensorImages
+from gconv_gan.runtime.seeding import draw_labels, draw_latents
+from tests.reference.tiny_generator import TinyGenerator
+
+PICTURES = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def save(images: Tensor, folder: Path, *, suffix: str = "png") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:03}.{suffix}")
+
+
+def all_of(source: FakeSource | ImageFiles | TensorImages | ChosenImages) -> Tensor:
+    return torch.cat([source.block(i) for i in range(-(-len(source) // 256))])
+
+
+def test_quantisation_rounds_half_up() -> None:
+    x = torch.tensor([-1.0, 1.0, 0.0, -2.0, 3.0, 100 / 127.5 - 1, (100.499 - 127.5) / 127.5]).view(1, 1, 1, 7).expand(1, 3, 1, 7)
+    assert quantise(x)[0, 0, 0].tolist() == [0, 255, 128, 0, 255, 100, 100]
+
+
+def test_a_byte_survives_the_way_through_the_network_range() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert torch.equal(quantise(levels.float() / 127.5 - 1), levels)
+
+
+def test_folder_and_zip_give_the_same_pixels_in_sorted_order(tmp_path: Path) -> None:
+    save(PICTURES[2:], tmp_path / "images" / "b")
+    save(PICTURES[:2], tmp_path / "images" / "a")
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name in ("b/002.png", "a/001.png", "b/000.png", "a/000.png", "b/001.png"):
+            archive.write(tmp_path / "images" / name, name)
+    folder, zipped = (ImageFiles(tmp_path / name, memory=tmp_path / "memory") for name in ("images", "images.zip"))
+    assert torch.equal(all_of(folder), PICTURES)
+    assert torch.equal(all_of(zipped), PICTURES)
+    assert torch.equal(all_of(ImageFiles(tmp_path / "images", prefix="b/", memory=tmp_path / "memory")), PICTURES[2:])
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+    def fingerprint(**options: str) -> str:
+        return ImageFiles(tmp_path / "images", memory=tmp_path / "memory", **options).fingerprint
+
+    save(PICTURES, tmp_path / "images" / "a")
+    before = fingerprint()
+    assert fingerprint() == before
+    assert fingerprint(prefix="a/") != before
+    save(PICTURES.flip(0), tmp_path / "images" / "a")
+    assert fingerprint() != before
+
+
+def test_grey_pictures_become_rgb(tmp_path: Path) -> None:
+    Image.fromarray(PICTURES[0, 0].numpy()).save(tmp_path / "grey.png")
+    assert torch.equal(ImageFiles(tmp_path, memory=tmp_path).block(0)[0], PICTURES[0, :1].expand(3, 8, 8))
+
+
+def test_mixed_sizes_oblong_damaged_and_absent_pictures_are_named(tmp_path: Path) -> None:
+    def read(folder: Path) -> Tensor:
+        return ImageFiles(folder, memory=tmp_path / "memory").block(0)
+
+    save(PICTURES, tmp_path / "mixed")
+    Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "100.png")
+    with pytest.raises(UserError, match="100.png has 9x9 pixels but 000.png has 8x8"):
+        read(tmp_path / "mixed")
+    save(PICTURES[:, :, :4], tmp_path / "oblong")
+    with pytest.raises(UserError, match="000.png has 8x4 pixels: only square"):
+        read(tmp_path / "oblong")
+    save(PICTURES, tmp_path / "damaged")
+    whole = (tmp_path / "damaged" / "003.png").read_bytes()
+    (tmp_path / "damaged" / "003.png").write_bytes(whole[:60])
+    with pytest.raises(UserError, match="003.png is damaged"):
+        read(tmp_path / "damaged")
+    (tmp_path / "damaged" / "003.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="003.png is not an image"):
+        read(tmp_path / "damaged")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no images"):
+        read(tmp_path / "empty")
+    with pytest.raises(UserError, match="neither a folder nor a zip"):
+        read(tmp_path / "none")
+
+
+def test_a_choice_is_a_function_of_its_seed_and_keeps_the_order() -> None:
+    numbers = torch.arange(255, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    source = TensorImages(numbers, fingerprint="f")
+    chosen = [ChosenImages(source, 100, seed=seed) for seed in (0, 0, 1)]
+    values = [all_of(images)[:, 0, 0, 0].tolist() for images in chosen]
+    assert values[0] == values[1] == sorted(set(values[0]))
+    assert values[0] != values[2]
+    assert chosen[0].fingerprint == chosen[1].fingerprint != chosen[2].fingerprint
+    assert ChosenImages(source, 255, seed=3).fingerprint == "f"
+    with pytest.raises(UserError, match="256 images are asked for, but there are only 255"):
+        ChosenImages(source, 256, seed=0)
+
+
+def test_fake_i_is_a_function_of_seed_and_i() -> None:
+    generator = TinyGenerator().train()
+    images = all_of(FakeSource(generator, count=300, seed=5))
+    assert images.shape == (300, 3, 16, 16)
+    assert torch.equal(all_of(FakeSource(generator, count=1000, seed=5))[:300], images)
+    assert torch.equal(all_of(FakeSource(generator, count=300, seed=5, batch_size=256)), images)
+    small = all_of(FakeSource(generator, count=300, seed=5, batch_size=7))
+    assert (small.int() - images.int()).abs().max() <= 1
+    assert not torch.equal(all_of(FakeSource(generator, count=300, seed=6)), images)
+    assert generator.training
+    z = draw_latents(5, "eval", 1, count=256, latent_dim=6)
+    with torch.no_grad():
+        assert torch.equal(images[256:], quantise(generator.eval()(z[:44], None)))
+
+
+def test_labels_are_uniform_or_follow_the_counts() -> None:
+    conditional = TinyGenerator(num_classes=4)
+    uniform, empirical = (FakeSource(conditional, count=256, seed=1, class_counts=counts) for counts in (None, [0, 0, 5, 0]))
+    assert (uniform.labels, empirical.labels, FakeSource(TinyGenerator(), count=1, seed=0).labels) == ("uniform", "empirical", "none")
+    z = draw_latents(1, "eval", 0, count=256, latent_dim=6)
+    with torch.no_grad():
+        y = draw_labels(1, "eval_labels", 0, count=256, num_classes=4)
+        assert torch.equal(uniform.block(0), quantise(conditional.eval()(z, y)))
+        assert torch.equal(empirical.block(0), quantise(conditional(z, torch.full((256,), 2))))
+    with pytest.raises(ValueError, match="2 class frequencies for a generator of 4"):
+        FakeSource(conditional, count=1, seed=0, class_counts=[1, 1])
+
+
+def test_images_that_are_not_finite_are_named() -> None:
+    class Broken(TinyGenerator):
+        def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+            x = super().forward(z, y)
+            return x.index_fill(0, torch.tensor(3), torch.nan) if len(x) == 44 else x
+
+    with pytest.raises(ValueError, match="generated image 259 holds"):
+        all_of(FakeSource(Broken(), count=300, seed=0))

@@ -1,0 +1,113 @@
+"""Cards: what forbids a comparison, what does not; protocols: named, frozen, and renamed when changed."""
+
+import pydantic
+import pytest
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.factory import EXTRACTORS
+from gconv_gan.metrics.protocols import PROTOCOLS, adjusted, protocol
+from gconv_gan.metrics.score_card import (
+    ExtractorCard,
+    FakesCard,
+    FormulaCard,
+    ReferenceCard,
+    RunCard,
+    Score,
+    ScoreCard,
+    library_versions,
+    other_differences,
+    require_alike,
+    unlike_fields,
+)
+
+
+def card(**changes: object) -> ScoreCard:
+    """A card with some fields ("extractor.resizer") changed."""
+    parts: dict[str, dict[str, object]] = {
+        "formula": FormulaCard(
+            protocol="images",
+            num_fake=100,
+            num_real=200,
+            frechet="eigenvalues of R2 S1 R2",
+            frechet_threshold="order * eps * largest eigenvalue",
+            is_splits=None,
+            is_permutation_seed=None,
+            is_logit_bias=None,
+            kid_kernel=None,
+            kid_subsets=None,
+            kid_subset_size=None,
+            kid_seed=None,
+            neighbours=None,
+            comparison=None,
+        ).model_dump(),
+        "fakes": FakesCard(source="runs/a", batch_norm="eval", seed=0).model_dump(),
+        "reference": ReferenceCard(source="digits", fingerprint="f", split="train", recipe="r", images_sha256="i").model_dump(),
+        "extractor": ExtractorCard(
+            name="n", sha256="s", layer="l", resizer="tf1_bilinear 299", normalisation="x", quantisation="q", folded=True
+        ).model_dump(),
+        "run": RunCard(batch_size=64, device="cpu", versions=library_versions(), seconds=1.0).model_dump(),
+    }
+    for key, value in changes.items():
+        group, field = key.split("__")
+        parts[group][field] = value
+    return ScoreCard.model_validate(parts)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("extractor__resizer", "pil_bicubic 299"),
+        ("extractor__sha256", "other"),
+        ("formula__num_fake", 99),
+        ("formula__protocol", "fid2k"),
+        ("reference__fingerprint", "g"),
+        ("reference__split", "test"),
+        ("fakes__batch_norm", "standing 16"),
+        ("fakes__truncation", 0.7),
+    ],
+)
+def test_unlike_scores_are_refused_by_the_field_that_differs(field: str, value: object) -> None:
+    dotted = field.replace("__", ".")
+    assert [line.split(":")[0] for line in unlike_fields(card(), card(**{field: value}))] == [dotted]
+    with pytest.raises(UserError, match=f"cannot be compared: {dotted}"):
+        require_alike(card(), card(**{field: value}))
+
+
+def test_circumstances_may_differ_and_are_reported() -> None:
+    other = card(run__seconds=9.0, run__device="cuda", fakes__source="runs/b", fakes__weights_sha256="w")
+    require_alike(card(), other)
+    assert [line.split(":")[0] for line in other_differences(card(), other)] == [
+        "fakes.source",
+        "fakes.weights_sha256",
+        "run.device",
+        "run.seconds",
+    ]
+
+
+def test_cards_and_scores_survive_json_and_refuse_unknown_fields_and_nan() -> None:
+    score = Score(scores={"fd": 1.5, "kid_mean": -1e-5}, card=card())
+    assert Score.model_validate_json(score.to_json()) == score
+    assert ScoreCard.model_validate_json(card().to_json()) == card()
+    assert score.lines()[0] == "images: features of n, 100 against 200 images"
+    assert score.lines()[1].split() == ["fd", "1.5"]
+    with pytest.raises(pydantic.ValidationError, match="finite"):
+        Score(scores={"fd": float("nan")}, card=card())
+    with pytest.raises(pydantic.ValidationError, match="resize"):
+        card(extractor__resize="x")
+
+
+def test_protocols_name_extractors_that_exist() -> None:
+    assert {p.extractor for p in PROTOCOLS.values()} - {None} <= set(EXTRACTORS)
+    studiogan = protocol("fid10k_test")
+    assert (studiogan.is_splits, studiogan.is_logit_bias, studiogan.neighbours, studiogan.comparison) == (1, True, 5, "<")
+    with pytest.raises(UserError, match="no protocol 'fid3k'; known are fid50k_train"):
+        protocol("fid3k")
+
+
+def test_a_changed_protocol_has_another_name_and_is_validated() -> None:
+    base = protocol("fid2k")
+    assert adjusted(base) == adjusted(base, num_fake=2000) == base
+    assert adjusted(base, num_fake=500, kid_seed=1).name == "fid2k (kid_seed=1, num_fake=500)"
+    for changes in ({"num_fake": 0}, {"num_fakes": 5}, {"metrics": ()}, {"metrics": ("fid", "fid")}):
+        with pytest.raises(pydantic.ValidationError):
+            adjusted(base, **changes)

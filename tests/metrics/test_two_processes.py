@@ -1,0 +1,70 @@
+"""Two gloo processes score the same images as one and print the same numbers; sums reduced over them equal those of one."""
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from gconv_gan.metrics.evaluate import ALONE, Processes, reference_statistics, score
+from gconv_gan.metrics.protocols import adjusted, protocol
+from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
+from gconv_gan.metrics.sources import FakeSource, TensorImages
+from gconv_gan.metrics.statistics import StreamingMoments
+from tests.reference.stub_extractor import StubExtractor
+from tests.reference.tiny_generator import TinyGenerator
+
+REALS = torch.randint(0, 256, (300, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+FEATURES = torch.randn(100, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 5
+
+
+def a_score(processes: Processes, cache: Path) -> Score:
+    """1,000 fakes: four blocks of 256, the last not whole, so the two processes have unequal work in the last round."""
+    network, how = StubExtractor(), adjusted(protocol("torch_fidelity"), kid_subset_size=100, kid_subsets=5)
+    reals = TensorImages(REALS, fingerprint="reals")
+    reference = reference_statistics(
+        reals, network, source="reals", split=None, recipe="r", with_features=True, cache_dir=cache, processes=processes
+    )
+    fakes = FakeSource(TinyGenerator(num_classes=3), count=1000, seed=4)
+    return score(fakes, reference, network, how, fakes=FakesCard(source="tiny"), processes=processes, batch_size=48)
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+
+    def gather(tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(2)]
+        dist.all_gather(parts, tensor)
+        return torch.cat(parts)
+
+    def reduce_sum(tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    found = a_score(Processes(rank, 2, gather), Path(folder) / "cache")
+    (Path(folder) / f"{rank}.json").write_text(found.to_json())
+    stream = StreamingMoments(12, shift=FEATURES[0])
+    stream.update(FEATURES[rank::2])
+    reduced = stream.reduced(reduce_sum).result()
+    torch.save([torch.tensor(reduced.count), reduced.mean, reduced.covariance], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    spawn(one_of_two, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    alone = a_score(ALONE, tmp_path / "other")
+    stream = StreamingMoments(12, shift=FEATURES[0])
+    stream.update(FEATURES)
+    for rank in range(2):
+        found = Score.model_validate_json((tmp_path / f"{rank}.json").read_text())
+        assert found.scores == alone.scores
+        assert found.card.fakes.images_sha256 == alone.card.fakes.images_sha256
+        assert found.card.run.processes == 2
+        assert unlike_fields(found.card, alone.card) == []
+        count, mean, covariance = torch.load(tmp_path / f"{rank}.pt")
+        assert count == 100
+        torch.testing.assert_close(mean, stream.result().mean, rtol=1e-12, atol=0)
+        torch.testing.assert_close(covariance, stream.result().covariance, rtol=1e-12, atol=1e-13)

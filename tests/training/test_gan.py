@@ -1,0 +1,174 @@
+"""Whole runs: exact resume, refusals, guards, what lies in the run folder."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.recipes import gan as recipe
+from gconv_gan.runtime.tracking import read_metrics
+from gconv_gan.training.checkpoint import checkpoints
+from gconv_gan.training.gan import GANTraining, train_gan
+from gconv_gan.training.guards import GuardError, StoppedBySignalError
+from gconv_gan.training.hooks import Hook, Player
+from tests.training.tiny import final_files, tiny
+
+
+class PowerCutError(Exception):
+    """Stands for whatever ends a process without warning."""
+
+
+class At(Hook):
+    """Call ``action`` when the discriminator steps at ``images`` images seen."""
+
+    def __init__(self, images: int, action: object) -> None:
+        self.images, self.action = images, action
+
+    def after_backward(self, player: Player, network: nn.Module) -> None:
+        self.network = network
+
+    def after_step(self, player: Player, network: nn.Module, images_seen: int) -> None:
+        if player == "discriminator" and images_seen == self.images:
+            self.action()
+
+
+def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **changes: object) -> None:
+    def with_hook(run: GANTraining, accelerator: object) -> object:
+        return train_gan(GANTraining(**{**vars(run), "hooks": (hook,)}), accelerator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "train_gan", with_hook)
+        recipe.fit(tiny(folder, **changes))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    recipe.fit(tiny(folder))
+    return folder
+
+
+def power_cut() -> None:
+    raise PowerCutError
+
+
+@pytest.mark.parametrize("images", [176, 336, 464])  # digits' test split has 360 images: after 336 the next epoch has begun
+def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(
+    images: int, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PowerCutError):
+        fit_with(monkeypatch, At(images, power_cut), tmp_path)
+    torch.manual_seed(images)  # nothing may depend on torch's global generator
+    recipe.fit(tiny(tmp_path))
+    assert final_files(tmp_path) == final_files(unbroken)
+    ours, theirs = (read_metrics(folder / "tiny" / "metrics.jsonl") for folder in (tmp_path, unbroken))
+    for line in (*ours, *theirs):
+        del line["seconds_per_kimg"], line["peak_memory_gib"]
+    assert [line["images"] for line in ours] == [line["images"] for line in theirs]
+    assert ours[-1] == theirs[-1]
+
+
+def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:
+    recipe.fit(tiny(tmp_path, seed=4))
+    assert final_files(tmp_path)["generator.safetensors"] != final_files(unbroken)["generator.safetensors"]
+
+
+def test_finished_means_finished(unbroken: Path) -> None:
+    before = final_files(unbroken)
+    recipe.fit(tiny(unbroken))
+    assert final_files(unbroken) == before
+
+
+def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
+    folder = unbroken / "tiny"
+    assert [images for images, _ in checkpoints(folder)] == [480, 320, 160]
+    for name in ("config.json", "command.txt", "versions.json", "log.txt", "samples/reals.png", "samples/0.png", "samples/480.png"):
+        assert (folder / name).is_file(), name
+    assert list((folder / "events").iterdir())
+    last = read_metrics(folder / "metrics.jsonl")[-1]
+    assert last["images"] == 480
+    expected = {"loss_d", "loss_g", "accuracy_real", "accuracy_fake", "grad_norm_d", "grad_norm_g", "gate_entropy", "seconds_per_kimg"}
+    assert expected <= last.keys()
+    progress = json.loads((folder / "checkpoint-480" / "state.json").read_text())["progress"]
+    assert (progress["images_seen"], progress["d_steps"], progress["g_steps"]) == (480, 30, 15)
+
+
+def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer\.n_dis: 2 -> 1\. ") as refusal:
+        recipe.fit(tiny(unbroken, trainer={"n_dis": 1}))
+    assert str(refusal.value).count("->") == 1
+    with pytest.raises(UserError, match=r'discriminator\.norm\.kind: "spectral" -> "none"'):
+        recipe.fit(tiny(unbroken, discriminator={"norm": {"kind": "none"}}))
+
+
+def test_cadence_may_change(unbroken: Path) -> None:
+    recipe.fit(tiny(unbroken, trainer={"log_every": 64, "keep_checkpoints": 9}))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.fit(tiny(tmp_path))
+    damaged = tmp_path / "tiny" / "checkpoint-480" / "ema.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(bytes(content))
+    capsys.readouterr()
+    recipe.fit(tiny(tmp_path))
+    said = capsys.readouterr().out
+    assert "checkpoint-480: ema.safetensors does not match its SHA-256" in said
+    assert "resuming from" in said
+    assert "checkpoint-320" in said
+    assert final_files(tmp_path) == final_files(unbroken)
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
+    recipe.fit(tiny(tmp_path, trainer={"keep_checkpoints": 1}))
+    assert [images for images, _ in checkpoints(tmp_path / "tiny")] == [480]
+
+
+def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poison(Hook):
+        weights: dict[str, torch.Tensor]
+
+        def after_backward(self, player: Player, network: nn.Module) -> None:
+            self.network = network
+            if player == "generator":
+                self.weights = {name: p.detach().clone() for name, p in network.named_parameters()}
+                network.to_rgb.weight.grad[0, 0, 0, 0] = float("nan")
+
+    poison = Poison()
+    with pytest.raises(GuardError, match=r"generator's gradient is not finite after 32 images, first in to_rgb\.weight"):
+        fit_with(monkeypatch, poison, tmp_path)
+    assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
+
+
+def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = At(224, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(StoppedBySignalError, match="SIGTERM"):
+        fit_with(monkeypatch, hook, tmp_path)
+    assert checkpoints(tmp_path / "tiny")[0][0] == 256  # the end of the iteration that was under way
+    recipe.fit(tiny(tmp_path))
+    assert final_files(tmp_path) == final_files(unbroken)
+
+
+def test_an_unlabelled_folder_is_refused_before_training(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    for index in range(4):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / "pictures" / f"{index}.png")
+    data = {"kind": "folder", "path": str(tmp_path / "pictures"), "size": 8, "split": None}
+    with pytest.raises(UserError, match="unlabelled"):
+        recipe.fit(tiny(tmp_path, data=data))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_batch_that_the_micro_batches_do_not_divide_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="batch_size 16 is not divisible by micro_batches 3"):
+        tiny(tmp_path, trainer={"micro_batches": 3})
