@@ -62,6 +62,7 @@ def fit(config: GANRunConfig) -> Progress:
     )
     facts = {
         "data": dataset.content_hash,
+        "data_title": dataset.title,
         "classes": list(dataset.classes) if num_classes is not None else None,
         "image_size": config.data.size,
         "num_processes": accelerator.num_processes,

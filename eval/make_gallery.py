@@ -1,0 +1,9 @@
+"""Draw the gallery of a run: ``python eval/make_gallery.py runs/NAME [--out samples/NAME] [--checkpoint IMAGES] [--seed 0]``."""
+
+import sys
+
+from gconv_gan.recipes.entry_point import run_script
+from gconv_gan.recipes.gallery import main
+
+if __name__ == "__main__":
+    run_script(lambda: main(sys.argv[1:]))
