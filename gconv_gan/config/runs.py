@@ -60,14 +60,16 @@ class EvaluationConfig(Config):
 
     every: NonNegativeInt = 0
     """Images between scores; 0: never."""
-    extractor: str = "efficientnet_lite0"
-    """inception, efficientnet_lite0 or checkpoint:PATH."""
+    protocol: str = "fid2k"
+    """A named protocol with a Fréchet distance: fid2k, or fd2k_lite0 where Inception's weights are absent."""
+    extractor: str | None = None
+    """inception, efficientnet_lite0 or checkpoint:PATH (and their variants); None: the protocol's."""
     weights: str | None = None
-    """Weights file of the extractor; None: its usual place."""
-    num_fake: PositiveInt = 2_000
-    """Generated images per score."""
-    num_real: PositiveInt = 2_000
-    """Training images in the reference."""
+    """File of Inception weights; None: its usual place."""
+    num_fake: PositiveInt | None = None
+    """Generated images per score; None: as the protocol says."""
+    num_real: PositiveInt | None = None
+    """Training images in the reference; None: as the protocol says."""
     batch_norm: Literal["eval", "standing"] = "eval"
     """BatchNorm of the scored generator: running statistics, or statistics re-estimated over 16 batches."""
 

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float32, Int, Shaped, UInt8
 from torch import Tensor
 
+QUANTISATION = "trunc(clip(127.5 x + 128, 0, 255))"  # what score cards say of quantise
+
 
 def to_unit(images: UInt8[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
     """Return x / 127.5 - 1 in float32."""

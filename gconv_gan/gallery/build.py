@@ -5,11 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.grid import TILE_SIDE, write_atomically
+from gconv_gan.gallery.grid import TILE_SIDE
 from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
 from gconv_gan.gallery.page import page_html
 from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind
 from gconv_gan.gallery.subject import Subject
+from gconv_gan.runtime.atomic import write_bytes
 
 INDEX = "index.html"
 HERO = "unconditional"  # the kind whose first drawing heads the page
@@ -62,10 +63,11 @@ def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: M
         versions=versions,
     )
     outdated = {entry.file for entry in read_manifest(out_dir).pictures} - files.keys() if (out_dir / MANIFEST).is_file() else set()
+    out_dir.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        write_atomically(out_dir / name, content)
-    write_atomically(out_dir / MANIFEST, manifest_json(Manifest(asdict(subject.run), versions, tuple(entries))))
-    write_atomically(out_dir / INDEX, page.encode())
+        write_bytes(out_dir / name, content)
+    write_bytes(out_dir / MANIFEST, manifest_json(Manifest(asdict(subject.run), versions, tuple(entries))))
+    write_bytes(out_dir / INDEX, page.encode())
     for name in outdated:
         (out_dir / name).unlink(missing_ok=True)
     return out_dir / INDEX

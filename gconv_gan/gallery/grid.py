@@ -4,7 +4,6 @@ The bytes depend on the pixels alone (no time stamp, no software tag), so equal 
 """
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.transforms import quantise
+from gconv_gan.runtime.atomic import write_bytes
 
 TILE_SIDE = 64  # px: images smaller than this are enlarged towards it, so that 8 x 8 digits can be seen
 PADDING = 2  # px of gutter between tiles, in the enlarged picture
@@ -21,8 +22,8 @@ PADDING = 2  # px of gutter between tiles, in the enlarged picture
 Images = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
 
 
-def quantise(images: Images) -> UInt8[Tensor, "n 3 h w"]:
-    r"""Return bytes, rounding half up: trunc(clip(127.5 x + 128, 0, 255)), which maps -1 to 0, 0 to 128 and 1 to 255.
+def as_bytes(images: Images) -> UInt8[Tensor, "n 3 h w"]:
+    """Return the images quantised as scores see them.
 
     Args:
         images: floats in [-1, 1] (values outside are clipped), or bytes, which are returned as they are.
@@ -33,10 +34,9 @@ def quantise(images: Images) -> UInt8[Tensor, "n 3 h w"]:
     """
     if images.dtype == torch.uint8:
         return images
-    images = images.detach().float()
     if images.isnan().any():
         raise ValueError(f"images of shape {tuple(images.shape)} hold values that are not numbers; a picture of them would be meaningless")
-    return (127.5 * images + 128).clamp(0, 255).to(torch.uint8)
+    return quantise(images.detach())
 
 
 def natural_scale(height: int, width: int) -> int:
@@ -67,7 +67,7 @@ def tile(images: Images, *, columns: int, scale: int | None = None, padding: int
     rows = -(-count // columns)
     step_y, step_x = height * scale + padding, width * scale + padding
     canvas = np.full((rows * step_y - padding, columns * step_x - padding, 4), (255, 255, 255, 0), dtype=np.uint8)
-    pixels = quantise(images).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = as_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
     for index, image in enumerate(pixels):
         top, left = index // columns * step_y, index % columns * step_x
         cell = canvas[top : top + height * scale, left : left + width * scale]
@@ -112,14 +112,7 @@ def grid_png(images: Images, *, columns: int, scale: int | None = None) -> bytes
     return png_bytes(tile(images, columns=columns, scale=scale))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name beside ``path`` and rename it, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
 def save_grid(images: Images, path: Path, *, columns: int, scale: int | None = None) -> None:
     """Write images as one PNG grid at ``path``, atomically; parents are created. Arguments and errors are those of ``tile``."""
-    write_atomically(path, grid_png(images, columns=columns, scale=scale))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, grid_png(images, columns=columns, scale=scale))

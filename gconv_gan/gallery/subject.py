@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from gconv_gan.gallery.grid import quantise
+from gconv_gan.gallery.grid import as_bytes
 from gconv_gan.gallery.latents import Sheet
 from gconv_gan.runtime.modes import evaluating
 
@@ -97,4 +97,4 @@ def run_in_batches(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor,
 
 def generate(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> UInt8[Tensor, "n 3 h w"]:
     """Return the images of ``run_in_batches`` as bytes."""
-    return quantise(run_in_batches(generator, z, y))
+    return as_bytes(run_in_batches(generator, z, y))

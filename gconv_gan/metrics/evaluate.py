@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.transforms import QUANTISATION
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.frechet import frechet_distance, frechet_distance_few_fakes
 from gconv_gan.metrics.generative import inception_score, kid
 from gconv_gan.metrics.neighbours import neighbourhoods
 from gconv_gan.metrics.protocols import Protocol
-from gconv_gan.metrics.quantise import QUANTISATION
 from gconv_gan.metrics.reference_statistics import (
     ReferenceStatistics,
     StatisticsKey,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.pictures import DamagedImageError, standardise
-from gconv_gan.metrics.quantise import quantise
+from gconv_gan.data.transforms import quantise
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.seeding import draw_labels, draw_latents, generator_for
 
@@ -54,10 +54,10 @@ def block_range(index: int, count: int) -> range:
     return range(BLOCK * index, min(BLOCK * (index + 1), count))
 
 
-class TensorImages:
+class ArrayImages:
     """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content."""
 
-    def __init__(self, images: UInt8[Tensor, "n 3 h w"], *, fingerprint: str) -> None:
+    def __init__(self, images: UInt8[np.ndarray, "n 3 h w"], *, fingerprint: str) -> None:
         self.images, self.fingerprint = images, fingerprint
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class TensorImages:
         return self.take(block_range(index, len(self)))
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
-        return self.images[torch.as_tensor(indices, dtype=torch.long)]
+        return torch.from_numpy(self.images[np.asarray(indices, dtype=np.int64)])  # a copy: a memory map is read-only
 
 
 class ImageFiles:
@@ -211,25 +211,28 @@ class FakeSource:
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
         numbers = block_range(index, self.count)
         z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim)[: len(numbers)]
-        y = self._labels(index)
+        y = self.block_labels(index)
         batches = []
         with evaluating(self.generator):
             for start in range(0, len(numbers), self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                images = self.generator(z[rows].to(self.device), None if y is None else y[: len(numbers)][rows].to(self.device))
+                images = self.generator(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
                 if not (finite := torch.isfinite(images).flatten(1).all(1)).all():
                     first = numbers[start] + int((~finite).nonzero()[0].item())
                     raise ValueError(f"generated image {first} holds values that are not finite")
                 batches.append(quantise(images))
         return torch.cat(batches)
 
-    def _labels(self, index: int) -> Int[Tensor, " b"] | None:
+    def block_labels(self, index: int) -> Int[Tensor, " b"] | None:
+        """Return the labels of the images of a block; None without classes."""
         if self.num_classes is None:
             return None
         if self.class_counts is None:
-            return draw_labels(self.seed, "eval_labels", index, count=BLOCK, num_classes=self.num_classes)
-        weights = torch.tensor(self.class_counts, dtype=torch.float64)
-        return torch.multinomial(weights, BLOCK, replacement=True, generator=generator_for(self.seed, "eval_labels", index))
+            y = draw_labels(self.seed, "eval_labels", index, count=BLOCK, num_classes=self.num_classes)
+        else:
+            weights = torch.tensor(self.class_counts, dtype=torch.float64)
+            y = torch.multinomial(weights, BLOCK, replacement=True, generator=generator_for(self.seed, "eval_labels", index))
+        return y[: len(block_range(index, self.count))]
 
 
 def shape_of(generator: nn.Module) -> tuple[int, int | None]:

@@ -15,6 +15,7 @@ from gconv_gan.data.loaders import BatchSource
 from gconv_gan.losses.factory import adversarial_loss
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.plan import plan
+from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.tracking import JsonLinesTracker
 from gconv_gan.training.gan import GANTraining, train_gan
@@ -76,6 +77,7 @@ def fit(config: GANRunConfig) -> Progress:
         num_classes=num_classes,
         folder=folder,
         facts=facts,
+        scorer=training_scorer(config, dataset, accelerator, folder.scores),
     )
     return train_gan(training, accelerator)
 

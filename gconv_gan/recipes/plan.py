@@ -27,6 +27,7 @@ def plan(config: GANRunConfig) -> str:
     averaged = sum(t.numel() * t.element_size() for t in generator.state_dict().values())
     checkpoint = 3 * weights + averaged  # weights, two Adam moments, the average
     written = -(-trainer.total_images // trainer.checkpoint_every)
+    kept = min(written, trainer.keep_checkpoints)
     return "\n".join(
         [
             json.dumps(config.model_dump(mode="json"), indent=2),
@@ -41,7 +42,7 @@ def plan(config: GANRunConfig) -> str:
             f"images: {trainer.total_images:,} shown to the discriminator = {trainer.total_images / len(dataset):.1f} epochs",
             f"steps: {iterations:,} generator steps, {iterations * trainer.n_dis:,} discriminator steps, batch {trainer.batch_size}",
             f"work: {macs:,} MACs per iteration, {macs * iterations:.3g} in all",
-            f"checkpoints: {written} written, {min(written, trainer.keep_checkpoints)} kept",
-            f"disk: {checkpoint / 2**20:.1f} MiB per checkpoint, {checkpoint * min(written, trainer.keep_checkpoints) / 2**20:.1f} MiB kept",
+            f"checkpoints: {written} written, {kept} kept",
+            f"disk: {checkpoint / 2**20:.1f} MiB per checkpoint, {checkpoint * kept / 2**20:.1f} MiB kept",
         ]
     )

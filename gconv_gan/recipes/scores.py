@@ -3,31 +3,26 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
-from accelerate.utils import gather
 
 from gconv_gan.config.data import CIFAR10DataConfig, DataConfig, DigitsDataConfig, FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.scores import ScoreCommand
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.metrics.evaluate import Processes, needs_features, reference_statistics, score
+from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import extractor as build_extractor
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics
 from gconv_gan.metrics.score_card import FakesCard, RunCard, Score, library_versions
-from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource, StoredImages, TensorImages
-from gconv_gan.metrics.standing import set_standing_statistics
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource, StoredImages
+from gconv_gan.metrics.standing import STANDING, set_standing_statistics
 from gconv_gan.recipes.networks import TrainedRun, load_run
+from gconv_gan.recipes.references import Reals, dataset_reals, processes, reference_of
 from gconv_gan.runtime.atomic import write_text
-
-STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,12 +52,6 @@ def _is_run(source: str) -> bool:
     return (Path(source) / "config.json").is_file()
 
 
-def processes() -> Processes:
-    """Return this process's part under Accelerate's launcher, or the only one."""
-    state = PartialState()
-    return Processes(state.process_index, state.num_processes, gather if state.num_processes > 1 else lambda tensor: tensor)
-
-
 def evaluate(command: ScoreCommand) -> Score:
     """Score ``command.source`` against ``command.reference``; every process returns the same.
 
@@ -71,10 +60,6 @@ def evaluate(command: ScoreCommand) -> Score:
 
     """
     chosen = _protocol(command)
-    device = PartialState().device
-    network = build_extractor(
-        command.extractor or chosen.extractor or "inception", weights=Path(command.weights) if command.weights else None, device=device
-    )
     if _is_run(command.source):
         run = load_run(command.source, images=command.checkpoint)
         fakes, card, about = run_fakes(run, command, chosen)
@@ -83,7 +68,10 @@ def evaluate(command: ScoreCommand) -> Score:
         files: StoredImages = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints")
         fakes = files if chosen.num_fake is None else ChosenImages(files, chosen.num_fake, seed=command.seed)
         card = FakesCard(source=command.source)
-    reference = _reference(command, chosen, network, run)
+    reals = _reals(command, run)
+    name = command.extractor or chosen.extractor or "inception"
+    network = build_extractor(name, weights=Path(command.weights) if command.weights else None, device=PartialState().device)
+    reference = _reference(command, reals, chosen, network)
     return score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes(), batch_size=command.batch_size)
 
 
@@ -114,7 +102,7 @@ def run_fakes(run: TrainedRun, command: ScoreCommand, chosen: Protocol) -> tuple
         images_seen=progress["images_seen"],
         generator_step=progress["g_steps"],
         n_dis=run.config.trainer.n_dis,
-        batch_norm="eval" if command.batch_norm == "eval" else "standing, 16 batches of 64",
+        batch_norm="eval" if command.batch_norm == "eval" else STANDING,
         truncation=None,
         precision="fp32",
         labels=source.labels,
@@ -132,46 +120,14 @@ def run_fakes(run: TrainedRun, command: ScoreCommand, chosen: Protocol) -> tuple
     return source, card, about
 
 
-@dataclass(frozen=True)
-class _Reals:
-    images: StoredImages
-    source: str
-    split: str | None
-    recipe: str
+def _reference(command: ScoreCommand, reals: ReferenceStatistics | Reals, chosen: Protocol, network: Extractor) -> ReferenceStatistics:
+    if isinstance(reals, ReferenceStatistics):
+        return reals
+    return reference_of(reals, chosen, network, seed=command.seed, cache_dir=Path(command.cache_dir), batch_size=command.batch_size)
 
 
-def _reference(command: ScoreCommand, chosen: Protocol, network: Extractor, run: TrainedRun | None) -> ReferenceStatistics:
-    if command.reference is not None and (Path(command.reference) / "statistics.json").is_file():
-        return load_statistics(Path(command.reference))
-    reals = _reals(command, run)
-    if chosen.split != "any" and reals.split not in (chosen.split, None):
-        raise UserError(
-            f"protocol {chosen.name} compares with the {chosen.split} split, not {reals.split}: give --reference-split {chosen.split}"
-        )
-    images = reals.images
-    if chosen.num_real is not None and chosen.num_real != len(images):
-        images = ChosenImages(images, chosen.num_real, seed=command.seed)
-    return reference_statistics(
-        images,
-        network,
-        source=reals.source,
-        split=reals.split,
-        recipe=reals.recipe,
-        with_features=needs_features(chosen),
-        cache_dir=Path(command.cache_dir) / STATISTICS,
-        processes=processes(),
-        batch_size=command.batch_size,
-    )
-
-
-def dataset_reals(dataset: ImageDataset) -> _Reals:
-    """Return a converted data set as reference images."""
-    manifest = dataset.manifest
-    images = TensorImages(torch.from_numpy(dataset.images), fingerprint=manifest.content_hash)
-    return _Reals(images, manifest.title, manifest.split, manifest.recipe)
-
-
-def _reals(command: ScoreCommand, run: TrainedRun | None) -> _Reals:
+def _reals(command: ScoreCommand, run: TrainedRun | None) -> ReferenceStatistics | Reals:
+    """Open what the command line names as reference; statistics are read, images are not."""
     if command.reference is None:
         if run is None:
             raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
@@ -179,6 +135,8 @@ def _reals(command: ScoreCommand, run: TrainedRun | None) -> _Reals:
         if command.reference_split is not None:
             changes["split"] = command.reference_split
         return dataset_reals(open_dataset(_with(run.config.data, changes)))
+    if (Path(command.reference) / "statistics.json").is_file():
+        return load_statistics(Path(command.reference))
     named: dict[str, type[DigitsDataConfig] | type[CIFAR10DataConfig]] = {"digits": DigitsDataConfig, "cifar10": CIFAR10DataConfig}
     size = run.config.data.size if run is not None else None
     split = {} if command.reference_split is None else {"split": command.reference_split}
@@ -190,7 +148,7 @@ def _reals(command: ScoreCommand, run: TrainedRun | None) -> _Reals:
         return dataset_reals(open_dataset(validated(FolderDataConfig, folder, "--reference")))
     prefix = "" if command.reference_split is None else f"{command.reference_split}/"
     files = ImageFiles(Path(command.reference), prefix=prefix, memory=Path(command.cache_dir) / "fingerprints")
-    return _Reals(files, command.reference, command.reference_split, "as stored")
+    return Reals(files, command.reference, command.reference_split, "as stored")
 
 
 def _with(config: DataConfig, changes: dict[str, object]) -> DataConfig:

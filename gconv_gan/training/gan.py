@@ -255,8 +255,8 @@ def score(run: GANTraining, state: GANState, report: Report) -> bool:
     scores = run.scorer(state.ema.network, progress.images_seen)
     report.log(scores, progress.images_seen)
     report.say(f"{progress.images_seen / 1000:9.1f} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
-    first = next(iter(scores.values()))
-    if progress.best_score is not None and first >= progress.best_score:
+    name, value = next(iter(scores.items()))
+    if progress.best_score is not None and progress.best_name == name and value >= progress.best_score:
         return False
-    progress.best_score, progress.best_images = first, progress.images_seen
+    progress.best_score, progress.best_name, progress.best_images = value, name, progress.images_seen
     return True

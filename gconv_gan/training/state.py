@@ -16,9 +16,11 @@ class Progress:
     d_steps: int = 0
     g_steps: int = 0
     best_score: float | None = None
+    best_name: str | None = None
+    """Which score it is, "protocol/fd": another one starts anew."""
     best_images: int | None = None
 
-    def as_dict(self) -> dict[str, int | float | None]:
+    def as_dict(self) -> dict[str, int | float | str | None]:
         """Return the counters as plain data."""
         return asdict(self)
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.grid import PADDING, grid_png, natural_scale, quantise, read_tiles, save_grid, tile
+from gconv_gan.gallery.grid import PADDING, as_bytes, grid_png, natural_scale, read_tiles, save_grid, tile
 
 
 def random_bytes(count: int, side: int, *, seed: int = 0) -> torch.Tensor:
@@ -20,14 +20,14 @@ def test_quantising_rounds_half_up_and_clips() -> None:
     just_below = torch.nextafter(((levels[1:] - 128.001) / 127.5).float(), torch.tensor(-9.0))
     values = torch.cat([exact + 1e-6, just_below, torch.tensor([-1.0, 0.0, 1.0, -7.0, 7.0])])
     expected = [*range(256), *range(255), 0, 128, 255, 0, 255]
-    assert quantise(values.view(1, 1, 1, -1).expand(1, 3, 1, -1))[0, 1, 0].tolist() == expected
+    assert as_bytes(values.view(1, 1, 1, -1).expand(1, 3, 1, -1))[0, 1, 0].tolist() == expected
 
 
 def test_a_value_that_is_not_a_number_has_no_colour() -> None:
     images = torch.zeros(2, 3, 4, 4)
     images[1, 0, 2, 2] = torch.nan
     with pytest.raises(ValueError, match="not numbers"):
-        quantise(images)
+        as_bytes(images)
 
 
 def test_every_pixel_of_the_grid_is_where_it_belongs() -> None:

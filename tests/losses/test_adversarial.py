@@ -7,9 +7,7 @@ from gconv_gan.config.runs import ObjectiveConfig
 from gconv_gan.losses.factory import adversarial_loss
 
 
-@pytest.mark.parametrize(
-    ("name", "discriminator", "generator"), [("hinge", 2.0, -1.0), ("non_saturating", 1.6265233, 0.3132617)]
-)
+@pytest.mark.parametrize(("name", "discriminator", "generator"), [("hinge", 2.0, -1.0), ("non_saturating", 1.6265233, 0.3132617)])
 def test_constants_at_logits_of_one(name: str, discriminator: float, generator: float) -> None:
     loss, ones = adversarial_loss(ObjectiveConfig(loss=name)), torch.ones(8, dtype=torch.float64)
     assert loss.discriminator(ones, ones).item() == pytest.approx(discriminator, abs=1e-6)

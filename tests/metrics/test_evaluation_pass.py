@@ -15,7 +15,7 @@ from gconv_gan.metrics.frechet import frechet_distance
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import FakesCard, Score
-from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, TensorImages
+from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
 from gconv_gan.metrics.statistics import moments_of
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator
@@ -28,13 +28,13 @@ SMALL = adjusted(protocol("torch_fidelity"), kid_subset_size=100, kid_subsets=10
 
 
 def reference(images: Tensor = REALS, *, with_features: bool = True) -> ReferenceStatistics:
-    stored = TensorImages(images, fingerprint="reals")
+    stored = ArrayImages(images.numpy(), fingerprint="reals")
     return reference_statistics(stored, STUB, source="reals", split=None, recipe="r", with_features=with_features, cache_dir=None)
 
 
 def scored(images: Tensor = FAKES, how: Protocol = SMALL, network: StubExtractor = STUB, batch_size: int = 64) -> Score:
     return score(
-        TensorImages(images, fingerprint="fakes"), reference(), network, how, fakes=FakesCard(source="fakes"), batch_size=batch_size
+        ArrayImages(images.numpy(), fingerprint="fakes"), reference(), network, how, fakes=FakesCard(source="fakes"), batch_size=batch_size
     )
 
 
@@ -120,7 +120,7 @@ def test_keys_and_card() -> None:
 def test_a_protocol_computes_only_what_it_names() -> None:
     assert list(scored(how=adjusted(SMALL, metrics=("is",))).scores) == ["is_mean", "is_std"]
     only_moments = reference(with_features=False)
-    fakes = TensorImages(FAKES, fingerprint="f")
+    fakes = ArrayImages(FAKES.numpy(), fingerprint="f")
     found = score(fakes, only_moments, STUB, adjusted(SMALL, metrics=("fid",)), fakes=FakesCard(source="f"))
     assert found.scores == {"fd": scored().scores["fd"]}
     assert found.card.formula.kid_subsets is None
@@ -191,7 +191,7 @@ def test_features_that_are_not_finite_name_their_image() -> None:
 
 def test_a_wrong_keyword_is_an_error() -> None:
     with pytest.raises(TypeError, match="unexpected keyword"):
-        score(TensorImages(FAKES, fingerprint="f"), reference(), STUB, SMALL, fakes=FakesCard(source="f"), batchsize=3)  # type: ignore[call-arg]
+        score(ArrayImages(FAKES.numpy(), fingerprint="f"), reference(), STUB, SMALL, fakes=FakesCard(source="f"), batchsize=3)  # type: ignore[call-arg]
 
 
 def test_bias_of_the_distance_between_halves_of_real_pictures_falls_as_one_over_n(cifar10_zip: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.quantise import quantise
-from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, TensorImages
+from gconv_gan.data.transforms import quantise
+from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
 from gconv_gan.runtime.seeding import draw_labels, draw_latents
 from tests.reference.tiny_generator import TinyGenerator
 
@@ -23,7 +23,7 @@ def save(images: Tensor, folder: Path, *, suffix: str = "png") -> None:
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:03}.{suffix}")
 
 
-def all_of(source: FakeSource | ImageFiles | TensorImages | ChosenImages) -> Tensor:
+def all_of(source: FakeSource | ImageFiles | ArrayImages | ChosenImages) -> Tensor:
     return torch.cat([source.block(i) for i in range(-(-len(source) // 256))])
 
 
@@ -95,7 +95,7 @@ def test_mixed_sizes_oblong_damaged_and_absent_pictures_are_named(tmp_path: Path
 
 def test_a_choice_is_a_function_of_its_seed_and_keeps_the_order() -> None:
     numbers = torch.arange(255, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    source = TensorImages(numbers, fingerprint="f")
+    source = ArrayImages(numbers.numpy(), fingerprint="f")
     chosen = [ChosenImages(source, 100, seed=seed) for seed in (0, 0, 1)]
     values = [all_of(images)[:, 0, 0, 0].tolist() for images in chosen]
     assert values[0] == values[1] == sorted(set(values[0]))

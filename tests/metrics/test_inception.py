@@ -16,7 +16,7 @@ from gconv_gan.metrics.extractors import InceptionExtractor
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.score_card import FakesCard
-from gconv_gan.metrics.sources import TensorImages
+from gconv_gan.metrics.sources import ArrayImages
 from gconv_gan.metrics.weights import DIRECTORY_VARIABLE, INCEPTION, find_inception
 
 FAKES, REALS = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)) // torch.tensor(
@@ -57,7 +57,7 @@ def test_scores_equal_torch_fidelity_on_the_same_weights(random_inception: Path)
     network = extractor("inception", weights=random_inception)
     like_theirs = adjusted(protocol("torch_fidelity"), is_splits=3, kid_subsets=4, kid_subset_size=4)
     reference = reference_statistics(
-        TensorImages(REALS, fingerprint="reals"),
+        ArrayImages(REALS.numpy(), fingerprint="reals"),
         network,
         source="reals",
         split=None,
@@ -65,7 +65,7 @@ def test_scores_equal_torch_fidelity_on_the_same_weights(random_inception: Path)
         with_features=True,
         cache_dir=None,
     )
-    ours = score(TensorImages(FAKES, fingerprint="fakes"), reference, network, like_theirs, fakes=FakesCard(source="fakes")).scores
+    ours = score(ArrayImages(FAKES.numpy(), fingerprint="fakes"), reference, network, like_theirs, fakes=FakesCard(source="fakes")).scores
     assert ours["fid"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
     assert ours["is_mean"] == pytest.approx(theirs["inception_score_mean"], rel=1e-3)
     assert ours["is_std"] == pytest.approx(theirs["inception_score_std"], rel=1e-3)

@@ -10,7 +10,7 @@ import torch
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.evaluate import reference_statistics
 from gconv_gan.metrics.reference_statistics import DESCRIPTION, TENSORS, ReferenceStatistics, load_statistics
-from gconv_gan.metrics.sources import TensorImages
+from gconv_gan.metrics.sources import ArrayImages
 from tests.reference.stub_extractor import StubExtractor
 
 PICTURES = torch.randint(0, 256, (2, 40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -27,7 +27,7 @@ class Counting(StubExtractor):
 def statistics(
     cache: Path, network: StubExtractor, *, data: int = 0, split: str = "train", with_features: bool = True
 ) -> ReferenceStatistics:
-    images = TensorImages(PICTURES[data], fingerprint=f"content {data}")
+    images = ArrayImages(PICTURES[data].numpy(), fingerprint=f"content {data}")
     return reference_statistics(images, network, source="same name", split=split, recipe="r", with_features=with_features, cache_dir=cache)
 
 

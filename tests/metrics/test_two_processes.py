@@ -10,7 +10,7 @@ from torch.multiprocessing.spawn import spawn
 from gconv_gan.metrics.evaluate import ALONE, Processes, reference_statistics, score
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
-from gconv_gan.metrics.sources import FakeSource, TensorImages
+from gconv_gan.metrics.sources import ArrayImages, FakeSource
 from gconv_gan.metrics.statistics import StreamingMoments
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator
@@ -22,7 +22,7 @@ FEATURES = torch.randn(100, 12, generator=torch.Generator().manual_seed(1), dtyp
 def a_score(processes: Processes, cache: Path) -> Score:
     """1,000 fakes: four blocks of 256, the last not whole, so the two processes have unequal work in the last round."""
     network, how = StubExtractor(), adjusted(protocol("torch_fidelity"), kid_subset_size=100, kid_subsets=5)
-    reals = TensorImages(REALS, fingerprint="reals")
+    reals = ArrayImages(REALS.numpy(), fingerprint="reals")
     reference = reference_statistics(
         reals, network, source="reals", split=None, recipe="r", with_features=True, cache_dir=cache, processes=processes
     )

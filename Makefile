@@ -1,0 +1,40 @@
+# The three commands of the README. Each makes .venv and installs what it needs; nothing else has to be installed by hand.
+PYTHON ?= python3
+VENV := .venv/bin
+RUN := runs/digits_gconv
+JUDGE := runs/digits_classifier
+
+.PHONY: quickstart test lint
+
+quickstart: .venv/installed
+	$(VENV)/python train_classifier.py configs/classify/digits.toml
+	$(VENV)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no train_gan.py configs/gan/digits_gconv.toml \
+		--evaluation.every 12000 --evaluation.protocol fd1k_classifier --evaluation.extractor checkpoint:$(JUDGE)
+	$(VENV)/python eval/gan_metrics.py $(RUN) --extractor checkpoint:$(JUDGE)
+	$(VENV)/python eval/class_agreement.py $(RUN) --classifier $(JUDGE)
+	$(VENV)/python eval/make_gallery.py $(RUN)
+
+test: .venv/installed-test
+	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -q -n 2
+
+lint: .venv/installed-dev
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(VENV)/python -m pip install -q torch torchvision
+	$(VENV)/python -m pip install -q -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(VENV)/python -m pip install -q -e '.[test]'
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(VENV)/python -m pip install -q -e '.[dev]'
+	touch $@

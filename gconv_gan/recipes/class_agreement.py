@@ -1,0 +1,47 @@
+"""How often a run's generator draws the class it is asked for."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import NonNegativeInt, PositiveInt
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import parse_command
+from gconv_gan.metrics.class_agreement import class_agreement
+from gconv_gan.metrics.extractors import CheckpointExtractor
+from gconv_gan.recipes.networks import load_run
+
+
+class ClassAgreementCommand(Config):
+    """Ask a classifier of real images whether a run's samples show the class that was asked for."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run folder."""
+    classifier: str
+    """Folder of a classifier trained on the same classes."""
+    checkpoint: NonNegativeInt | None = None
+    """Images seen at the checkpoint; None: the newest."""
+    num_fake: PositiveInt = 2_000
+    """Samples of the averaged generator, labels uniform over the classes."""
+    seed: NonNegativeInt = 0
+    """Seed of latents and labels."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the share of confirmed samples, over all classes and of each."""
+    command = parse_command(ClassAgreementCommand, arguments)
+    run = load_run(command.run, images=command.checkpoint)
+    judge = CheckpointExtractor(Path(command.classifier))
+    if tuple(judge.classes) != run.class_names:
+        raise UserError(f"{command.classifier} knows the classes {judge.classes}, but {command.run} has {list(run.class_names)}")
+    accuracy = json.loads((Path(command.classifier) / "model.json").read_text())["accuracy"]
+    result = class_agreement(run.generator(), judge, num_fake=command.num_fake, seed=command.seed)
+    print(f"{run.checkpoint}, averaged weights, {result.num_fake} samples, seed {command.seed}, judged by {command.classifier}")
+    print(f"the judge's accuracy on held-out real images: {accuracy:.4f}")
+    for name, share in zip(run.class_names, result.per_class, strict=True):
+        print(f"  asked for {name:<12} {share:.3f}")
+    print(f"class agreement: {result.share:.4f}")

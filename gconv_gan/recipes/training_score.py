@@ -1,0 +1,76 @@
+"""The cheap score during training: the averaged generator under one protocol, on every process."""
+
+import copy
+import hashlib
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch import nn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.metrics.evaluate import score
+from gconv_gan.metrics.factory import extractor
+from gconv_gan.metrics.protocols import adjusted, protocol
+from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
+from gconv_gan.metrics.sources import FakeSource
+from gconv_gan.metrics.standing import STANDING, set_standing_statistics
+from gconv_gan.recipes.references import dataset_reals, processes, reference_of
+from gconv_gan.runtime.atomic import write_text
+from gconv_gan.training.gan import Scorer
+
+CARDS = "during_training"  # folder below scores/: one file of scores and card per evaluation
+
+
+def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, scores: Path) -> Scorer | None:
+    """Return what scores the averaged generator against ``dataset`` as ``config.evaluation`` says; None where it says never.
+
+    The extractor is loaded and the reference computed at once, so that what is missing is known before training. A score is
+    logged as "protocol/fd" and kept with its card as ``scores/during_training/<images>.json``.
+
+    Raises:
+        UserError: the protocol or extractor is unknown or absent, does not fit the data, or computes no Fréchet distance.
+
+    """
+    evaluation = config.evaluation
+    if evaluation.every == 0:
+        return None
+    changes = {"num_fake": evaluation.num_fake, "num_real": evaluation.num_real}
+    chosen = adjusted(protocol(evaluation.protocol), **{key: value for key, value in changes.items() if value is not None})
+    if "fid" not in chosen.metrics:
+        raise UserError(f"evaluation.protocol {chosen.name} has no Fréchet distance, by which the best checkpoint is kept")
+    name = evaluation.extractor or chosen.extractor or "inception"
+    network = extractor(name, weights=Path(evaluation.weights) if evaluation.weights else None, device=accelerator.device)
+    reference = reference_of(dataset_reals(dataset), chosen, network, seed=config.seed, cache_dir=Path(config.data.cache_dir))
+
+    def scorer(generator: nn.Module, images_seen: int) -> dict[str, float]:
+        if evaluation.batch_norm == "standing":
+            generator = copy.deepcopy(generator)
+            set_standing_statistics(generator, seed=config.seed)
+        fakes = FakeSource(generator, count=chosen.num_fake or len(dataset), seed=config.seed, device=accelerator.device)
+        card = FakesCard(
+            source=f"{config.name} in training",
+            weights="ema",
+            images_seen=images_seen,
+            n_dis=config.trainer.n_dis,
+            batch_norm="eval" if evaluation.batch_norm == "eval" else STANDING,
+            precision="fp32",
+            labels=fakes.labels,
+            seed=config.seed,
+        )
+        about = RunCard(
+            config_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+            training_seed=config.seed,
+            batch_size=64,
+            device=str(accelerator.device),
+            versions=library_versions(),
+            seconds=0.0,
+        )
+        result = score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes())
+        if accelerator.is_main_process:
+            (scores / CARDS).mkdir(exist_ok=True)
+            write_text(scores / CARDS / f"{images_seen}.json", result.to_json() + "\n")
+        return {f"{chosen.name}/{key}": value for key, value in result.scores.items()}
+
+    return scorer
