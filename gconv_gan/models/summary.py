@@ -69,7 +69,11 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
 
         return module.register_forward_hook(hook)
 
-    handles = [measure(name, module) for name, module in network.named_modules() if any(True for _ in _own_parameters(module))]
+    handles = [
+        measure(name, module)
+        for name, module in network.named_modules()
+        if "parametrizations" not in name.split(".") and any(True for _ in _own_parameters(module))
+    ]
     try:
         with evaluating(network), torch.no_grad():
             network(*inputs)
