@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
-
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
@@ -13,13 +10,13 @@ from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.losses.factory import adversarial_loss
+from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.runtime.tracking import JsonLinesTracker
 from gconv_gan.training.gan import GANTraining, train_gan
-from gconv_gan.training.state import Progress
+from gconv_gan.training.state import GANProgress
 
 USAGE = "usage: accelerate launch train_gan.py CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys"
 
@@ -39,9 +36,9 @@ def main(arguments: Sequence[str]) -> None:
     fit(config)
 
 
-def fit(config: GANRunConfig) -> Progress:
+def fit(config: GANRunConfig) -> GANProgress:
     """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one."""
-    accelerator = build_accelerator(config)
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
     num_classes = None
     if config.conditional:
@@ -80,29 +77,3 @@ def fit(config: GANRunConfig) -> Progress:
         scorer=training_scorer(config, dataset, accelerator, folder.scores),
     )
     return train_gan(training, accelerator)
-
-
-def build_accelerator(config: GANRunConfig) -> Accelerator:
-    """Return the Accelerator of a run: device and processes from the launcher, trackers into the run folder.
-
-    Raises:
-        UserError: the batch does not divide by the processes and micro-batches, or fp16 was asked for.
-
-    """
-    folder = Path(config.runs_dir) / config.name
-    accelerator = Accelerator(
-        mixed_precision=config.trainer.mixed_precision,
-        log_with=[JsonLinesTracker(folder / "metrics.jsonl"), "tensorboard"],
-        project_dir=folder,
-        # statistics are shared by our own BatchNorm; broadcasting buffers in forward breaks two forwards before one backward
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
-    if accelerator.mixed_precision == "fp16":
-        raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")
-    parts = accelerator.num_processes * config.trainer.micro_batches
-    if config.trainer.batch_size % parts:
-        raise UserError(
-            f"trainer.batch_size {config.trainer.batch_size} is global and must be divisible by {accelerator.num_processes} processes "
-            f"× {config.trainer.micro_batches} micro-batches"
-        )
-    return accelerator

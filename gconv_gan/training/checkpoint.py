@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.atomic import new_folder
-from gconv_gan.training.state import GANState, Progress
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.tracking import truncate_metrics
+from gconv_gan.training.report import Report
+from gconv_gan.training.state import TrainingState
 
 HASHES = "SHA256SUMS"
 
@@ -28,7 +32,7 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def save_checkpoint(folder: Path, state: GANState, *, keep: int, facts: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any]) -> Path:
     """Write ``folder/checkpoint-<images>`` and delete all but the newest ``keep`` and the best."""
     path = folder / f"checkpoint-{state.progress.images_seen}"
     if path.is_dir() and damage(path) is None:
@@ -75,7 +79,7 @@ def newest_whole(folder: Path, report: Callable[[str], None]) -> Path | None:
     return None
 
 
-def load_checkpoint(path: Path, state: GANState) -> dict[str, Any]:
+def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
     """Load every part of ``state`` strictly from ``path``; return the facts stored beside it.
 
     Raises:
@@ -87,8 +91,27 @@ def load_checkpoint(path: Path, state: GANState) -> dict[str, Any]:
         load_network(path / f"{name}.safetensors", network)
     for name, optimizer in state.optimizers().items():
         _join(optimizer, load_file(path / f"{name}.safetensors"), contents["optimizer_groups"][name])
-    state.progress = Progress(**contents["progress"])
+    for name, value in contents["progress"].items():
+        setattr(state.progress, name, value)
     return contents
+
+
+def resume(folder: RunFolder, state: TrainingState, facts: dict[str, Any], accelerator: Accelerator, report: Report) -> None:
+    """Load the newest whole checkpoint, if there is one; drop the metrics beyond it, which will be written again.
+
+    Raises:
+        UserError: the checkpoint was trained on other data than ``facts["data"]``, their content hash.
+
+    """
+    newest = newest_whole(folder.path, report.say)
+    if newest is None:
+        return
+    stored = load_checkpoint(newest, state)
+    if stored["data"] != facts["data"]:
+        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {facts['data'][:12]}…)")
+    if accelerator.is_main_process:
+        truncate_metrics(folder.metrics, state.progress.images_seen)
+    report.say(f"resuming from {newest}")
 
 
 def load_network(file: Path, network: nn.Module) -> None:

@@ -5,16 +5,16 @@ holds one micro-step counter for all its models; two networks stepping in turn u
 them, so gradients are accumulated here. The optimisers are not wrapped: there is no loss scaler to share.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
-from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
@@ -23,15 +23,15 @@ from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_optimizer
 from gconv_gan.optim.schedules import learning_rate_factor
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.runtime.tracking import truncate_metrics
-from gconv_gan.training.checkpoint import load_checkpoint, newest_whole, save_checkpoint
+from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_step import d_step, g_step
-from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, require_finite
-from gconv_gan.training.hooks import Hook, Player
+from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.hooks import Hook
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
-from gconv_gan.training.state import GANState, Progress, due
+from gconv_gan.training.state import GANProgress, GANState, due
+from gconv_gan.training.step import channels_last, finish_step, micro_batches, set_learning_rate
 
 Scorer = Callable[[nn.Module, int], dict[str, float]]
 """``scorer(averaged generator, images seen) -> scores``; the first of them is the smaller the better."""
@@ -53,7 +53,7 @@ class GANTraining:
     scorer: Scorer | None = None
 
 
-def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
+def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     """Train until ``trainer.total_images``, from the newest whole checkpoint of the run folder if there is one.
 
     Raises:
@@ -65,7 +65,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
 
     # 1. state: bare networks, average, optimisers
     for hook in run.hooks:
-        hook.before_fit(run.generator, run.discriminator)
+        hook.before_fit({"generator": run.generator, "discriminator": run.discriminator})
     generator, discriminator = run.generator.to(accelerator.device), run.discriminator.to(accelerator.device)
     channels_last(generator)
     channels_last(discriminator)
@@ -75,12 +75,12 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
         Ema(generator, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp),
         build_optimizer(config.generator_optimizer, generator.parameters()),
         build_optimizer(config.discriminator_optimizer, discriminator.parameters()),
-        Progress(),
+        GANProgress(),
     )
     report = Report(accelerator, run.folder.path / "log.txt", total_images=trainer.total_images)
 
     # 2. resume
-    resume(run, state, accelerator, report)
+    resume(run.folder, state, run.facts, accelerator, report)
     progress = state.progress
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
 
@@ -100,6 +100,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
         grids.save_reals(run.data)
         grids.save(state.ema.network, 0)
     backward, share = accelerator.backward, 1 / trainer.micro_batches
+    finish = partial(finish_step, hooks=run.hooks, max_grad_norm=trainer.max_grad_norm)
     report.start(progress.images_seen)
 
     with noticing_signals() as signals:
@@ -132,7 +133,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
                                     share=share,
                                 )
                             )
-                norm = finish_step(run, "discriminator", discriminator, state.discriminator_optimizer, progress.images_seen)
+                norm = finish("discriminator", discriminator, state.discriminator_optimizer, images_seen=progress.images_seen)
                 report.add({"grad_norm_d": norm})
                 progress.d_steps += 1
                 progress.images_seen += trainer.batch_size
@@ -153,7 +154,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
                                 share=share,
                             )
                         )
-            norm = finish_step(run, "generator", generator, state.generator_optimizer, progress.images_seen)
+            norm = finish("generator", generator, state.generator_optimizer, images_seen=progress.images_seen)
             report.add({"grad_norm_g": norm})
             progress.g_steps += 1
             state.ema.update(generator, batch_images=trainer.images_per_iteration, images_seen=progress.images_seen)
@@ -184,70 +185,6 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> Progress:
     return progress
 
 
-def resume(run: GANTraining, state: GANState, accelerator: Accelerator, report: Report) -> None:
-    """Load the newest whole checkpoint; drop the metrics beyond it, which will be written again.
-
-    Raises:
-        UserError: the checkpoint was trained on other data than the run's.
-
-    """
-    newest = newest_whole(run.folder.path, report.say)
-    if newest is None:
-        return
-    stored = load_checkpoint(newest, state)
-    if stored["data"] != run.facts["data"]:
-        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {run.facts['data'][:12]}…)")
-    if accelerator.is_main_process:
-        truncate_metrics(run.folder.metrics, state.progress.images_seen)
-    report.say(f"resuming from {newest}")
-
-
-def channels_last(network: nn.Module) -> None:
-    """Lay out convolution weights as convolution libraries are fastest; ``nn.Module.to`` refuses banks, which have five axes."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
-    """Yield (whether it is the last, the parts) for each of ``count`` equal parts of the tensors; None stays None."""
-    split = [[None] * count if tensor is None else tensor.chunk(count) for tensor in tensors]
-    for index in range(count):
-        yield index == count - 1, [parts[index] for parts in split]
-
-
-def finish_step(run: GANTraining, player: Player, network: nn.Module, optimizer: torch.optim.Optimizer, images_seen: int) -> Tensor:
-    """Clip the complete gradient, refuse a non-finite one, step, and clear it; return its norm before clipping."""
-    for hook in run.hooks:
-        hook.after_backward(player, network)
-    limit = run.config.trainer.max_grad_norm
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if limit is not None:
-        torch.nn.utils.clip_grads_with_norm_(network.parameters(), limit, norm)
-    require_finite(norm, network, player, images_seen)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    for hook in run.hooks:
-        hook.after_step(player, network, images_seen)
-    return norm
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-
-
-def stop_signal(accelerator: Accelerator, signals: list[int]) -> int:
-    """Return the number of a signal that any process has received, 0 for none, the same on every process."""
-    mine = signals[0] if signals else 0
-    if accelerator.num_processes == 1:
-        return mine
-    everyone = accelerator.gather(torch.tensor([mine], device=accelerator.device))
-    return int(everyone.max())
-
-
 def score(run: GANTraining, state: GANState, report: Report) -> bool:
     """Score the averaged generator, log the result, and return whether it is the best so far."""
     assert run.scorer is not None
@@ -255,8 +192,4 @@ def score(run: GANTraining, state: GANState, report: Report) -> bool:
     scores = run.scorer(state.ema.network, progress.images_seen)
     report.log(scores, progress.images_seen)
     report.say(f"{progress.images_seen / 1000:9.1f} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
-    name, value = next(iter(scores.items()))
-    if progress.best_score is not None and progress.best_name == name and value >= progress.best_score:
-        return False
-    progress.best_score, progress.best_name, progress.best_images = value, name, progress.images_seen
-    return True
+    return progress.improved_by(*next(iter(scores.items())))

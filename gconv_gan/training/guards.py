@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 
@@ -61,3 +62,12 @@ def noticing_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def stop_signal(accelerator: Accelerator, signals: list[int]) -> int:
+    """Return the number of a signal that any process has received, 0 for none, the same on every process."""
+    mine = signals[0] if signals else 0
+    if accelerator.num_processes == 1:
+        return mine
+    everyone = accelerator.gather(torch.tensor([mine], device=accelerator.device))
+    return int(everyone.max())

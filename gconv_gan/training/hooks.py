@@ -1,16 +1,17 @@
 """The three places where a method may touch training: before it, after each backward pass, after each optimiser step."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import nn
 
-Player = Literal["generator", "discriminator"]
+Player = Literal["generator", "discriminator", "classifier"]
 
 
 class Hook:
     """Do nothing; a method overrides what it needs."""
 
-    def before_fit(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def before_fit(self, networks: Mapping[Player, nn.Module]) -> None:
         """See the bare fp32 networks before the optimisers exist and before Accelerate wraps anything."""
 
     def after_backward(self, player: Player, network: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Everything a run needs to go on: networks, average, optimisers and counters."""
 
 from dataclasses import asdict, dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,9 +14,8 @@ class Progress:
     """Counters. Draws, learning rates and cadences are functions of these alone."""
 
     images_seen: int = 0
-    d_steps: int = 0
-    g_steps: int = 0
     best_score: float | None = None
+    """The smaller the better."""
     best_name: str | None = None
     """Which score it is, "protocol/fd": another one starts anew."""
     best_images: int | None = None
@@ -24,17 +24,47 @@ class Progress:
         """Return the counters as plain data."""
         return asdict(self)
 
+    def improved_by(self, name: str, value: float) -> bool:
+        """Return whether ``value`` is the best of the score ``name`` so far, and if so remember it and where it was reached."""
+        if self.best_score is not None and self.best_name == name and value >= self.best_score:
+            return False
+        self.best_score, self.best_name, self.best_images = value, name, self.images_seen
+        return True
+
+
+@dataclass
+class GANProgress(Progress):
+    """Counters of a GAN run."""
+
+    d_steps: int = 0
+    g_steps: int = 0
+
+
+@runtime_checkable
+class TrainingState(Protocol):
+    """What a checkpoint holds: the bare networks (never their distributed wrappers), optimisers and counters."""
+
+    @property
+    def progress(self) -> Progress:
+        """Return the counters."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the modules by the name of their file in a checkpoint."""
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by the name of their file in a checkpoint."""
+
 
 @dataclass
 class GANState:
-    """The bare networks (never their distributed wrappers) and what goes with them."""
+    """The state of a GAN run."""
 
     generator: nn.Module
     discriminator: nn.Module
     ema: Ema
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
-    progress: Progress
+    progress: GANProgress
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the modules by the name of their file in a checkpoint."""

@@ -1,0 +1,47 @@
+"""The Accelerator of a run: device and processes from the launcher, trackers into the run folder."""
+
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.tracking import JsonLinesTracker
+
+
+@runtime_checkable
+class BatchConfig(Protocol):
+    """What an Accelerator has to know of a run's config."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def micro_batches(self) -> int: ...
+    @property
+    def mixed_precision(self) -> Literal["no", "bf16"] | None: ...
+
+
+def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
+    """Return the Accelerator of the run in ``folder``.
+
+    Raises:
+        UserError: the batch does not divide by the processes and micro-batches, or fp16 was asked for.
+
+    """
+    accelerator = Accelerator(
+        mixed_precision=trainer.mixed_precision,
+        log_with=[JsonLinesTracker(folder / "metrics.jsonl"), "tensorboard"],
+        project_dir=folder,
+        # statistics are shared by our own BatchNorm; broadcasting buffers in forward breaks two forwards before one backward
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    if accelerator.mixed_precision == "fp16":
+        raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")
+    parts = accelerator.num_processes * trainer.micro_batches
+    if trainer.batch_size % parts:
+        raise UserError(
+            f"trainer.batch_size {trainer.batch_size} is global and must be divisible by {accelerator.num_processes} processes "
+            f"× {trainer.micro_batches} micro-batches"
+        )
+    return accelerator

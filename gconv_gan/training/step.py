@@ -1,0 +1,54 @@
+"""What every loop does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the hooks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gconv_gan.training.guards import require_finite
+from gconv_gan.training.hooks import Hook, Player
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay out convolution weights as convolution libraries are fastest; ``nn.Module.to`` refuses banks, which have five axes."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
+    """Yield (whether it is the last, the parts) for each of ``count`` equal parts of the tensors; None stays None."""
+    split = [[None] * count if tensor is None else tensor.chunk(count) for tensor in tensors]
+    for index in range(count):
+        yield index == count - 1, [parts[index] for parts in split]
+
+
+def finish_step(
+    player: Player,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    hooks: Sequence[Hook],
+    max_grad_norm: float | None,
+    images_seen: int,
+) -> Tensor:
+    """Clip the complete gradient, refuse a non-finite one, step, and clear it; return its norm before clipping."""
+    for hook in hooks:
+        hook.after_backward(player, network)
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if max_grad_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(network.parameters(), max_grad_norm, norm)
+    require_finite(norm, network, player, images_seen)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for hook in hooks:
+        hook.after_step(player, network, images_seen)
+    return norm
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
