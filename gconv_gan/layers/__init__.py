@@ -5,6 +5,7 @@ from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
 from gconv_gan.layers.gconv import GConv2d, LatentGate
 from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
+from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConvNorm2d",
     "GConv2d",
     "LatentGate",
+    "NonLocal2d",
     "ResampledConv2d",
     "apply",
     "apply_spectral_norm",

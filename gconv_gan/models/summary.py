@@ -1,8 +1,8 @@
 """Parameters and multiply-adds of a network, layer by layer.
 
-A multiply-add (MAC) is counted for every weight application of convolutions, linear maps, embeddings-as-projections excepted;
-element-wise work, norms and activations count nothing. Fused resampling is counted as it runs: (k+1)² taps per low-resolution
-pixel instead of k² per high-resolution one.
+A multiply-add (MAC) is counted for every weight application of convolutions and linear maps, embeddings-as-projections excepted,
+and for the products of attention; element-wise work, norms and activations count nothing. Fused resampling is counted as it runs:
+(k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
 """
 
 import math
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv_gan.layers.gconv import GConv2d, LatentGate
+from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.runtime.modes import evaluating
 
 
@@ -54,7 +55,7 @@ def convolution_macs(layer: nn.Conv2d | GConv2d, output: Tensor, *, fused: bool 
 
 
 def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
-    """Run ``network(*inputs)`` once in evaluation mode and return one row per module that holds parameters of its own."""
+    """Run ``network(*inputs)`` once in evaluation mode and return one row per module with parameters or products of its own."""
     rows: list[Row] = []
 
     def measure(name: str, module: nn.Module) -> "torch.utils.hooks.RemovableHandle":
@@ -65,15 +66,13 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
                 macs, naive = convolution_macs(module, output), convolution_macs(module, output, fused=False)
             elif isinstance(module, nn.Linear):
                 macs = naive = module.in_features * module.out_features * (output.numel() // output.shape[0] // output.shape[-1])
+            elif isinstance(module, NonLocal2d):
+                macs = naive = module.product_macs(*output.shape[2:])
             rows.append(Row(name, _kind(module), tuple(output.shape[1:]), parameters, macs, naive))
 
         return module.register_forward_hook(hook)
 
-    handles = [
-        measure(name, module)
-        for name, module in network.named_modules()
-        if "parametrizations" not in name.split(".") and any(True for _ in _own_parameters(module))
-    ]
+    handles = [measure(name, module) for name, module in network.named_modules() if _has_a_row(name, module)]
     try:
         with evaluating(network), torch.no_grad():
             network(*inputs)
@@ -81,6 +80,12 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
         for handle in handles:
             handle.remove()
     return rows
+
+
+def _has_a_row(name: str, module: nn.Module) -> bool:
+    if "parametrizations" in name.split("."):  # the parametrised layer speaks for them
+        return False
+    return isinstance(module, NonLocal2d) or any(True for _ in _own_parameters(module))
 
 
 def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

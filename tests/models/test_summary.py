@@ -7,6 +7,7 @@ import torch
 
 from gconv_gan.config.units import ConvNormConfig, DiscriminatorNormConfig, NoNormConfig, SpectralNormConfig
 from gconv_gan.layers.factory import normalise_discriminator
+from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.summary import summarise, table
 
@@ -28,3 +29,12 @@ def test_the_last_line_holds_plain_integers() -> None:
     found = re.fullmatch(r"total: (\d+) params, (\d+) MACs", last)
     assert found is not None
     assert int(found[1]) == sum(p.numel() for p in network.parameters())
+
+
+def test_the_products_of_attention_are_counted() -> None:
+    rows = summarise(NonLocal2d.sagan(64), torch.zeros(1, 64, 16, 16))
+    maps = 256 * (2 * 64 * 8 + 2 * 64 * 32)
+    assert sum(row.macs for row in rows) == maps + 256 * 64 * (8 + 32)
+    assert sum(row.parameters for row in rows) == 2 * 64 * 8 + 2 * 64 * 32 + 1
+    rows = summarise(NonLocal2d(64), torch.zeros(1, 64, 16, 16))
+    assert sum(row.macs for row in rows) == 4 * 256 * 64 * 32 + 2 * 256 * 32 * 32
