@@ -1,0 +1,75 @@
+"""Optimisers from their configs: the update rule, and groups that differ from the rest."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from gconv_gan.config.optim import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from gconv_gan.optim.factory import build_optimizer
+from gconv_gan.training.step import set_learning_rate
+
+START = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+GRADIENTS = [torch.tensor(values, dtype=torch.float64) for values in ([0.3, -0.1, 0.2], [-0.2, 0.4, 0.1], [0.5, 0.0, -0.3])]
+
+
+def ours(config: OptimizerConfig) -> Tensor:
+    weight = torch.nn.Parameter(START.clone())
+    optimizer = build_optimizer(config, [weight])
+    for gradient in GRADIENTS:
+        weight.grad = gradient.clone()
+        optimizer.step()
+    return weight.detach()
+
+
+def sgd(weight: Tensor, *, lr: float, momentum: float, nesterov: bool, decay: float) -> Tensor:
+    velocity = torch.zeros_like(weight)
+    for gradient in GRADIENTS:
+        g = gradient + decay * weight
+        velocity = momentum * velocity + g
+        weight = weight - lr * (g + momentum * velocity if nesterov else velocity)
+    return weight
+
+
+def adam(weight: Tensor, *, lr: float, betas: tuple[float, float], eps: float, decoupled: float) -> Tensor:
+    first, second = torch.zeros_like(weight), torch.zeros_like(weight)
+    for step, gradient in enumerate(GRADIENTS, start=1):
+        weight = weight * (1 - lr * decoupled)
+        first = betas[0] * first + (1 - betas[0]) * gradient
+        second = betas[1] * second + (1 - betas[1]) * gradient**2
+        mean, square = first / (1 - betas[0] ** step), second / (1 - betas[1] ** step)
+        weight = weight - lr * mean / (square.sqrt() + eps)
+    return weight
+
+
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [
+        (SGDConfig(learning_rate=0.1, weight_decay=0.01), lambda w: sgd(w, lr=0.1, momentum=0.9, nesterov=False, decay=0.01)),
+        (SGDConfig(nesterov=True, weight_decay=0.01), lambda w: sgd(w, lr=0.1, momentum=0.9, nesterov=True, decay=0.01)),
+        (AdamConfig(learning_rate=0.1), lambda w: adam(w, lr=0.1, betas=(0.0, 0.9), eps=1e-8, decoupled=0.0)),
+        (AdamWConfig(learning_rate=0.1), lambda w: adam(w, lr=0.1, betas=(0.9, 0.999), eps=1e-8, decoupled=0.05)),
+    ],
+    ids=["sgd", "nesterov", "adam", "adamw"],
+)
+def test_three_steps_follow_the_rule(config: OptimizerConfig, rule: Callable[[Tensor], Tensor]) -> None:
+    torch.testing.assert_close(ours(config), rule(START.clone()), rtol=1e-12, atol=1e-14)
+
+
+def test_a_group_keeps_its_own_decay_and_its_share_of_the_learning_rate() -> None:
+    weight, scale = (torch.nn.Parameter(START.clone()) for _ in range(2))
+    groups = [{"params": [weight]}, {"params": [scale], "weight_decay": 0.0, "lr_scale": 0.01}]
+    optimizer = build_optimizer(SGDConfig(weight_decay=0.01), groups)
+    set_learning_rate(optimizer, 0.05)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.0005])
+    weight.grad, scale.grad = GRADIENTS[0].clone(), GRADIENTS[0].clone()
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), START - 0.05 * (GRADIENTS[0] + 0.01 * START))
+    torch.testing.assert_close(scale.detach(), START - 0.0005 * GRADIENTS[0])
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(ValidationError, match="nesterov = true needs a momentum above 0"):
+        SGDConfig(nesterov=True, momentum=0.0)
