@@ -1,4 +1,4 @@
-"""Standing statistics: BatchNorm's running statistics re-estimated for the weights that are scored.
+"""Standing statistics: the running statistics of BatchNorm and its kin re-estimated for the weights that are scored.
 
 Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018), appendix B.
 """
@@ -6,7 +6,7 @@ Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Im
 import torch
 from torch import nn
 
-from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.metrics.sources import shape_of
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.seeding import draw_labels, draw_latents
@@ -16,11 +16,11 @@ STANDING = "standing, 16 batches of 64"  # what score cards say of the defaults 
 
 @torch.no_grad()
 def set_standing_statistics(generator: nn.Module, *, seed: int, batches: int = 16, batch_size: int = 64) -> None:
-    """Replace all running means and variances by plain averages over ``batches`` batches of the generator's own images.
+    """Replace all running statistics by plain averages over ``batches`` batches of the generator's own images.
 
     Draws depend on (seed, "standing", batch) alone, and every process computes the same, so nothing is exchanged.
     """
-    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d | RunningStatistics)]
     latent_dim, classes = shape_of(generator)
     device = next(generator.parameters()).device
     momenta = [norm.momentum for norm in norms]
@@ -29,7 +29,7 @@ def set_standing_statistics(generator: nn.Module, *, seed: int, batches: int = 1
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average
             norm.train()
-            if isinstance(norm, BatchNorm2d):
+            if isinstance(norm, RunningStatistics):
                 norm.over_processes = False
         for index in range(batches):
             z = draw_latents(seed, "standing", index, count=batch_size, latent_dim=latent_dim)

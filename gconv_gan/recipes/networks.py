@@ -11,7 +11,7 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.models.factory import build_discriminator, build_generator
 from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.checkpoint import checkpoints, damage, load_network, newest_whole
@@ -24,7 +24,7 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
         generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)
         discriminator = build_discriminator(config.discriminator, image_size=config.data.size, num_classes=num_classes)
     for module in (*generator.modules(), *discriminator.modules()):
-        if isinstance(module, BatchNorm2d):
+        if isinstance(module, RunningStatistics):
             module.over_processes = config.trainer.batch_statistics == "global"
     return generator, discriminator
 

@@ -19,7 +19,7 @@ def test_conditional_with_neutral_tables_is_batch_norm() -> None:
     torch.manual_seed(0)
     layer, x = ConditionalBatchNorm2d(5, 3), torch.randn(4, 5, 3, 3)
     with torch.no_grad():
-        layer.embedding.weight[:, :5] = 1.0
+        layer.scale.weight.fill_(1.0)
     torch.testing.assert_close(layer(x, Condition(y=torch.tensor([0, 1, 2, 0]))), nn.BatchNorm2d(5)(x), rtol=0, atol=1e-6)
 
 
@@ -27,7 +27,8 @@ def test_a_class_changes_only_scale_and_shift() -> None:
     torch.manual_seed(0)
     layer, x = ConditionalBatchNorm2d(2, 2), torch.randn(4, 2, 3, 3)
     with torch.no_grad():
-        layer.embedding.weight.copy_(torch.tensor([[1.0, 1.0, 0.0, 0.0], [2.0, 3.0, -1.0, 4.0]]))
+        layer.scale.weight.copy_(torch.tensor([[1.0, 1.0], [2.0, 3.0]]))
+        layer.shift.weight.copy_(torch.tensor([[0.0, 0.0], [-1.0, 4.0]]))
     zero, one = (layer(x, Condition(y=torch.full((4,), c))) for c in (0, 1))
     expected = zero * torch.tensor([2.0, 3.0]).view(1, 2, 1, 1) + torch.tensor([-1.0, 4.0]).view(1, 2, 1, 1)
     torch.testing.assert_close(one, expected)
@@ -35,10 +36,10 @@ def test_a_class_changes_only_scale_and_shift() -> None:
 
 def test_initial_scales_scatter_around_one_and_shifts_are_zero() -> None:
     torch.manual_seed(0)
-    table = ConditionalBatchNorm2d(200, 50).embedding.weight
-    assert table[:, :200].mean().item() == pytest.approx(1.0, abs=1e-3)
-    assert table[:, :200].std().item() == pytest.approx(0.02, rel=0.05)
-    assert not table[:, 200:].any()
+    layer = ConditionalBatchNorm2d(200, 50)
+    assert layer.scale.weight.mean().item() == pytest.approx(1.0, abs=1e-3)
+    assert layer.scale.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not layer.shift.weight.any()
 
 
 def test_labels_are_never_made_up() -> None:

@@ -1,0 +1,216 @@
+"""One contract for every public layer: shapes, dtypes, gradients, modes, copies, layouts. A new layer adds a line to ``CONTRACTS``."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gconv_gan import layers
+from gconv_gan.layers import BatchNorm2d, Condition, ConditionalBatchNorm2d, ConvNorm2d, GConv2d, ResampledConv2d, apply
+
+LATENT, CLASSES = 5, 3
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A constructor, the shapes it maps, and what the layer does not promise."""
+
+    make: Callable[[], nn.Module]
+    output: tuple[int, ...] = (4, 8, 6, 5)
+    input: tuple[int, ...] = (4, 8, 6, 5)
+    batch_coupled: bool = False
+    """In training an image's output depends on the other images."""
+    twice_differentiable: bool = True
+    batch_of_one: bool = True
+
+
+CONTRACTS: dict[str, Contract] = {
+    "batch_norm": Contract(lambda: BatchNorm2d(8), batch_coupled=True),
+    "conditional_batch_norm": Contract(lambda: ConditionalBatchNorm2d(8, CLASSES), batch_coupled=True),
+    "conv_norm": Contract(lambda: ConvNorm2d(8, 6, 3, stride=2, padding=1), (4, 6, 3, 3)),
+    "conv_norm 1x1": Contract(lambda: ConvNorm2d(8, 6, 1, scale="exact"), (4, 6, 6, 5)),
+    "conv_norm affine, bn": Contract(lambda: ConvNorm2d(8, 6, 3, affine=True, bn=True), (4, 6, 4, 3), batch_coupled=True),
+    "gconv bank": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", gate_init_std=0.5), (4, 6, 4, 3)),
+    "gconv bank, per channel": Contract(
+        lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", granularity="channel", gate_init_std=0.5, padding=1), (4, 6, 6, 5)
+    ),
+    "gconv dictionary": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, gate_init_std=0.5, padding=1, resample="up"), (4, 6, 12, 10)),
+    "resampled_conv": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
+    "resampled_conv down": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="down"), (4, 6, 3, 2)),
+    "resampled_conv up": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="up"), (4, 6, 12, 10)),
+}
+
+NOT_LAYERS_OF_IMAGES = {
+    "Conditioned": "a marker without a forward pass",
+    "LatentGate": "maps the condition alone; see test_gconv.py",
+}
+
+every_layer = pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS.keys())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer with an input and a condition; ``run`` applies it to some of the images."""
+
+    contract: Contract
+    layer: nn.Module
+    x: Tensor
+    z: Tensor
+    y: Tensor
+
+    def run(self, x: Tensor | None = None, *, layer: nn.Module | None = None, images: slice = slice(None)) -> Tensor:
+        x = self.x[images] if x is None else x
+        condition = Condition(self.z.to(x.dtype)[images], self.y[images])
+        return apply(self.layer if layer is None else layer, x, condition)
+
+
+def case(contract: Contract, dtype: torch.dtype = torch.float32) -> Case:
+    torch.manual_seed(0)
+    layer = contract.make().to(dtype)
+    batch = contract.input[0]
+    return Case(contract, layer, torch.randn(contract.input).to(dtype), torch.randn(batch, LATENT), torch.arange(batch) % CLASSES)
+
+
+def buffers(layer: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in layer.named_buffers()}
+
+
+def test_every_public_layer_has_a_contract() -> None:
+    public = {name for name in layers.__all__ if isinstance(value := getattr(layers, name), type) and issubclass(value, nn.Module)}
+    covered = {type(contract.make()).__name__ for contract in CONTRACTS.values()}
+    assert public - covered - NOT_LAYERS_OF_IMAGES.keys() == set()
+    assert NOT_LAYERS_OF_IMAGES.keys() <= public - covered
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_shape_and_dtype_in_both_modes(contract: Contract, dtype: torch.dtype) -> None:
+    c = case(contract, dtype)
+    before = c.x.clone()
+    for mode in (True, False):
+        c.layer.train(mode)
+        y = c.run()
+        assert y.shape == contract.output
+        assert y.dtype == dtype
+        assert y.isfinite().all()
+    assert torch.equal(c.x, before)
+
+
+@every_layer
+def test_gradients_reach_the_input_and_every_parameter(contract: Contract) -> None:
+    c = case(contract)
+    x = c.x.requires_grad_()
+    y = c.run(x)
+    y.backward(torch.randn_like(y))
+    assert x.grad.isfinite().all()
+    assert x.grad.any()
+    for name, parameter in c.layer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@every_layer
+def test_derivatives_of_the_input(contract: Contract) -> None:
+    c = case(contract, torch.float64)
+    x = c.x.requires_grad_()
+    assert torch.autograd.gradcheck(c.run, (x,), fast_mode=True)
+    if contract.twice_differentiable:
+        assert torch.autograd.gradgradcheck(c.run, (x,), fast_mode=True)
+        (slope,) = torch.autograd.grad(c.run(x).square().sum(), x, create_graph=True)
+        slope.square().sum().backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in c.layer.parameters())
+
+
+@every_layer
+def test_evaluation_is_deterministic_changes_nothing_and_keeps_images_apart(contract: Contract) -> None:
+    c = case(contract)
+    c.run()
+    before = buffers(c.layer.eval())
+    y = c.run()
+    assert torch.equal(y, c.run())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in c.layer.named_buffers())
+    if contract.batch_of_one:
+        torch.testing.assert_close(c.run(images=slice(1, 2)), y[1:2], rtol=1e-5, atol=1e-5)
+
+
+@every_layer
+def test_training_couples_images_only_where_the_contract_says_so(contract: Contract) -> None:
+    c = case(contract, torch.float64)
+    y, others = c.run(), c.x.clone()
+    others[2:] = torch.randn_like(others[2:])
+    torch.manual_seed(0)
+    coupled = not torch.allclose(c.run(others)[:2], y[:2], rtol=1e-9, atol=1e-9)
+    assert coupled == contract.batch_coupled
+
+
+@every_layer
+def test_a_batch_of_one(contract: Contract) -> None:
+    c = case(contract)
+    for mode in (True, False):
+        c.layer.train(mode)
+        if not contract.batch_of_one:
+            with pytest.raises(ValueError, match="batch"):
+                c.run(images=slice(1))
+            continue
+        y = c.run(images=slice(1))
+        assert y.shape == (1, *contract.output[1:])
+        assert y.isfinite().all()
+
+
+@every_layer
+def test_state_dict_round_trip_through_a_file(contract: Contract) -> None:
+    c = case(contract)
+    c.run()
+    restored = contract.make()
+    restored.load_state_dict(load(save(c.layer.state_dict())))
+    assert torch.equal(c.run(layer=restored.eval()), c.run(layer=c.layer.eval()))
+
+
+@every_layer
+def test_a_deep_copy_is_equal_and_independent(contract: Contract) -> None:
+    c = case(contract)
+    c.run()
+    twin = copy.deepcopy(c.layer)
+    y = c.run(layer=c.layer.eval())
+    assert torch.equal(c.run(layer=twin.eval()), y)
+    c.run(layer=twin.train())
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(c.run(), y)
+
+
+@every_layer
+def test_channels_last(contract: Contract) -> None:
+    c = case(contract, torch.float64)
+    x = c.x.to(memory_format=torch.channels_last).requires_grad_()
+    y, expected = c.run(x), c.run(plain := c.x.requires_grad_())
+    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+    direction = torch.randn_like(expected)
+    torch.testing.assert_close(*(torch.autograd.grad(out, leaf, direction)[0] for out, leaf in ((y, x), (expected, plain))))
+
+
+@every_layer
+def test_autocast(contract: Contract) -> None:
+    c = case(contract)
+    expected = c.run()
+    before = {name: tensor.dtype for name, tensor in c.layer.state_dict().items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        y = c.run()
+        loss = y.float().square().mean()
+    loss.backward()
+    assert (y.float() - expected).norm() < 0.05 * expected.norm()
+    assert {name: tensor.dtype for name, tensor in c.layer.state_dict().items()} == before
+    assert all(p.grad is None or p.grad.isfinite().all() for p in c.layer.parameters())
+
+
+@every_layer
+def test_no_draw_from_the_global_random_generator(contract: Contract) -> None:
+    c = case(contract)
+    before = torch.get_rng_state()
+    c.run()
+    assert torch.equal(torch.get_rng_state(), before)
