@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gconv_gan import layers
-from gconv_gan.layers import BatchNorm2d, Condition, ConditionalBatchNorm2d, ConvNorm2d, GConv2d, ResampledConv2d, apply
+from gconv_gan.layers import BatchNorm2d, Condition, ConditionalBatchNorm2d, ConvNorm2d, GConv2d, NonLocal2d, ResampledConv2d, apply
 
 LATENT, CLASSES = 5, 3
 
@@ -39,6 +39,8 @@ CONTRACTS: dict[str, Contract] = {
         lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", granularity="channel", gate_init_std=0.5, padding=1), (4, 6, 6, 5)
     ),
     "gconv dictionary": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, gate_init_std=0.5, padding=1, resample="up"), (4, 6, 12, 10)),
+    "non_local": Contract(lambda: NonLocal2d(8, heads=2), batch_coupled=True),
+    "non_local sagan": Contract(lambda: NonLocal2d.sagan(8)),
     "resampled_conv": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
     "resampled_conv down": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="down"), (4, 6, 3, 2)),
     "resampled_conv up": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="up"), (4, 6, 12, 10)),
@@ -70,7 +72,11 @@ class Case:
 
 def case(contract: Contract, dtype: torch.dtype = torch.float32) -> Case:
     torch.manual_seed(0)
-    layer = contract.make().to(dtype)
+    layer = contract.make()
+    with torch.no_grad():
+        for parameter in layer.parameters():  # so that a branch which starts at zero takes part
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    layer.to(dtype)
     batch = contract.input[0]
     return Case(contract, layer, torch.randn(contract.input).to(dtype), torch.randn(batch, LATENT), torch.arange(batch) % CLASSES)
 
