@@ -1,0 +1,139 @@
+"""The exchangeable parts of a network (convolution, norm, activation, attention) and the orders in which they make a unit.
+
+Blocks and networks take one ``Parts`` and never ask what it holds. The two orders are those of the residual literature and of the
+whitening unit, which normalises the *input* of every convolution (released code: YooshinCho/pytorch_ConvUnitOptimization).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from gconv_gan.layers.batch_norm import BatchNorm2d
+
+ConvConstructor = Callable[..., nn.Module]
+"""``conv(in_channels, out_channels, kernel_size, *, stride, padding, dilation, groups, bias)``, as ``nn.Conv2d``."""
+NormConstructor = Callable[[int], nn.Module]
+"""``norm(channels)``."""
+ActivationConstructor = Callable[[], nn.Module]
+"""``activation()``."""
+AttentionConstructor = Callable[[int], nn.Module]
+"""``attention(channels)``, a module that keeps the shape."""
+
+Order = Literal["standard", "whitened"]
+Fan = Literal["fan_in", "fan_out"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a network is made of; ``dataclasses.replace`` swaps a part.
+
+    ===============  =================================  ==================================
+    order            unit                               pre-activation (before a conv)
+    ===============  =================================  ==================================
+    ``"standard"``   conv, norm, activation             norm, activation
+    ``"whitened"``   norm, conv, activation             activation, norm
+    ===============  =================================  ==================================
+
+    A convolution has a bias where no norm follows it: without norms, and in the whitened order.
+
+    Attributes:
+        conv: every convolution but the first.
+        stem_conv: the first convolution; None: ``conv``.
+        norm: every normalisation; None: there is none.
+        activation: every activation of the trunk.
+        attention: at the end of each residual branch (before the addition), or of each stack of a network without
+            shortcuts; None: none, or what the network's definition has.
+        order: see above.
+        fan: an ``nn.Conv2d`` starts N(0, 2/fan) (He et al. 2015); other convolutions keep their own initial weights.
+
+    """
+
+    conv: ConvConstructor = nn.Conv2d
+    stem_conv: ConvConstructor | None = None
+    norm: NormConstructor | None = BatchNorm2d
+    activation: ActivationConstructor = nn.ReLU
+    attention: AttentionConstructor | None = None
+    order: Order = "standard"
+    fan: Fan = "fan_out"
+
+    def convolution(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        padding: int | str | None = None,
+        bias: bool | None = None,
+        stem: bool = False,
+    ) -> nn.Module:
+        """Return a convolution that keeps the map's size divided by the stride; the network's first one if ``stem``."""
+        constructor = self.stem_conv if stem and self.stem_conv is not None else self.conv
+        conv = constructor(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2) if padding is None else padding,
+            dilation=dilation,
+            groups=groups,
+            bias=(self.norm is None or self.order == "whitened") if bias is None else bias,
+        )
+        if type(conv) is nn.Conv2d:
+            nn.init.kaiming_normal_(conv.weight, mode=self.fan, nonlinearity="relu")
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        return conv
+
+    def normalisation(self, channels: int) -> nn.Module:
+        """Return the norm, or the identity where there is none."""
+        return nn.Identity() if self.norm is None else self.norm(channels)
+
+    def unit(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> nn.Sequential:
+        """Return conv, norm, activation in the chosen order; without the activation where ``activate`` is false."""
+        conv = self.convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+        steps = OrderedDict(conv=conv)
+        if self.norm is not None:
+            steps["norm"] = self.norm(in_channels if self.order == "whitened" else out_channels)
+            steps.move_to_end("norm", last=self.order == "standard")
+        if activate:
+            steps["activation"] = self.activation()
+        return nn.Sequential(steps)
+
+    def stem(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> nn.Sequential:
+        """Return a network's first unit. In the whitened order it has no norm: the next unit normalises what it makes."""
+        steps = OrderedDict(conv=self.convolution(in_channels, out_channels, kernel_size, stride=stride, stem=True))
+        if self.norm is not None and self.order == "standard":
+            steps["norm"] = self.norm(out_channels)
+        steps["activation"] = self.activation()
+        return nn.Sequential(steps)
+
+    def preactivation(self, channels: int) -> nn.Sequential:
+        """Return norm and activation in the chosen order, to stand before a convolution."""
+        steps = OrderedDict(activation=self.activation())
+        if self.norm is not None:
+            steps["norm"] = self.norm(channels)
+            steps.move_to_end("norm", last=self.order == "whitened")
+        return nn.Sequential(steps)
+
+    def attentions(self, channels: int) -> "OrderedDict[str, nn.Module]":
+        """Return the attention under its name, or nothing: to be added to the steps of a branch."""
+        return OrderedDict() if self.attention is None else OrderedDict(attention=self.attention(channels))
+
+
+STANDARD = Parts()

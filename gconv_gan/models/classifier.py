@@ -1,0 +1,62 @@
+"""What every image classifier here has in common: a trunk, a mean over positions, a linear head."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gconv_gan.layers.residual import BlockConstructor
+
+
+class Classifier(nn.Module):
+    r"""Images to logits.
+
+    .. math:: \ell(x) = W\, \mathrm{drop}\big(f(x)\big) + b, \qquad f(x) = \operatorname{mean}_{\text{positions}} T(x)
+
+    Shapes: input [B, 3, H, W]; trunk T [B, d, H', W']; ``features`` [B, d]; output [B, num_classes]. Any H and W that the
+    trunk can divide will do.
+
+    Args:
+        trunk: T.
+        feature_dim: d.
+        num_classes: number of logits.
+        dropout: of the features, in training only.
+
+    Attributes:
+        image_size: side of the images the network is defined for (its table's), to which an evaluation resizes.
+
+    """
+
+    image_size: int = 224
+
+    def __init__(self, trunk: nn.Module, feature_dim: int, *, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.trunk, self.feature_dim, self.num_classes = trunk, feature_dim, num_classes
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(feature_dim, num_classes)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Return what the head sees, without dropout: [B, feature_dim]."""
+        features: Tensor = self.trunk(x).mean((2, 3))
+        return features
+
+    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
+        logits: Tensor = self.head(self.dropout(self.features(x)))
+        return logits
+
+
+def stage(block: BlockConstructor, in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:
+    """Return ``depth`` blocks, of which the first changes channels and resolution."""
+    first = block(in_channels, out_channels, stride=stride)
+    return nn.Sequential(first, *(block(out_channels, out_channels, stride=1) for _ in range(depth - 1)))
+
+
+def stages(
+    block: BlockConstructor, in_channels: int, widths: Sequence[int], depths: Sequence[int], strides: Sequence[int]
+) -> "OrderedDict[str, nn.Module]":
+    """Return ``stage1``, ``stage2``, …: stage i has ``depths[i]`` blocks of ``widths[i]`` output channels."""
+    inputs = (in_channels, *widths[:-1])
+    table = zip(inputs, widths, depths, strides, strict=True)
+    return OrderedDict((f"stage{index}", stage(block, *row)) for index, row in enumerate(table, start=1))
