@@ -78,11 +78,13 @@ class LinearScheduleConfig(_Schedule):
 
 
 class CosineScheduleConfig(_Schedule):
-    """The learning rate falls along half a cosine from the end of the warm-up to ``trainer.total_images``."""
+    """The learning rate falls along half a cosine from the end of the warm-up to ``end_images``, and stays there."""
 
     kind: Literal["cosine"] = "cosine"
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor on the learning rate that is reached at the end."""
+    end_images: PositiveInt | None = None
+    """Images seen at the end of the fall; None: ``trainer.total_images``."""
 
 
 class StepScheduleConfig(_Schedule):

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the images seen, so that nothing about them needs saving."""
+"""Schedules (of learning rates, of weights) as pure functions of the images seen, so that nothing about them needs saving."""
 
 import bisect
 import math
@@ -12,12 +12,12 @@ from gconv_gan.config.optim import (
 )
 
 
-def learning_rate_factor(config: ScheduleConfig, *, images_seen: int, total_images: int) -> float:
-    r"""Return the factor on the base learning rate after n = ``images_seen`` of T = ``total_images`` images.
+def schedule_factor(config: ScheduleConfig, *, images_seen: int, total_images: int) -> float:
+    r"""Return the factor on a base value after n = ``images_seen`` of T = ``total_images`` images.
 
     constant: 1. linear, with start s: :math:`1 - \max(0, n - s) / (T - s)`, at least 0. cosine, with final factor f and warm-up w:
-    :math:`f + (1 - f)\,\tfrac12 (1 + \cos \pi t)` with :math:`t = (n - w) / (T - w)` in [0, 1] (Loshchilov and Hutter, arXiv
-    1608.03983, without restarts). step, with factor f: :math:`f^m` after m milestones.
+    :math:`f + (1 - f)\,\tfrac12 (1 + \cos \pi t)` with :math:`t = (n - w) / (E - w)` in [0, 1] and end E, T by default
+    (Loshchilov and Hutter, arXiv 1608.03983, without restarts). step, with factor f: :math:`f^m` after m milestones.
 
     A warm-up over w images multiplies this by :math:`\min(1, (n + 1) / (w + 1))`: never zero, one at n = w (Goyal et al., arXiv
     1706.02677, section 2.2).
@@ -32,8 +32,8 @@ def _shape(config: ScheduleConfig, images_seen: int, total_images: int) -> float
             return 1.0
         case LinearScheduleConfig(start_images=start):
             return 1.0 - _passed(start, images_seen, total_images)
-        case CosineScheduleConfig(final=final, warmup_images=warmup):
-            return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * _passed(warmup, images_seen, total_images)))
+        case CosineScheduleConfig(final=final, end_images=end, warmup_images=warmup):
+            return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * _passed(warmup, images_seen, end or total_images)))
         case StepScheduleConfig(milestones=milestones, factor=factor):
             return factor ** bisect.bisect_right(milestones, images_seen)
 

@@ -21,7 +21,7 @@ from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_optimizer
-from gconv_gan.optim.schedules import learning_rate_factor
+from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.draws import Draws
@@ -106,7 +106,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     with noticing_signals() as signals:
         while progress.images_seen < trainer.total_images:
             before = progress.images_seen
-            factor = learning_rate_factor(config.schedule, images_seen=before, total_images=trainer.total_images)
+            factor = schedule_factor(config.schedule, images_seen=before, total_images=trainer.total_images)
             set_learning_rate(state.generator_optimizer, config.generator_optimizer.learning_rate * factor)
             set_learning_rate(state.discriminator_optimizer, config.discriminator_optimizer.learning_rate * factor)
 

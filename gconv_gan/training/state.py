@@ -1,6 +1,7 @@
 """Everything a run needs to go on: networks, average, optimisers and counters."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -65,10 +66,12 @@ class GANState:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     progress: GANProgress
+    extras: Mapping[str, nn.Module] = field(default_factory=dict)
+    """Whatever else a step changes and the next one reads, as modules whose buffers hold it (an adaptive probability, say)."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the modules by the name of their file in a checkpoint."""
-        return {"generator": self.generator, "discriminator": self.discriminator, "ema": self.ema.network}
+        return {"generator": self.generator, "discriminator": self.discriminator, "ema": self.ema.network, **self.extras}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by the name of their file in a checkpoint."""
