@@ -62,7 +62,7 @@ class BatchSource:
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
         """Return our slice of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
         chosen = self._sampler.indices(images_seen, self.batch_size)[self._slice]
-        images = _gather(self.dataset.images, chosen).to(self.device)
+        images = gather(self.dataset.images, chosen).to(self.device)
         if self.flip:
             coins = draw_signs(self.seed, "flip", images_seen, count=self.batch_size)[self._slice]
             images = flip(images, coins)  # before scaling: a quarter of the bytes
@@ -81,10 +81,10 @@ def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -
 
     """
     if rows is None:
-        return _gather(dataset.images, torch.arange(count) * len(dataset) // count)
+        return gather(dataset.images, torch.arange(count) * len(dataset) // count)
     if dataset.labels is None or not 0 < rows <= len(dataset.classes) or count % rows:
         raise ValueError(f"{count} images of {len(dataset.classes)} classes cannot be laid out in {rows} rows, one class a row")
-    return _gather(dataset.images, torch.cat([_members(dataset, label, count // rows) for label in range(rows)]))
+    return gather(dataset.images, torch.cat([_members(dataset, label, count // rows) for label in range(rows)]))
 
 
 def _members(dataset: ImageDataset, label: int, count: int) -> Int64[Tensor, " b"]:
@@ -95,7 +95,7 @@ def _members(dataset: ImageDataset, label: int, count: int) -> Int64[Tensor, " b
     return torch.from_numpy(np.resize(found, count))
 
 
-def _gather(images: UInt8[np.ndarray, "n 3 s s"], chosen: Int64[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
+def gather(images: UInt8[np.ndarray, "n 3 s s"], chosen: Int64[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
     """Return images[chosen], read in the order of the file: on a set larger than the memory, that spares the disk."""
     order = np.argsort(chosen.numpy(), kind="stable")
     gathered = np.empty((len(chosen), *images.shape[1:]), dtype=np.uint8)

@@ -1,0 +1,157 @@
+"""Labelled, augmented batches for a classifier: which images, in which order, what is done to each.
+
+As in ``loaders``, every draw is made for the global batch at an image count and then sliced, so one process and two train on the
+same batches, and a restart repeats the uninterrupted run.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.data.augment import centre_crop, cutmix, cutmix_box, cutout, mixup, resized_crops, shifted
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.loaders import gather
+from gconv_gan.data.sampler import InfiniteSampler
+from gconv_gan.data.transforms import flip, to_unit
+from gconv_gan.runtime.seeding import draw_signs, generator_for, stream_seed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training images, in this order: crop, flip, cutout; then mixup or CutMix between images of the batch."""
+
+    size: int
+    """Side that the network sees."""
+    flip: bool = False
+    """Mirror with probability ½."""
+    crop_padding: int = 0
+    """Pad by reflection on every side and crop back at a uniform place."""
+    resized_crop: tuple[float, float] | None = None
+    """Range of the area of a random box, as a share of the image's; aspect from 3/4 to 4/3; resampled to ``size``."""
+    cutout: int = 0
+    """Side of the square set to mid-grey."""
+    mixup: float = 0.0
+    """α of the Beta(α, α) of the mixing weight; 0: none. With CutMix too, a coin decides for each batch."""
+    cutmix: float = 0.0
+    """α of the Beta(α, α) of the share that stays; 0: none."""
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """One process's share of a batch: images [b, 3, S, S] in [-1, 1]; ``weight`` of ``labels`` [b] counts, the rest of ``others``."""
+
+    images: Float32[Tensor, "b 3 s s"]
+    labels: Int64[Tensor, " b"]
+    others: Int64[Tensor, " b"]
+    weight: float
+
+
+class ClassBatches:
+    """Endless labelled batches, addressed by the number of images seen before them.
+
+    Args:
+        dataset: the converted data set.
+        indices: which of its images are trained on; None: all.
+        labels: labels of *all* its images, where they are not to be its own (label noise).
+        augmentation: what is done to the images.
+        seed: seed of order and augmentation.
+        batch_size: global batch, over all processes.
+        process_index: which contiguous slice of the global batch is ours.
+        num_processes: how many processes share the batch.
+        device: where the batch goes.
+
+    Raises:
+        UserError: the data set is unlabelled, or smaller than what the network sees, or the batch cannot be shared evenly.
+
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        *,
+        augmentation: Augmentation,
+        seed: int,
+        batch_size: int,
+        indices: Int64[np.ndarray, " m"] | None = None,
+        labels: Int64[np.ndarray, " n"] | None = None,
+        process_index: int = 0,
+        num_processes: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if dataset.labels is None:
+            raise UserError(f"{dataset.title} is unlabelled: a classifier needs classes")
+        if augmentation.size > dataset.manifest.size and augmentation.resized_crop is None:
+            raise UserError(f"images of {dataset.manifest.size} px cannot be cropped to {augmentation.size} px; raise data.size")
+        if batch_size < 1 or batch_size % num_processes:
+            raise UserError(f"the global batch_size {batch_size} cannot be shared evenly by {num_processes} processes")
+        self.dataset, self.augmentation = dataset, augmentation
+        self.seed, self.batch_size, self.device = seed, batch_size, torch.device(device)
+        self._indices = torch.arange(len(dataset)) if indices is None else torch.from_numpy(indices)
+        self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
+        self._sampler = InfiniteSampler(seed=seed, length=len(self._indices))
+        local = batch_size // num_processes
+        self._places = torch.arange(process_index * local, (process_index + 1) * local)
+
+    @property
+    def num_images(self) -> int:
+        """Return how many images one epoch has."""
+        return len(self._indices)
+
+    def batch(self, images_seen: int) -> LabelledBatch:
+        """Return our slice of the global batch at ``images_seen``."""
+        chosen = self._indices[self._sampler.indices(images_seen, self.batch_size)]
+        images, labels = self._augmented(chosen, images_seen, self._places)
+        mix = self.augmentation
+        if not (mix.mixup or mix.cutmix):
+            return LabelledBatch(images, labels, labels, 1.0)
+        # the partner is an image of the global batch as augmented at its own place, wherever that place is computed
+        partners, others = self._augmented(chosen, images_seen, self._draw("partners", images_seen)[self._places])
+        numbers = np.random.default_rng(stream_seed(self.seed, "mix", images_seen))
+        with_cutmix = bool(mix.cutmix) and (not mix.mixup or numbers.random() < 0.5)
+        alpha = mix.cutmix if with_cutmix else mix.mixup
+        weight = float(numbers.beta(alpha, alpha))
+        if not with_cutmix:
+            return LabelledBatch(mixup(images, partners, weight), labels, others, weight)
+        box, weight = cutmix_box(weight, (numbers.random(), numbers.random()), images.shape[-1])
+        return LabelledBatch(cutmix(images, partners, box), labels, others, weight)
+
+    def _draw(self, stream: str, images_seen: int) -> Int64[Tensor, " b"]:
+        return torch.randperm(self.batch_size, generator=generator_for(self.seed, stream, images_seen))
+
+    def _augmented(
+        self, chosen: Int64[Tensor, " n"], images_seen: int, places: Int64[Tensor, " b"]
+    ) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"]]:
+        """Return the images and labels at ``places`` of the global batch ``chosen``, each augmented as its place says."""
+        how, count = self.augmentation, self.batch_size
+        images = gather(self.dataset.images, chosen[places]).to(self.device)
+        if how.flip:
+            images = flip(images, draw_signs(self.seed, "flip", images_seen, count=count)[places])
+        if how.crop_padding:
+            offsets = torch.randint(2 * how.crop_padding + 1, (count, 2), generator=generator_for(self.seed, "crop", images_seen))
+            images = shifted(images, offsets[places] - how.crop_padding)
+        if how.resized_crop is not None:
+            boxes = draw_boxes(self.seed, images_seen, count=count, side=images.shape[-1], area=how.resized_crop)
+            scaled = resized_crops(images, boxes[places], how.size)
+        else:
+            scaled = to_unit(centre_crop(images, how.size))
+        if how.cutout:
+            centres = torch.randint(how.size, (count, 2), generator=generator_for(self.seed, "cutout", images_seen))
+            scaled = cutout(scaled, centres[places], how.cutout)
+        return scaled, self._labels[chosen[places]].to(self.device)
+
+
+def draw_boxes(seed: int, step: int, *, count: int, side: int, area: tuple[float, float]) -> Float32[Tensor, "b 4"]:
+    """Draw boxes (top, left, height, width) in an image of side²: area uniform in ``area`` shares, log-uniform aspect 3/4 to 4/3.
+
+    Szegedy et al., arXiv 1409.4842. A box that does not fit is shortened to the image's side, instead of drawn again.
+    """
+    numbers = torch.rand(count, 4, generator=generator_for(seed, "resized_crop", step))
+    target = (area[0] + (area[1] - area[0]) * numbers[:, 0]) * side**2
+    aspect = torch.exp((2 * numbers[:, 1] - 1) * math.log(4 / 3))
+    size = torch.stack([(target / aspect).sqrt(), (target * aspect).sqrt()], 1).clamp(max=side)
+    return torch.cat([numbers[:, 2:] * (side - size), size], 1)

@@ -1,0 +1,28 @@
+"""Parts of a data set with the whole's class proportions: for held-out images, and for training on less."""
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from gconv_gan.runtime.seeding import generator_for
+
+
+def stratified(
+    labels: Int64[np.ndarray, " n"], indices: Int64[np.ndarray, " m"], *, fraction: float, seed: int, stream: str
+) -> tuple[Int64[np.ndarray, " a"], Int64[np.ndarray, " b"]]:
+    """Split ``indices`` into a part with round(fraction · members) of every class, and the rest; both in rising order.
+
+    Which members go depends on (seed, stream) and the labels alone.
+
+    Raises:
+        ValueError: a fraction outside [0, 1].
+
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction is a share from 0 to 1, not {fraction}")
+    taken = np.zeros(len(indices), dtype=bool)
+    for label in np.unique(labels[indices]):
+        members = np.flatnonzero(labels[indices] == label)
+        order = torch.randperm(len(members), generator=generator_for(seed, stream, int(label))).numpy()
+        taken[members[order[: round(fraction * len(members))]]] = True
+    return indices[taken], indices[~taken]
