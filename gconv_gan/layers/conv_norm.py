@@ -252,6 +252,8 @@ def _check_convolution(conv: nn.Conv2d, *, affine: bool, resample: Resample) -> 
         raise ValueError(f"ConvNorm2d crops a convolution padded by k-1: padding {conv.padding} exceeds it for kernel {conv.kernel_size}")
     if affine and any(k % 2 == 0 for k in conv.kernel_size):
         raise ValueError(f"the depthwise convolution of affine=True would change the size of the map: kernel {conv.kernel_size} is even")
+    if resample == "transposed":
+        raise ValueError("ConvNorm2d normalises a convolution's output on its own grid: no transposed convolution is defined")
     if resample != "none" and conv.stride != (1, 1):
         raise ValueError(f"resample={resample!r} needs stride 1, not {conv.stride}")
 

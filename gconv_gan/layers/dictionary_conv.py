@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gconv_gan.layers.per_sample_conv import PLAIN, Geometry
-from gconv_gan.layers.resample import at_low_resolution
+from gconv_gan.layers.resample import at_low_resolution, fused_side
 
 
 def dictionary_conv2d(
@@ -92,7 +92,8 @@ def folding_pays(x: torch.Size, dictionary: torch.Size, outputs: int, geometry: 
     height, width = geometry.output_size(x[2], x[3], (rows, columns))
     positions, taps = height * width, rows * columns
     if geometry.resample != "none":
-        positions, taps = min(x[2] * x[3], positions), (rows + 1) * (columns + 1)
+        positions = min(x[2] * x[3], positions)
+        taps = fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
     per_filter = x[0] * positions * inputs * taps
     folded = outputs * filters * inputs * rows * columns + outputs * per_filter
     return folded < filters * per_filter + x[0] * height * width * outputs * filters

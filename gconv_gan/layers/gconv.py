@@ -172,7 +172,8 @@ class GConv2d(Conditioned):
         granularity: for a bank, what one gate scales: a "kernel", a "filter" (output channel) or an input "channel".
         bias: "static", "dynamic" or "none".
         temperature, top_m, gate_hidden, gate_init_std: see :class:`LatentGate`.
-        resample: "up" for nearest x2 before, "down" for 2x2 average pooling after the convolution, fused; padding (k-1)/2.
+        resample: "up" for nearest x2 before, "down" for 2x2 average pooling after the convolution, fused; padding (k-1)/2;
+            "transposed" for a transposed convolution of stride 2, k even and padding (k-2)/2.
         strategy: how a bank is executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
 
     Raises:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from gconv_gan.layers.conv_norm import ConvNorm2d, filtered_spectrum, has_spectral_norm
 from gconv_gan.layers.convolution_norms import circular_norm, lanczos_norm, largest_singular_value, reshape_norm, zero_padded_bound
-from gconv_gan.layers.resample import widen
+from gconv_gan.layers.resample import Resample, fused_kernel
 
 LINEAR_LAYERS = (nn.Conv2d, nn.Linear, nn.Embedding)
 POOL_NORM, UPSAMPLE_NORM = 0.5, 2.0  # 2x2 average pooling; nearest doubling
@@ -129,14 +129,14 @@ def _convolution_bound(layer: nn.Conv2d, size: tuple[int, int]) -> float:
         )
     if not isinstance(layer.padding, str) and any(p > k - 1 for p, k in zip(layer.padding, layer.kernel_size, strict=True)):
         raise ValueError(f"no upper bound is known for padding {layer.padding} beyond k-1 of kernel {layer.kernel_size}")
-    resample = getattr(layer, "resample", "none")
+    resample: Resample = getattr(layer, "resample", "none")
     if resample == "none":
         stride = layer.stride[0] if layer.stride[0] == layer.stride[1] else 1
         return zero_padded_bound(layer.weight, size, stride=stride, groups=layer.groups)
-    wide = widen(layer.weight)
+    wide = fused_kernel(layer.weight, resample)
     if resample == "down":
-        return zero_padded_bound(wide / 4.0, size, stride=2, groups=layer.groups)
-    # Upsampling, then the convolution, is the adjoint of a convolution of stride 2 on the large image.
+        return zero_padded_bound(wide, size, stride=2, groups=layer.groups)
+    # A transposed convolution (upsampling and convolving is one, too) is the adjoint of a convolution of stride 2 on the large image.
     return max(zero_padded_bound(w.transpose(0, 1), (2 * size[0], 2 * size[1]), stride=2) for w in wide.chunk(layer.groups))
 
 

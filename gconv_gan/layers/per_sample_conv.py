@@ -33,6 +33,7 @@ from gconv_gan.layers.resample import (
     at_low_resolution,
     check_resample,
     fused_kernel,
+    fused_side,
     pad,
     pad_before_upsampling,
     resampled_conv2d,
@@ -88,7 +89,7 @@ class Geometry:
     def output_size(self, height: int, width: int, kernel_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) of the result."""
         if self.resample != "none":
-            return (2 * height, 2 * width) if self.resample == "up" else (height // 2, width // 2)
+            return (height // 2, width // 2) if self.resample == "down" else (2 * height, 2 * width)
         sizes = zip((height, width), kernel_size, self.padding, self.stride, self.dilation, strict=True)
         rows, columns = ((size + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for size, k, pad, stride, dilation in sizes)
         return rows, columns
@@ -200,7 +201,7 @@ def choose_strategy(
     inputs = group_inputs * geometry.groups
     out_height, out_width = geometry.output_size(height, width, (rows, columns))
     positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
-    taps = rows * columns if geometry.resample == "none" else (rows + 1) * (columns + 1)
+    taps = fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
     mixed_bytes = batch * outputs * group_inputs * taps * element_size
 
     if one_hot and granularity == "kernel":
@@ -268,13 +269,13 @@ def _bmm(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularit
     kernel_size = (bank.shape[3], bank.shape[4])
     size = geometry.output_size(x.shape[2], x.shape[3], kernel_size)
     weight = fused_kernel(mix_kernels(bank, gates, granularity, groups), geometry.resample).to(x.dtype)
-    if geometry.resample == "up":
+    if geometry.resample in ("up", "transposed"):
         # A transposed convolution is a product followed by the adjoint of unfold.
         x, crop = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
         weight = weight.reshape(batch * groups, outputs // groups, bank.shape[2], -1).transpose(2, 3).flatten(1, 2)
         pixels = x.reshape(batch * groups, bank.shape[2], -1)
         columns = torch.bmm(weight, pixels).view(batch, -1, pixels.shape[2])
-        y = F.fold(columns, size, kernel_size[0] + 1, padding=crop, stride=2)
+        y = F.fold(columns, size, fused_side(kernel_size[0], geometry.resample), padding=crop, stride=2)
         return y if bias is None else y + bias[:, :, None, None]
     columns = _columns(x, kernel_size, geometry).view(batch * groups, bank.shape[2] * weight[0, 0, 0].numel(), -1)
     weight = weight.reshape(batch * groups, outputs // groups, -1)

@@ -3,7 +3,8 @@
 Nearest upsampling before, or 2x2 average pooling after, a k x k convolution is one convolution of stride 2 with a kernel
 of side k+1. The rewrites are identities (row form of the 3x3 case: [w0, w0+w1, w1+w2, w2]); they need an odd kernel,
 stride 1, dilation 1 and padding (k-1)/2. A 1x1 convolution commutes with both and runs at the low resolution.
-Karras et al., "Progressive Growing of GANs", arXiv 1710.10196, fuse the 3x3 case so in their released networks.
+Karras et al., "Progressive Growing of GANs", arXiv 1710.10196, fuse the 3x3 case so in their released networks. The fused form
+of "up" is a transposed convolution; "transposed" is the transposed convolution of stride 2 itself, with all its taps free.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Resample = Literal["none", "up", "down"]
+Resample = Literal["none", "up", "down", "transposed"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Pair = int | tuple[int, int]
 
@@ -35,14 +36,19 @@ def widen(weight: Float[Tensor, "*bank o i k k"]) -> Float[Tensor, "*bank o i k+
 
 
 def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
-    """Return the kernel a fused form applies to W [.., k, k]: E(W)/4 for "down", E(W) turned by 180 degrees for "up".
+    """Return the kernel a fused form applies to W [.., k, k]: E(W)/4 for "down", E(W) turned by 180 degrees for "up", else W.
 
     conv2d correlates and conv_transpose2d scatters, hence the turn.
     """
-    if resample == "none":
+    if resample in ("none", "transposed"):
         return weight
     box = _box_matrix(weight)
     return _times(weight, box.flip(1) if resample == "up" else box / 4)  # flipping the flattened side turns both axes
+
+
+def fused_side(side: int, resample: Resample) -> int:
+    """Return the side of the kernel that a fused form applies: k + 1 for "up" and "down" (but 1 for 1x1), else k."""
+    return side + 1 if resample in ("up", "down") and side > 1 else side
 
 
 def _box_matrix(weight: Tensor) -> Tensor:
@@ -71,12 +77,16 @@ def check_resample(
     if resample == "none":
         return
     side = kernel_size[0]
-    if kernel_size != (side, side) or side % 2 == 0:
-        raise ValueError(f"resample={resample!r} needs a square kernel of odd side, not {kernel_size}")
+    parity = 0 if resample == "transposed" else 1
+    if kernel_size != (side, side) or side % 2 != parity:
+        raise ValueError(f"resample={resample!r} needs a square kernel of {'odd' if parity else 'even'} side, not {kernel_size}")
     if stride != (1, 1) or dilation != (1, 1):
         raise ValueError(f"resample={resample!r} needs stride 1 and dilation 1, not stride {stride} and dilation {dilation}")
-    if padding != (side // 2, side // 2):
-        raise ValueError(f"resample={resample!r} with kernel {side} needs padding {side // 2}, not {padding}")
+    right = (side - 1) // 2
+    if padding != (right, right):
+        raise ValueError(f"resample={resample!r} with kernel {side} needs padding {right}, not {padding}")
+    if resample == "transposed" and padding_mode != "zeros":
+        raise ValueError(f"a transposed convolution has no border to pad: padding_mode='zeros', not {padding_mode!r}")
     if resample == "up" and padding_mode == "reflect" and side > 3:
         raise ValueError(f"resample='up' with reflect padding needs kernel 1 or 3, not {side}: use padding_mode='replicate'")
 
@@ -97,10 +107,12 @@ def resampled_conv2d(
 
     ``x`` [B, C, H, W] and ``weight`` [O, C/groups, k, k] give [B, O, 2H, 2W] for "up", [B, O, H//2, W//2] for "down" and
     ``F.conv2d``'s shape for "none"; equal to the two operations in turn up to rounding, at (k+1)^2 / 4k^2 of their cost.
+    "transposed" is the transposed convolution of stride 2 with this kernel, [B, O, 2H, 2W].
     A weight of higher precision than x is rounded to x's, once, after widening.
 
     Raises:
-        ValueError: for a fused form with stride or dilation other than 1, an even kernel, or padding other than (k-1)/2.
+        ValueError: for a fused form with stride or dilation other than 1, an even kernel, or padding other than (k-1)/2; for
+            "transposed", an odd kernel, or padding other than (k-2)/2 zeros.
 
     """
     padding, stride, dilation = pair(padding), pair(stride), pair(dilation)
@@ -112,7 +124,7 @@ def resampled_conv2d(
     if kernel_size == (1, 1):
         return at_low_resolution(lambda low: F.conv2d(low, weight.to(x.dtype), bias, groups=groups), x, resample)
     kernel = fused_kernel(weight, resample).to(x.dtype)
-    if resample == "up":
+    if resample in ("up", "transposed"):
         x, crop = pad_before_upsampling(x, padding[0], padding_mode)
         return F.conv_transpose2d(x, _transposed(kernel, groups), bias, 2, crop, groups=groups)
     x, padding = pad(x, padding, padding_mode)
@@ -162,13 +174,14 @@ class ResampledConv2d(nn.Conv2d):
 
     The parameter stays the k x k kernel (initialisation, spectral normalisation, weight decay and averaging refer to it) and
     is widened in every forward pass, see :func:`widen`. Constructor, state dict and result shapes of "none" are ``Conv2d``'s;
-    "up" gives [B, O, 2H, 2W], "down" [B, O, H//2, W//2].
+    "up" and "transposed" give [B, O, 2H, 2W], "down" [B, O, H//2, W//2].
 
     Args:
-        resample: "none", "up" or "down".
+        resample: "none", "up", "down", or "transposed" for a transposed convolution of stride 2 with an even kernel.
 
     Raises:
-        ValueError: for a fused form with stride or dilation other than 1, an even kernel, or padding other than (k-1)/2.
+        ValueError: for a fused form with stride or dilation other than 1, an even kernel, or padding other than (k-1)/2; for
+            "transposed", an odd kernel, or padding other than (k-2)/2 zeros.
 
     """
 
@@ -198,8 +211,8 @@ class ResampledConv2d(nn.Conv2d):
             plain: Tensor = super()._conv_forward(input, weight, bias)
             return plain
         mode: PaddingMode = self.padding_mode
-        side = self.kernel_size[0]
-        return resampled_conv2d(input, weight, bias, padding=side // 2, groups=self.groups, padding_mode=mode, resample=self.resample)
+        padding = (self.kernel_size[0] - 1) // 2
+        return resampled_conv2d(input, weight, bias, padding=padding, groups=self.groups, padding_mode=mode, resample=self.resample)
 
     def extra_repr(self) -> str:
         text: str = super().extra_repr()  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.gconv import GConv2d, LatentGate
 from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.resample import Resample, fused_side
 from gconv_gan.runtime.modes import evaluating
 
 
@@ -34,15 +35,14 @@ def convolution_macs(layer: nn.Conv2d | GConv2d, output: Tensor, *, fused: bool 
     """Return the MACs per image of a convolution (plain, fused or generative) that produced ``output`` [B, O, H, W]."""
     height, width = output.shape[2:]
     groups = layer.geometry.groups if isinstance(layer, GConv2d) else layer.groups
-    resample = layer.geometry.resample if isinstance(layer, GConv2d) else getattr(layer, "resample", "none")
+    resample: Resample = layer.geometry.resample if isinstance(layer, GConv2d) else getattr(layer, "resample", "none")
     inputs = layer.in_channels // groups
-    side = layer.kernel_size[0]
     taps = math.prod(layer.kernel_size)
     pixels = height * width
-    if resample == "up":
-        pixels, taps = (pixels // 4, (side + 1) ** 2 if side > 1 else 1) if fused else (pixels, taps)
+    if resample != "none" and (fused or resample == "transposed"):
+        pixels, taps = pixels if resample == "down" else pixels // 4, fused_side(layer.kernel_size[0], resample) ** 2
     elif resample == "down":
-        pixels, taps = (pixels, (side + 1) ** 2 if side > 1 else 1) if fused else (pixels * 4, taps)
+        pixels *= 4
     per_filter = inputs * taps * pixels
     if not isinstance(layer, GConv2d):
         return per_filter * layer.out_channels
@@ -50,7 +50,7 @@ def convolution_macs(layer: nn.Conv2d | GConv2d, output: Tensor, *, fused: bool 
         # the cheapest order: one mixed k×k kernel per image, then one convolution
         kernel = layer.out_channels * inputs * math.prod(layer.kernel_size)
         return per_filter * layer.out_channels + layer.num_kernels * kernel
-    mixing_pixels = height * width if side > 1 or resample != "up" else height * width // 4
+    mixing_pixels = height * width // 4 if layer.kernel_size == (1, 1) and resample == "up" else height * width
     return per_filter * layer.num_kernels + layer.num_kernels * layer.out_channels * mixing_pixels
 
 

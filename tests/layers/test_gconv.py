@@ -21,6 +21,8 @@ ANY_LAYER = [
     {"mode": "dictionary", "num_kernels": 12, "bias": "dynamic", "resample": "up"},
     {"mode": "dictionary", "num_kernels": 4, "selection": "softmax", "groups": 2},
     {"mode": "bank", "bias": "dynamic"},
+    {"mode": "dictionary", "kernel_size": 4, "resample": "transposed"},
+    {"mode": "bank", "kernel_size": 4, "resample": "transposed"},
     {"mode": "bank", "num_kernels": 3, "selection": "softmax", "resample": "down", "gate_hidden": 7},
     {"mode": "bank", "granularity": "filter", "bias": "dynamic", "groups": 2},
     {"mode": "bank", "granularity": "channel", "bias": "none", "resample": "up", "selection": "softplus"},
@@ -31,8 +33,8 @@ ANY_LAYER = [
 def layer(seed: int = 0, **keywords: object) -> GConv2d:
     """A 4 -> 6 layer in float64 whose gates depend strongly on z."""
     torch.manual_seed(seed)
-    options = {"latent_dim": D, "padding": 1, "gate_init_std": 1.0} | keywords
-    return GConv2d(4, 6, 3, **options).double()  # type: ignore[arg-type]
+    options = {"kernel_size": 3, "latent_dim": D, "padding": 1, "gate_init_std": 1.0} | keywords
+    return GConv2d(4, 6, **options).double()  # type: ignore[arg-type]
 
 
 def inputs(batch: int = 3, side: int = 6) -> tuple[Tensor, Condition]:

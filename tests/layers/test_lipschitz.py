@@ -171,6 +171,8 @@ LAYERS = {
     "down": lambda: ResampledConv2d(4, 6, 3, padding=1, resample="down"),
     "up": lambda: ResampledConv2d(4, 6, 3, padding=1, resample="up"),
     "up grouped": lambda: ResampledConv2d(4, 6, 3, padding=1, groups=2, resample="up"),
+    "transposed": lambda: ResampledConv2d(4, 6, 4, padding=1, resample="transposed"),
+    "transposed grouped": lambda: ResampledConv2d(4, 6, 4, padding=1, groups=2, resample="transposed"),
     "1x1 down": lambda: ResampledConv2d(4, 6, 1, resample="down"),
     "1x1 up": lambda: ResampledConv2d(4, 6, 1, resample="up"),
     "spectral conv": lambda: spectral_norm(nn.Conv2d(4, 6, 3, padding=1)),

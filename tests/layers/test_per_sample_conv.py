@@ -35,6 +35,8 @@ GEOMETRIES: dict[str, tuple[tuple[int, int], Geometry]] = {
     "up, groups, reflect": ((3, 3), Geometry(padding=(1, 1), groups=2, padding_mode="reflect", resample="up")),
     "up, 5x5, circular": ((5, 5), Geometry(padding=(2, 2), padding_mode="circular", resample="up")),
     "up, 1x1": ((1, 1), Geometry(resample="up")),
+    "transposed": ((4, 4), Geometry(padding=(1, 1), resample="transposed")),
+    "transposed, groups": ((2, 2), Geometry(groups=2, resample="transposed")),
     "down": ((3, 3), Geometry(padding=(1, 1), resample="down")),
     "down, groups, replicate": ((3, 3), Geometry(padding=(1, 1), groups=2, padding_mode="replicate", resample="down")),
     "down, 1x1, groups": ((1, 1), Geometry(groups=2, resample="down")),

@@ -71,6 +71,40 @@ def test_fused_equals_plain_in_value_and_gradients(resample: str, padding_mode: 
     assert_equal_with_gradients(fused, plain, [x, weight, bias])
 
 
+@pytest.mark.parametrize(("side", "groups"), [(2, 1), (4, 1), (4, 2), (6, 2)])
+def test_transposed_is_conv_transpose2d_with_a_kernel_laid_out_as_conv2d(side: int, groups: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose2d(4, 6, side, stride=2, padding=side // 2 - 1, groups=groups, dtype=torch.float64)
+    ours = ResampledConv2d(4, 6, side, padding=side // 2 - 1, groups=groups, resample="transposed", dtype=torch.float64)
+    assert ours.weight.shape == (6, 4 // groups, side, side)
+    weight = torch.cat([part.transpose(0, 1) for part in layer.weight.chunk(groups)])
+    ours.load_state_dict({"weight": weight, "bias": layer.bias})
+    x = double(2, 4, 5, 3)
+    assert ours(x).shape == (2, 6, 10, 6)
+    torch.testing.assert_close(ours(x), layer(x), rtol=0, atol=1e-12)
+
+
+def test_nearest_upsampling_is_a_special_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    x, weight = double(2, 3, 5, 5), double(4, 3, 3, 3)
+    up = resampled_conv2d(x, weight, padding=1, resample="up")
+    torch.testing.assert_close(up, resampled_conv2d(x, widen(weight).flip(-1, -2), padding=1, resample="transposed"), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"kernel_size": 3, "padding": 1}, "even side"),
+        ({"kernel_size": 4, "padding": 2}, "needs padding 1"),
+        ({"kernel_size": 4, "padding": 1, "stride": 2}, "stride 1"),
+        ({"kernel_size": 4, "padding": 1, "padding_mode": "reflect"}, "no border"),
+    ],
+)
+def test_what_is_no_transposed_convolution_is_refused(keywords: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ResampledConv2d(2, 2, resample="transposed", **keywords)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("resample", ["up", "down"])
 def test_float32_with_256_channels(resample: str) -> None:
     torch.manual_seed(0)

@@ -18,12 +18,19 @@ def plain_conv(
     resample: str = "none",
 ) -> Tensor:
     """Upsample or not, pad, convolve, pool or not: one operation after the other."""
+    if resample == "transposed":
+        return F.conv_transpose2d(x, transposed(weight, groups), bias, 2, padding, groups=groups)
     if resample == "up":
         x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
     rows, columns = padding
     x = F.pad(x, (columns, columns, rows, rows), mode="constant" if padding_mode == "zeros" else padding_mode)
     y = F.conv2d(x, weight, bias, stride, 0, dilation, groups)
     return F.avg_pool2d(y, 2) if resample == "down" else y
+
+
+def transposed(weight: Tensor, groups: int) -> Tensor:
+    """Return a kernel [O, C/groups, k, k] as ``conv_transpose2d`` wants it, group by group: [C, O/groups, k, k]."""
+    return torch.cat([part.transpose(0, 1) for part in weight.chunk(groups)])
 
 
 def mixed_kernel(bank: Tensor, gates: Tensor, granularity: str, groups: int) -> Tensor:
