@@ -14,7 +14,7 @@ class ScoreCommand(Config):
     source: Annotated[str, tyro.conf.Positional]
     """A run folder, or images in a folder or zip."""
     reference: str | None = None
-    """A data set (digits, cifar10), images in a folder or zip, or cached statistics; None: the run's training data."""
+    """A data set (cifar10, or celeba:PATH), images in a folder or zip, or cached statistics; None: the run's training data."""
     reference_split: str | None = None
     """Split of the reference, such as train or test; a top-level sub-folder of a folder or zip."""
     protocol: str | None = None

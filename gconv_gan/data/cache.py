@@ -13,6 +13,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,14 +23,15 @@ import PIL
 from jaxtyping import Int64, Shaped, UInt8
 from tqdm import tqdm
 
-from gconv_gan.config.data import DataConfig, FolderDataConfig
+from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
+from gconv_gan.data.decoding import decoded
 from gconv_gan.data.image_dataset import ImageDataset, Manifest, SkippedImage
 from gconv_gan.data.locking import exclusive
 from gconv_gan.data.pictures import DamagedImageError
-from gconv_gan.data.source import Entry, Picture, Pictures, Source
+from gconv_gan.data.source import Entry, Source
 from gconv_gan.runtime.atomic import new_folder
 
 log = logging.getLogger(__name__)
@@ -51,18 +53,17 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     source = source_of(config)
     key = hashlib.sha256(json.dumps([source.fingerprint, source.recipe]).encode()).hexdigest()
     place = Path(config.cache_dir) / f"{source.kind}-{key[:20]}"
-    may_skip = isinstance(config, FolderDataConfig) and config.damaged == "skip"
     dataset = _stored(place, verify=verify)
     if dataset is None:
         with exclusive(place.with_name(f".{place.name}.lock"), purpose=f"converting {source.location}"):
             dataset = _stored(place, verify=verify)  # another process may have built it meanwhile
             if dataset is None:
-                _build(source, config, place, may_skip=may_skip, progress=progress)
+                _build(source, config, place, progress=progress)
                 dataset = _stored(place, verify=verify)
     if dataset is None:
         raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
     for skipped in dataset.manifest.skipped:
-        if not may_skip:
+        if not source.may_skip:
             raise _damaged(source.location, skipped)
     return dataset
 
@@ -119,13 +120,14 @@ def content_hash(pixels: bytes, size: int, labels: Int64[np.ndarray, " n"] | Non
 # --- writing ---------------------------------------------------------------------------------------------------------------------
 
 
-def _build(source: Source, config: DataConfig, place: Path, *, may_skip: bool, progress: bool) -> None:
+def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -> None:
     """Convert ``source`` into the new folder ``place``, replacing a damaged one."""
     pictures = source.open()
+    _require_room(source, len(pictures.entries), place)
     shutil.rmtree(place, ignore_errors=True)
     with new_folder(place) as folder:
         with (folder / "images.npy").open("wb") as file:
-            done = _write_images(file, pictures, source, may_skip=may_skip, progress=progress)
+            done = _write_images(file, pictures.entries, source, progress=progress)
         labels = np.array(done.labels, dtype=np.int64) if pictures.classes else None
         if labels is not None:
             np.save(folder / "labels.npy", labels)
@@ -161,19 +163,44 @@ class _Conversion:
     digest: Any = field(default_factory=hashlib.sha256)
 
 
-def _write_images(file: BinaryIO, pictures: Pictures, source: Source, *, may_skip: bool, progress: bool) -> _Conversion:
+def _require_room(source: Source, count: int, place: Path) -> None:
+    """Say what disk the conversion needs, and refuse to begin what cannot end.
+
+    Raises:
+        UserError: the file system of the cache has less room than that.
+
+    """
+    needed = count * (3 * source.size**2 + 8)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(place.parent).free
+    sizes = f"{count:,} images of {source.size}×{source.size} need {_gib(needed)} in {place.parent}, where {_gib(free)} are free"
+    log.info("converting %s: %s", source.location, sizes)
+    if needed > free:
+        raise UserError(f"data.cache_dir: {source.title}: {sizes}; choose another folder or a smaller data.size")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
+
+
+def _write_images(file: BinaryIO, entries: Sequence[Entry], source: Source, *, progress: bool) -> _Conversion:
     """Write an .npy file front to back; through a memory map, a full disk would kill the process instead of raising."""
     done = _Conversion()
-    _write_header(file, pictures.count, source.size)
+    _write_header(file, len(entries), source.size)
     start = file.tell()
     hidden = not (progress and sys.stderr.isatty())
-    for entry in tqdm(pictures.entries, total=pictures.count, unit=" images", desc=f"converting {source.kind}", disable=hidden):
-        picture = _read(entry, done, source, may_skip=may_skip)
-        if picture is None:
+    for entry, outcome in tqdm(decoded(entries), total=len(entries), unit=" images", desc=f"converting {source.kind}", disable=hidden):
+        if isinstance(outcome, DamagedImageError):
+            done.skipped.append(SkippedImage(name=entry.name, reason=str(outcome)))
+            if not source.may_skip:
+                raise _damaged(source.location, done.skipped[-1]) from outcome
             continue
-        done.digest.update(picture.tobytes())
-        file.write(picture.tobytes())
+        picture, file_format = outcome
+        pixels = picture.tobytes()
+        done.digest.update(pixels)
+        file.write(pixels)
         done.count += 1
+        done.formats[file_format] = done.formats.get(file_format, 0) + 1
         if entry.label is not None:
             done.labels.append(entry.label)
     if done.count == 0:
@@ -184,19 +211,6 @@ def _write_images(file: BinaryIO, pictures: Pictures, source: Source, *, may_ski
     _write_header(file, done.count, source.size)
     assert file.tell() == start, "NumPy pads the header so that the number of images may change"
     return done
-
-
-def _read(entry: Entry, done: _Conversion, source: Source, *, may_skip: bool) -> Picture | None:
-    """Return the picture, its format counted; None for a damaged one, listed."""
-    try:
-        picture, file_format = entry.read()
-    except DamagedImageError as error:
-        done.skipped.append(SkippedImage(name=entry.name, reason=str(error)))
-        if not may_skip:
-            raise _damaged(source.location, done.skipped[-1]) from error
-        return None
-    done.formats[file_format] = done.formats.get(file_format, 0) + 1
-    return picture
 
 
 def _write_header(file: BinaryIO, count: int, size: int) -> None:

@@ -10,15 +10,20 @@ from typing import Any
 
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.data.cifar import cifar10
+from gconv_gan.data.cifar import cifar10, cifar100
 from gconv_gan.data.digits import digits
+from gconv_gan.data.fashion_mnist import fashion_mnist
 from gconv_gan.data.folder import folder
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.source import Source
+from gconv_gan.data.svhn import svhn
 
 SOURCES: dict[str, Callable[[Any], Source]] = {
     "digits": digits,
     "cifar10": cifar10,
+    "cifar100": cifar100,
+    "fashion_mnist": fashion_mnist,
+    "svhn": svhn,
     "folder": folder,
 }
 

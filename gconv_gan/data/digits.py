@@ -1,7 +1,6 @@
 """scikit-learn's bundled handwritten digits: 1,797 grey pictures of 8×8 with values 0 to 16."""
 
 import hashlib
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 
 from gconv_gan.config.data import DigitsDataConfig
 from gconv_gan.data.pictures import PICTURES_RECIPE, standardise
-from gconv_gan.data.source import Entry, Picture, Pictures, Source
+from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
 
 
 def digits(config: DigitsDataConfig) -> Source:
@@ -28,7 +27,13 @@ def digits(config: DigitsDataConfig) -> Source:
         size=config.size,
         fingerprint=hashlib.sha256(stored.tobytes() + labels.astype("<i8").tobytes()).hexdigest(),
         recipe=f"digits v1, split {config.split}, size {config.size}; {PICTURES_RECIPE}",
-        open=lambda: Pictures(len(chosen), tuple("0123456789"), _entries(stored, labels, chosen, config.size)),
+        published="none: these digits are no generative benchmark",
+        open=lambda: Pictures(
+            tuple("0123456789"),
+            Entries(
+                len(chosen), lambda i: Entry(f"digit {chosen[i]}", partial(_read, stored[chosen[i]], config.size), int(labels[chosen[i]]))
+            ),
+        ),
     )
 
 
@@ -37,11 +42,6 @@ def _in_split(index: np.ndarray, split: str) -> np.ndarray:
     if split == "all":
         return np.ones_like(fifth)
     return fifth if split == "test" else ~fifth
-
-
-def _entries(stored: np.ndarray, labels: np.ndarray, chosen: np.ndarray, size: int) -> Iterator[Entry]:
-    for i in chosen:
-        yield Entry(f"digit {i}", partial(_read, stored[i], size), int(labels[i]))
 
 
 def _read(grey: UInt8[np.ndarray, "8 8"], size: int) -> tuple[Picture, str]:

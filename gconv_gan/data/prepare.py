@@ -1,29 +1,32 @@
-"""Convert a data set ahead of training, check every byte of the result, and say where it lies.
+"""Get a data set ahead of training: fetch it where it can be, convert it, check every byte, and say what it is and where it lies.
 
+    python -m gconv_gan.data.prepare cifar100
     python -m gconv_gan.data.prepare folder --path my.zip --split train --size 32
 
-Takes the keys of the config's [data] table as flags. Exit codes: 0 done; 2 the input is wrong; 3 the disk is full; 130 interrupted.
+Takes the keys of the config's [data] table as flags; what can be fetched is, unless --download False. Exit codes: 0 done; 2 the input
+is wrong; 3 the disk is full; 130 interrupted (what was fetched stays, and the same command goes on from there).
 """
 
+import difflib
 import errno
+import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import tyro
 
-from gconv_gan.config.data import CIFAR10DataConfig, DataConfig, DigitsDataConfig, FolderDataConfig
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.datasets import source_of
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.source import Source
 
-CONFIGS: dict[str, type[DataConfig]] = {
-    "digits": DigitsDataConfig,
-    "cifar10": CIFAR10DataConfig,
-    "folder": FolderDataConfig,
-}
-USAGE = f"python -m gconv_gan.data.prepare {{{','.join(CONFIGS)}}} [options]; options of one: … prepare folder --help"
+USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATA_CONFIGS)}}} [options]; options of one: … prepare folder --help"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,32 +35,39 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{__doc__}\n{USAGE}")
         return 0
     try:
-        print(summary(prepare(arguments)))
+        config = config_of(arguments)
+        print(summary(open_dataset(config, verify=True), source_of(config)))
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was stored", 128 + signal.SIGINT)
+        return _complain("interrupted; what was fetched stays, nothing was converted", 128 + signal.SIGINT)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _complain(f"cannot write the cache: {error}", 3 if full else 2)
     return 0
 
 
-def prepare(arguments: Sequence[str]) -> ImageDataset:
-    """Return the data set that ``arguments`` (kind, then flags) describe, converted and verified."""
-    if not arguments or arguments[0] not in CONFIGS:
-        raise UserError(f"the first argument names the kind of data: {', '.join(CONFIGS)}")
-    config = apply_overrides(_defaults(CONFIGS[arguments[0]]), arguments[1:])
-    return open_dataset(config, verify=True)
+def config_of(arguments: Sequence[str]) -> DataConfig:
+    """Return the config that ``arguments`` (kind, then flags) describe."""
+    if not arguments or arguments[0] not in DATA_CONFIGS:
+        near = difflib.get_close_matches(arguments[0], DATA_CONFIGS, n=1) if arguments else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"the first argument names the kind of data: {', '.join(DATA_CONFIGS)}{hint}")
+    config: DataConfig = apply_overrides(_defaults(DATA_CONFIGS[arguments[0]]), arguments[1:])
+    return config
 
 
-def _defaults(model: type[DataConfig]) -> DataConfig:
-    """Return the config with its defaults, whatever has none marked as missing for the command line to ask for."""
+def _defaults(model: type[Any]) -> DataConfig:
+    """Return the config with its defaults and downloading on, whatever has none marked as missing for the command line to ask for."""
     fields = model.model_fields.items()
-    return model.model_construct(**{name: tyro.MISSING if field.is_required() else field.get_default() for name, field in fields})
+    values = {name: tyro.MISSING if field.is_required() else field.get_default() for name, field in fields}
+    if "download" in values:
+        values["download"] = True
+    config: DataConfig = model.model_construct(**values)
+    return config
 
 
-def summary(dataset: ImageDataset) -> str:
+def summary(dataset: ImageDataset, source: Source) -> str:
     """Return what was prepared and where it lies, one fact a line."""
     manifest = dataset.manifest
     counts = [f"{name} {count:,}" for name, count in zip(manifest.classes, manifest.class_counts, strict=True)]
@@ -67,11 +77,17 @@ def summary(dataset: ImageDataset) -> str:
         f"formats  {', '.join(f'{name} {count:,}' for name, count in manifest.formats.items())}",
         f"classes  {len(counts)}: {', '.join(counts[:20])}{', …' if len(counts) > 20 else ''}" if counts else "classes  none",
         f"recipe   {manifest.recipe}",
+        f"equals   {source.published}",
         f"hash     {manifest.content_hash}",
-        f"cache    {dataset.folder}",
+        f"cache    {dataset.folder}, {size_on_disk(dataset.folder) / 2**20:,.1f} MiB",
     ]
     lines += [f"skipped  {image.name}: {image.reason}" for image in manifest.skipped]
     return "\n".join(lines)
+
+
+def size_on_disk(folder: Path) -> int:
+    """Return the bytes of the files in ``folder``."""
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _complain(sentence: str, code: int) -> int:
@@ -80,4 +96,5 @@ def _complain(sentence: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what a conversion needs, before it starts
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,8 @@
 """What a data set gives to the cache: its identity, and its pictures when asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +14,8 @@ Picture = UInt8[np.ndarray, "3 s s"]
 class Entry:
     """One picture: its name, how to read it, and its class index.
 
-    ``read`` returns the picture and the name of its file format; it raises ``DamagedImageError`` where it cannot be decoded.
+    ``read`` returns the picture and the name of its file format; it raises ``DamagedImageError`` where it cannot be decoded. It is
+    called from several threads at once.
     """
 
     name: str
@@ -21,13 +23,35 @@ class Entry:
     label: int | None
 
 
+class Entries(Sequence[Entry]):
+    """``count`` entries that are made when asked for, so that a million of them need no memory."""
+
+    def __init__(self, count: int, entry: Callable[[int], Entry]) -> None:
+        self._count, self._entry = count, entry
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return [self._entry(i) for i in range(*index.indices(self._count))]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._entry(index)
+
+
 @dataclass(frozen=True)
 class Pictures:
-    """The opened data set: number of pictures, names of the classes (none: unlabelled), and the pictures in their final order."""
+    """The opened data set: names of the classes (none: unlabelled), and the pictures in their final order."""
 
-    count: int
     classes: tuple[str, ...]
-    entries: Iterator[Entry]
+    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True)
@@ -45,4 +69,8 @@ class Source:
     """SHA-256 of its content."""
     recipe: str
     """Everything that decides which pictures are taken and how they become [3, size, size]."""
+    published: str
+    """Whose published preprocessing the pixels equal."""
     open: Callable[[], Pictures]
+    may_skip: bool = False
+    """Leave damaged images out and list them, instead of refusing the set."""

@@ -1,12 +1,15 @@
 """Real images as a reference, and the processes that share the work of scoring."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import gather
 
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import validated
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.evaluate import Processes, needs_features, reference_statistics
 from gconv_gan.metrics.extractors import Extractor
@@ -31,6 +34,28 @@ def dataset_reals(dataset: ImageDataset) -> Reals:
     """Return a converted data set as reference images."""
     manifest = dataset.manifest
     return Reals(ArrayImages(dataset.images, fingerprint=manifest.content_hash), manifest.title, manifest.split, manifest.recipe)
+
+
+def named_data(reference: str, *, size: int | None, changes: dict[str, object], like: DataConfig | None = None) -> DataConfig | None:
+    """Return the config of the data set that ``reference`` names, "cifar10" or "celeba:PATH"; None where it names none.
+
+    Args:
+        reference: a ``data.kind`` other than folder, and perhaps where the data lie.
+        size: side of the images to be compared; None: the kind's usual one.
+        changes: further keys, such as split.
+        like: the data of the scored run, whose settings hold where the kind is the same.
+
+    Raises:
+        UserError: the kind has no such size or split.
+
+    """
+    kind, _, path = reference.partition(":")
+    if kind == "folder" or kind not in DATA_CONFIGS:
+        return None
+    values: dict[str, object] = json.loads(like.model_dump_json()) if like is not None and like.kind == kind else {}
+    values |= changes | ({"path": path} if path else {}) | ({"size": size} if size is not None else {})
+    config: DataConfig = validated(DATA_CONFIGS[kind], values, "--reference")
+    return config
 
 
 def processes() -> Processes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from gconv_gan.config.data import CIFAR10DataConfig, DataConfig, DigitsDataConfig, FolderDataConfig
+from gconv_gan.config.data import DataConfig, FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.scores import ScoreCommand
@@ -21,7 +21,7 @@ from gconv_gan.metrics.score_card import FakesCard, RunCard, Score, library_vers
 from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource, StoredImages
 from gconv_gan.metrics.standing import STANDING, set_standing_statistics
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, dataset_reals, processes, reference_of
+from gconv_gan.recipes.references import Reals, dataset_reals, named_data, processes, reference_of
 from gconv_gan.runtime.atomic import write_text
 
 
@@ -137,12 +137,13 @@ def _reals(command: ScoreCommand, run: TrainedRun | None) -> ReferenceStatistics
         return dataset_reals(open_dataset(_with(run.config.data, changes)))
     if (Path(command.reference) / "statistics.json").is_file():
         return load_statistics(Path(command.reference))
-    named: dict[str, type[DigitsDataConfig] | type[CIFAR10DataConfig]] = {"digits": DigitsDataConfig, "cifar10": CIFAR10DataConfig}
     size = run.config.data.size if run is not None else None
     split = {} if command.reference_split is None else {"split": command.reference_split}
-    if command.reference in named:
-        chosen = {"cache_dir": command.cache_dir, **split, **({"size": size} if size and command.reference == "digits" else {})}
-        return dataset_reals(open_dataset(validated(named[command.reference], chosen, "--reference")))
+    named = named_data(
+        command.reference, size=size, changes={"cache_dir": command.cache_dir, **split}, like=run.config.data if run else None
+    )
+    if named is not None:
+        return dataset_reals(open_dataset(named))
     if size is not None:
         folder = {"path": command.reference, "size": size, "cache_dir": command.cache_dir, **split}
         return dataset_reals(open_dataset(validated(FolderDataConfig, folder, "--reference")))

@@ -1,11 +1,13 @@
 """Fixtures of the data tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gconv_gan.data import fingerprint
 from tests.data.made import noise, save
+from tests.data.web import Web, serving
 
 
 @pytest.fixture
@@ -22,3 +24,11 @@ def pets(tmp_path: Path) -> Path:
 def patient_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat files written just now as old enough for their hash to be remembered."""
     monkeypatch.setattr(fingerprint, "CLOCK_TICK_NS", -60_000_000_000)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    """A web server on this machine."""
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served") as server:
+        yield server

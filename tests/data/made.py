@@ -1,5 +1,7 @@
 """Tiny pictures and data sets, made on the spot."""
 
+import hashlib
+import io
 import zipfile
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from gconv_gan.data.image_dataset import ImageDataset, Manifest
+from gconv_gan.data.official import OfficialFile
+from tests.data.web import Web
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
@@ -46,3 +50,20 @@ def in_memory(images: np.ndarray, labels: list[int] | None, classes: tuple[str, 
         pillow="",
     )
     return ImageDataset(images, None if labels is None else np.array(labels, dtype=np.int64), manifest, Path("nowhere"))
+
+
+def encoded(pixels: np.ndarray, file_format: str) -> bytes:
+    """Return pixels [H, W, 3] or [H, W] as a picture file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def md5_of(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def official_file(web: Web, name: str) -> OfficialFile:
+    """Return what is served as ``name``, with its true sum."""
+    path = web.folder / name
+    return OfficialFile(name, f"{web.url}/{name}", f"md5:{md5_of(path)}", path.stat().st_size)

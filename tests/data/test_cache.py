@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from gconv_gan.config.data import DigitsDataConfig, FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data import cache, datasets
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.decoding import Outcome
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.source import Entry
 from tests.data.made import noise, save, zipped
 
 
@@ -197,13 +201,13 @@ def test_a_flipped_bit_is_found_by_the_full_check(pets: Path, builds: list[Path]
 
 
 def test_data_that_change_during_the_conversion_are_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = cache._read
+    decoded = cache.decoded
 
-    def meddling(entry: object, *arguments: object, **options: bool) -> object:
+    def meddling(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Outcome]]:
+        yield from decoded(entries)
         save(pets / "train/dog/2.png", noise(77, 8, 8, 3))
-        return read(entry, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cache, "_read", meddling)
+    monkeypatch.setattr(cache, "decoded", meddling)
     with pytest.raises(UserError, match="changed while it was converted; start again when it is complete"):
         open_dataset(config(pets))
     monkeypatch.undo()
@@ -233,6 +237,23 @@ def test_what_a_killed_process_left_behind_is_cleared(pets: Path) -> None:
     (partial / "images.npy").write_bytes(b"half")
     check_pets(open_dataset(config(pets)))
     assert not partial.exists()
+
+
+def test_what_a_conversion_needs_is_said_before_it_starts(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        open_dataset(config(pets, size=448))
+    assert re.search(rf"converting {pets}: 6 images of 448×448 need 0\.0 GiB in .*cache, where [\d,.]+ GiB are free", caplog.text)
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 6 * (3 * 448 * 448 + 8)
+    usage = shutil.disk_usage(pets)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(UserError, match=r"data\.cache_dir: pets: 6 images .* are free; choose another folder or a smaller data\.size"):
+        open_dataset(config(pets, size=448))
+    assert [path.name for path in (pets.parent / "cache").glob("folder-*")] == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    assert len(open_dataset(config(pets, size=448))) == 6
 
 
 def test_digits_splits(tmp_path: Path) -> None:

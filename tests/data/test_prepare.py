@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
+from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.data import prepare
 from tests.data.made import zipped
 
@@ -17,7 +19,13 @@ def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureF
     arguments = ["folder", "--path", str(zipped(pets, pets.parent / "p.zip")), "--split", "train", "--size", "8", "--cache-dir", str(cache)]
     assert prepare.main(arguments) == 0
     printed = capsys.readouterr()
-    for part in ("p: 6 images of 8×8, split train", "PNG 6", "2: cat 3, dog 3", f"cache    {cache}/folder-"):
+    for part in (
+        "p: 6 images of 8×8, split train",
+        "PNG 6",
+        "2: cat 3, dog 3",
+        f"cache    {cache}/folder-",
+        "equals   none: your own pictures",
+    ):
         assert part in printed.out
     assert printed.err == ""  # the bar is for terminals
     assert prepare.main(arguments) == 0
@@ -42,12 +50,13 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "the first argument names the kind of data: digits, cifar10, folder"),
+        ([], "the first argument names the kind of data: digits, cifar10, "),
         (["imagenet"], "the first argument names the kind of data"),
         (["folder"], "--path must be given"),
         (["folder", "--path", "/nowhere", "--splt", "x"], "unknown option --splt; did you mean --split?"),
         (["folder", "--path", "/nowhere"], "/nowhere does not exist"),
-        (["cifar10", "--path", "/nowhere"], "data.download = true"),
+        (["cifar10", "--path", "/nowhere", "--download", "False"], "data.download = true (170 MB)"),
+        (["cifar1000"], "; did you mean cifar100?"),
         (["folder", "--path", "/nowhere", "--size", "33"], "'33'"),
     ],
 )
@@ -71,6 +80,23 @@ def test_a_full_disk_has_its_own_exit_code(
     assert "cannot write the cache: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", DATA_CONFIGS)
+def test_what_can_be_fetched_is_unless_told_not_to(kind: str) -> None:
+    path = ["--path", "x"] if DATA_CONFIGS[kind].model_fields.get("path", FieldInfo(default="")).is_required() else []
+    if "download" in DATA_CONFIGS[kind].model_fields:
+        assert prepare.config_of([kind, *path]).download
+        assert not prepare.config_of([kind, *path, "--download", "False"]).download
+        assert not DATA_CONFIGS[kind]().download  # training fetches nothing unless asked
+
+
+def test_the_module_says_what_disk_it_needs_and_what_it_made(pets: Path) -> None:
+    command = [sys.executable, "-m", "gconv_gan.data.prepare", "folder", "--path", str(pets / "train"), "--size", "64"]
+    done = subprocess.run([*command, "--cache-dir", str(pets.parent / "c")], capture_output=True, text=True, check=True)
+    assert re.match(r"converting .*: 6 images of 64×64 need 0\.0 GiB in .*/c, where [\d,.]+ GiB are free\n$", done.stderr)
+    assert re.search(r"cache    .*/c/folder-\w+, 0\.1 MiB", done.stdout)
+
+
 def test_the_module_runs_and_has_help() -> None:
     done = subprocess.run([sys.executable, "-m", "gconv_gan.data.prepare", "--help"], capture_output=True, text=True, check=True)
-    assert "folder --path my.zip --split train" in done.stdout
+    for part in ("folder --path my.zip --split train", ",".join(DATA_CONFIGS)):
+        assert part in done.stdout

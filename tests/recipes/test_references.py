@@ -1,0 +1,37 @@
+"""``--reference NAME`` takes every data set of the table."""
+
+import pytest
+
+from gconv_gan.config.data import DATA_CONFIGS, CIFAR10DataConfig, DigitsDataConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.recipes.references import named_data
+
+
+@pytest.mark.parametrize("kind", sorted(set(DATA_CONFIGS) - {"folder"}))
+def test_every_kind_but_the_folder_is_named(kind: str) -> None:
+    config = named_data(kind if kind != "shards" else "shards:x.tar", size=None, changes={"cache_dir": "c"})
+    assert config is not None
+    assert (config.kind, config.cache_dir) == (kind, "c")
+
+
+def test_a_path_follows_the_name() -> None:
+    config = named_data("cifar10:/data/c10", size=32, changes={"split": "test"})
+    assert config == CIFAR10DataConfig(path="/data/c10", split="test")
+
+
+@pytest.mark.parametrize("reference", ["folder", "my_pictures", "runs/x:y", "cifar11"])
+def test_other_words_name_no_data_set(reference: str) -> None:
+    assert named_data(reference, size=None, changes={}) is None
+
+
+def test_the_settings_of_a_run_on_the_same_data_hold() -> None:
+    run = CIFAR10DataConfig(path="elsewhere", cache_dir="c", flip=True)
+    assert named_data("cifar10", size=32, changes={"split": "test"}, like=run) == run.model_copy(update={"split": "test"})
+    assert named_data("digits", size=16, changes={}, like=run) == DigitsDataConfig(size=16)
+
+
+def test_a_size_or_split_that_the_data_have_not_is_refused() -> None:
+    with pytest.raises(UserError, match="--reference: size"):
+        named_data("cifar10", size=64, changes={})
+    with pytest.raises(UserError, match="--reference: split"):
+        named_data("cifar10", size=None, changes={"split": "val"})
