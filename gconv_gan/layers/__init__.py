@@ -1,13 +1,16 @@
 """The shared layer package, one flat namespace. Each name's own file holds its equation, its source and its errors."""
 
+from gconv_gan.layers.activations import activation, activation_gain
 from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
 from gconv_gan.layers.gconv import GConv2d, LatentGate
+from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
+from gconv_gan.layers.whitened_unit import WHITENED, WhitenedUnit
 
 __all__ = [
     "BatchNorm2d",
@@ -16,9 +19,14 @@ __all__ = [
     "Conditioned",
     "ConvNorm2d",
     "GConv2d",
+    "IterNorm",
     "LatentGate",
     "NonLocal2d",
     "ResampledConv2d",
+    "WHITENED",
+    "WhitenedUnit",
+    "activation",
+    "activation_gain",
     "apply",
     "apply_spectral_norm",
     "cached_spectra",

@@ -30,8 +30,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
             return super().forward(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         # two passes: the mean first, then centred squares, which do not cancel
-        count = self.total(wide.new_tensor([wide.numel() / wide.shape[1]]))
-        mean = self.total(wide.sum((0, 2, 3))) / count
+        mean, count = self.mean(wide.sum((0, 2, 3)), wide.numel() // wide.shape[1])
         centred = wide - mean[:, None, None]
         variance = self.total(centred.square().sum((0, 2, 3))) / count
         self.track(running_mean=mean, running_var=variance * (count / (count - 1)))

@@ -58,6 +58,13 @@ class RunningStatistics(nn.Module):
         total: Tensor = _SumOverProcesses.apply(x)
         return total
 
+    def mean(self, sums: Tensor, count: int) -> tuple[Tensor, Tensor | int]:
+        """Return the mean over all processes of what this one has ``count`` times and sums to ``sums`` [C], and the whole count."""
+        if not self.shares_statistics():
+            return sums / count, count
+        totals = self.total(torch.cat([sums, sums.new_full((1,), count)]))
+        return totals[:-1] / totals[-1], totals[-1]
+
     @torch.no_grad()
     def track(self, **statistics: Tensor) -> None:
         """Move the buffer of each name towards this batch's statistic and count the batch."""

@@ -1,4 +1,4 @@
-"""Batch normalisation: class-conditional on one process; over processes in tests/training/test_two_processes.py."""
+"""Batch normalisation: class-conditional on one process; over processes in test_two_processes.py."""
 
 import pytest
 import torch

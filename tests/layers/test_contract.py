@@ -10,7 +10,18 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gconv_gan import layers
-from gconv_gan.layers import BatchNorm2d, Condition, ConditionalBatchNorm2d, ConvNorm2d, GConv2d, NonLocal2d, ResampledConv2d, apply
+from gconv_gan.layers import (
+    BatchNorm2d,
+    Condition,
+    ConditionalBatchNorm2d,
+    ConvNorm2d,
+    GConv2d,
+    IterNorm,
+    NonLocal2d,
+    ResampledConv2d,
+    WhitenedUnit,
+    apply,
+)
 
 LATENT, CLASSES = 5, 3
 
@@ -39,11 +50,16 @@ CONTRACTS: dict[str, Contract] = {
         lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", granularity="channel", gate_init_std=0.5, padding=1), (4, 6, 6, 5)
     ),
     "gconv dictionary": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, gate_init_std=0.5, padding=1, resample="up"), (4, 6, 12, 10)),
+    "iter_norm": Contract(lambda: IterNorm(8), batch_coupled=True),
+    "iter_norm, two groups, running covariance": Contract(
+        lambda: IterNorm(8, group_size=4, running="covariance", affine=False), batch_coupled=True
+    ),
     "non_local": Contract(lambda: NonLocal2d(8, heads=2), batch_coupled=True),
     "non_local sagan": Contract(lambda: NonLocal2d.sagan(8)),
     "resampled_conv": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
     "resampled_conv down": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="down"), (4, 6, 3, 2)),
     "resampled_conv up": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="up"), (4, 6, 12, 10)),
+    "whitened_unit": Contract(lambda: WhitenedUnit(8, 6, 3, stride=2, activation="elu"), (4, 6, 3, 3), batch_coupled=True),
 }
 
 NOT_LAYERS_OF_IMAGES = {
@@ -203,6 +219,7 @@ def test_channels_last(contract: Contract) -> None:
 @every_layer
 def test_autocast(contract: Contract) -> None:
     c = case(contract)
+    c.x.requires_grad_()
     expected = c.run()
     before = {name: tensor.dtype for name, tensor in c.layer.state_dict().items()}
     with torch.autocast("cpu", torch.bfloat16):
