@@ -1,7 +1,7 @@
 r"""Which kernels a GConv generator selects: recording its gates and measuring them.
 
 The gates of a layer for latent b are numbers :math:`g_{b,1} \dots g_{b,n} \ge 0`, one per kernel; the layer
-is ``gconv_gan.layers.gconv.LatentGate``. What to watch for (collapse to one kernel, indifference to the latent) is known from
+is ``gconv_gan.layers.kernel_gates.KernelGate``. What to watch for (collapse to one kernel, indifference to the latent) is known from
 CondConv (arXiv 1904.04971) and dynamic convolution (arXiv 1912.03458).
 """
 
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.gallery.subject import run_in_batches
-from gconv_gan.layers.gconv import LatentGate
+from gconv_gan.layers.kernel_gates import KernelGate
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class GateStatistics:
 
 
 def record_gates(generator: nn.Module, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None) -> dict[str, Float[Tensor, "b n"]]:
-    """Return the gates of every ``LatentGate`` during ``generator(z, y)`` in evaluation mode, float32 on the CPU, by the layer's name.
+    """Return the gates of every ``KernelGate`` during ``generator(z, y)`` in evaluation mode, float32 on the CPU, by the layer's name.
 
     Gates per kernel *and* channel are averaged over the channels; a gate without parameters, which gives one row for all
     latents, is repeated for each. The name comes without the gate's own last part: "blocks.0.conv1" for "blocks.0.conv1.gate".
@@ -46,7 +46,7 @@ def record_gates(generator: nn.Module, z: Float[Tensor, "b d"], y: Int[Tensor, "
     handles = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: keep(name, output))
         for name, module in generator.named_modules()
-        if isinstance(module, LatentGate)
+        if isinstance(module, KernelGate)
     ]
     try:
         run_in_batches(generator, z, y)

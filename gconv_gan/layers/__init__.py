@@ -2,26 +2,41 @@
 
 from gconv_gan.layers.activations import activation, activation_gain
 from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.c_conv import CConv2d
+from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
+from gconv_gan.layers.dy_conv import DyConv2d
 from gconv_gan.layers.gconv import GConv2d, LatentGate
 from gconv_gan.layers.iter_norm import IterNorm
+from gconv_gan.layers.kernel_banks import KernelBank2d
+from gconv_gan.layers.kernel_gates import KernelGate, LatentGate
 from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
+from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
 from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.od_conv import ODConv2d
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
 from gconv_gan.layers.whitened_unit import WHITENED, WhitenedUnit
 
 __all__ = [
+    "AdaptiveConv2d",
     "BatchNorm2d",
+    "CConv2d",
+    "CondConv2d",
     "Condition",
     "ConditionalBatchNorm2d",
     "Conditioned",
     "ConvNorm2d",
+    "DyConv2d",
     "GConv2d",
     "IterNorm",
+    "KernelBank2d",
+    "KernelGate",
     "LatentGate",
+    "ModulatedConv2d",
     "NonLocal2d",
+    "ODConv2d",
     "ResampledConv2d",
     "WHITENED",
     "WhitenedUnit",

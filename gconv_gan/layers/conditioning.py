@@ -18,10 +18,12 @@ class Condition:
     z: Float[Tensor, "b d"] | None = None
     y: Int[Tensor, " b"] | None = None
 
-    def require_z(self, layer: str) -> Float[Tensor, "b d"]:
-        """Return z; raise ``ValueError`` naming ``layer`` where there is none."""
+    def require_z(self, layer: str, latent_dim: int | None = None) -> Float[Tensor, "b d"]:
+        """Return z; raise ``ValueError`` naming ``layer`` where there is none, or its length is not the ``latent_dim`` given."""
         if self.z is None:
-            raise ValueError(f"{layer} selects by the latent vector, but its condition has no z")
+            raise ValueError(f"{layer} is a function of the latent vector, but its condition has no z")
+        if latent_dim not in (None, self.z.shape[1]):
+            raise ValueError(f"{layer} was built for latent_dim={latent_dim}, but its condition has {self.z.shape[1]}")
         return self.z
 
     def require_y(self, layer: str) -> Int[Tensor, " b"]:

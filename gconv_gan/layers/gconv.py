@@ -5,8 +5,7 @@ certain (select by the latent vector, then combine linearly, at a little extra c
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,138 +13,12 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.dictionary_conv import dictionary_conv2d
-from gconv_gan.layers.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, per_sample_conv2d
+from gconv_gan.layers.kernel_banks import Bias, Init, check_channels, check_strategy, describe, init_bank, mixed_bias, new_bias, reset_bias
+from gconv_gan.layers.kernel_gates import LatentGate, Selection
+from gconv_gan.layers.per_sample_conv import Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
 
 Mode = Literal["dictionary", "bank"]
-Selection = Literal["sigmoid", "softmax", "top_m", "relu", "softplus", "open"]
-Bias = Literal["static", "dynamic", "none"]
-
-
-class LatentGate(nn.Module):
-    r"""Gates from the latent vector, one per kernel, or one per kernel and channel.
-
-    .. math:: g = s\,\varphi(\ell(z) / T)
-
-    with :math:`\ell` one linear layer (or two with a ReLU between) and :math:`\varphi` the selection:
-
-    - "sigmoid", "softplus", "relu": each gate for itself; "softmax": the kernels of a sample compete, and sum to s;
-    - "top_m": sigmoid, and all but the m largest gates of a sample are zero; the gradient is that of the sigmoid
-      (straight-through), so that unselected kernels can come back;
-    - "open": all gates are s; there are no parameters, and the condition may be empty.
-
-    The last linear layer starts with weight 0 (or N(0, gate_init_std)) and bias 0: every sample starts with the same gates.
-    Only "relu" starts with bias T, since at 0 it would pass neither value nor gradient. The scale s is 1, or with
-    ``unit=True`` whatever makes those first gates 1 (2 for a sigmoid). Logits and gates are computed in at least float32.
-
-    Shapes: condition.z [B, d] gives [B, n], or [B, n, channels] where ``channels`` is given; "open" gives [1, n(, channels)].
-
-    Args:
-        latent_dim: d.
-        num_gates: n, the number of kernels or filters.
-        channels: gates per kernel; None for a single one and no third axis.
-        selection: see above.
-        unit: scale the gates to 1 at the start.
-        temperature: T, a buffer; a schedule may change it in place.
-        top_m: m, for "top_m" alone.
-        gate_hidden: width of a hidden layer; None for a single linear layer.
-        gate_init_std: standard deviation of the last layer's weight.
-
-    Raises:
-        ValueError: for an unknown selection, a temperature that is not positive, or ``top_m`` that is missing, out of
-            1..num_gates, or given with another selection.
-
-    """
-
-    ones: Tensor
-    temperature: Tensor
-
-    def __init__(
-        self,
-        latent_dim: int,
-        num_gates: int,
-        *,
-        channels: int | None = None,
-        selection: Selection = "sigmoid",
-        unit: bool = False,
-        temperature: float = 1.0,
-        top_m: int | None = None,
-        gate_hidden: int | None = None,
-        gate_init_std: float = 0.0,
-    ) -> None:
-        super().__init__()
-        if selection not in get_args(Selection):
-            raise ValueError(f"unknown selection {selection!r}: use one of {', '.join(get_args(Selection))}")
-        if temperature <= 0:
-            raise ValueError(f"the gate's temperature must be positive, not {temperature}")
-        if (selection == "top_m") != (top_m is not None):
-            raise ValueError("top_m goes with selection='top_m': give both or neither")
-        if top_m is not None and not 1 <= top_m <= num_gates:
-            raise ValueError(f"top_m must lie in 1..{num_gates}, the number of gates, not {top_m}")
-        self.latent_dim, self.num_gates, self.channels = latent_dim, num_gates, channels
-        self.selection, self.top_m, self.gate_init_std = selection, top_m, gate_init_std
-        self.shape = (num_gates,) if channels is None else (num_gates, channels)
-        self.scale = 1.0
-        if unit:
-            self.scale = 1.0 / float(self.initial_gates().max())
-        if selection == "open":
-            self.register_buffer("ones", torch.ones(1, *self.shape), persistent=False)
-            return
-        self.register_buffer("temperature", torch.tensor(float(temperature)))
-        last = nn.Linear(latent_dim if gate_hidden is None else gate_hidden, math.prod(self.shape))
-        self.logits = last if gate_hidden is None else nn.Sequential(nn.Linear(latent_dim, gate_hidden), nn.ReLU(), last)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the last layer so that gates do not (or hardly) depend on the latent vector; others as torch does."""
-        if self.selection == "open":
-            return
-        linears = [m for m in self.logits.modules() if isinstance(m, nn.Linear)]
-        for hidden in linears[:-1]:
-            hidden.reset_parameters()
-        nn.init.normal_(linears[-1].weight, std=self.gate_init_std)
-        nn.init.constant_(linears[-1].bias, self._initial_logit() * float(self.temperature))
-
-    def initial_gates(self) -> Float[Tensor, " n"]:
-        """Return the gates of the kernels before training (their value does not depend on the channel)."""
-        return self._select(torch.full((1, self.num_gates), self._initial_logit(), dtype=torch.float64))[0]
-
-    def _initial_logit(self) -> float:
-        return 1.0 if self.selection == "relu" else 0.0
-
-    def _select(self, logits: Tensor) -> Tensor:
-        match self.selection:
-            case "sigmoid":
-                gates = logits.sigmoid()
-            case "softmax":
-                gates = logits.softmax(1)
-            case "relu":
-                gates = logits.relu()
-            case "softplus":
-                gates = nn.functional.softplus(logits)
-            case "top_m":
-                assert self.top_m is not None
-                soft = logits.sigmoid()
-                # A mask, not a gather: shapes stay fixed and every kernel stays in the graph.
-                mask = torch.zeros_like(soft).scatter(1, soft.detach().topk(self.top_m, dim=1).indices, 1.0)
-                gates = soft + (soft * mask - soft).detach()
-            case "open":
-                gates = torch.ones_like(logits)
-        return gates * self.scale
-
-    def forward(self, condition: Condition) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
-        if self.selection == "open":
-            return self.ones
-        z = condition.require_z("GConv2d")
-        if z.shape[1] != self.latent_dim:
-            raise ValueError(f"GConv2d was built for latent_dim={self.latent_dim}, but its condition has {z.shape[1]}")
-        with torch.autocast(z.device.type, enabled=False):
-            logits = self.logits(z.to(next(self.logits.parameters()).dtype))
-            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            return self._select(wide.view(-1, *self.shape) / self.temperature)
-
-    def extra_repr(self) -> str:
-        return f"{self.latent_dim} -> {'x'.join(map(str, self.shape))}, {self.selection}, scale={self.scale:g}"
 
 
 class GConv2d(Conditioned):
@@ -169,7 +42,7 @@ class GConv2d(Conditioned):
     Args:
         num_kernels: N (default: ``out_channels``) or K (default: 4).
         selection: how gates follow from logits, see :class:`LatentGate`; "open" is the control without selection.
-        granularity: for a bank, what one gate scales: a "kernel", a "filter" (output channel) or an input "channel".
+        granularity: for a bank, what one gate scales: a "kernel", a "filter" (output channel), an input "channel" or a "tap".
         bias: "static", "dynamic" or "none".
         temperature, top_m, gate_hidden, gate_init_std: see :class:`LatentGate`.
         resample: "up" for nearest x2 before, "down" for 2x2 average pooling after the convolution, fused; padding (k-1)/2;
@@ -178,7 +51,7 @@ class GConv2d(Conditioned):
 
     Raises:
         ValueError: for a fused resampling as in ``ResampledConv2d``, a granularity or strategy with a dictionary, a dynamic bias
-            with gates per input channel, a strategy that cannot serve the granularity, channels that do not divide by the groups,
+            with gates per input channel or tap, a strategy that cannot serve the granularity, channels that do not divide by the groups,
             and at run time a condition without z or of another size.
 
     """
@@ -222,12 +95,12 @@ class GConv2d(Conditioned):
         else:
             self.bank = nn.Parameter(torch.empty(self.num_kernels, out_channels, inputs, *self.kernel_size))
         dynamic = (self.num_kernels,) if mode == "dictionary" else (self.num_kernels, out_channels)
-        shapes: dict[Bias, tuple[int, ...]] = {"static": (out_channels,), "dynamic": dynamic}
-        self.register_parameter("bias", nn.Parameter(torch.empty(shapes[bias])) if bias in shapes else None)
+        self.register_parameter("bias", new_bias(bias, out_channels, dynamic))
+        per_kernel = {"kernel": None, "filter": out_channels, "channel": in_channels, "tap": math.prod(self.kernel_size)}
         self.gate = LatentGate(
             latent_dim,
             self.num_kernels,
-            channels={"kernel": None, "filter": out_channels, "channel": in_channels}[granularity],
+            channels=per_kernel[granularity],
             selection=selection,
             unit=mode == "dictionary",
             temperature=temperature,
@@ -239,36 +112,28 @@ class GConv2d(Conditioned):
 
     def _check(self) -> None:
         self.geometry.check(self.kernel_size)
-        groups = self.geometry.groups
-        divided = {"in_channels": self.in_channels, "out_channels": self.out_channels}
+        check_channels(self.geometry.groups, in_channels=self.in_channels, out_channels=self.out_channels)
         if self.mode == "dictionary":
-            divided["num_kernels"] = self.num_kernels
+            check_channels(self.geometry.groups, num_kernels=self.num_kernels)
             if self.granularity != "kernel" or self.strategy is not None:
                 raise ValueError("granularity and strategy belong to mode='bank': a dictionary has one gate per filter and one way to run")
-        for name, number in divided.items():
-            if number < 1 or number % groups:
-                raise ValueError(f"{name}={number} must be a positive multiple of groups={groups}")
         if self.num_kernels < 1:
             raise ValueError(f"num_kernels must be positive, not {self.num_kernels}")
-        if self.bias_kind == "dynamic" and self.granularity == "channel":
-            raise ValueError("a dynamic bias has no input channels to be gated by: use bias='static' with granularity='channel'")
-        if self.strategy is not None and self.strategy not in ADMISSIBLE[self.granularity]:
-            allowed = ", ".join(ADMISSIBLE[self.granularity])
-            raise ValueError(f"strategy {self.strategy!r} cannot serve gates per {self.granularity}: use one of {allowed}")
+        if self.bias_kind == "dynamic" and self.granularity in ("channel", "tap"):
+            raise ValueError(f"a dynamic bias cannot be gated per {self.granularity}: use bias='static'")
+        check_strategy(self.strategy, self.granularity)
 
     # ---- initialisation ------------------------------------------------------------------------------------------------
 
     def reset_parameters(self) -> None:
         """Initialise kernels and bias as ``Conv2d`` does and Mix by :meth:`reset_mix`; the gate initialises itself."""
         self.reset_kernels(lambda weight: nn.init.kaiming_uniform_(weight, a=math.sqrt(5)))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_channels // self.geometry.groups * math.prod(self.kernel_size))
-            nn.init.uniform_(self.bias, -bound, bound)
+        reset_bias(self.bias, self.in_channels // self.geometry.groups * math.prod(self.kernel_size))
         if self.mode == "dictionary":
             self.reset_mix()
 
     @torch.no_grad()
-    def reset_kernels(self, init: Callable[[Tensor], object]) -> None:
+    def reset_kernels(self, init: Init) -> None:
         r"""Initialise each kernel as that of the convolution this layer replaces.
 
         ``init`` fills a kernel [O, I/groups, k, k] in place; it never sees the bank, whose first axis would be mistaken for the
@@ -276,9 +141,7 @@ class GConv2d(Conditioned):
         mixture of independent kernels has the variance of one. A dictionary is filled O filters at a time, for the same fan.
         """
         if self.mode == "bank":
-            for kernel in self.bank:
-                init(kernel)
-            self.bank.mul_(self.gate.initial_gates().square().sum().rsqrt().to(self.bank))
+            init_bank(self.bank, init, gain=float(self.gate.initial_gates().norm()))
             return
         for filters in torch.split(self.dictionary, self.out_channels):
             kernel = filters.new_empty(self.out_channels, *filters.shape[1:])
@@ -315,23 +178,13 @@ class GConv2d(Conditioned):
             x,
             self.bank,
             gates,
-            self._mixed_bias(gates),
+            mixed_bias(self.bias, gates) if self.bias_kind == "dynamic" else self.bias,
             geometry=self.geometry,
             granularity=self.granularity,
             strategy=self.strategy,
             one_hot=self.gate.top_m == 1,
         )
 
-    def _mixed_bias(self, gates: Tensor) -> Tensor | None:
-        if self.bias is None or self.bias_kind == "static":
-            return self.bias
-        gates = gates if gates.ndim == 3 else gates[:, :, None]
-        return (gates * self.bias.to(gates.dtype)).sum(1).to(self.bias.dtype)
-
     def extra_repr(self) -> str:
-        text = (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, mode={self.mode!r}, num_kernels={self.num_kernels}"
-        )
-        geometry = self.geometry
-        text += f", padding={geometry.padding}, stride={geometry.stride}, groups={geometry.groups}, bias={self.bias_kind!r}"
-        return text if geometry.resample == "none" else f"{text}, resample={geometry.resample!r}"
+        more = {"mode": self.mode, "num_kernels": self.num_kernels}
+        return describe(self.in_channels, self.out_channels, self.kernel_size, self.geometry, self.bias_kind, **more)

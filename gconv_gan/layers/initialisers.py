@@ -11,14 +11,15 @@ from functools import partial
 from torch import nn
 
 from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.kernel_banks import KernelBank2d
 
 BLOCK_GAIN = math.sqrt(2.0)
 
 
 def glorot_(layer: nn.Module, *, gain: float = 1.0) -> None:
-    """Initialise the weight of a convolution, linear map or embedding, or every kernel of a ``GConv2d``, Glorot-uniformly."""
+    """Initialise the weight of a convolution, linear map or embedding, or every kernel of a bank or dictionary, Glorot-uniformly."""
     initialiser = partial(nn.init.xavier_uniform_, gain=gain)
-    if isinstance(layer, GConv2d):
+    if isinstance(layer, GConv2d | KernelBank2d):
         layer.reset_kernels(initialiser)
     elif isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
         initialiser(layer.weight)

@@ -40,12 +40,13 @@ from gconv_gan.layers.resample import (
 )
 
 Strategy = Literal["grouped", "bmm", "wide", "concat", "bucketed"]
-Granularity = Literal["kernel", "filter", "channel"]
+Granularity = Literal["kernel", "filter", "channel", "tap"]
 
 ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
     "kernel": get_args(Strategy),
     "filter": ("grouped", "bmm", "wide"),  # a gate on outputs cannot move to the inputs,
-    "channel": ("grouped", "bmm", "concat"),  # nor one on inputs to the outputs
+    "channel": ("grouped", "bmm", "concat"),  # nor one on inputs to the outputs,
+    "tap": ("grouped", "bmm"),  # and one inside the kernel can go nowhere
 }
 MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
@@ -118,7 +119,8 @@ def per_sample_conv2d(
         x: images [B, C, H, W].
         bank: kernels [K, O, C/groups, k, k].
         gates: [B, K]; [B, K, O] with granularity "filter", which scales each filter of a kernel; [B, K, C] with "channel",
-            which scales each input channel. A first axis of 1 is one mixture shared by the batch: a plain convolution.
+            which scales each input channel; [B, K, k k] with "tap", which scales each position. A first axis of 1 is one mixture
+            shared by the batch: a plain convolution.
         bias: [O], or [B, O] where each sample has its own.
         geometry: padding, stride, dilation, groups, padding mode, fused resampling.
         granularity: what one gate scales.
@@ -168,7 +170,7 @@ def _check_gates(x: Tensor, bank: Tensor, gates: Tensor, granularity: Granularit
     channels = bank.shape[2] * geometry.groups
     if x.shape[1] != channels:
         raise ValueError(f"the bank takes {channels} input channels, but the input has {x.shape[1]}")
-    extra = {"kernel": (), "filter": (bank.shape[1],), "channel": (channels,)}[granularity]
+    extra = {"kernel": (), "filter": (bank.shape[1],), "channel": (channels,), "tap": (bank.shape[3] * bank.shape[4],)}[granularity]
     if gates.shape[1:] != (bank.shape[0], *extra) or gates.shape[0] not in (1, x.shape[0]):
         wanted = [x.shape[0], bank.shape[0], *extra]
         raise ValueError(f"gates per {granularity} must have shape {wanted} (or 1 instead of {x.shape[0]}), not {list(gates.shape)}")
@@ -206,6 +208,8 @@ def choose_strategy(
 
     if one_hot and granularity == "kernel":
         return "bucketed"
+    if granularity == "tap":
+        return "bmm" if rows == columns == 1 else "grouped"
     without_mixed_kernels: Strategy = "wide" if outputs * out_height * out_width < inputs * height * width else "concat"
     if without_mixed_kernels not in ADMISSIBLE[granularity]:
         without_mixed_kernels = "concat" if without_mixed_kernels == "wide" else "wide"
@@ -244,6 +248,8 @@ def mix_kernels(bank: Tensor, gates: Tensor, granularity: Granularity = "kernel"
             return (gates @ bank.flatten(1)).view(-1, *bank.shape[1:])
         if granularity == "filter":
             return torch.einsum("bko,koipq->boipq", gates, bank)
+        if granularity == "tap":
+            return torch.einsum("bkp,koip->boip", gates, bank.flatten(3)).reshape(-1, *bank.shape[1:])
         grouped_bank = bank.reshape(bank.shape[0], groups, -1, *bank.shape[2:])
         grouped_gates = gates.view(*gates.shape[:2], groups, -1)
         return torch.einsum("bkgi,kgoipq->bgoipq", grouped_gates, grouped_bank).flatten(1, 2)
@@ -253,7 +259,12 @@ def _shared(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granula
     weight = mix_kernels(bank, gates, granularity, geometry.groups)[0]
     if bias is None or bias.shape[0] == 1:
         return geometry.conv(x, weight, None if bias is None else bias[0])
-    return geometry.conv(x, weight) + bias[:, :, None, None]
+    return _plus(geometry.conv(x, weight), bias)
+
+
+def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
+    """Add a bias [B, O] in the type of y, which under autocast is not the bias's."""
+    return y if bias is None else y + bias.to(y.dtype)[:, :, None, None]
 
 
 def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
@@ -276,7 +287,7 @@ def _bmm(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularit
         pixels = x.reshape(batch * groups, bank.shape[2], -1)
         columns = torch.bmm(weight, pixels).view(batch, -1, pixels.shape[2])
         y = F.fold(columns, size, fused_side(kernel_size[0], geometry.resample), padding=crop, stride=2)
-        return y if bias is None else y + bias[:, :, None, None]
+        return _plus(y, bias)
     columns = _columns(x, kernel_size, geometry).view(batch * groups, bank.shape[2] * weight[0, 0, 0].numel(), -1)
     weight = weight.reshape(batch * groups, outputs // groups, -1)
     if bias is None:
@@ -310,7 +321,7 @@ def _wide(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granulari
     else:
         y = torch.einsum("bkgo,bgkos->bgos", gates.view(batch, kernels, groups, -1), every)
     y = y.reshape(batch, outputs, *size)
-    return y if bias is None else y + bias[:, :, None, None]
+    return _plus(y, bias)
 
 
 def _concat(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
@@ -325,7 +336,7 @@ def _concat(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granula
     weight = bank.transpose(0, 1).flatten(1, 2)
     if bias is None or bias.shape[0] == 1:
         return geometry.conv(copies, weight, None if bias is None else bias[0])
-    return geometry.conv(copies, weight) + bias[:, :, None, None]
+    return _plus(geometry.conv(copies, weight), bias)
 
 
 def _bucketed(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
@@ -339,7 +350,7 @@ def _bucketed(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granu
     buckets = zip(torch.split(x[order], sizes), bank, strict=True)
     y = torch.cat([geometry.conv(samples, weight) for samples, weight in buckets if samples.shape[0]])[order.argsort()]
     y = y * gates.gather(1, chosen[:, None])[:, :, None, None].to(y.dtype)
-    return y if bias is None else y + bias[:, :, None, None]
+    return _plus(y, bias)
 
 
 _RUN: dict[Strategy, Callable[[Tensor, Tensor, Tensor, Tensor | None, Granularity, Geometry], Tensor]] = {

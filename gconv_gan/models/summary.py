@@ -8,11 +8,15 @@ and for the products of attention; element-wise work, norms and activations coun
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.layers.gconv import GConv2d, LatentGate
+from gconv_gan.layers.c_conv import CConv2d
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.kernel_banks import KernelBank2d
+from gconv_gan.layers.modulated_conv import ModulatedConv2d
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.resample import Resample, fused_side
 from gconv_gan.runtime.modes import evaluating
@@ -31,27 +35,49 @@ class Row:
     """MACs with resampling done apart from the convolution."""
 
 
-def convolution_macs(layer: nn.Conv2d | GConv2d, output: Tensor, *, fused: bool = True) -> int:
-    """Return the MACs per image of a convolution (plain, fused or generative) that produced ``output`` [B, O, H, W]."""
-    height, width = output.shape[2:]
-    groups = layer.geometry.groups if isinstance(layer, GConv2d) else layer.groups
-    resample: Resample = layer.geometry.resample if isinstance(layer, GConv2d) else getattr(layer, "resample", "none")
-    inputs = layer.in_channels // groups
-    taps = math.prod(layer.kernel_size)
-    pixels = height * width
+Convolution = nn.Conv2d | GConv2d | KernelBank2d
+
+
+def convolution_macs(layer: Convolution, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    """Return the MACs per image of a convolution (plain, fused or dynamic) that made ``y`` [B, O, H', W'] of ``x`` [B, I, H, W].
+
+    A mixture is counted in its cheapest order: one mixed k×k kernel per image, then one convolution with it.
+    """
+    taps, pixels = _taps_and_pixels(layer, y, fused=fused)
+    kernel = layer.in_channels // _groups(layer) * math.prod(layer.kernel_size)
+    per_filter = layer.in_channels // _groups(layer) * taps * pixels
+    match layer:
+        case GConv2d(mode="dictionary"):
+            commutes = layer.kernel_size == (1, 1) and layer.geometry.resample == "up"
+            mixed = layer.num_kernels * layer.out_channels * _pixels(y) // (4 if commutes else 1)
+            return per_filter * layer.num_kernels + mixed
+        case CConv2d():
+            # the shifts meet the input's channels, and one box filter a group their sum
+            return per_filter * layer.out_channels + layer.in_channels * _pixels(x) + _groups(layer) * taps * pixels
+        case GConv2d() | KernelBank2d():
+            mixing = layer.num_kernels * kernel if layer.num_kernels > 1 else 0
+            if isinstance(layer, ModulatedConv2d) and layer.demodulate:
+                # the kernels' scalar products are the batch's; each image weighs a symmetric half of them
+                mixing += layer.in_channels // _groups(layer) * layer.num_kernels * (layer.num_kernels + 1) // 2
+            return (per_filter + mixing) * layer.out_channels
+        case nn.Conv2d():
+            return per_filter * layer.out_channels
+
+
+def _taps_and_pixels(layer: Convolution, y: Tensor, *, fused: bool) -> tuple[int, int]:
+    """Return how many taps a filter has, and at how many positions it is applied."""
+    resample: Resample = layer.geometry.resample if isinstance(layer, GConv2d | KernelBank2d) else getattr(layer, "resample", "none")
     if resample != "none" and (fused or resample == "transposed"):
-        pixels, taps = pixels if resample == "down" else pixels // 4, fused_side(layer.kernel_size[0], resample) ** 2
-    elif resample == "down":
-        pixels *= 4
-    per_filter = inputs * taps * pixels
-    if not isinstance(layer, GConv2d):
-        return per_filter * layer.out_channels
-    if layer.mode == "bank":
-        # the cheapest order: one mixed k×k kernel per image, then one convolution
-        kernel = layer.out_channels * inputs * math.prod(layer.kernel_size)
-        return per_filter * layer.out_channels + layer.num_kernels * kernel
-    mixing_pixels = height * width // 4 if layer.kernel_size == (1, 1) and resample == "up" else height * width
-    return per_filter * layer.num_kernels + layer.num_kernels * layer.out_channels * mixing_pixels
+        return fused_side(layer.kernel_size[0], resample) ** 2, _pixels(y) if resample == "down" else _pixels(y) // 4
+    return math.prod(layer.kernel_size), 4 * _pixels(y) if resample == "down" else _pixels(y)
+
+
+def _groups(layer: Convolution) -> int:
+    return layer.geometry.groups if isinstance(layer, GConv2d | KernelBank2d) else layer.groups
+
+
+def _pixels(images: Tensor) -> int:
+    return images.shape[2] * images.shape[3]
 
 
 def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
@@ -59,11 +85,11 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
     rows: list[Row] = []
 
     def measure(name: str, module: nn.Module) -> "torch.utils.hooks.RemovableHandle":
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             parameters = sum(p.numel() for p in _own_parameters(module))
             macs = naive = 0
-            if isinstance(module, nn.Conv2d | GConv2d):
-                macs, naive = convolution_macs(module, output), convolution_macs(module, output, fused=False)
+            if isinstance(module, nn.Conv2d | GConv2d | KernelBank2d):
+                macs, naive = (convolution_macs(module, inputs[0], output, fused=fused) for fused in (True, False))
             elif isinstance(module, nn.Linear):
                 macs = naive = module.in_features * module.out_features * (output.numel() // output.shape[0] // output.shape[-1])
             elif isinstance(module, NonLocal2d):
@@ -89,8 +115,6 @@ def _has_a_row(name: str, module: nn.Module) -> bool:
 
 
 def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    if isinstance(module, LatentGate):  # its linear maps speak for it
-        return
     yield from module.parameters(recurse=False)
     parametrizations = getattr(module, "parametrizations", None)
     if isinstance(parametrizations, nn.ModuleDict):

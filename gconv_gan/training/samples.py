@@ -6,7 +6,7 @@ from torch import nn
 from gconv_gan.data.loaders import BatchSource, fixed_batch
 from gconv_gan.gallery.gates import gate_entropy, record_gates
 from gconv_gan.gallery.grid import save_grid
-from gconv_gan.layers.gconv import LatentGate
+from gconv_gan.layers.kernel_gates import KernelGate
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import draw_latents
@@ -41,7 +41,7 @@ class SampleGrids:
 
     def gate_entropy(self, generator: nn.Module) -> dict[str, float]:
         """Return the mean normalised entropy of the generator's kernel gates over the fixed latents; nothing without gates."""
-        if not any(isinstance(module, LatentGate) for module in generator.modules()):
+        if not any(isinstance(module, KernelGate) for module in generator.modules()):
             return {}
         device = next(generator.parameters()).device
         gates = record_gates(generator, self._z.to(device), None if self._y is None else self._y.to(device))

@@ -11,13 +11,19 @@ from torch import Tensor, nn
 
 from gconv_gan import layers
 from gconv_gan.layers import (
+    AdaptiveConv2d,
     BatchNorm2d,
+    CConv2d,
+    CondConv2d,
     Condition,
     ConditionalBatchNorm2d,
     ConvNorm2d,
+    DyConv2d,
     GConv2d,
     IterNorm,
+    ModulatedConv2d,
     NonLocal2d,
+    ODConv2d,
     ResampledConv2d,
     WhitenedUnit,
     apply,
@@ -37,14 +43,21 @@ class Contract:
     """In training an image's output depends on the other images."""
     twice_differentiable: bool = True
     batch_of_one: bool = True
+    """Trains on a single image."""
 
 
 CONTRACTS: dict[str, Contract] = {
+    "adaptive_conv": Contract(
+        lambda: AdaptiveConv2d(8, 6, 3, latent_dim=LATENT, gate_init_std=0.5, padding=1, resample="up"), (4, 6, 12, 10)
+    ),
     "batch_norm": Contract(lambda: BatchNorm2d(8), batch_coupled=True),
+    "c_conv": Contract(lambda: CConv2d(8, 6, 3, num_classes=CLASSES, padding=1, resample="down"), (4, 6, 3, 2)),
+    "cond_conv": Contract(lambda: CondConv2d(8, 6, 3, padding=1, groups=2), (4, 6, 6, 5)),
     "conditional_batch_norm": Contract(lambda: ConditionalBatchNorm2d(8, CLASSES), batch_coupled=True),
     "conv_norm": Contract(lambda: ConvNorm2d(8, 6, 3, stride=2, padding=1), (4, 6, 3, 3)),
     "conv_norm 1x1": Contract(lambda: ConvNorm2d(8, 6, 1, scale="exact"), (4, 6, 6, 5)),
     "conv_norm affine, bn": Contract(lambda: ConvNorm2d(8, 6, 3, affine=True, bn=True), (4, 6, 4, 3), batch_coupled=True),
+    "dy_conv": Contract(lambda: DyConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
     "gconv bank": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", gate_init_std=0.5), (4, 6, 4, 3)),
     "gconv bank, per channel": Contract(
         lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", granularity="channel", gate_init_std=0.5, padding=1), (4, 6, 6, 5)
@@ -54,8 +67,10 @@ CONTRACTS: dict[str, Contract] = {
     "iter_norm, two groups, running covariance": Contract(
         lambda: IterNorm(8, group_size=4, running="covariance", affine=False), batch_coupled=True
     ),
+    "modulated_conv": Contract(lambda: ModulatedConv2d(8, 6, 3, latent_dim=LATENT, stride=2), (4, 6, 2, 2)),
     "non_local": Contract(lambda: NonLocal2d(8, heads=2), batch_coupled=True),
     "non_local sagan": Contract(lambda: NonLocal2d.sagan(8)),
+    "od_conv": Contract(lambda: ODConv2d(8, 6, 3, padding=1), (4, 6, 6, 5), batch_coupled=True, batch_of_one=False),
     "resampled_conv": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
     "resampled_conv down": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="down"), (4, 6, 3, 2)),
     "resampled_conv up": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="up"), (4, 6, 12, 10)),
@@ -64,6 +79,8 @@ CONTRACTS: dict[str, Contract] = {
 
 NOT_LAYERS_OF_IMAGES = {
     "Conditioned": "a marker without a forward pass",
+    "KernelBank2d": "the base of the dynamic convolutions, without a forward pass",
+    "KernelGate": "the base of the gates, without a forward pass",
     "LatentGate": "maps the condition alone; see test_gconv.py",
 }
 
@@ -155,8 +172,7 @@ def test_evaluation_is_deterministic_changes_nothing_and_keeps_images_apart(cont
     y = c.run()
     assert torch.equal(y, c.run())
     assert all(torch.equal(buffer, before[name]) for name, buffer in c.layer.named_buffers())
-    if contract.batch_of_one:
-        torch.testing.assert_close(c.run(images=slice(1, 2)), y[1:2], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(c.run(images=slice(1, 2)), y[1:2], rtol=1e-5, atol=1e-5)
 
 
 @every_layer
@@ -174,7 +190,7 @@ def test_a_batch_of_one(contract: Contract) -> None:
     c = case(contract)
     for mode in (True, False):
         c.layer.train(mode)
-        if not contract.batch_of_one:
+        if mode and not contract.batch_of_one:
             with pytest.raises(ValueError, match="batch"):
                 c.run(images=slice(1))
             continue

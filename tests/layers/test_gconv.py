@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gconv_gan.layers import dictionary_conv, per_sample_conv
 from gconv_gan.layers.conditioning import Condition, Conditioned
-from gconv_gan.layers.gconv import GConv2d, LatentGate
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.kernel_gates import LatentGate
 from gconv_gan.layers.resample import ResampledConv2d
 from tests.reference.per_sample_conv import bank_conv
 from tests.reference.per_sample_conv import dictionary_conv as dictionary_reference
@@ -26,6 +27,7 @@ ANY_LAYER = [
     {"mode": "bank", "num_kernels": 3, "selection": "softmax", "resample": "down", "gate_hidden": 7},
     {"mode": "bank", "granularity": "filter", "bias": "dynamic", "groups": 2},
     {"mode": "bank", "granularity": "channel", "bias": "none", "resample": "up", "selection": "softplus"},
+    {"mode": "bank", "granularity": "tap", "resample": "up", "groups": 2},
     {"mode": "bank", "selection": "top_m", "top_m": 2},
 ]
 
@@ -369,6 +371,7 @@ def test_an_exported_layer_takes_any_batch(keywords: dict[str, object]) -> None:
         ({"strategy": "wide"}, "belong to mode='bank'"),
         ({"mode": "bank", "granularity": "filter", "strategy": "concat"}, "cannot serve gates per filter"),
         ({"mode": "bank", "granularity": "channel", "bias": "dynamic"}, "dynamic bias"),
+        ({"mode": "bank", "granularity": "tap", "bias": "dynamic"}, "dynamic bias"),
         ({"groups": 4}, "out_channels=6"),
         ({"groups": 2, "num_kernels": 5}, "num_kernels=5"),
         ({"mode": "bank", "num_kernels": 0}, "positive"),

@@ -48,7 +48,7 @@ CASES = [(g, s, name) for g, strategies in ADMISSIBLE.items() for s in strategie
 
 def problem(kernel_size: tuple[int, int], groups: int, granularity: Granularity = "kernel", batch: int = 3) -> list[Tensor]:
     torch.manual_seed(0)
-    extra = {"kernel": (), "filter": (6,), "channel": (4,)}[granularity]
+    extra = {"kernel": (), "filter": (6,), "channel": (4,), "tap": (kernel_size[0] * kernel_size[1],)}[granularity]
     shapes = [(batch, 4, 5, 7), (3, 6, 4 // groups, *kernel_size), (batch, 3, *extra), (batch, 6)]
     return [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
@@ -118,15 +118,16 @@ def test_folding_the_dictionary_pays_for_a_single_image_larger_than_a_kernel() -
     assert not pays(18, groups=2)
 
 
-def test_gradcheck() -> None:
-    x, bank, gates, bias = problem((3, 3), 2, batch=2)
+@pytest.mark.parametrize(("granularity", "strategy"), [(g, s) for g, all_ in ADMISSIBLE.items() for s in all_ if s != "bucketed"])
+def test_gradcheck(granularity: Granularity, strategy: Strategy) -> None:
+    x, bank, gates, bias = problem((3, 3), 2, granularity, batch=2)
     x = x[:, :, :3, :3].detach().requires_grad_()
     geometry = Geometry(padding=(1, 1), groups=2, resample="up")
 
-    def conv(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor) -> Tensor:
-        return per_sample_conv2d(x, bank, gates, bias, geometry=geometry, strategy="concat")
+    def conv(*leaves: Tensor) -> Tensor:
+        return per_sample_conv2d(*leaves, geometry=geometry, granularity=granularity, strategy=strategy)
 
-    assert torch.autograd.gradcheck(conv, (x, bank[:, :, :, :, :].detach().requires_grad_(), gates, bias), fast_mode=True)
+    assert torch.autograd.gradcheck(conv, (x, bank, gates, bias), fast_mode=True)
 
 
 @pytest.mark.parametrize("strategy", [s for s in ADMISSIBLE["kernel"] if s != "bucketed"])
@@ -147,6 +148,15 @@ def test_the_dictionary_keeps_channels_last() -> None:
     y = dictionary_conv2d(x.to(memory_format=torch.channels_last), bank[0], mix, gates, bias[0, :5], geometry=geometry)
     assert y.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(y, dictionary_conv(x, bank[0], mix, gates, bias[0, :5], None, padding=(1, 1)), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("strategy", [s for s in ADMISSIBLE["kernel"] if s != "bucketed"])
+@pytest.mark.parametrize("name", ["up, groups, reflect", "strided, dilated"])
+def test_a_single_sample(strategy: Strategy, name: str) -> None:
+    kernel_size, geometry = GEOMETRIES[name]
+    x, bank, gates, bias = problem(kernel_size, geometry.groups, batch=1)
+    ours = per_sample_conv2d(x, bank, gates, bias, geometry=geometry, strategy=strategy)
+    assert_equal_with_gradients(ours, bank_conv(x, bank, gates, bias, **asdict(geometry)), [x, bank, gates, bias])
 
 
 def test_bucketed_equals_the_loop_and_keeps_to_its_conditions() -> None:
@@ -187,11 +197,11 @@ class CastsToHalf(TorchDispatchMode):
 @pytest.mark.parametrize("strategy", ["grouped", "bmm", "wide", "concat"])
 def test_autocast_stays_close_to_float32_and_rounds_kernels_once(strategy: Strategy, resample: str) -> None:
     torch.manual_seed(0)
-    x, bank, gates = torch.randn(3, 16, 5, 7), torch.randn(4, 16, 16, 3, 3), torch.rand(3, 4)
+    x, bank, gates, bias = torch.randn(3, 16, 5, 7), torch.randn(4, 16, 16, 3, 3), torch.rand(3, 4), torch.randn(3, 16)
     geometry = Geometry(padding=(1, 1), resample=resample)  # type: ignore[arg-type]
-    exact = per_sample_conv2d(x, bank, gates, geometry=geometry, strategy=strategy)
+    exact = per_sample_conv2d(x, bank, gates, bias, geometry=geometry, strategy=strategy)
     with torch.autocast("cpu", torch.bfloat16), CastsToHalf() as casts:
-        rounded = per_sample_conv2d(x, bank, gates, geometry=geometry, strategy=strategy)
+        rounded = per_sample_conv2d(x, bank, gates, bias, geometry=geometry, strategy=strategy)
     assert rounded.dtype == torch.bfloat16
     assert (rounded - exact).square().mean().sqrt() / exact.square().mean().sqrt() < 1e-2
     kernels = {(count, taps): count * 16 * 16 * taps for count in (3, 4) for taps in (9, 16)}  # mixed or candidates, narrow or wide
@@ -232,6 +242,8 @@ def test_dispatch_by_channels_and_granularity() -> None:
     assert choose(4, (4, 128, 256, 3, 3), granularity="channel") == "concat"
     assert choose(4, granularity="filter") == "wide"
     assert choose(32, (4, 3, 256, 3, 3), granularity="channel") == "grouped"
+    assert choose(4, (4, 3, 256, 3, 3), granularity="tap", memory_budget=0) == "grouped"
+    assert choose(4, (4, 256, 256, 1, 1), granularity="tap") == "bmm"
     assert choose(16, (4, 256, 256, 1, 1)) == "bmm"
     assert choose(4, (4, 256, 256, 1, 1)) == "concat"
     assert choose(16, one_hot=True) == "bucketed"
@@ -278,6 +290,7 @@ def test_the_chosen_strategy_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatc
         ({"gates": torch.ones(2, 3, dtype=torch.float64)}, "or 1 instead of 3"),
         ({"gates": torch.ones(3, 3, 6, dtype=torch.float64), "granularity": "filter", "strategy": "concat"}, "cannot serve"),
         ({"gates": torch.ones(3, 3, 4, dtype=torch.float64), "granularity": "channel", "strategy": "wide"}, "cannot serve"),
+        ({"gates": torch.ones(3, 3, 9, dtype=torch.float64), "granularity": "tap", "strategy": "concat"}, "cannot serve"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:

@@ -34,7 +34,7 @@ def transposed(weight: Tensor, groups: int) -> Tensor:
 
 
 def mixed_kernel(bank: Tensor, gates: Tensor, granularity: str, groups: int) -> Tensor:
-    """Return the kernel of one sample from gates [K], [K, O] or [K, C]."""
+    """Return the kernel of one sample from gates [K], [K, O], [K, C] or [K, k k]."""
     kernels, outputs, inputs = bank.shape[:3]
 
     def gate(k: int, o: int) -> Tensor:
@@ -42,6 +42,8 @@ def mixed_kernel(bank: Tensor, gates: Tensor, granularity: str, groups: int) -> 
             return gates[k]
         if granularity == "filter":
             return gates[k, o]
+        if granularity == "tap":
+            return gates[k].view(1, *bank.shape[3:])
         first = (o // (outputs // groups)) * inputs  # filter o sees the input channels of its group
         return gates[k, first : first + inputs, None, None]
 

@@ -1,0 +1,69 @@
+"""Dynamic convolution: a bank of kernels mixed by attention over them, from the pooled feature map.
+
+Paper: Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", arXiv 1912.03458 (2020), section 3. Facts were checked
+against kaijieshi7/Dynamic-convolution-Pytorch, whose view of the mixed kernels is wrong for more than one group; ours is not.
+"""
+
+from typing import Unpack
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gconv_gan.layers.kernel_banks import ConvOptions, KernelBank2d, pooled
+from gconv_gan.layers.kernel_gates import FeatureGate
+from gconv_gan.layers.resample import Pair
+
+
+class DyConv2d(KernelBank2d):
+    r"""A convolution whose kernel is mixed by a softmax of the pooled input (arXiv 1912.03458, section 3).
+
+    .. math::
+        y_b = \Big(\sum_k a_{bk} W_k\Big) * x_b + \sum_k a_{bk} \beta_k, \qquad
+        a_b = \mathrm{softmax}\big(R_2\,\mathrm{ReLU}(R_1\,\mathrm{mean}(x_b)) / T\big)
+
+    At a high temperature T all kernels learn; it should fall to 1 in the first epochs (30 to 1 in ten of them).
+
+    Input [B, I, H, W] gives [B, O, H', W']; it needs no condition.
+
+    Args:
+        num_kernels: K.
+        reduction: width of the attention's hidden layer over the input channels.
+        temperature: T at the start, a buffer.
+        conv: see ``KernelBank2d``; the bias is dynamic unless said otherwise.
+
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        *,
+        num_kernels: int = 4,
+        reduction: float = 0.25,
+        temperature: float = 30.0,
+        **conv: Unpack[ConvOptions],
+    ) -> None:
+        conv.setdefault("bias", "dynamic")
+        super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, **conv)
+        hidden = max(1, int(in_channels * reduction))
+        self.gate = FeatureGate(in_channels, num_kernels, selection="softmax", temperature=temperature, hidden=hidden, bias=False)
+        reset_attention(self.gate)
+        self.reset_parameters()
+
+    @property
+    def initial_gain(self) -> float:
+        """Return the norm of equal gates, which a high temperature comes near to."""
+        return float(self.gate.initial_gates().norm())
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+        return self.convolve(x, self.gate(pooled(x)))
+
+
+def reset_attention(attention: nn.Module) -> None:
+    """Draw the linear layers of an attention as the official codes of dynamic convolutions do: Kaiming-normal over the outputs."""
+    for module in attention.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

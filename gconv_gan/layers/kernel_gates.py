@@ -1,0 +1,189 @@
+"""Gates over the kernels of a convolution: from a vector to one weight per kernel.
+
+The vector is the latent one (``LatentGate``) or is computed from the feature map (``FeatureGate``).
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gconv_gan.layers.conditioning import Condition
+
+Selection = Literal["sigmoid", "softmax", "top_m", "relu", "softplus", "open"]
+
+
+class KernelGate(nn.Module):
+    r"""What all gates share: one gate per kernel, or one per kernel and channel, from a vector f.
+
+    .. math:: g = s\,\varphi(\ell(f) / T)
+
+    with :math:`\ell` one linear layer (or two with a ReLU between) and :math:`\varphi` the selection:
+
+    - "sigmoid", "softplus", "relu": each gate for itself; "softmax": the kernels of a sample compete, and sum to s;
+    - "top_m": sigmoid, and all but the m largest gates of a sample are zero; the gradient is that of the sigmoid
+      (straight-through), so that unselected kernels can come back;
+    - "open": all gates are s; there are no parameters, and the vector does not matter.
+
+    The scale s is 1, or with ``unit=True`` whatever makes the gates of zero logits 1 (2 for a sigmoid). Logits and gates are
+    computed in at least float32. Linear layers start as torch's do; "relu" starts with bias T, since at 0 it would pass neither
+    value nor gradient.
+
+    Args:
+        features: length of f.
+        num_gates: n, the number of kernels or filters.
+        channels: gates per kernel; None for a single one and no third axis.
+        selection: see above.
+        unit: scale the gates to 1 at the start.
+        temperature: T, a buffer; a schedule may change it in place.
+        top_m: m, for "top_m" alone.
+        hidden: width of a hidden layer; None for a single linear layer.
+        bias: whether the linear layers have one.
+
+    Raises:
+        ValueError: for an unknown selection, a temperature that is not positive, or ``top_m`` that is missing, out of
+            1..num_gates, or given with another selection.
+
+    """
+
+    ones: Tensor
+    temperature: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        num_gates: int,
+        *,
+        channels: int | None = None,
+        selection: Selection = "sigmoid",
+        unit: bool = False,
+        temperature: float = 1.0,
+        top_m: int | None = None,
+        hidden: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if selection not in get_args(Selection):
+            raise ValueError(f"unknown selection {selection!r}: use one of {', '.join(get_args(Selection))}")
+        if temperature <= 0:
+            raise ValueError(f"the gate's temperature must be positive, not {temperature}")
+        if (selection == "top_m") != (top_m is not None):
+            raise ValueError("top_m goes with selection='top_m': give both or neither")
+        if top_m is not None and not 1 <= top_m <= num_gates:
+            raise ValueError(f"top_m must lie in 1..{num_gates}, the number of gates, not {top_m}")
+        self.features, self.num_gates, self.channels = features, num_gates, channels
+        self.selection, self.top_m = selection, top_m
+        self.shape = (num_gates,) if channels is None else (num_gates, channels)
+        self.scale = 1.0
+        if unit:
+            self.scale = 1.0 / float(self.initial_gates().max())
+        if selection == "open":
+            self.register_buffer("ones", torch.ones(1, *self.shape), persistent=False)
+            return
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+        last = nn.Linear(features if hidden is None else hidden, math.prod(self.shape), bias=bias)
+        self.logits = last if hidden is None else nn.Sequential(nn.Linear(features, hidden, bias=bias), nn.ReLU(), last)
+        if selection == "relu" and bias:
+            nn.init.constant_(last.bias, self._initial_logit() * temperature)
+
+    def linears(self) -> list[nn.Linear]:
+        """Return the linear layers in order."""
+        return [module for module in self.modules() if isinstance(module, nn.Linear)]
+
+    def initial_gates(self) -> Float[Tensor, " n"]:
+        """Return the gates of the kernels at the nominal first logits (their value does not depend on the channel)."""
+        return self._select(torch.full((1, self.num_gates), self._initial_logit(), dtype=torch.float64))[0]
+
+    def _initial_logit(self) -> float:
+        return 1.0 if self.selection == "relu" else 0.0
+
+    def _select(self, logits: Tensor) -> Tensor:
+        match self.selection:
+            case "sigmoid":
+                gates = logits.sigmoid()
+            case "softmax":
+                gates = logits.softmax(1)
+            case "relu":
+                gates = logits.relu()
+            case "softplus":
+                gates = nn.functional.softplus(logits)
+            case "top_m":
+                assert self.top_m is not None
+                soft = logits.sigmoid()
+                # A mask, not a gather: shapes stay fixed and every kernel stays in the graph.
+                mask = torch.zeros_like(soft).scatter(1, soft.detach().topk(self.top_m, dim=1).indices, 1.0)
+                gates = soft + (soft * mask - soft).detach()
+            case "open":
+                gates = torch.ones_like(logits)
+        return gates * self.scale
+
+    def select(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
+        """Return the gates [B, n(, channels)] of vectors [B, features]; not for "open", which has one set of gates for all."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.logits(features.to(next(self.logits.parameters()).dtype))
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return self._select(wide.view(-1, *self.shape) / self.temperature)
+
+    def extra_repr(self) -> str:
+        return f"{self.features} -> {'x'.join(map(str, self.shape))}, {self.selection}, scale={self.scale:g}"
+
+
+class LatentGate(KernelGate):
+    """``KernelGate`` of the latent vector z.
+
+    The last linear layer starts with weight 0 (or N(0, gate_init_std)) and bias 0, so that all samples start with the same gates.
+
+    Shapes: condition.z [B, d] gives [B, n], or [B, n, channels]; "open" gives [1, n(, channels)] and accepts an empty condition.
+
+    Args:
+        latent_dim: d.
+        num_gates, channels, selection, unit, temperature, top_m: see ``KernelGate``.
+        gate_hidden: width of a hidden layer; None for a single linear layer.
+        gate_init_std: standard deviation of the last layer's weight.
+
+    Raises:
+        ValueError: as ``KernelGate``; at run time for a condition without z or with one of another length.
+
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_gates: int,
+        *,
+        channels: int | None = None,
+        selection: Selection = "sigmoid",
+        unit: bool = False,
+        temperature: float = 1.0,
+        top_m: int | None = None,
+        gate_hidden: int | None = None,
+        gate_init_std: float = 0.0,
+    ) -> None:
+        super().__init__(
+            latent_dim,
+            num_gates,
+            channels=channels,
+            selection=selection,
+            unit=unit,
+            temperature=temperature,
+            top_m=top_m,
+            hidden=gate_hidden,
+        )
+        if selection != "open":
+            last = self.linears()[-1]
+            nn.init.normal_(last.weight, std=gate_init_std)
+            nn.init.constant_(last.bias, self._initial_logit() * temperature)
+
+    def forward(self, condition: Condition) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
+        if self.selection == "open":
+            return self.ones
+        return self.select(condition.require_z("the gate of this layer", self.features))
+
+
+class FeatureGate(KernelGate):
+    """``KernelGate`` of a vector that was computed from the feature map: [B, features] gives [B, n(, channels)]."""
+
+    def forward(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
+        return self.ones if self.selection == "open" else self.select(features)
