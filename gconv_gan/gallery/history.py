@@ -13,23 +13,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.figure import FONT_SIZE, add_axes, figure_png, new_figure
+from gconv_gan.gallery.score_names import NAMES, direction, score_name
 from gconv_gan.gallery.theme import Theme
 
 IMAGES = "images"  # the key of a record that counts the real images seen so far
 HEIGHT = 2.5  # inches
 COLOURS = 48  # of the palette: lines and text need few
 MAX_POINTS = 100  # of a curve: more would be a thick band of noise
-
-SCORE_NAMES = {
-    "fid": "FID, lower is better",
-    "fd": "Fréchet distance, lower is better",
-    "is_mean": "Inception Score, higher is better",
-    "kid_mean": "KID, lower is better",
-    "precision": "Precision, higher is better",
-    "recall": "Recall, higher is better",
-    "density": "Density, higher is better",
-    "coverage": "Coverage, higher is better",
-}
 
 Record = Mapping[str, object]
 Points = tuple[tuple[float, float], ...]
@@ -96,15 +86,17 @@ def score_series(records: Sequence[Record]) -> list[Series]:
         UserError: if a record has a score without a protocol: a number that cannot be read must not be drawn.
 
     """
-    keys = list(dict.fromkeys(key for record in records for key in record if key.rpartition("/")[2] in SCORE_NAMES))
+    keys = list(dict.fromkeys(key for record in records for key in record if key.rpartition("/")[2] in NAMES))
     bare = [key for key in keys if "/" not in key]
     if bare:
         raise UserError(f"the metrics name the score {bare[0]!r} without its protocol; write it as 'protocol/{bare[0]}'")
     panels = []
     for key in keys:
         protocol, _, name = key.rpartition("/")
+        beside = [other.rpartition("/")[2] for other in keys if other.startswith(f"{protocol}/")]
         if curve := points(records, key):
-            panels.append(Series(f"score-{protocol.replace('/', '-')}-{name}", f"{SCORE_NAMES[name]} ({protocol})", {name: curve}))
+            title = f"{score_name(name, beside)}, {direction(name)} ({protocol})"
+            panels.append(Series(f"score-{protocol.replace('/', '-')}-{name}", title, {name: curve}))
     return panels
 
 

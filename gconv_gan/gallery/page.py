@@ -9,6 +9,7 @@ from html import escape
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.history import number
 from gconv_gan.gallery.pictures import Drawing
+from gconv_gan.gallery.score_names import NAMES, SPREADS, score_name
 from gconv_gan.gallery.style import STYLE
 from gconv_gan.gallery.subject import RunFacts
 
@@ -60,17 +61,6 @@ SECTIONS = (
     ),
     Section("scores", "Scores", "Scores", "A number means something only together with the protocol that produced it."),
     Section("training", "Training", "Training curves", "What the training log recorded, over real images seen by the discriminator."),
-)
-
-SCORES = (  # key, words, key of the spread
-    ("fid", "FID", None),
-    ("fd", "Fréchet distance", None),
-    ("is_mean", "Inception Score", "is_std"),
-    ("kid_mean", "KID", "kid_std"),
-    ("precision", "Precision", None),
-    ("recall", "Recall", None),
-    ("density", "Density", None),
-    ("coverage", "Coverage", None),
 )
 
 SCRIPT = """
@@ -160,10 +150,11 @@ def score_rows(score: Mapping[str, object]) -> list[dict[str, str]]:
         raise UserError(f"the scores {sorted(values)} come without protocol and extractor in their card; a score is never a bare number")
     images = f"{card_field(card, 'formula', 'num_fake') or '?'} against {card_field(card, 'formula', 'num_real') or '?'}"
     rows = []
-    for key, words, spread_key in SCORES:
-        value, spread = number(values.get(key)), number(values.get(spread_key))
+    for key in NAMES:
+        value, spread = number(values.get(key)), number(values.get(SPREADS.get(key, "")))
         if value is not None:
             shown = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
+            words = score_name(key, values)
             rows.append({"Score": words, "Value": shown, "Protocol": str(protocol), "Features of": str(extractor), "Images": images})
     return rows
 

@@ -92,7 +92,7 @@ def test_a_score_stands_beside_its_protocol(page: Outline) -> None:
     words = [text for text in page.texts if text.strip()]
     start = words.index("Fréchet distance")
     assert words[start : start + 5] == ["Fréchet distance", "12.35", "tiny2k", "digits classifier", "2000 against 1797"]
-    assert words[words.index("KID") + 1] == "0.0123 ± 0.002"
+    assert words[words.index("Kernel distance") + 1] == "0.0123 ± 0.002"
     assert "fakes.batch_norm" in words
 
 

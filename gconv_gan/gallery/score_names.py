@@ -1,0 +1,27 @@
+"""What a score is called on a page: Inception's names belong to Inception's features alone."""
+
+from collections.abc import Collection
+
+NAMES = {
+    "fid": "FID",
+    "fd": "Fréchet distance",
+    "is_mean": "Inception Score",
+    "kid_mean": "KID",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+}
+OTHER_FEATURES = {"is_mean": "Class score exp I(x; y)", "kid_mean": "Kernel distance"}
+SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
+LOWER_IS_BETTER = ("fid", "fd", "kid_mean")
+
+
+def score_name(key: str, beside: Collection[str]) -> str:
+    """Return the words for the score ``key``, given the keys of all scores of its card: "fd" among them tells of other features."""
+    return OTHER_FEATURES.get(key, NAMES[key]) if "fd" in beside else NAMES[key]
+
+
+def direction(key: str) -> str:
+    """Return whether lower or higher is better, in words."""
+    return "lower is better" if key in LOWER_IS_BETTER else "higher is better"

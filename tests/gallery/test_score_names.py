@@ -1,0 +1,23 @@
+"""Inception's names belong to Inception's features alone."""
+
+from gconv_gan.gallery.history import score_series
+from gconv_gan.gallery.page import score_rows
+
+
+def card(extractor: str) -> dict[str, object]:
+    return {"formula": {"protocol": "p"}, "extractor": {"name": extractor}}
+
+
+def test_a_table_calls_only_inceptions_numbers_fid_is_and_kid() -> None:
+    inception = score_rows({"scores": {"fid": 1.0, "is_mean": 2.0, "is_std": 0.1, "kid_mean": 0.1}, "card": card("inception")})
+    other = score_rows({"scores": {"fd": 1.0, "is_mean": 2.0, "is_std": 0.1, "kid_mean": 0.1}, "card": card("checkpoint:judge")})
+    assert [row["Score"] for row in inception] == ["FID", "Inception Score", "KID"]
+    assert [row["Score"] for row in other] == ["Fréchet distance", "Class score exp I(x; y)", "Kernel distance"]
+    assert other[1]["Value"] == "2 ± 0.1"
+
+
+def test_a_curve_does_so_too() -> None:
+    records = [{"images": 1, "a/fd": 2.0, "a/is_mean": 3.0, "b/fid": 2.0, "b/is_mean": 3.0}]
+    titles = [series.title for series in score_series(records)]
+    assert titles[1] == "Class score exp I(x; y), higher is better (a)"
+    assert titles[2:] == ["FID, lower is better (b)", "Inception Score, higher is better (b)"]
