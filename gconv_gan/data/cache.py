@@ -29,10 +29,10 @@ from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
 from gconv_gan.data.decoding import decoded
 from gconv_gan.data.image_dataset import ImageDataset, Manifest, SkippedImage
-from gconv_gan.data.locking import exclusive
 from gconv_gan.data.pictures import DamagedImageError
 from gconv_gan.data.source import Entry, Source
 from gconv_gan.runtime.atomic import new_folder
+from gconv_gan.runtime.locking import exclusive
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.data.locking import exclusive
+from gconv_gan.runtime.locking import exclusive
 
 QUOTA_PHRASES = ("quota exceeded", "too many users have viewed or downloaded")
 RETRIES = 3

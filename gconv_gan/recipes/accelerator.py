@@ -1,5 +1,8 @@
 """The Accelerator of a run: device and processes from the launcher, trackers into the run folder."""
 
+import os
+import sys
+import warnings
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -29,6 +32,8 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
         UserError: the batch does not divide by the processes and micro-batches, or fp16 was asked for.
 
     """
+    # Accelerate knows only the old name of torch's forward_sync_buffers
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
         mixed_precision=trainer.mixed_precision,
         log_with=[JsonLinesTracker(folder / "metrics.jsonl"), "tensorboard"],
@@ -38,6 +43,9 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
     )
     if accelerator.mixed_precision == "fp16":
         raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")
+    if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
+        # what Accelerate's launcher leaves behind when it was told of several processes and starts one
+        print("one process runs, though the launcher was asked for more: with --cpu it starts one; use --multi_gpu", file=sys.stderr)
     parts = accelerator.num_processes * trainer.micro_batches
     if trainer.batch_size % parts:
         raise UserError(

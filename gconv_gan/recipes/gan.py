@@ -1,6 +1,7 @@
 """A GAN run from its config: data, networks, loss, loop. The guided tour of training starts here."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
@@ -46,34 +47,35 @@ def fit(config: GANRunConfig) -> GANProgress:
         num_classes = dataset.num_classes
     generator, discriminator = build_networks(config, num_classes)
     folder = RunFolder(Path(config.runs_dir) / config.name)
-    if accelerator.is_main_process:
-        folder.prepare(config)
-    accelerator.wait_for_everyone()
-    data = BatchSource(
-        dataset,
-        seed=config.seed,
-        flip=config.data.flip,
-        batch_size=config.trainer.batch_size,
-        process_index=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-        device=accelerator.device,
-    )
-    facts = {
-        "data": dataset.content_hash,
-        "data_title": dataset.title,
-        "classes": list(dataset.classes) if num_classes is not None else None,
-        "image_size": config.data.size,
-        "num_processes": accelerator.num_processes,
-    }
-    training = GANTraining(
-        config=config,
-        generator=generator,
-        discriminator=discriminator,
-        loss=adversarial_loss(config.objective),
-        data=data,
-        num_classes=num_classes,
-        folder=folder,
-        facts=facts,
-        scorer=training_scorer(config, dataset, accelerator, folder.scores),
-    )
-    return train_gan(training, accelerator)
+    with folder.alone() if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            folder.prepare(config)
+        accelerator.wait_for_everyone()
+        data = BatchSource(
+            dataset,
+            seed=config.seed,
+            flip=config.data.flip,
+            batch_size=config.trainer.batch_size,
+            process_index=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+            device=accelerator.device,
+        )
+        facts = {
+            "data": dataset.content_hash,
+            "data_title": dataset.title,
+            "classes": list(dataset.classes) if num_classes is not None else None,
+            "image_size": config.data.size,
+            "num_processes": accelerator.num_processes,
+        }
+        training = GANTraining(
+            config=config,
+            generator=generator,
+            discriminator=discriminator,
+            loss=adversarial_loss(config.objective),
+            data=data,
+            num_classes=num_classes,
+            folder=folder,
+            facts=facts,
+            scorer=training_scorer(config, dataset, accelerator, folder.scores),
+        )
+        return train_gan(training, accelerator)

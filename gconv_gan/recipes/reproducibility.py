@@ -1,11 +1,11 @@
 """Does a run that is killed end with the bits of one that is not, and do two processes train what one trains?
 
-Every run is a real command under Accelerate's launcher, killed by SIGKILL with all its processes.
+Every run is a real command under Accelerate's launcher, on the CPU, killed by SIGKILL with all its processes.
 """
 
+import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import torch
 import tyro
 from pydantic import NonNegativeInt, PositiveInt
@@ -48,6 +49,16 @@ class ReproducibilityCommand(Config):
     """Seed of the moments."""
 
 
+def kill_tree(pid: int) -> None:
+    """Send SIGKILL to a process and all its descendants: the launcher's workers have sessions of their own and outlive it."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family[1:])
+
+
 @dataclass(frozen=True)
 class RunCommand:
     """One run as a user would start it."""
@@ -65,20 +76,21 @@ class RunCommand:
         return self.runs_dir / self.name
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """Start it in a process group of its own, its output in ``runs_dir/NAME.txt``."""
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+        """Start it, its output in ``runs_dir/NAME.txt``."""
+        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
         launcher += ["--dynamo_backend", "no", "--num_processes", str(self.processes), "--main_process_port", "0"]
+        if self.processes > 1:
+            launcher.append("--multi_gpu")  # on CPUs too: with --cpu the launcher starts one process, whatever its number
         # a whole iteration a line: the moments of the kills are told by the images seen
         length = ["--trainer.total-images", str(self.total_images), "--trainer.checkpoint-every", str(self.checkpoint_every)]
         length += ["--trainer.log-every", "1", "--trainer.sample-every", str(self.total_images), "--name", self.name]
-        output = (self.runs_dir / f"{self.name}.txt").open("ab")
-        return subprocess.Popen(
-            [*launcher, str(SCRIPT), str(self.config), "--runs-dir", str(self.runs_dir), *length],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        with (self.runs_dir / f"{self.name}.txt").open("ab") as output:
+            return subprocess.Popen(
+                [*launcher, str(SCRIPT), str(self.config), "--runs-dir", str(self.runs_dir), *length],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+            )
 
     def images_seen(self) -> int:
         """Return how far the run has come by its own records."""
@@ -100,7 +112,7 @@ class RunCommand:
             time.sleep(0.01)
         time.sleep(delay)
         seen = self.images_seen()
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_tree(process.pid)
         process.wait()
         return seen
 
@@ -143,26 +155,40 @@ def report(command: ReproducibilityCommand) -> None:
             differing.append(processes)
     first, *others = command.num_processes
     for other in others:
-        print(f"{first} against {other} processes, unbroken: {distance(unbroken[first], unbroken[other])}")
+        apart = distance(unbroken[first], unbroken[other])
+        print(f"{first} against {other} processes, unbroken: largest relative difference of a network's weights {apart.weights:.1e},")
+        print(f"  largest difference of the discriminator's loss curve {apart.loss:.1e}")
     if differing:
         raise UserError(f"killed runs of {differing} process(es) ended with other bits; see {folder}")
 
 
-def distance(one: RunCommand, other: RunCommand) -> str:
-    """Return how far two runs lie apart: the largest relative difference of a weight tensor, and of a value of the loss curve."""
+@dataclass(frozen=True)
+class Distance:
+    """How far two runs lie apart."""
+
+    weights: float
+    """The largest relative difference of a network, all tensors of generator, discriminator or average as one vector.
+
+    Not tensor by tensor: a bias before a BatchNorm has no gradient but rounding, which Adam turns into steps of full length.
+    """
+    loss: float
+    """The largest difference of the discriminator's loss curve."""
+
+
+def distance(one: RunCommand, other: RunCommand) -> Distance:
+    """Compare the last checkpoints and the records of two runs."""
     weights = max(
-        float((ours - theirs).norm() / ours.norm().clamp_min(torch.finfo(torch.float32).tiny))
+        float((ours - theirs).norm() / ours.norm())
         for name in ("generator", "discriminator", "ema")
-        for ours, theirs in _pairs(one, other, f"{name}.safetensors")
+        for ours, theirs in [[_vector(run, f"{name}.safetensors") for run in (one, other)]]
     )
     curves = [
         {record["images"]: record["loss_d"] for record in read_metrics(run.folder / "metrics.jsonl") if "loss_d" in record}
         for run in (one, other)
     ]
-    loss = max(abs(value - curves[1][images]) for images, value in curves[0].items())
-    return f"largest relative difference of a weight tensor {weights:.1e}, largest difference of the discriminator's loss {loss:.1e}"
+    return Distance(weights, max(abs(value - curves[1][images]) for images, value in curves[0].items()))
 
 
-def _pairs(one: RunCommand, other: RunCommand, file: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    ours, theirs = (load_file(run.folder / f"checkpoint-{run.total_images}" / file) for run in (one, other))
-    return [(ours[name].double(), theirs[name].double()) for name in ours if ours[name].is_floating_point()]
+def _vector(run: RunCommand, file: str) -> torch.Tensor:
+    tensors = load_file(run.folder / f"checkpoint-{run.total_images}" / file)
+    return torch.cat([tensors[name].double().flatten() for name in sorted(tensors) if tensors[name].is_floating_point()])

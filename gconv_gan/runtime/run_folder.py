@@ -10,12 +10,14 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.locking import exclusive
 
 # keys that do not change the numbers a run produces
 MAY_CHANGE = (
@@ -43,6 +45,10 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples"
         self.scores = path / "scores"
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep every other run out of the folder for the body; raise ``UserError`` where one is at work in it."""
+        return exclusive(self.path / ".lock", purpose=f"training in {self.path}", wait=False)
 
     def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
         """Create the folder and write what runs, or check that the folder's config is the same.

@@ -14,7 +14,8 @@ def channels_last(network: nn.Module) -> None:
     """Lay out convolution weights as convolution libraries are fastest; ``nn.Module.to`` refuses banks, which have five axes."""
     for parameter in network.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            # not contiguous(), which leaves a 1x1 kernel's strides as they are, and DDP wants those of its gradient
+            parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)
 
 
 def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:

@@ -13,11 +13,11 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
+def exclusive(path: Path, *, purpose: str, wait: bool = True) -> Iterator[None]:
     """Hold the lock file ``path`` for the body, waiting while another process holds it; the death of a process frees its locks.
 
     Raises:
-        UserError: the file system has no locks.
+        UserError: the file system has no locks, or another process holds the lock and we are not to ``wait``.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +25,8 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise UserError(f"another process is {purpose}: wait for it, or end it") from None
             log.info("another process is %s; waiting for it", purpose)
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
