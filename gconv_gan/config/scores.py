@@ -1,4 +1,4 @@
-"""The command line of ``eval/gan_metrics.py``."""
+"""The command lines of ``eval/gan_metrics.py`` and its companions."""
 
 from typing import Annotated, Literal
 
@@ -8,21 +8,19 @@ from pydantic import NonNegativeInt, PositiveInt
 from gconv_gan.config.base import Config
 
 
-class ScoreCommand(Config):
-    """Score a run, or a folder or zip of images, against real images."""
+class ScoreOptions(Config):
+    """What to compare with, and how."""
 
-    source: Annotated[str, tyro.conf.Positional]
-    """A run folder, or images in a folder or zip."""
     reference: str | None = None
     """A data set (cifar10, or celeba:PATH), images in a folder or zip, or cached statistics; None: the run's training data."""
     reference_split: str | None = None
-    """Split of the reference, such as train or test; a top-level sub-folder of a folder or zip."""
-    protocol: str | None = None
-    """A named protocol; None: the usual one of the extractor."""
-    metrics: tuple[Literal["fid", "is", "kid", "prdc"], ...] | None = None
+    """Split of the reference, such as train or test; a top-level sub-folder of a folder or zip; None: the protocol's."""
+    protocol: tuple[str, ...] | None = None
+    """Named protocols, all scored from one pass over the images; None: the usual one of the extractor."""
+    metrics: tuple[Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"], ...] | None = None
     """Which scores; None: those of the protocol."""
-    extractor: str | None = None
-    """inception, efficientnet_lite0 or checkpoint:PATH (and their variants); None: the protocol's, or inception."""
+    extractor: tuple[str, ...] | None = None
+    """inception, efficientnet_lite0 or checkpoint:PATH (and their variants), each with every protocol; None: the protocol's."""
     weights: str | None = None
     """File of Inception weights; None: its usual place."""
     num_fake: PositiveInt | None = None
@@ -31,15 +29,24 @@ class ScoreCommand(Config):
     """Real images, chosen by the seed; None: as the protocol says."""
     generator_weights: Literal["ema", "raw"] = "ema"
     """Averaged or last weights of a run's generator."""
-    checkpoint: NonNegativeInt | None = None
-    """Images seen at the run's checkpoint; None: the newest."""
-    batch_norm: Literal["eval", "standing"] = "eval"
-    """The generator's BatchNorm: running statistics, or statistics re-estimated over 16 batches of 64."""
+    batch_norm: Literal["eval", "standing", "batch"] = "eval"
+    """The generator's BatchNorm: running statistics, statistics re-estimated over 16 batches of 64, or those of each batch of 64."""
+    labels: Literal["uniform", "empirical"] = "uniform"
+    """Classes asked of a conditional generator: all equally often, or as often as in its training data."""
     seed: NonNegativeInt = 0
     """Seed of the latents, the labels and the choice of images."""
     batch_size: PositiveInt = 64
     """Images per pass of the extractor; it changes no score beyond rounding."""
     cache_dir: str = "cache"
     """Where reference statistics and converted data are kept."""
+
+
+class ScoreCommand(ScoreOptions):
+    """Score a run, or a folder or zip of images, against real images."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A run folder, or images in a folder or zip."""
+    checkpoint: NonNegativeInt | None = None
+    """Images seen at the run's checkpoint; None: the newest."""
     json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
-    """Write scores and card to this file."""
+    """Write scores and card to this file: one object, or a list of them where several are computed."""

@@ -1,5 +1,6 @@
 """From the name of an extractor, as the command line and the protocols write it, to the extractor."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,3 +49,16 @@ def extractor(name: str, *, weights: Path | None = None, device: torch.device | 
             return CheckpointExtractor(Path(path), device=device)
         case _:
             raise UserError(f"there is no extractor {name!r}; known are {', '.join(EXTRACTORS)}")
+
+
+def build_extractors(names: Sequence[str], *, weights: Path | None = None, device: torch.device | str = "cpu") -> dict[str, Extractor]:
+    """Return each extractor once, under its name; ``weights`` goes to those that take a file.
+
+    Raises:
+        UserError: as ``extractor``, and where none of them takes ``weights``.
+
+    """
+    takers = [name for name in names if name.startswith("inception")]
+    if weights is not None and not takers:
+        raise UserError(f"--weights is a file of Inception weights; the extractor {names[0]} takes none")
+    return {name: extractor(name, weights=weights if name in takers else None, device=device) for name in dict.fromkeys(names)}

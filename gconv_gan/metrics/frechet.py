@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from gconv_gan.metrics.statistics import Moments
+from gconv_gan.metrics.statistics import Moments, moments_of
 
 # A covariance this far from positive semi-definite (relative to its largest eigenvalue) is not round-off but damage.
 NEGATIVE_EIGENVALUE = 1e-6
@@ -97,3 +97,15 @@ def frechet_distance_few_fakes(fake: Float[Tensor, "n d"], real: Moments) -> flo
     rows = (fake.double() - mean) / (len(fake) - 1) ** 0.5
     _checked(real.covariance, "the covariance")
     return _assembled(mean, real.mean, rows.square().sum(), real.covariance.trace(), _sum_of_roots(rows @ real.covariance @ rows.T))
+
+
+def frechet_distance_of_features(fake: Float[Tensor, "n d"], real: Moments, *, real_root: Float64[Tensor, "d d"] | None = None) -> float:
+    """Return the distance of a set of features by the cheaper of the two forms.
+
+    Raises:
+        ValueError: as ``frechet_distance`` and ``frechet_distance_few_fakes``.
+
+    """
+    if len(fake) < fake.shape[1]:
+        return frechet_distance_few_fakes(fake, real)
+    return frechet_distance(moments_of(fake), real, real_root=real_root)

@@ -11,7 +11,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.neighbours import Comparison
 
-Metric = Literal["fid", "is", "kid", "prdc"]
+Metric = Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"]
 
 
 class Protocol(Config):
@@ -19,7 +19,8 @@ class Protocol(Config):
 
     name: str
     metrics: tuple[Metric, ...]
-    """fid: Fréchet distance; is: Inception Score; kid: Kernel Inception Distance; prdc: precision, recall, density, coverage."""
+    """fid: Fréchet distance; is: Inception Score; kid: Kernel Inception Distance; prdc: precision, recall, density, coverage;
+    intra_fid: mean of the classes' Fréchet distances; fid_infinity: Fréchet distance extrapolated to infinitely many fakes."""
     extractor: str | None
     """A key of ``factory.EXTRACTORS``; None: the caller's choice."""
     num_fake: PositiveInt | None = 50_000
@@ -41,6 +42,10 @@ class Protocol(Config):
     """k of precision, recall, density and coverage."""
     comparison: Comparison = "<="
     """Whether a point on a ball's surface is inside."""
+    infinity_points: Annotated[int, Field(ge=2)] = 15
+    """Subset sizes to which the line of fid_infinity is fitted."""
+    infinity_seed: int = 0
+    """Of the choice of those subsets."""
 
     @model_validator(mode="after")
     def _some_metric_once(self) -> "Protocol":
@@ -56,11 +61,12 @@ PROTOCOLS = {
         Protocol(
             name="fid50k_train", metrics=("fid", "is", "kid"), extractor="inception", num_real=50_000, kid_subsets=10, kid_subset_size=5000
         ),
-        # StudioGAN's tables: as many fakes as test images, biased logits, one split, prdc's k and comparison.
+        # StudioGAN's tables: as many fakes as test images, its "legacy" resizer (the default of its --post_resizer), biased
+        # logits, one split, prdc's k and comparison. Its generators ran with --batch-norm batch.
         Protocol(
             name="fid10k_test",
             metrics=("fid", "is", "prdc"),
-            extractor="inception",
+            extractor="inception:pytorch_fid",
             num_fake=10_000,
             num_real=10_000,
             split="test",
@@ -69,6 +75,9 @@ PROTOCOLS = {
             neighbours=5,
             comparison="<",
         ),
+        # How well each class is drawn, and how much of the distance is due to the number of fakes.
+        Protocol(name="intra_fid50k_train", metrics=("fid", "intra_fid"), extractor="inception"),
+        Protocol(name="fid_infinity50k_train", metrics=("fid", "fid_infinity"), extractor="inception"),
         # StyleGAN2 and later: all reals.
         Protocol(name="fid50k_full", metrics=("fid", "is", "kid", "prdc"), extractor="inception"),
         # torch-fidelity's defaults on two sets of images.

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract
+from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.frechet import symmetric_root
-from gconv_gan.metrics.score_card import ExtractorCard, ReferenceCard
+from gconv_gan.metrics.score_card import ExtractorCard, ReferenceCard, extractor_card
+from gconv_gan.metrics.sources import StoredImages
 from gconv_gan.metrics.statistics import Moments
 from gconv_gan.metrics.weights import sha256_of
 from gconv_gan.runtime.atomic import new_folder
@@ -38,6 +41,7 @@ class StatisticsKey(Config):
     count: int
     extractor: ExtractorCard
     with_features: bool
+    with_labels: bool = False
     library_majors: dict[str, str]
 
     def digest(self) -> str:
@@ -51,6 +55,7 @@ class StatisticsFile(Config):
     key: StatisticsKey
     tensors_sha256: str
     reference: ReferenceCard
+    classes: tuple[str, ...] = ()
 
 
 def library_majors() -> dict[str, str]:
@@ -67,6 +72,9 @@ class ReferenceStatistics:
     reference: ReferenceCard
     extractor: ExtractorCard
     stored_root: Float64[Tensor, "d d"] | None = None
+    labels: Int64[Tensor, " n"] | None = None
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of their labels."""
 
     @cached_property
     def root(self) -> Float64[Tensor, "d d"]:
@@ -88,9 +96,13 @@ def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceSt
     tensors = {"mean": statistics.moments.mean, "covariance": statistics.moments.covariance, "root": statistics.root}
     if statistics.features is not None:
         tensors["features"] = statistics.features
+    if statistics.labels is not None:
+        tensors["labels"] = statistics.labels
     with new_folder(folder) as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
-        described = StatisticsFile(key=key, tensors_sha256=sha256_of(temporary / TENSORS), reference=statistics.reference)
+        described = StatisticsFile(
+            key=key, tensors_sha256=sha256_of(temporary / TENSORS), reference=statistics.reference, classes=statistics.classes
+        )
         (temporary / DESCRIPTION).write_text(described.model_dump_json(indent=2))
         for name in (TENSORS, DESCRIPTION):
             os.chmod(temporary / name, 0o444)
@@ -115,4 +127,88 @@ def load_statistics(folder: Path) -> ReferenceStatistics:
         raise UserError(f"the statistics in {folder} were changed after they were written; delete the folder to compute them again")
     held = load_file(tensors)
     moments = Moments(described.key.count, held["mean"], held["covariance"])
-    return ReferenceStatistics(moments, held.get("features"), described.reference, described.key.extractor, stored_root=held["root"])
+    return ReferenceStatistics(
+        moments,
+        held.get("features"),
+        described.reference,
+        described.key.extractor,
+        stored_root=held["root"],
+        labels=held.get("labels"),
+        classes=described.classes,
+    )
+
+
+def reference_statistics(
+    images: StoredImages,
+    extractor: Extractor,
+    *,
+    source: str,
+    split: str | None,
+    recipe: str,
+    with_features: bool,
+    cache_dir: Path | None,
+    labels: Int64[Tensor, " n"] | None = None,
+    classes: tuple[str, ...] = (),
+    processes: Processes = ALONE,
+    batch_size: int = 64,
+) -> ReferenceStatistics:
+    """Return the statistics of the reals, from the cache where they are in it.
+
+    Args:
+        images: the reals; their ``fingerprint`` is part of the cache key.
+        extractor: the network.
+        source: what the card calls them.
+        split: which split they are.
+        recipe: how pictures became these pixels.
+        with_features: keep all features, for KID, precision and recall (``evaluate.needs_real_features``).
+        cache_dir: where statistics are kept; None: nowhere.
+        labels: the class of each image, kept beside the features.
+        classes: names of the classes.
+        processes: who takes part; the first one writes.
+        batch_size: images per call of the extractor.
+
+    Raises:
+        UserError: where cached statistics were changed after they were written, or features are not finite.
+
+    """
+    key = StatisticsKey(
+        fingerprint=images.fingerprint,
+        split=split,
+        recipe=recipe,
+        count=len(images),
+        extractor=extractor_card(extractor),
+        with_features=with_features,
+        with_labels=with_features and labels is not None,
+        library_majors=library_majors(),
+    )
+    if cache_dir is not None and (stored := _stored(cache_dir, key, processes, extractor.device)) is not None:
+        return stored
+    wanted = Wanted(extractor, len(images), features=with_features)
+    extraction = extract(images, [wanted], processes=processes, batch_size=batch_size)[0]
+    statistics = ReferenceStatistics(
+        extraction.moments,
+        extraction.features,
+        ReferenceCard(source=source, fingerprint=images.fingerprint, split=split, recipe=recipe, images_sha256=extraction.images_sha256),
+        key.extractor,
+        labels=labels if key.with_labels else None,
+        classes=classes if key.with_labels else (),
+    )
+    if cache_dir is not None and processes.rank == 0:
+        save_statistics(cache_dir, key, statistics)
+    return statistics
+
+
+def _stored(cache_dir: Path, key: StatisticsKey, processes: Processes, device: torch.device) -> ReferenceStatistics | None:
+    """Return the cached statistics of ``key``; where only moments are asked for, those with features serve as well."""
+    keys = [key]
+    if not key.with_features:
+        keys += [key.model_copy(update={"with_features": True, "with_labels": labelled}) for labelled in (False, True)]
+    for one in keys:
+        if _all_see(statistics_folder(cache_dir, one), processes, device):
+            return load_statistics(statistics_folder(cache_dir, one))
+    return None
+
+
+def _all_see(folder: Path, processes: Processes, device: torch.device) -> bool:
+    """Whether every process sees ``folder``: they must agree, or some would wait for the others for ever."""
+    return bool(processes.gather(torch.tensor([int(folder.is_dir())], device=device)).all().item())

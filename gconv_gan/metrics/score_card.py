@@ -8,6 +8,8 @@ from typing import Literal
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.transforms import QUANTISATION
+from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.neighbours import Comparison
 
 LIBRARIES = ("torch", "torchvision", "torch-fidelity", "timm", "numpy", "pillow", "gconv_gan")
@@ -18,7 +20,8 @@ class FormulaCard(Config):
 
     protocol: str
     num_fake: int
-    num_real: int
+    num_real: int | None
+    """None: not known, the reference is another tool's statistics."""
     frechet: Literal["eigenvalues of R2 S1 R2", "eigenvalues of A1 S2 A1'"] | None
     frechet_threshold: Literal["order * eps * largest eigenvalue"] | None
     covariance_divisor: Literal["n - 1"] = "n - 1"
@@ -31,6 +34,13 @@ class FormulaCard(Config):
     kid_seed: int | None
     neighbours: int | None
     comparison: Comparison | None
+    intra_num_fake: tuple[int, ...] | None = None
+    """Fakes of each class, in the order of the classes."""
+    intra_num_real: tuple[int, ...] | None = None
+    infinity_counts: tuple[int, ...] | None = None
+    """Sizes of the subsets whose distances the line was fitted to."""
+    infinity_fit: Literal["least squares, a + b / n"] | None = None
+    infinity_seed: int | None = None
 
 
 class FakesCard(Config):
@@ -81,6 +91,19 @@ class ExtractorCard(Config):
     folded: bool
 
 
+def extractor_card(extractor: Extractor) -> ExtractorCard:
+    """Return what a card says about ``extractor``."""
+    return ExtractorCard(
+        name=extractor.name,
+        sha256=extractor.sha256,
+        layer=extractor.layer,
+        resizer=extractor.resizer,
+        normalisation=extractor.normalisation,
+        quantisation=QUANTISATION,
+        folded=extractor.folded,
+    )
+
+
 class RunCard(Config):
     """What ran, when, on what."""
 
@@ -115,17 +138,21 @@ class Score(Config):
 
     scores: dict[str, float]
     card: ScoreCard
+    per_class: dict[str, float] | None = None
+    """The distance of each class, where the score is their mean."""
 
     def to_json(self) -> str:
         """Return ``{"scores": …, "card": …}``, indented; ``Score.model_validate_json`` reads it back."""
-        return self.model_dump_json(indent=2)
+        return self.model_dump_json(indent=2, exclude=None if self.per_class else {"per_class"})
 
     def lines(self) -> list[str]:
         """Return one line per number for people: its name, the value, and in whose features."""
         width = max(len(key) for key in self.scores)
-        counts = f"{self.card.formula.num_fake:,} against {self.card.formula.num_real:,} images"
+        num_real = self.card.formula.num_real
+        counts = f"{self.card.formula.num_fake:,} against {'unknown' if num_real is None else format(num_real, ',')} images"
         head = f"{self.card.formula.protocol}: features of {self.card.extractor.name}, {counts}"
-        return [head, *(f"  {key:<{width}}  {value:.6g}" for key, value in self.scores.items())]
+        lines = [head, *(f"  {key:<{width}}  {value:.6g}" for key, value in self.scores.items())]
+        return lines + [f"    {name:<{width}}  {value:.6g}" for name, value in (self.per_class or {}).items()]
 
 
 # Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are

@@ -20,6 +20,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.pictures import DamagedImageError, standardise
 from gconv_gan.data.transforms import quantise
+from gconv_gan.metrics.batch_statistics import batch_statistics
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.seeding import draw_labels, draw_latents, generator_for
 
@@ -175,9 +176,12 @@ class FakeSource:
         device: where the generator lives.
         class_counts: draw labels with these relative frequencies; None: uniform over the classes.
         batch_size: images per call, at most 256; it does not change them beyond float round-off.
+        statistics_batch: normalise by the statistics of batches of this size, a divisor of 256, which are always whole: image i
+            then depends on its batch as well, but still on no other choice. None: by the running statistics.
 
     Raises:
-        ValueError: for frequencies that do not fit the generator's classes, or (from ``block``) images that are not finite.
+        ValueError: for frequencies that do not fit the generator's classes, or another size of batches.
+        UserError: (from ``block``) for images that are not finite.
 
     """
 
@@ -190,12 +194,16 @@ class FakeSource:
         device: torch.device | str = "cpu",
         class_counts: Sequence[int] | None = None,
         batch_size: int = BLOCK,
+        statistics_batch: int | None = None,
     ) -> None:
-        self.generator, self.count, self.seed, self.device, self.batch_size = generator, count, seed, device, batch_size
+        self.generator, self.count, self.seed, self.device = generator, count, seed, device
         self.latent_dim, self.num_classes = shape_of(generator)
         if class_counts is not None and len(class_counts) != self.num_classes:
             raise ValueError(f"{len(class_counts)} class frequencies for a generator of {self.num_classes} classes")
+        if statistics_batch is not None and BLOCK % statistics_batch:
+            raise ValueError(f"batches of {statistics_batch} do not fill blocks of {BLOCK}")
         self.class_counts = class_counts
+        self.batch_size, self.by_batch = statistics_batch or batch_size, statistics_batch is not None
 
     @property
     def labels(self) -> str:
@@ -210,29 +218,32 @@ class FakeSource:
     @torch.no_grad()
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
         numbers = block_range(index, self.count)
-        z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim)[: len(numbers)]
-        y = self.block_labels(index)
+        z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim)
+        y = self._labels(index)
         batches = []
-        with evaluating(self.generator):
+        with batch_statistics(self.generator) if self.by_batch else evaluating(self.generator):
             for start in range(0, len(numbers), self.batch_size):
-                rows = slice(start, start + self.batch_size)
+                rows = slice(start, start + self.batch_size if self.by_batch else min(start + self.batch_size, len(numbers)))
                 images = self.generator(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
                 if not (finite := torch.isfinite(images).flatten(1).all(1)).all():
-                    first = numbers[start] + int((~finite).nonzero()[0].item())
-                    raise ValueError(f"generated image {first} holds values that are not finite")
+                    first = numbers.start + start + int((~finite).nonzero()[0].item())
+                    raise UserError(f"generated image {first} holds values that are not finite: the generator has diverged")
                 batches.append(quantise(images))
-        return torch.cat(batches)
+        return torch.cat(batches)[: len(numbers)]
 
     def block_labels(self, index: int) -> Int[Tensor, " b"] | None:
         """Return the labels of the images of a block; None without classes."""
+        labels = self._labels(index)
+        return None if labels is None else labels[: len(block_range(index, self.count))]
+
+    def _labels(self, index: int) -> Int[Tensor, " b"] | None:
+        """Return the labels of a whole block of 256."""
         if self.num_classes is None:
             return None
         if self.class_counts is None:
-            y = draw_labels(self.seed, "eval_labels", index, count=BLOCK, num_classes=self.num_classes)
-        else:
-            weights = torch.tensor(self.class_counts, dtype=torch.float64)
-            y = torch.multinomial(weights, BLOCK, replacement=True, generator=generator_for(self.seed, "eval_labels", index))
-        return y[: len(block_range(index, self.count))]
+            return draw_labels(self.seed, "eval_labels", index, count=BLOCK, num_classes=self.num_classes)
+        weights = torch.tensor(self.class_counts, dtype=torch.float64)
+        return torch.multinomial(weights, BLOCK, replacement=True, generator=generator_for(self.seed, "eval_labels", index))
 
 
 def shape_of(generator: nn.Module) -> tuple[int, int | None]:

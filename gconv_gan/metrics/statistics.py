@@ -16,7 +16,8 @@ from torch import Tensor
 class Moments:
     """The number of samples, their mean [d] and their covariance [d, d] (divisor count - 1), in float64."""
 
-    count: int
+    count: int | None
+    """None where it is not known: another tool's file."""
     mean: Float64[Tensor, " d"]
     covariance: Float64[Tensor, "d d"]
 
@@ -50,6 +51,12 @@ class StreamingMoments:
         self.count += len(features)
         self.first += centred.sum(0)
         self.second.addmm_(centred.T, centred)
+
+    def copy(self) -> "StreamingMoments":
+        """Return the same sums, to go on separately."""
+        other = StreamingMoments(self.shift.numel(), shift=self.shift, device=self.shift.device)
+        other.count, other.first, other.second = self.count, self.first.clone(), self.second.clone()
+        return other
 
     def merge(self, other: "StreamingMoments") -> None:
         """Add the sums of ``other``; raise ``ValueError`` where it was accumulated about another shift."""

@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable
 
+import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
@@ -15,6 +17,8 @@ def run_script(main: Callable[[], None]) -> None:
     The sentence goes to standard error, once, from the main process; nothing else is caught.
     """
     code, sentence = 0, ""
+    # Left to itself, PartialState ignores the launcher's --cpu, and several CPU processes would each believe to be alone.
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
     try:
         main()
     except UserError as error:
@@ -27,5 +31,4 @@ def run_script(main: Callable[[], None]) -> None:
         if PartialState().is_main_process:
             print(f"{sys.argv[0]}: {sentence}", file=sys.stderr)
         sys.exit(code)
-    if PartialState._shared_state:
-        PartialState().destroy_process_group()
+    PartialState().destroy_process_group()

@@ -4,20 +4,26 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather
+from jaxtyping import Int64
+from torch import Tensor
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
+from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.metrics.evaluate import Processes, needs_features, reference_statistics
+from gconv_gan.metrics.evaluate import needs_real_features
+from gconv_gan.metrics.extraction import Processes
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.protocols import Protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
-from gconv_gan.metrics.sources import ArrayImages, ChosenImages, StoredImages
+from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
+from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
+HELD_OUT = ("test", "valid", "val")
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,58 @@ class Reals:
     source: str
     split: str | None
     recipe: str
+    labels: Int64[Tensor, " n"] | None = None
+    classes: tuple[str, ...] = ()
 
 
 def dataset_reals(dataset: ImageDataset) -> Reals:
     """Return a converted data set as reference images."""
     manifest = dataset.manifest
-    return Reals(ArrayImages(dataset.images, fingerprint=manifest.content_hash), manifest.title, manifest.split, manifest.recipe)
+    labels = None if dataset.labels is None else torch.from_numpy(dataset.labels)
+    images = ArrayImages(dataset.images, fingerprint=manifest.content_hash)
+    return Reals(images, manifest.title, manifest.split, manifest.recipe, labels, dataset.classes)
+
+
+def open_reference(
+    reference: str | None, *, split: str | None, trained_on: DataConfig | None, size: int | None, cache_dir: Path
+) -> ReferenceStatistics | Reals:
+    """Open what the command line names as reference; statistics are read, images are not.
+
+    Args:
+        reference: a data set's name, images in a folder or zip, or cached statistics; None: what the run was trained on.
+        split: which split, a top-level sub-folder of a folder or zip; None: the data set's usual one, or the whole.
+        trained_on: the data of the scored run; None for files.
+        size: side of the scored images, which a data set is brought to; None: pictures stay as they are stored.
+        cache_dir: where converted data and hashes are kept.
+
+    Raises:
+        UserError: where it is absent, or there is nothing to compare with.
+
+    """
+    changes: dict[str, object] = {"cache_dir": str(cache_dir)}
+    if split is not None:
+        changes["split"] = split
+    if reference is None:
+        if trained_on is None:
+            raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
+        return dataset_reals(open_dataset(_changed(trained_on, changes)))
+    if (Path(reference) / "statistics.json").is_file():
+        return load_statistics(Path(reference))
+    named = named_data(reference, size=size, changes=changes, like=trained_on)
+    if named is not None:
+        return dataset_reals(open_dataset(named))
+    if trained_on is not None:
+        return dataset_reals(open_dataset(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference")))
+    if not Path(reference).exists():
+        known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
+        raise UserError(f"--reference {reference} is neither a folder or zip nor a data set; known are {known}")
+    prefix = "" if split is None else f"{split}/"
+    files = ImageFiles(Path(reference), prefix=prefix, memory=cache_dir / "fingerprints")
+    return Reals(files, reference, split, "as stored")
+
+
+def _changed(config: DataConfig, changes: dict[str, object]) -> DataConfig:
+    return validated(type(config), {**json.loads(config.model_dump_json()), **changes}, "--reference-split")
 
 
 def named_data(reference: str, *, size: int | None, changes: dict[str, object], like: DataConfig | None = None) -> DataConfig | None:
@@ -64,30 +116,55 @@ def processes() -> Processes:
     return Processes(state.process_index, state.num_processes, gather if state.num_processes > 1 else lambda tensor: tensor)
 
 
+def require_split(protocol: Protocol, split: str | None) -> None:
+    """Raise ``UserError`` where a reference is known to be of another split than the protocol's; a validation split is a test split."""
+    named = (None, *HELD_OUT) if protocol.split == "test" else (None, protocol.split)
+    if protocol.split != "any" and split not in named:
+        raise UserError(
+            f"protocol {protocol.name} compares with the {protocol.split} split, not {split}: give --reference-split {protocol.split}"
+        )
+
+
 def reference_of(
-    reals: Reals, chosen: Protocol, network: Extractor, *, seed: int, cache_dir: Path, batch_size: int = 64
+    reals: Reals,
+    protocol: Protocol,
+    network: Extractor,
+    *,
+    seed: int,
+    cache_dir: Path,
+    with_features: bool | None = None,
+    batch_size: int = 64,
 ) -> ReferenceStatistics:
-    """Return the statistics of ``reals`` that the protocol ``chosen`` asks for, from the cache where they are in it.
+    """Return the statistics of ``reals`` that ``protocol`` asks for, from the cache where they are in it.
+
+    Args:
+        reals: the images.
+        protocol: says which split and how many.
+        network: the extractor.
+        seed: of the choice, where there are more images than the protocol takes.
+        cache_dir: where statistics are kept.
+        with_features: keep all features; None: as the protocol needs.
+        batch_size: images per call of the extractor.
 
     Raises:
         UserError: the protocol asks for another split, or for more images than there are.
 
     """
-    if chosen.split != "any" and reals.split not in (chosen.split, None):
-        raise UserError(
-            f"protocol {chosen.name} compares with the {chosen.split} split, not {reals.split}: give --reference-split {chosen.split}"
-        )
-    images = reals.images
-    if chosen.num_real is not None and chosen.num_real != len(images):
-        images = ChosenImages(images, chosen.num_real, seed=seed)
+    require_split(protocol, reals.split)
+    images, labels = reals.images, reals.labels
+    if protocol.num_real is not None and protocol.num_real != len(images):
+        images = ChosenImages(images, protocol.num_real, seed=seed)
+        labels = None if labels is None else labels[images.indices]
     return reference_statistics(
         images,
         network,
         source=reals.source,
         split=reals.split,
         recipe=reals.recipe,
-        with_features=needs_features(chosen),
+        with_features=needs_real_features(protocol) if with_features is None else with_features,
         cache_dir=cache_dir / STATISTICS,
+        labels=labels,
+        classes=reals.classes,
         processes=processes(),
         batch_size=batch_size,
     )

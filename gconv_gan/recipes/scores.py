@@ -1,157 +1,210 @@
-"""Scores of a run or of a folder of images: what to compare with what, by which network."""
+"""Scores of a run or of a folder of images: what to compare with what, by which network, under which protocols."""
 
-import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import PartialState
 
-from gconv_gan.config.data import DataConfig, FolderDataConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import parse_command, validated
-from gconv_gan.config.scores import ScoreCommand
-from gconv_gan.data.cache import open_dataset
-from gconv_gan.metrics.evaluate import score
+from gconv_gan.config.load import parse_command
+from gconv_gan.config.scores import ScoreCommand, ScoreOptions
+from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_all
 from gconv_gan.metrics.extractors import Extractor
-from gconv_gan.metrics.factory import extractor as build_extractor
+from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics
-from gconv_gan.metrics.score_card import FakesCard, RunCard, Score, library_versions
-from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource, StoredImages
-from gconv_gan.metrics.standing import STANDING, set_standing_statistics
+from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.score_card import Score
+from gconv_gan.metrics.sources import ImageFiles
+from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, dataset_reals, named_data, processes, reference_of
+from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split
 from gconv_gan.runtime.atomic import write_text
+
+NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
 
 
 def main(arguments: Sequence[str]) -> None:
     """Score what the command line names; print the numbers, and keep them in the run folder and in ``--json``."""
     command = parse_command(ScoreCommand, arguments)
     state = PartialState()
-    result = evaluate(command)
+    jobs = jobs_of(command, generated=is_run(command.source))
+    results = evaluate(command, jobs)
     if state.is_main_process:
-        print("\n".join(result.lines()))
-        for path in _destinations(command, result):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, result.to_json() + "\n")
-            print(f"written to {path}")
+        for job, result in zip(jobs, results, strict=True):
+            print("\n".join(result.lines()))
+            if is_run(command.source):
+                print(f"written to {keep(Path(command.source), command, job, result)}")
+        if command.json_out:
+            Path(command.json_out).parent.mkdir(parents=True, exist_ok=True)
+            write_text(Path(command.json_out), as_json(results))
+            print(f"written to {command.json_out}")
 
 
-def _destinations(command: ScoreCommand, result: Score) -> list[Path]:
-    paths = [Path(command.json_out)] if command.json_out else []
-    if _is_run(command.source):
-        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in result.card.formula.protocol)
-        paths.append(
-            Path(command.source) / "scores" / f"{safe}-{result.card.extractor.name.split(':')[0]}-{result.card.fakes.images_seen}.json"
-        )
-    return paths
+def as_json(results: Sequence[Score]) -> str:
+    """Return one score as an object {"scores", "card"}, several as a list of them."""
+    values = [json.loads(result.to_json()) for result in results]
+    return json.dumps(values[0] if len(values) == 1 else values, indent=2) + "\n"
 
 
-def _is_run(source: str) -> bool:
+def is_run(source: str) -> bool:
+    """Whether ``source`` is a run folder."""
     return (Path(source) / "config.json").is_file()
 
 
-def evaluate(command: ScoreCommand) -> Score:
-    """Score ``command.source`` against ``command.reference``; every process returns the same.
+@dataclass(frozen=True)
+class Job:
+    """A protocol and the extractor whose features it uses."""
+
+    protocol: Protocol
+    extractor: str
+
+
+def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
+    """Return every protocol with its own extractor, or with each of ``--extractor``; what is changed renames the protocol.
+
+    Raises:
+        UserError: for a protocol that does not exist, or no protocol and an extractor whose usual one is not known.
+
+    """
+    usual = {"inception": "fid50k_full", "efficientnet_lite0": "fd50k_lite0", "checkpoint": "fd1k_classifier"}
+    jobs = []
+    for name in options.protocol or (None,):
+        for network in options.extractor or (None,):
+            kind = (network or "inception").split(":")[0]
+            chosen = protocol(name or (usual.get(kind, "images") if generated else "images"))
+            changes = {"metrics": options.metrics, "num_fake": options.num_fake, "num_real": options.num_real}
+            chosen = adjusted(chosen, **{key: value for key, value in changes.items() if value is not None})
+            jobs.append(Job(chosen, network or chosen.extractor or "inception"))
+    if len(set(jobs)) != len(jobs):
+        raise UserError("a protocol is named twice with the same extractor")
+    return jobs
+
+
+def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
+    """Score ``command.source`` under every job; every process returns the same.
+
+    A generator makes each image once, whatever the number of jobs.
 
     Raises:
         UserError: for a source, reference, extractor or protocol that is absent or does not fit.
 
     """
-    chosen = _protocol(command)
-    if _is_run(command.source):
-        run = load_run(command.source, images=command.checkpoint)
-        fakes, card, about = run_fakes(run, command, chosen)
-    else:
-        run, about = None, None
-        files: StoredImages = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints")
-        fakes = files if chosen.num_fake is None else ChosenImages(files, chosen.num_fake, seed=command.seed)
-        card = FakesCard(source=command.source)
-    reals = _reals(command, run)
-    name = command.extractor or chosen.extractor or "inception"
-    network = build_extractor(name, weights=Path(command.weights) if command.weights else None, device=PartialState().device)
-    reference = _reference(command, reals, chosen, network)
-    return score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes(), batch_size=command.batch_size)
-
-
-def _protocol(command: ScoreCommand) -> Protocol:
-    """Return the named protocol, or the usual one of the extractor, with what the command line changes."""
-    name = command.protocol
-    if name is None:
-        kind = (command.extractor or "inception").split(":")[0]
-        usual = {"inception": "fid50k_full", "efficientnet_lite0": "fd50k_lite0", "checkpoint": "fd1k_classifier"}
-        name = usual.get(kind, "images") if _is_run(command.source) else "images"
-    changes = {"metrics": command.metrics, "num_fake": command.num_fake, "num_real": command.num_real}
-    return adjusted(protocol(name), **{key: value for key, value in changes.items() if value is not None})
-
-
-def run_fakes(run: TrainedRun, command: ScoreCommand, chosen: Protocol) -> tuple[ImageSource, FakesCard, RunCard]:
-    """Return a run's generator as a source of images, and what the card says about it."""
     device = PartialState().device
-    generator = run.generator(command.generator_weights).to(device)
-    if command.batch_norm == "standing":
-        set_standing_statistics(generator, seed=command.seed)
-    source = FakeSource(generator, count=chosen.num_fake or 50_000, seed=command.seed, device=device)
-    file = run.checkpoint / ("ema.safetensors" if command.generator_weights == "ema" else "generator.safetensors")
-    progress = run.state["progress"]
-    card = FakesCard(
-        source=str(run.checkpoint),
-        weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        weights=command.generator_weights,
-        images_seen=progress["images_seen"],
-        generator_step=progress["g_steps"],
-        n_dis=run.config.trainer.n_dis,
-        batch_norm="eval" if command.batch_norm == "eval" else STANDING,
-        truncation=None,
-        precision="fp32",
-        labels=source.labels,
-        seed=command.seed,
+    run = load_run(command.source, images=command.checkpoint) if is_run(command.source) else None
+    networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
+    if run is not None:
+        fakes = fakes_of(run, command, jobs, rule="last" if command.checkpoint is None else "chosen")
+        return score_jobs(fakes, command, jobs, networks, References(command, run, None))
+    size = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints").size[0]
+    references = References(command, None, size)
+    results: dict[Job, Score] = {}
+    for count in dict.fromkeys(job.protocol.num_fake for job in jobs):
+        group = [job for job in jobs if job.protocol.num_fake == count]
+        fakes = file_fakes(command.source, count=count, seed=command.seed, cache_dir=Path(command.cache_dir))
+        results |= dict(zip(group, score_jobs(fakes, command, group, networks, references), strict=True))
+    return [results[job] for job in jobs]
+
+
+def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rule: str) -> Fakes:
+    """Return as many images of the run's generator as the jobs need."""
+    return run_fakes(
+        run,
+        count=max(job.protocol.num_fake or NUM_FAKE for job in jobs),
+        seed=options.seed,
+        weights=options.generator_weights,
+        batch_norm=options.batch_norm,
+        labels=options.labels,
+        rule=rule,
+        batch_size=options.batch_size,
     )
-    about = RunCard(
-        config_sha256=hashlib.sha256(run.config.model_dump_json().encode()).hexdigest(),
-        training_seed=run.config.seed,
-        checkpoint_rule="last" if command.checkpoint is None else "chosen",
-        batch_size=command.batch_size,
-        device=str(device),
-        versions=library_versions(),
-        seconds=0.0,
-    )
-    return source, card, about
 
 
-def _reference(command: ScoreCommand, reals: ReferenceStatistics | Reals, chosen: Protocol, network: Extractor) -> ReferenceStatistics:
-    if isinstance(reals, ReferenceStatistics):
-        return reals
-    return reference_of(reals, chosen, network, seed=command.seed, cache_dir=Path(command.cache_dir), batch_size=command.batch_size)
+def score_jobs(
+    fakes: Fakes, options: ScoreOptions, jobs: Sequence[Job], networks: dict[str, Extractor], references: "References"
+) -> list[Score]:
+    """Score images under every job, from one pass over them."""
+    evaluations = evaluations_of(fakes, jobs, networks, references)
+    return score_all(fakes.source, evaluations, fakes=fakes.card, run=fakes.run, processes=processes(), batch_size=options.batch_size)
 
 
-def _reals(command: ScoreCommand, run: TrainedRun | None) -> ReferenceStatistics | Reals:
-    """Open what the command line names as reference; statistics are read, images are not."""
-    if command.reference is None:
-        if run is None:
-            raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
-        changes: dict[str, object] = {"cache_dir": command.cache_dir}
-        if command.reference_split is not None:
-            changes["split"] = command.reference_split
-        return dataset_reals(open_dataset(_with(run.config.data, changes)))
-    if (Path(command.reference) / "statistics.json").is_file():
-        return load_statistics(Path(command.reference))
-    size = run.config.data.size if run is not None else None
-    split = {} if command.reference_split is None else {"split": command.reference_split}
-    named = named_data(
-        command.reference, size=size, changes={"cache_dir": command.cache_dir, **split}, like=run.config.data if run else None
-    )
-    if named is not None:
-        return dataset_reals(open_dataset(named))
-    if size is not None:
-        folder = {"path": command.reference, "size": size, "cache_dir": command.cache_dir, **split}
-        return dataset_reals(open_dataset(validated(FolderDataConfig, folder, "--reference")))
-    prefix = "" if command.reference_split is None else f"{command.reference_split}/"
-    files = ImageFiles(Path(command.reference), prefix=prefix, memory=Path(command.cache_dir) / "fingerprints")
-    return Reals(files, command.reference, command.reference_split, "as stored")
+def evaluations_of(fakes: Fakes, jobs: Sequence[Job], networks: dict[str, Extractor], references: "References") -> list[Evaluation]:
+    """Return what is to be computed for every job."""
+    whole = NUM_FAKE if fakes.run is not None else len(fakes.source)
+    return [
+        Evaluation(job.protocol, job.protocol.num_fake or whole, networks[job.extractor], references.of(job, networks[job.extractor], jobs))
+        for job in jobs
+    ]
 
 
-def _with(config: DataConfig, changes: dict[str, object]) -> DataConfig:
-    values = {**json.loads(config.model_dump_json()), **changes}
-    return validated(type(config), values, "--reference-split")
+@dataclass
+class References:
+    """The references of the jobs of a command, each opened and computed once."""
+
+    options: ScoreOptions
+    run: TrainedRun | None
+    size: int | None
+    """Side of the scored pictures, where they are files."""
+    opened: dict[str | None, ReferenceStatistics | Reals] = field(default_factory=dict)
+    computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
+
+    def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
+        """Return the statistics that ``job`` needs, with features where any of ``jobs`` on the same images needs them."""
+        split = self._split(job.protocol)
+        if split not in self.opened:
+            self.opened[split] = self._open(split)
+        reals = self.opened[split]
+        if "intra_fid" in job.protocol.metrics and self.run is not None and reals.classes != self.run.class_names:
+            raise UserError(f"intra_fid: the classes of the reference, {reals.classes}, are not the run's, {self.run.class_names}")
+        if isinstance(reals, ReferenceStatistics):
+            require_split(job.protocol, reals.reference.split)
+            return reals
+        require_split(job.protocol, reals.split)
+        key = split, job.protocol.num_real, job.extractor
+        if key not in self.computed:
+            sharing = [one.protocol for one in jobs if (self._split(one.protocol), one.protocol.num_real, one.extractor) == key]
+            self.computed[key] = reference_of(
+                reals,
+                job.protocol,
+                network,
+                seed=self.options.seed,
+                cache_dir=Path(self.options.cache_dir),
+                with_features=any(needs_real_features(one) for one in sharing),
+                batch_size=self.options.batch_size,
+            )
+        return self.computed[key]
+
+    def _split(self, chosen: Protocol) -> str | None:
+        """Return the split to open: the one asked for, else the protocol's where the data are known to have splits."""
+        if self.options.reference_split is not None:
+            return self.options.reference_split
+        if chosen.split == "any" or (self.options.reference is not None and Path(self.options.reference).exists()):
+            return None
+        if self.options.reference is None and (self.run is None or self.run.config.data.split is None):
+            return None
+        return chosen.split
+
+    def _open(self, split: str | None) -> ReferenceStatistics | Reals:
+        data = None if self.run is None else self.run.config.data
+        return open_reference(
+            self.options.reference,
+            split=split,
+            trained_on=data,
+            size=self.size if data is None else data.size,
+            cache_dir=Path(self.options.cache_dir),
+        )
+
+
+def keep(run: Path, options: ScoreOptions, job: Job, result: Score) -> Path:
+    """Write a score into the ``scores/`` of a run folder, under a name that says what it is of, and return the file."""
+    card = result.card.fakes
+    usual = ScoreOptions()
+    chosen = [(options.batch_norm, usual.batch_norm), (options.generator_weights, usual.generator_weights), (options.labels, usual.labels)]
+    mode = [str(value) for value, default in [*chosen, (f"seed{options.seed}", f"seed{usual.seed}")] if value != default]
+    network = "checkpoint" if job.extractor.startswith("checkpoint:") else job.extractor
+    name = "-".join([job.protocol.name, network, *mode, str(card.images_seen)])
+    path = run / "scores" / ("".join(c if c.isalnum() or c in "._-" else "_" for c in name) + ".json")
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, result.to_json() + "\n")
+    return path

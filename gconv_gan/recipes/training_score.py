@@ -1,7 +1,5 @@
 """The cheap score during training: the averaged generator under one protocol, on every process."""
 
-import copy
-import hashlib
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -13,9 +11,8 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.metrics.protocols import adjusted, protocol
-from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
-from gconv_gan.metrics.sources import FakeSource
-from gconv_gan.metrics.standing import STANDING, set_standing_statistics
+from gconv_gan.metrics.score_card import FakesCard
+from gconv_gan.recipes.fakes import BATCH_NORM, generator_source, run_card
 from gconv_gan.recipes.references import dataset_reals, processes, reference_of
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.training.gan import Scorer
@@ -45,28 +42,19 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
     reference = reference_of(dataset_reals(dataset), chosen, network, seed=config.seed, cache_dir=Path(config.data.cache_dir))
 
     def scorer(generator: nn.Module, images_seen: int) -> dict[str, float]:
-        if evaluation.batch_norm == "standing":
-            generator = copy.deepcopy(generator)
-            set_standing_statistics(generator, seed=config.seed)
-        fakes = FakeSource(generator, count=chosen.num_fake or len(dataset), seed=config.seed, device=accelerator.device)
+        count = chosen.num_fake or len(dataset)
+        fakes = generator_source(generator, count=count, seed=config.seed, batch_norm=evaluation.batch_norm, device=accelerator.device)
         card = FakesCard(
             source=f"{config.name} in training",
             weights="ema",
             images_seen=images_seen,
             n_dis=config.trainer.n_dis,
-            batch_norm="eval" if evaluation.batch_norm == "eval" else STANDING,
+            batch_norm=BATCH_NORM[evaluation.batch_norm],
             precision="fp32",
             labels=fakes.labels,
             seed=config.seed,
         )
-        about = RunCard(
-            config_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
-            training_seed=config.seed,
-            batch_size=64,
-            device=str(accelerator.device),
-            versions=library_versions(),
-            seconds=0.0,
-        )
+        about = run_card(config, rule=None, batch_size=64, device=accelerator.device)
         result = score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes())
         if accelerator.is_main_process:
             (scores / CARDS).mkdir(exist_ok=True)

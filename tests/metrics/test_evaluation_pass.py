@@ -10,10 +10,11 @@ from torch.utils.data import Dataset
 from torch_fidelity import FeatureExtractorBase, calculate_metrics, register_feature_extractor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.evaluate import extract, reference_statistics, score
+from gconv_gan.metrics.evaluate import score
+from gconv_gan.metrics.extraction import Wanted, extract
 from gconv_gan.metrics.frechet import frechet_distance
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.reference_statistics import ReferenceStatistics, reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
 from gconv_gan.metrics.statistics import moments_of
@@ -185,7 +186,7 @@ def test_features_that_are_not_finite_name_their_image() -> None:
             features, logits = super().__call__(images)
             return features.where(~(images == FAKES[277]).flatten(1).all(1, keepdim=True), torch.nan), logits
 
-    with pytest.raises(ValueError, match="features of image 277 are not finite"):
+    with pytest.raises(ValueError, match="features of image 277 by stub are not finite"):
         scored(network=Broken())
 
 
@@ -196,7 +197,7 @@ def test_a_wrong_keyword_is_an_error() -> None:
 
 def test_bias_of_the_distance_between_halves_of_real_pictures_falls_as_one_over_n(cifar10_zip: Path, tmp_path: Path) -> None:
     files = ChosenImages(ImageFiles(cifar10_zip, prefix="test/", memory=tmp_path), 4000, seed=0)
-    features = extract(files, STUB, keep_features=True, keep_logits=False, batch_size=256).features
+    features = extract(files, [Wanted(STUB, 4000, features=True)], batch_size=256)[0].features
     assert features is not None
     draw = torch.Generator().manual_seed(0)
     means = {}

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.transforms import quantise
+from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
 from gconv_gan.runtime.seeding import draw_labels, draw_latents
 from tests.reference.tiny_generator import TinyGenerator
@@ -142,3 +143,39 @@ def test_images_that_are_not_finite_are_named() -> None:
 
     with pytest.raises(ValueError, match="generated image 259 holds"):
         all_of(FakeSource(Broken(), count=300, seed=0))
+
+
+class Normalised(nn.Module):
+    """A generator with both kinds of BatchNorm, whose images depend on which statistics are used."""
+
+    latent_dim, num_classes = 12, None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.BatchNorm1d(12), BatchNorm2d(3)
+
+    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        return torch.tanh(self.norm(self.dense(z).view(-1, 3, 2, 2)))
+
+
+def test_batch_statistics_are_those_of_whole_batches_and_leave_no_trace() -> None:
+    generator = Normalised()
+    before = {key: tensor.clone() for key, tensor in generator.state_dict().items()}
+    images = all_of(FakeSource(generator, count=300, seed=2, statistics_batch=64))
+    assert {key: torch.equal(tensor, before[key]) for key, tensor in generator.state_dict().items()} == dict.fromkeys(before, True)
+    assert (generator.training, generator.norm.track_running_stats, generator.norm.over_processes) == (True, True, True)
+    z = torch.cat([draw_latents(2, "eval", block, count=256, latent_dim=12) for block in range(2)])
+    with torch.no_grad():
+        by_batch = torch.cat([quantise(generator.train()(batch, None)) for batch in z.split(64)])
+    assert torch.equal(images, by_batch[:300])  # the last batch is whole, though only 44 of it are scored
+    assert torch.equal(all_of(FakeSource(generator, count=1, seed=2, statistics_batch=64)), images[:1])
+    with pytest.raises(ValueError, match="batches of 60 do not fill blocks of 256"):
+        FakeSource(generator, count=300, seed=2, statistics_batch=60)
+
+
+def test_a_diverged_generator_is_named() -> None:
+    generator = TinyGenerator()
+    with torch.no_grad():
+        generator.weight[0] = torch.nan
+    with pytest.raises(UserError, match="generated image 0 holds values that are not finite: the generator has diverged"):
+        FakeSource(generator, count=3, seed=0).block(0)

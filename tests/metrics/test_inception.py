@@ -11,10 +11,11 @@ from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.evaluate import reference_statistics, score
+from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.extractors import InceptionExtractor
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.metrics.protocols import adjusted, protocol
+from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.metrics.sources import ArrayImages
 from gconv_gan.metrics.weights import DIRECTORY_VARIABLE, INCEPTION, find_inception

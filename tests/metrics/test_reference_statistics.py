@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.evaluate import reference_statistics
-from gconv_gan.metrics.reference_statistics import DESCRIPTION, TENSORS, ReferenceStatistics, load_statistics
+from gconv_gan.metrics.reference_statistics import DESCRIPTION, TENSORS, ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.sources import ArrayImages
 from tests.reference.stub_extractor import StubExtractor
 
@@ -63,10 +62,40 @@ def test_whatever_decides_the_numbers_changes_the_key(tmp_path: Path) -> None:
     ]
     assert not torch.equal(*means)  # the same name, other data: not the first data's statistics
     statistics(tmp_path, network, split="test")
-    statistics(tmp_path, network, with_features=False)
     statistics(tmp_path, other)
     statistics(tmp_path, resized)
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_statistics_with_features_serve_where_moments_are_asked_for(tmp_path: Path) -> None:
+    network = Counting()
+    whole = statistics(tmp_path, network)
+    calls = network.calls
+    assert torch.equal(statistics(tmp_path, network, with_features=False).moments.mean, whole.moments.mean)
+    assert network.calls == calls
+    few = statistics(tmp_path, network, data=1, with_features=False)
+    assert few.features is None
+    assert statistics(tmp_path, network, data=1).features is not None  # moments alone do not serve features
+
+
+def test_labels_are_kept_beside_the_features(tmp_path: Path) -> None:
+    images = ArrayImages(PICTURES[0].numpy(), fingerprint="f")
+    labels = torch.arange(40) % 4
+    for _ in range(2):  # computed, then read
+        held = reference_statistics(
+            images,
+            StubExtractor(),
+            source="s",
+            split=None,
+            recipe="r",
+            with_features=True,
+            cache_dir=tmp_path,
+            labels=labels,
+            classes=("a", "b", "c", "d"),
+        )
+        assert held.labels is not None
+        assert torch.equal(held.labels, labels)
+        assert held.classes == ("a", "b", "c", "d")
 
 
 @pytest.mark.parametrize("what", ["tensors", "hash and key", "description", "missing"])

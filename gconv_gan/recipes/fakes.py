@@ -1,0 +1,118 @@
+"""What is scored: a run's generator or files, as a source of images, with what a card says about it."""
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
+from gconv_gan.metrics.standing import STANDING, set_standing_statistics
+from gconv_gan.recipes.networks import TrainedRun
+
+BATCH = 64  # of --batch-norm batch: StudioGAN's
+
+BatchNormMode = Literal["eval", "standing", "batch"]
+BATCH_NORM: dict[str, str] = {"eval": "eval", "standing": STANDING, "batch": f"batch of {BATCH}"}  # what score cards say
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """Images to be scored, what is known about them, and about the run they come from."""
+
+    source: ImageSource
+    card: FakesCard
+    run: RunCard | None
+
+
+def generator_source(
+    generator: nn.Module,
+    *,
+    count: int,
+    seed: int,
+    batch_norm: BatchNormMode,
+    device: torch.device,
+    class_counts: list[int] | None = None,
+) -> FakeSource:
+    """Return ``count`` images of ``generator``, which stays as it is, with its BatchNorms in the mode ``batch_norm``."""
+    if batch_norm == "standing":
+        generator = copy.deepcopy(generator)
+        set_standing_statistics(generator, seed=seed)
+    statistics_batch = BATCH if batch_norm == "batch" else None
+    return FakeSource(generator, count=count, seed=seed, device=device, class_counts=class_counts, statistics_batch=statistics_batch)
+
+
+def run_card(config: GANRunConfig, *, rule: str | None, batch_size: int, device: torch.device) -> RunCard:
+    """Return what a card says about a training run; processes and seconds are filled in by the evaluation."""
+    return RunCard(
+        config_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        training_seed=config.seed,
+        checkpoint_rule=rule,
+        batch_size=batch_size,
+        device=str(device),
+        versions=library_versions(),
+        seconds=0.0,
+    )
+
+
+def run_fakes(
+    run: TrainedRun,
+    *,
+    count: int,
+    seed: int,
+    weights: Literal["ema", "raw"],
+    batch_norm: BatchNormMode,
+    labels: Literal["uniform", "empirical"],
+    rule: str,
+    batch_size: int,
+) -> Fakes:
+    """Return the images of a run's generator at its checkpoint.
+
+    Raises:
+        UserError: where labels are to follow the training data of an unconditional run.
+
+    """
+    device = PartialState().device
+    counts = _class_counts(run) if labels == "empirical" else None
+    source = generator_source(
+        run.generator(weights).to(device), count=count, seed=seed, batch_norm=batch_norm, device=device, class_counts=counts
+    )
+    file = run.checkpoint / ("ema.safetensors" if weights == "ema" else "generator.safetensors")
+    progress = run.state["progress"]
+    card = FakesCard(
+        source=str(run.checkpoint),
+        weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        weights=weights,
+        images_seen=progress["images_seen"],
+        generator_step=progress["g_steps"],
+        n_dis=run.config.trainer.n_dis,
+        batch_norm=BATCH_NORM[batch_norm],
+        precision="fp32",
+        labels=source.labels,
+        seed=seed,
+    )
+    return Fakes(source, card, run_card(run.config, rule=rule, batch_size=batch_size, device=device))
+
+
+def _class_counts(run: TrainedRun) -> list[int]:
+    if run.num_classes is None:
+        raise UserError(f"--labels empirical draws classes as often as the training data, but {run.config.name} is unconditional")
+    labels = open_dataset(run.config.data).labels
+    assert labels is not None
+    counts: list[int] = np.bincount(labels, minlength=run.num_classes).tolist()
+    return counts
+
+
+def file_fakes(path: str, *, count: int | None, seed: int, cache_dir: Path) -> Fakes:
+    """Return the images in a folder or zip, or ``count`` of them chosen by ``seed``."""
+    files = ImageFiles(Path(path), memory=cache_dir / "fingerprints")
+    return Fakes(files if count is None else ChosenImages(files, count, seed=seed), FakesCard(source=path), None)
