@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.optim import AdamConfig
+from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DigitsClassifierConfig(Config):
@@ -17,19 +19,88 @@ class DigitsClassifierConfig(Config):
     """Channels of the first two convolutions."""
 
 
+class AugmentationConfig(Config):
+    """What is done to the training images after ``data.flip``."""
+
+    crop_size: PositiveInt | None = None
+    """Side that the network sees, cut from the middle when testing; None: data.size."""
+    crop_padding: NonNegativeInt = 0
+    """Pad by reflection on every side and crop back at a uniform place (CIFAR: 4)."""
+    resized_crop: tuple[Share, Share] | None = None
+    """Range of the share of the area that a random box covers, which is then resampled (ImageNet: 0.08 to 1)."""
+    cutout: NonNegativeInt = 0
+    """Side of a square set to mid-grey (CIFAR-10: 16)."""
+    mixup: NonNegativeFloat = 0.0
+    """α of mixup's Beta distribution; 0: none."""
+    cutmix: NonNegativeFloat = 0.0
+    """α of CutMix's Beta distribution; 0: none. With both, a coin decides for each batch."""
+
+
+class SplitConfig(Config):
+    """Which images are trained on, and which are kept for choosing among checkpoints."""
+
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every class that is taken out of the training images to choose the best checkpoint by."""
+    train: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of every class of what remains that is trained on."""
+
+
+class LabelsConfig(Config):
+    """What is done to the training labels."""
+
+    noise: Share = 0.0
+    """Share of the labels replaced by a uniform draw among the other classes."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that the target spreads over all classes."""
+
+
+class AverageConfig(Config):
+    """Exponential average of the weights, counted in images; where there is one, it is what is tested."""
+
+    half_life_images: NonNegativeInt = 0
+    """Images after which an old weight counts half; 0: no average."""
+    ramp: PositiveFloat | None = None
+    """Hold the half-life at most at ramp · images seen, so that early averages forget the start; None: no ramp."""
+
+
 class ClassifierTrainerConfig(Config):
-    """Length and cadence of training, in images."""
+    """Length, batch and cadence of training, in images."""
 
     total_images: PositiveInt
     """Length of the run."""
     batch_size: PositiveInt = 64
-    """Global batch."""
+    """Global batch, over all processes and micro-batches."""
+    micro_batches: PositiveInt = 1
+    """Split each process's batch and accumulate gradients."""
+    max_grad_norm: PositiveFloat | None = None
+    """Clip the gradient to this norm."""
+    mixed_precision: Literal["no", "bf16"] | None = None
+    """Autocast of the forward pass; None: as accelerate's launcher says."""
     log_every: PositiveInt = 12_800
     """Images between status lines."""
+    checkpoint_every: PositiveInt = 500_000
+    """Images between checkpoints."""
+    keep_checkpoints: PositiveInt = 2
+    """How many of the newest checkpoints stay on disk, beside the best."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "ClassifierTrainerConfig":
+        if self.batch_size % self.micro_batches:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by micro_batches {self.micro_batches}")
+        return self
+
+
+class HeldOutConfig(Config):
+    """Tests during training, and which checkpoint becomes the model."""
+
+    every: NonNegativeInt = 0
+    """Images between tests on the validation images, or on ``test_data`` where there are none; 0: only at the end."""
+    select: Literal["last", "best"] = "last"
+    """Which weights become ``model.safetensors``: the last, or those with the lowest error on the validation images."""
 
 
 class ClassifierRunConfig(Config):
-    """A classifier run: data, network, optimiser, length."""
+    """A classifier run: data, network, augmentation, optimiser, length."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run's folder."""
@@ -39,7 +110,34 @@ class ClassifierRunConfig(Config):
     """Seed of every random draw."""
     data: DataConfig
     test_data: DataConfig
-    """What the accuracy is measured on."""
+    """What the final accuracy is measured on."""
+    split: SplitConfig = SplitConfig()
+    labels: LabelsConfig = LabelsConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    standardise: bool = False
+    """Bring each colour channel to mean 0 and deviation 1 over the training images; otherwise pixels go from -1 to 1."""
     network: DigitsClassifierConfig = DigitsClassifierConfig()
-    optimizer: AdamConfig = AdamConfig()
+    optimizer: OptimizerConfig = AdamConfig()
+    schedule: ScheduleConfig = ConstantScheduleConfig()
+    average: AverageConfig = AverageConfig()
     trainer: ClassifierTrainerConfig
+    evaluation: HeldOutConfig = HeldOutConfig()
+
+    @model_validator(mode="after")
+    def _the_test_images_choose_nothing(self) -> "ClassifierRunConfig":
+        if self.evaluation.select == "best" and self.split.validation == 0:
+            raise ValueError('evaluation.select = "best" needs split.validation above 0: the test images may not choose')
+        if self.evaluation.select == "best" and self.evaluation.every == 0:
+            raise ValueError('evaluation.select = "best" needs evaluation.every above 0: one test leaves nothing to choose')
+        return self
+
+    @model_validator(mode="after")
+    def _the_sizes_agree(self) -> "ClassifierRunConfig":
+        if self.data.size != self.test_data.size:
+            raise ValueError(f"data.size {self.data.size} and test_data.size {self.test_data.size} differ")
+        return self
+
+    @property
+    def image_size(self) -> int:
+        """Return the side of the images that the network sees."""
+        return self.augmentation.crop_size or self.data.size

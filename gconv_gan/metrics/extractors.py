@@ -6,7 +6,6 @@ classifier trained here can be an extractor too.
 """
 
 import io
-import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +15,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32, UInt8
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.folding import fold_batch_norms
 from gconv_gan.metrics.resize import RESIZERS
 from gconv_gan.metrics.weights import INCEPTION, LITE0_SHA256, check_sha256, find_inception, lite0_weights, sha256_of
-from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 
 
 @runtime_checkable
@@ -252,18 +250,11 @@ def _lite0_network(path: Path) -> nn.Module:
     return network
 
 
-# Networks that a checkpoint extractor may hold. Each has image_size, feature_dim, num_classes, features(x) and head(features).
-CLASSIFIERS: dict[str, type[DigitsClassifier]] = {"digits_classifier": DigitsClassifier}
-
-
 class CheckpointExtractor(_NetworkExtractor):
-    """A classifier trained here: ``model.safetensors`` and ``model.json`` in one folder.
-
-    The JSON object holds ``network`` (a name in ``CLASSIFIERS``), ``arguments`` (its keyword arguments) and ``classes`` (their
-    names, in the order of the logits).
+    """A classifier trained here, as ``models.trained_classifier`` describes it on disk.
 
     Args:
-        folder: where the two files lie.
+        folder: where its two files lie.
         device: where it runs.
 
     Raises:
@@ -274,38 +265,13 @@ class CheckpointExtractor(_NetworkExtractor):
     layer = "features"
 
     def __init__(self, folder: Path, *, device: torch.device | str = "cpu") -> None:
-        description, tensors = folder / "model.json", folder / "model.safetensors"
-        for path in (description, tensors):
-            if not path.is_file():
-                raise UserError(f"checkpoint:{folder} is not a classifier: {path} is missing")
-        network, self.classes = _classifier(description)
-        try:
-            network.load_state_dict(load_file(tensors))
-        except RuntimeError as error:
-            raise UserError(f"{tensors} does not fit {description}: {' '.join(str(error).split())}") from error
-        self.sha256 = sha256_of(description, tensors)
-        self.name = f"checkpoint:{json.loads(description.read_text())['network']}"
+        network, fields = load_classifier(folder)
+        self.classes: list[str] = list(fields["classes"])
+        self.sha256 = sha256_of(folder / DESCRIPTION, folder / TENSORS)
+        self.name = f"checkpoint:{fields['network']}"
         self.feature_dim, self.num_logits = network.feature_dim, network.num_classes
         super().__init__(network, InputConvention("none", network.image_size, 127.5, 127.5), device)
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         features = self.network.features(x)
         return features, self.network.head(features)
-
-
-def _classifier(description: Path) -> tuple[DigitsClassifier, list[str]]:
-    """Build the network that ``description`` names, and return it with the names of its classes."""
-    try:
-        fields = json.loads(description.read_text())
-        name, arguments, classes = fields["network"], fields["arguments"], fields["classes"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f'{description} must be a JSON object with "network", "arguments" and "classes"') from error
-    if name not in CLASSIFIERS:
-        raise UserError(f"{description} names the network {name!r}; known are {', '.join(sorted(CLASSIFIERS))}")
-    try:
-        network = CLASSIFIERS[name](**arguments)
-    except TypeError as error:
-        raise UserError(f"{description}: {name} was given arguments it does not take: {error}") from error
-    if len(classes) != network.num_classes:
-        raise UserError(f"{description} names {len(classes)} classes, the network has {network.num_classes}")
-    return network, list(classes)

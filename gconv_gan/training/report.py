@@ -20,6 +20,7 @@ LABELS = {
     "loss_g": "G",
     "accuracy_real": "acc real",
     "accuracy_fake": "fake",
+    "grad_norm": "|grad|",
     "grad_norm_d": "|grad D|",
     "grad_norm_g": "|grad G|",
     "gate_entropy": "gate H",

@@ -78,6 +78,29 @@ class GANState:
         return {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer}
 
 
+@dataclass
+class ClassifierState:
+    """The state of a classifier run."""
+
+    network: nn.Module
+    ema: Ema | None
+    optimizer: torch.optim.Optimizer
+    progress: Progress
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the modules by the name of their file in a checkpoint."""
+        average = {} if self.ema is None else {"ema": self.ema.network}
+        return {"classifier": self.network, **average}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by the name of their file in a checkpoint."""
+        return {"optimizer": self.optimizer}
+
+    def tested(self) -> nn.Module:
+        """Return the network that is tested: the average, where there is one."""
+        return self.network if self.ema is None else self.ema.network
+
+
 def due(before: int, after: int, every: int) -> bool:
     """Return whether a multiple of ``every`` lies in (before, after]; 0 is never due."""
     return every > 0 and after // every > before // every

@@ -1,0 +1,99 @@
+"""What a network or a layer costs: parameters, MACs, time and memory of a training step, latency.
+
+Counts are exact. Times are medians of interleaved runs in one process, so that whatever else the machine does meets all
+candidates alike; compare them as ratios. Memory is what torch's allocator holds at its peak: on a CPU that is exact and repeats.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from gconv_gan.models.summary import summarise
+from gconv_gan.runtime.modes import evaluating
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells standard error whenever it starts
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Exact size of a network."""
+
+    parameters: int
+    macs: int
+    """Multiply-adds per image of a forward pass."""
+
+
+def counts(network: nn.Module, *inputs: Tensor | None) -> Counts:
+    """Return the trainable parameters of ``network`` and its MACs per image of ``inputs``, counted as in ``models.summary``."""
+    rows = summarise(network, *inputs)
+    return Counts(sum(p.numel() for p in network.parameters() if p.requires_grad), sum(row.macs for row in rows))
+
+
+def seconds(candidates: Mapping[str, Callable[[], object]], *, repeats: int, device: torch.device | str = "cpu") -> dict[str, float]:
+    """Return the median seconds of each candidate over ``repeats`` rounds in which every candidate runs once, after a warm-up."""
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in candidates.values():
+        run()
+    for _ in range(repeats):
+        for name, run in candidates.items():
+            _synchronise(device)
+            start = time.perf_counter()
+            run()
+            _synchronise(device)
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def _synchronise(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu") -> int:
+    """Return by how many bytes torch's allocator grows at most while ``run`` runs; what lives before does not count."""
+    run()  # lazy state (gradients, caches, workspaces) belongs to a steady step
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        run()
+    now = peak = 0
+    for event in recorded.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return peak
+
+
+def training_step(network: nn.Module, *inputs: Tensor) -> Callable[[], None]:
+    """Return one forward and backward pass in training mode, with gradients in the parameters and in the first input."""
+    x, *rest = inputs
+    x = x.detach().requires_grad_(True)
+
+    def run() -> None:
+        network.train()
+        network.zero_grad(set_to_none=True)
+        x.grad = None
+        network(x, *rest).square().mean().backward()
+
+    return run
+
+
+def inference(network: nn.Module, *inputs: Tensor) -> Callable[[], None]:
+    """Return one forward pass in evaluation mode, without a graph."""
+
+    def run() -> None:
+        with evaluating(network), torch.no_grad():
+            network(*inputs)
+
+    return run

@@ -1,0 +1,50 @@
+"""A classifier that standardises its input itself, so that whoever uses it gives it pixels in [-1, 1]."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Standardised(nn.Module):
+    r"""``network`` of :math:`(x - \mu) / \sigma`, per colour channel.
+
+    Shapes: input [B, 3, s, s] in [-1, 1]; ``features`` and output as the network's. The two constants are saved with it.
+
+    Args:
+        network: the classifier, with ``features`` and ``head``.
+        mean: μ of each channel, of pixels in [-1, 1].
+        deviation: σ of each channel.
+
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: Any, *, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("deviation", torch.tensor(deviation)[:, None, None])
+        self.image_size, self.num_classes, self.feature_dim = network.image_size, network.num_classes, network.feature_dim
+
+    @property
+    def head(self) -> nn.Module:
+        """Return the linear map from features to logits."""
+        head: nn.Module = self.network.head
+        return head
+
+    def standard(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+        """Return (x - μ) / σ."""
+        return (x - self.mean) / self.deviation
+
+    def features(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
+        """Return what the head sees."""
+        features: Tensor = self.network.features(self.standard(x))
+        return features
+
+    def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
+        logits: Tensor = self.network(self.standard(x))
+        return logits

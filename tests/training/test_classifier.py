@@ -1,0 +1,255 @@
+"""Whole classifier runs: exact resume, two processes, refusals, guards, what lies in the run folder."""
+
+import copy
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.multiprocessing import spawn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.dropout import Dropout
+from gconv_gan.models.trained_classifier import load_classifier
+from gconv_gan.recipes import classifier as recipe
+from gconv_gan.runtime.tracking import read_metrics
+from gconv_gan.training.checkpoint import checkpoints
+from gconv_gan.training.classifier import ClassifierTraining, train_classifier
+from gconv_gan.training.guards import GuardError, StoppedBySignalError
+from gconv_gan.training.hooks import Hook, Player
+from tests.training.tiny import final_files
+from tests.training.tiny_classifier import tiny_classifier
+
+
+class PowerCutError(Exception):
+    """Stands for whatever ends a process without warning."""
+
+
+class At(Hook):
+    """Call ``action`` when the step that began at ``images`` images seen has been taken."""
+
+    def __init__(self, images: int, action: Callable[[], None]) -> None:
+        self.images, self.action = images, action
+
+    def after_step(self, player: Player, network: nn.Module, images_seen: int) -> None:
+        assert player == "classifier"
+        if images_seen == self.images:
+            self.action()
+
+
+def coupled(config: Any, dataset: Any, training: Any) -> recipe.Built:
+    """Build the digits classifier with batch normalisation and dropout, which couple images and draw masks."""
+    built = original(config, dataset, training)
+    network: Any = built.network
+    trunk = network.network.trunk
+    trunk.append(BatchNorm2d(32))
+    trunk.append(Dropout(0.3))
+    return built
+
+
+original = recipe.build_network
+
+
+@pytest.fixture(autouse=True)
+def _coupled_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "build_network", coupled)
+
+
+def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **changes: object) -> None:
+    def with_hook(run: ClassifierTraining, accelerator: object) -> object:
+        return train_classifier(ClassifierTraining(**{**vars(run), "hooks": (hook,)}), accelerator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "train_classifier", with_hook)
+        recipe.fit(tiny_classifier(folder, **changes))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "build_network", coupled)
+        recipe.fit(tiny_classifier(folder))
+    return folder
+
+
+def power_cut() -> None:
+    raise PowerCutError
+
+
+@pytest.mark.parametrize("images", [176, 320, 464])  # 324 images are trained on: after 320 the next epoch has begun
+def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(
+    images: int, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PowerCutError):
+        fit_with(monkeypatch, At(images, power_cut), tmp_path)
+    torch.manual_seed(images)  # nothing may depend on torch's global generator
+    recipe.fit(tiny_classifier(tmp_path))
+    assert final_files(tmp_path) == final_files(unbroken)
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "tiny" / name).read_bytes() == (unbroken / "tiny" / name).read_bytes()
+    ours, theirs = (read_metrics(folder / "tiny" / "metrics.jsonl") for folder in (tmp_path, unbroken))
+    for line in (*ours, *theirs):
+        line.pop("seconds_per_kimg", None), line.pop("peak_memory_gib", None)
+    assert [line["images"] for line in ours] == [line["images"] for line in theirs]
+    assert ours[-1] == theirs[-1]
+
+
+def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:
+    recipe.fit(tiny_classifier(tmp_path, seed=4))
+    assert final_files(tmp_path)["classifier.safetensors"] != final_files(unbroken)["classifier.safetensors"]
+
+
+def test_finished_means_finished(unbroken: Path) -> None:
+    before = final_files(unbroken)
+    recipe.fit(tiny_classifier(unbroken))
+    assert final_files(unbroken) == before
+
+
+def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
+    folder = unbroken / "tiny"
+    assert [images for images, _ in checkpoints(folder)] == [480, 320, 160]
+    for name in ("config.json", "command.txt", "versions.json", "log.txt", "model.safetensors", "model.json"):
+        assert (folder / name).is_file(), name
+    lines = read_metrics(folder / "metrics.jsonl")
+    assert [line["images"] for line in lines if "validation/accuracy" in line] == [160, 320, 480]
+    assert {"loss", "accuracy", "grad_norm", "seconds_per_kimg"} <= lines[0].keys()
+    model = json.loads((folder / "model.json").read_text())
+    assert model["weights"] == "ema"
+    assert model["images_seen"] == 480
+    averaged = load_file(folder / "checkpoint-480" / "ema.safetensors")
+    assert all(torch.equal(tensor, averaged[name]) for name, tensor in load_file(folder / "model.safetensors").items())
+
+
+def run_one_of_two(rank: int, folder: str, port: int, changes: dict[str, Any]) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    torch.set_num_threads(1)
+    recipe.build_network = coupled
+    recipe.fit(tiny_classifier(Path(folder), **changes))
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    # Nesterov at a moderate rate: rounding differences must not be blown up before they are compared
+    changes = {"optimizer": {"learning_rate": 0.01}, "trainer": {"total_images": 80}, "evaluation": {"every": 48}}
+    recipe.fit(tiny_classifier(tmp_path / "one", **changes))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn(run_one_of_two, args=(str(tmp_path / "two"), port, changes), nprocs=2)
+    one, two = (load_file(tmp_path / name / "tiny" / "checkpoint-80" / "classifier.safetensors") for name in ("one", "two"))
+    start = original(tiny_classifier(tmp_path / "one"), *_data(tmp_path / "one")).network.state_dict()
+    moved = [name for name in start if name in one and one[name].is_floating_point() and not torch.equal(one[name], start[name])]
+    assert len(moved) > 10
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+    ours, theirs = (read_metrics(tmp_path / name / "tiny" / "metrics.jsonl") for name in ("one", "two"))
+    for a, b in zip(ours, theirs, strict=True):
+        for key in a.keys() - {"seconds_per_kimg", "peak_memory_gib"}:
+            assert a[key] == pytest.approx(b[key], rel=1e-3), key
+
+
+def _data(folder: Path) -> tuple[Any, Any]:
+    config = tiny_classifier(folder)
+    dataset = open_dataset(config.data)
+    return dataset, recipe.splits(config, dataset).training
+
+
+def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.noise: 0\.2 -> 0\.4\. ") as refusal:
+        recipe.fit(tiny_classifier(unbroken, labels={"noise": 0.4}))
+    assert str(refusal.value).count("->") == 1
+
+
+def test_cadence_may_change(unbroken: Path) -> None:
+    recipe.fit(tiny_classifier(unbroken, trainer={"log_every": 64, "keep_checkpoints": 9}, evaluation={"every": 480}))
+
+
+def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poison(Hook):
+        def after_backward(self, player: Player, network: nn.Module) -> None:
+            self.network, self.weights = network, copy.deepcopy(network.state_dict())
+            network.head.bias.grad[0] = float("inf")
+
+    poison = Poison()
+    with pytest.raises(GuardError, match=r"classifier's gradient is not finite after 0 images, first in network\.head\.bias"):
+        fit_with(monkeypatch, poison, tmp_path)
+    assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
+
+
+def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoppedBySignalError, match="SIGTERM"):
+        fit_with(monkeypatch, At(224, lambda: os.kill(os.getpid(), signal.SIGTERM)), tmp_path)
+    assert checkpoints(tmp_path / "tiny")[0][0] == 240
+    recipe.fit(tiny_classifier(tmp_path))
+    assert final_files(tmp_path) == final_files(unbroken)
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "build_network", original)  # without layers that couple a batch or draw
+    for name, count in (("one", 1), ("four", 4)):
+        recipe.fit(tiny_classifier(tmp_path / name, trainer={"total_images": 64, "micro_batches": count}))
+    one, four = (load_file(tmp_path / name / "tiny" / "checkpoint-64" / "classifier.safetensors") for name in ("one", "four"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(four[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_the_best_by_validation_becomes_the_model(tmp_path: Path) -> None:
+    changes = {"evaluation": {"every": 32, "select": "best"}, "trainer": {"keep_checkpoints": 1}}
+    recipe.fit(tiny_classifier(tmp_path, **changes))
+    folder = tmp_path / "tiny"
+    curve = {
+        line["images"]: line["validation/accuracy"] for line in read_metrics(folder / "metrics.jsonl") if "validation/accuracy" in line
+    }
+    best = max(curve, key=lambda images: (curve[images], -images))
+    model = json.loads((folder / "model.json").read_text())
+    assert model["images_seen"] == best
+    assert {images for images, _ in checkpoints(folder)} == {best, 480}
+    chosen = load_file(folder / f"checkpoint-{best}" / "ema.safetensors")
+    assert all(torch.equal(tensor, chosen[name]) for name, tensor in load_file(folder / "model.safetensors").items())
+
+
+def test_the_test_images_may_not_choose(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'select = "best" needs split\.validation above 0: the test images may not choose'):
+        tiny_classifier(tmp_path, evaluation={"select": "best"}, split={"validation": 0.0})
+
+
+def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "build_network", original)
+    scores = recipe.fit(tiny_classifier(tmp_path))
+    network, fields = load_classifier(tmp_path / "tiny")
+    assert fields["accuracy"] == scores["accuracy"]
+    dataset, training = _data(tmp_path)
+    pixels = torch.from_numpy(dataset.images[training]).float() / 127.5 - 1
+    standard = network.standard(pixels)
+    torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(standard.std((0, 2, 3), correction=0), torch.ones(3), rtol=1e-4, atol=0)
+    assert network.features(pixels[:2]).shape == (2, network.feature_dim)
+    torch.testing.assert_close(network.head(network.features(pixels[:2])), network(pixels[:2]))
+
+
+def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "build_network", original)
+    plain = {"noise": 0.0, "smoothing": 0.0}
+    none = {"crop_padding": 0, "cutout": 0, "mixup": 0.0, "cutmix": 0.0}
+    scores = recipe.fit(
+        tiny_classifier(
+            tmp_path,
+            labels=plain,
+            augmentation=none,
+            data={"flip": False},
+            split={"train": 1.0},
+            optimizer={"learning_rate": 0.1},
+            trainer={"total_images": 2400},
+        )
+    )
+    assert scores["accuracy"] > 0.9
