@@ -7,6 +7,7 @@ from pydantic import Field
 from gconv_gan.config.base import Config
 
 ImageSize = Literal[8, 16, 32, 64, 128, 224, 256, 448]
+ResizeFilter = Literal["bicubic", "bilinear", "lanczos"]
 
 
 class _Source(Config):
@@ -84,6 +85,96 @@ class SVHNDataConfig(_Source):
     """Fetch the official file when the folder lacks it."""
 
 
+class TinyImageNetDataConfig(_Source):
+    """Tiny-ImageNet from the official folder or zip: 200 classes, 100,000 training and 10,000 validation images of 64×64."""
+
+    kind: Literal["tiny_imagenet"] = "tiny_imagenet"
+    path: str = "data/tiny_imagenet"
+    """The zip, the folder tiny-imagenet-200, or the folder that holds one of them; a subset in the same layout is taken too."""
+    size: Literal[32, 64, 128] = 64
+    """Side of the square images; 64 changes no pixel, the others are resized (bicubic, antialiased)."""
+    split: Literal["train", "val", "test"] = "train"
+    """Which official split; test is unlabelled."""
+    download: bool = False
+    """Fetch the official zip when the folder lacks it."""
+
+
+class CelebADataConfig(_Source):
+    """CelebA, aligned and cropped: 202,599 faces of 178×218 in the official splits, centre-cropped to 178 and resized."""
+
+    kind: Literal["celeba"] = "celeba"
+    path: str = "data/celeba"
+    """Folder of img_align_celeba.zip (or the folder img_align_celeba) and the official lists; torchvision's root is one too."""
+    size: Literal[32, 64, 128] = 64
+    """Side of the square images: centre crop of 178, then PIL's bilinear resize."""
+    split: Literal["train", "valid", "test", "all"] = "train"
+    """Which official split; all: the three together, as mimicry trains."""
+    labels: str = "none"
+    """none: unlabelled; identity: one class a person; or an attribute such as Smiling: two classes, without and with it."""
+    download: bool = False
+    """Fetch the official files from Google Drive when the folder lacks them."""
+
+
+class LSUNChurchDataConfig(_Source):
+    """LSUN church_outdoor from the official LMDB or the folder exported from it: 126,227 training images, unlabelled."""
+
+    kind: Literal["lsun_church"] = "lsun_church"
+    path: str = "data/lsun"
+    """Folder that holds (or will hold) church_outdoor_train_lmdb, or the exported pictures in church_outdoor_train."""
+    size: ImageSize = 64
+    """Side of the square images: centre crop to the short side, then a resize."""
+    split: Literal["train", "val"] = "train"
+    """Which official split; val has 300 images."""
+    resize: ResizeFilter = "bicubic"
+    """PIL's filter; each is somebody's published choice, and prepare says whose."""
+    download: bool = False
+    """Fetch the official LMDB when the folder lacks it."""
+
+
+class CUBDataConfig(_Source):
+    """CUB-200-2011: 200 kinds of birds, 5,994 training and 5,794 test images."""
+
+    kind: Literal["cub"] = "cub"
+    path: str = "data/cub"
+    """Folder that holds (or will hold) CUB_200_2011."""
+    size: ImageSize = 224
+    """Side of the square images: cropped, then resized (bicubic, antialiased)."""
+    split: Literal["train", "test", "all"] = "train"
+    """Which official split."""
+    crop: Literal["centre", "box"] = "centre"
+    """centre: to the short side; box: StackGAN's square around the official bounding box first."""
+    download: bool = False
+    """Fetch the official archive when the folder lacks it."""
+
+
+class StanfordDogsDataConfig(_Source):
+    """Stanford Dogs: 120 breeds, 12,000 training and 8,580 test images."""
+
+    kind: Literal["stanford_dogs"] = "stanford_dogs"
+    path: str = "data/stanford_dogs"
+    """Folder of images.tar and lists.tar, or of what they unpack to."""
+    size: ImageSize = 224
+    """Side of the square images: centre crop to the short side, then a resize (bicubic, antialiased)."""
+    split: Literal["train", "test"] = "train"
+    """Which official split."""
+    download: bool = False
+    """Fetch the official archives when the folder lacks them."""
+
+
+class ImageNetDataConfig(_Source):
+    """ImageNet (ILSVRC 2012) folders: train/WNID/*.JPEG, and val with class folders or flat with its official annotations."""
+
+    kind: Literal["imagenet"] = "imagenet"
+    path: str = "data/imagenet"
+    """Folder of train and val, or Kaggle's folder around ILSVRC/Data/CLS-LOC."""
+    size: ImageSize = 256
+    """Side of the square images: centre crop to the short side, then a resize."""
+    split: Literal["train", "val"] = "train"
+    """Which official split."""
+    resize: ResizeFilter = "bicubic"
+    """PIL's filter; each is somebody's published choice, and prepare says whose."""
+
+
 class FolderDataConfig(_Source):
     """Your own pictures: a folder or a zip, ``class/name.jpg`` or flat."""
 
@@ -101,7 +192,18 @@ class FolderDataConfig(_Source):
 
 
 DataConfig = Annotated[
-    DigitsDataConfig | CIFAR10DataConfig | CIFAR100DataConfig | FashionMNISTDataConfig | SVHNDataConfig | FolderDataConfig,
+    DigitsDataConfig
+    | CIFAR10DataConfig
+    | CIFAR100DataConfig
+    | FashionMNISTDataConfig
+    | SVHNDataConfig
+    | TinyImageNetDataConfig
+    | CelebADataConfig
+    | LSUNChurchDataConfig
+    | CUBDataConfig
+    | StanfordDogsDataConfig
+    | ImageNetDataConfig
+    | FolderDataConfig,
     Field(discriminator="kind"),
 ]
 

@@ -98,8 +98,8 @@ class GANRunConfig(Config):
 
     @model_validator(mode="after")
     def _unlabelled_data_has_no_classes(self) -> "GANRunConfig":
-        if self.conditional and self.data.kind == "folder" and self.data.labels == "none":
+        if self.conditional and getattr(self.data, "labels", None) == "none":
             raise ValueError(
-                'conditional = true needs classes, but data.labels = "none": name the classes by sub-folders, or train unconditionally'
+                'conditional = true needs classes, but data.labels = "none": choose what the classes are, or train unconditionally'
             )
         return self

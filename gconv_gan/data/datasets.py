@@ -10,13 +10,19 @@ from typing import Any
 
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.celeba import celeba
 from gconv_gan.data.cifar import cifar10, cifar100
+from gconv_gan.data.cub import cub
 from gconv_gan.data.digits import digits
 from gconv_gan.data.fashion_mnist import fashion_mnist
 from gconv_gan.data.folder import folder
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.imagenet import imagenet
+from gconv_gan.data.lsun import lsun_church
 from gconv_gan.data.source import Source
+from gconv_gan.data.stanford_dogs import stanford_dogs
 from gconv_gan.data.svhn import svhn
+from gconv_gan.data.tiny_imagenet import tiny_imagenet
 
 SOURCES: dict[str, Callable[[Any], Source]] = {
     "digits": digits,
@@ -24,7 +30,19 @@ SOURCES: dict[str, Callable[[Any], Source]] = {
     "cifar100": cifar100,
     "fashion_mnist": fashion_mnist,
     "svhn": svhn,
+    "tiny_imagenet": tiny_imagenet,
+    "celeba": celeba,
+    "lsun_church": lsun_church,
+    "cub": cub,
+    "stanford_dogs": stanford_dogs,
+    "imagenet": imagenet,
     "folder": folder,
+}
+
+
+WAYS_TO_LABEL = {
+    "folder": 'put the pictures of each class into a folder of their own (class/name.jpg) with data.labels = "folders"',
+    "celeba": "set data.labels to identity or to an attribute such as Smiling",
 }
 
 
@@ -43,7 +61,8 @@ def require_labels(dataset: ImageDataset) -> None:
     if dataset.num_classes is not None and dataset.num_classes > 1:
         return
     found = f"has the single class '{dataset.classes[0]}'" if dataset.classes else "is unlabelled"
+    way_out = WAYS_TO_LABEL.get(dataset.manifest.kind)
     raise UserError(
-        f"conditional = true needs classes, but {dataset.title} ({dataset.manifest.location}) {found}; put the pictures of each class "
-        'into a folder of their own (class/name.jpg) with data.labels = "folders", or set conditional = false'
+        f"conditional = true needs classes, but {dataset.title} ({dataset.manifest.location}) {found}; "
+        + (f"{way_out}, or set conditional = false" if way_out else "set conditional = false")
     )

@@ -14,9 +14,8 @@ from gconv_gan.config.data import FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.pictures import PICTURES_RECIPE, decode
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
-from gconv_gan.data.tree import Parts, Tree, open_tree
+from gconv_gan.data.tree import EXTENSIONS, Parts, Tree, is_picture, open_tree
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
@@ -46,12 +45,6 @@ def folder(config: FolderDataConfig) -> Source:
         open=lambda: _open(tree, found(), config.size),
         may_skip=config.damaged == "skip",
     )
-
-
-def is_picture(parts: Parts) -> bool:
-    """Return whether the file has a picture's extension and is not hidden."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and parts[-1].lower().endswith(EXTENSIONS)
 
 
 def _layout(paths: list[Parts], config: FolderDataConfig, root: Path) -> list[tuple[Parts, str | None]]:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         config = config_of(arguments)
-        print(summary(open_dataset(config, verify=True), source_of(config)))
+        text = summary(open_dataset(config, verify=True), source_of(config))
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _complain(f"cannot write the cache: {error}", 3 if full else 2)
+    print(text)
     return 0
 
 

@@ -20,6 +20,15 @@ Parts = tuple[str, ...]
 """A path inside the folder or archive, ("train", "cat", "1.jpg")."""
 
 
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def is_picture(parts: Parts) -> bool:
+    """Return whether the file has a picture's extension and is not hidden."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and parts[-1].lower().endswith(EXTENSIONS)
+
+
 @runtime_checkable
 class Tree(Protocol):
     """Files below one root."""

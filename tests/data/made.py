@@ -25,6 +25,7 @@ def save(path: Path, pixels: np.ndarray) -> Path:
 
 
 def zipped(folder: Path, archive: Path, *, under: str = "") -> Path:
+    archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             file.write(path, under + path.relative_to(folder).as_posix())

@@ -51,7 +51,7 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
     ("arguments", "sentence"),
     [
         ([], "the first argument names the kind of data: digits, cifar10, "),
-        (["imagenet"], "the first argument names the kind of data"),
+        (["pictures"], "the first argument names the kind of data"),
         (["folder"], "--path must be given"),
         (["folder", "--path", "/nowhere", "--splt", "x"], "unknown option --splt; did you mean --split?"),
         (["folder", "--path", "/nowhere"], "/nowhere does not exist"),

@@ -1,0 +1,25 @@
+"""Names of classes as people read them, from the files that data sets bring along."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+
+def read_words(text: str) -> dict[str, str]:
+    """Return wnid -> name from lines "n01443537<tab or space>goldfish, Carassius auratus", the first synonym only.
+
+    That is the form of Tiny-ImageNet's ``words.txt`` (WordNet's synsets) and of Kaggle's ``LOC_synset_mapping.txt``.
+    """
+    pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+    return {pair[0]: first_synonym(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def first_synonym(words: str) -> str:
+    """Return "goldfish" of "goldfish, Carassius auratus"."""
+    return words.partition(",")[0].strip()
+
+
+def readable(identifiers: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the name of each class; where two share one ("crane" is a bird and a machine) both carry their identifier."""
+    chosen = [names.get(identifier, identifier) for identifier in identifiers]
+    count = Counter(chosen)
+    return tuple(name if count[name] == 1 else f"{name} ({identifier})" for name, identifier in zip(chosen, identifiers, strict=True))
