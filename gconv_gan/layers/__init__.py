@@ -7,16 +7,23 @@ from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
 from gconv_gan.layers.dy_conv import DyConv2d
-from gconv_gan.layers.gconv import GConv2d, LatentGate
+from gconv_gan.layers.g_ghost import GGhostStage
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.ghost import GhostBottleneck, GhostModule
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.kernel_banks import KernelBank2d
 from gconv_gan.layers.kernel_gates import KernelGate, LatentGate
 from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
 from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
+from gconv_gan.layers.multigrid import MultigridChannels2d
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.od_conv import ODConv2d
+from gconv_gan.layers.parts import Parts
 from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.layers.residual_attention import ResidualAttention, SoftMask
+from gconv_gan.layers.selective_kernel import SelectiveKernel2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
+from gconv_gan.layers.squeeze_excite import SqueezeExcite
 from gconv_gan.layers.whitened_unit import WHITENED, WhitenedUnit
 
 __all__ = [
@@ -30,14 +37,23 @@ __all__ = [
     "ConvNorm2d",
     "DyConv2d",
     "GConv2d",
+    "GGhostStage",
+    "GhostBottleneck",
+    "GhostModule",
     "IterNorm",
     "KernelBank2d",
     "KernelGate",
     "LatentGate",
     "ModulatedConv2d",
+    "MultigridChannels2d",
     "NonLocal2d",
     "ODConv2d",
+    "Parts",
     "ResampledConv2d",
+    "ResidualAttention",
+    "SelectiveKernel2d",
+    "SoftMask",
+    "SqueezeExcite",
     "WHITENED",
     "WhitenedUnit",
     "activation",

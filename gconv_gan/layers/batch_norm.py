@@ -23,10 +23,17 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
     Attributes:
         over_processes: share statistics between processes (default true).
 
+    Raises:
+        ValueError: in training, where one process has a single value per channel: it has no variance.
+
     """
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if not self.shares_statistics():
+            if self.training and x.numel() == x.shape[1]:
+                raise ValueError(
+                    f"batch normalisation has a single value per channel in {list(x.shape)}: train with at least two images per batch"
+                )
             return super().forward(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         # two passes: the mean first, then centred squares, which do not cancel

@@ -4,6 +4,7 @@ Blocks and networks take one ``Parts`` and never ask what it holds. The two orde
 whitening unit, which normalises the *input* of every convolution (released code: YooshinCho/pytorch_ConvUnitOptimization).
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ AttentionConstructor = Callable[[int], nn.Module]
 
 Order = Literal["standard", "whitened"]
 Fan = Literal["fan_in", "fan_out"]
+
+
+def he_normal_(conv: nn.Conv2d, fan: Fan) -> None:
+    """Draw the kernel from N(0, 2/fan) and set the bias to 0; in a grouped convolution fan is that of one group."""
+    connections = {"fan_in": conv.in_channels, "fan_out": conv.out_channels}[fan] // conv.groups
+    nn.init.normal_(conv.weight, std=math.sqrt(2 / (connections * math.prod(conv.kernel_size))))
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Parts:
         attention: at the end of each residual branch (before the addition), or of each stack of a network without
             shortcuts; None: none, or what the network's definition has.
         order: see above.
-        fan: an ``nn.Conv2d`` starts N(0, 2/fan) (He et al. 2015); other convolutions keep their own initial weights.
+        fan: an ``nn.Conv2d`` starts N(0, 2/fan) (He et al. 2015), with fan k²·I or k²·O, divided by the groups; other
+            convolutions keep their own initial weights.
 
     """
 
@@ -85,9 +95,7 @@ class Parts:
             bias=(self.norm is None or self.order == "whitened") if bias is None else bias,
         )
         if type(conv) is nn.Conv2d:
-            nn.init.kaiming_normal_(conv.weight, mode=self.fan, nonlinearity="relu")
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+            he_normal_(conv, self.fan)
         return conv
 
     def normalisation(self, channels: int) -> nn.Module:
@@ -103,10 +111,14 @@ class Parts:
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
+        padding: int | None = None,
+        bias: bool | None = None,
         activate: bool = True,
     ) -> nn.Sequential:
         """Return conv, norm, activation in the chosen order; without the activation where ``activate`` is false."""
-        conv = self.convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+        conv = self.convolution(
+            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, padding=padding, bias=bias
+        )
         steps = OrderedDict(conv=conv)
         if self.norm is not None:
             steps["norm"] = self.norm(in_channels if self.order == "whitened" else out_channels)

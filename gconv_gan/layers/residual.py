@@ -96,12 +96,18 @@ def zero_pad_shortcut(in_channels: int, out_channels: int, stride: int, parts: P
 
 
 def basic_block(
-    in_channels: int, out_channels: int, *, stride: int = 1, parts: Parts = STANDARD, shortcut: ShortcutConstructor = projection_shortcut
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    parts: Parts = STANDARD,
+    groups: int = 1,
+    shortcut: ShortcutConstructor = projection_shortcut,
 ) -> ResidualBlock:
     """Return a post-activation block with two 3×3 convolutions, the first of which has the stride."""
     steps: OrderedDict[str, nn.Module] = OrderedDict(
-        unit1=parts.unit(in_channels, out_channels, 3, stride=stride),
-        unit2=parts.unit(out_channels, out_channels, 3, activate=False),
+        unit1=parts.unit(in_channels, out_channels, 3, stride=stride, groups=groups),
+        unit2=parts.unit(out_channels, out_channels, 3, groups=groups, activate=False),
         **parts.attentions(out_channels),
     )
     return ResidualBlock(nn.Sequential(steps), shortcut(in_channels, out_channels, stride, parts), parts.activation())
@@ -115,6 +121,7 @@ def bottleneck(
     parts: Parts = STANDARD,
     width_ratio: float = 0.25,
     groups: int = 1,
+    pointwise_groups: int = 1,
     middle: Callable[..., nn.Module] | None = None,
     shortcut: ShortcutConstructor = projection_shortcut,
 ) -> ResidualBlock:
@@ -127,6 +134,7 @@ def bottleneck(
         parts: what it is made of.
         width_ratio: channels between the convolutions, divided by O: 1/4 ResNet, 1/2 WRN-50-2 and ResNeXt 32×4d, 1 RegNet.
         groups: of the middle convolution.
+        pointwise_groups: of the two 1×1 convolutions.
         middle: ``middle(channels, channels, *, stride, groups, parts)`` instead of the 3×3 unit.
         shortcut: ``projection_shortcut`` or ``zero_pad_shortcut``.
 
@@ -137,12 +145,18 @@ def bottleneck(
     else:
         unit2 = middle(width, width, stride=stride, groups=groups, parts=parts)
     steps: OrderedDict[str, nn.Module] = OrderedDict(
-        unit1=parts.unit(in_channels, width, 1),
+        unit1=parts.unit(in_channels, width, 1, groups=pointwise_groups),
         unit2=unit2,
-        unit3=parts.unit(width, out_channels, 1, activate=False),
+        unit3=parts.unit(width, out_channels, 1, groups=pointwise_groups, activate=False),
         **parts.attentions(out_channels),
     )
     return ResidualBlock(nn.Sequential(steps), shortcut(in_channels, out_channels, stride, parts), parts.activation())
+
+
+def regnet_block(in_channels: int, out_channels: int, *, group_width: int, stride: int = 1, parts: Parts = STANDARD) -> ResidualBlock:
+    """Return RegNet-X's bottleneck: as wide inside as outside, with groups of ``group_width`` channels in the middle."""
+    groups = out_channels // min(out_channels, group_width)
+    return bottleneck(in_channels, out_channels, stride=stride, parts=parts, width_ratio=1.0, groups=groups)
 
 
 def preact_basic_block(
@@ -179,3 +193,9 @@ def _preact_block(in_channels: int, out_channels: int, stride: int, parts: Parts
     keeps_shape = stride == 1 and in_channels == out_channels
     projection = None if keeps_shape else parts.convolution(in_channels, out_channels, 1, stride=stride)
     return PreactBlock(parts.preactivation(in_channels), nn.Sequential(steps), projection)
+
+
+def stage(block: BlockConstructor, in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:
+    """Return ``depth`` blocks, of which the first changes channels and resolution."""
+    first = block(in_channels, out_channels, stride=stride)
+    return nn.Sequential(first, *(block(out_channels, out_channels, stride=1) for _ in range(depth - 1)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.layers.residual import BlockConstructor
+from gconv_gan.layers.residual import BlockConstructor, stage
 
 
 class Classifier(nn.Module):
@@ -45,12 +45,6 @@ class Classifier(nn.Module):
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
         logits: Tensor = self.head(self.dropout(self.features(x)))
         return logits
-
-
-def stage(block: BlockConstructor, in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:
-    """Return ``depth`` blocks, of which the first changes channels and resolution."""
-    first = block(in_channels, out_channels, stride=stride)
-    return nn.Sequential(first, *(block(out_channels, out_channels, stride=1) for _ in range(depth - 1)))
 
 
 def stages(

@@ -20,11 +20,19 @@ from gconv_gan.layers import (
     ConvNorm2d,
     DyConv2d,
     GConv2d,
+    GGhostStage,
+    GhostBottleneck,
+    GhostModule,
     IterNorm,
     ModulatedConv2d,
+    MultigridChannels2d,
     NonLocal2d,
     ODConv2d,
     ResampledConv2d,
+    ResidualAttention,
+    SelectiveKernel2d,
+    SoftMask,
+    SqueezeExcite,
     WhitenedUnit,
     apply,
 )
@@ -58,22 +66,32 @@ CONTRACTS: dict[str, Contract] = {
     "conv_norm 1x1": Contract(lambda: ConvNorm2d(8, 6, 1, scale="exact"), (4, 6, 6, 5)),
     "conv_norm affine, bn": Contract(lambda: ConvNorm2d(8, 6, 3, affine=True, bn=True), (4, 6, 4, 3), batch_coupled=True),
     "dy_conv": Contract(lambda: DyConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
+    "g_ghost_stage": Contract(lambda: GGhostStage(8, 12, 3, group_width=4), (4, 12, 3, 3), batch_coupled=True, batch_of_one=False),
     "gconv bank": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", gate_init_std=0.5), (4, 6, 4, 3)),
     "gconv bank, per channel": Contract(
         lambda: GConv2d(8, 6, 3, latent_dim=LATENT, mode="bank", granularity="channel", gate_init_std=0.5, padding=1), (4, 6, 6, 5)
     ),
     "gconv dictionary": Contract(lambda: GConv2d(8, 6, 3, latent_dim=LATENT, gate_init_std=0.5, padding=1, resample="up"), (4, 6, 12, 10)),
+    "ghost": Contract(lambda: GhostModule(8, 7, 3, padding=1), (4, 7, 6, 5)),
+    "ghost bottleneck": Contract(lambda: GhostBottleneck(8, 12, 6, 3, 2), (4, 6, 3, 3), batch_coupled=True),
     "iter_norm": Contract(lambda: IterNorm(8), batch_coupled=True),
     "iter_norm, two groups, running covariance": Contract(
         lambda: IterNorm(8, group_size=4, running="covariance", affine=False), batch_coupled=True
     ),
     "modulated_conv": Contract(lambda: ModulatedConv2d(8, 6, 3, latent_dim=LATENT, stride=2), (4, 6, 2, 2)),
+    "multigrid": Contract(lambda: MultigridChannels2d(8, 16, group_size=4, dense_below=8), (4, 16, 6, 5), batch_coupled=True),
     "non_local": Contract(lambda: NonLocal2d(8, heads=2), batch_coupled=True),
     "non_local sagan": Contract(lambda: NonLocal2d.sagan(8)),
     "od_conv": Contract(lambda: ODConv2d(8, 6, 3, padding=1), (4, 6, 6, 5), batch_coupled=True, batch_of_one=False),
     "resampled_conv": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1), (4, 6, 6, 5)),
     "resampled_conv down": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="down"), (4, 6, 3, 2)),
     "resampled_conv up": Contract(lambda: ResampledConv2d(8, 6, 3, padding=1, resample="up"), (4, 6, 12, 10)),
+    "residual_attention": Contract(lambda: ResidualAttention(8, trunk_units=1), batch_coupled=True),
+    "selective_kernel": Contract(
+        lambda: SelectiveKernel2d(8, 12, groups=2, min_reduced_channels=4), (4, 12, 6, 5), batch_coupled=True, batch_of_one=False
+    ),
+    "soft_mask": Contract(lambda: SoftMask(8, depth=2, bottom_units=1), batch_coupled=True),
+    "squeeze_excite": Contract(lambda: SqueezeExcite(8, 4)),
     "whitened_unit": Contract(lambda: WhitenedUnit(8, 6, 3, stride=2, activation="elu"), (4, 6, 3, 3), batch_coupled=True),
 }
 

@@ -15,21 +15,7 @@ from gconv_gan.layers.residual import (
     zero_pad_shortcut,
 )
 from gconv_gan.layers.squeeze_excite import SqueezeExcite
-
-
-def randomise(module: nn.Module) -> nn.Module:
-    """Give every parameter and running statistic of ``module`` a random value, in double precision."""
-    module.double()
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.normal_(std=0.3)
-            if name.endswith("running_var"):
-                tensor.abs_().add_(0.5)
-    return module
-
-
-def x64(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
+from tests.reference.randomised import randomise, x64
 
 
 def conv(x: torch.Tensor, layer: nn.Conv2d, stride: int = 1, groups: int = 1) -> torch.Tensor:
