@@ -216,11 +216,12 @@ def _from_box(printed: str) -> str:
             paragraphs[-1].append(line)
     body = [" ".join(paragraph) for paragraph in paragraphs if paragraph]
     text = body[0] if body else printed.strip()
-    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for \w+ (.*?) \[type=\w+, input_value=(.*?), input_type", text)
+    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type", text)
     if broken:
-        part, message, value = broken.groups()
+        part, model, message, value = broken.groups()
         if message.startswith("Value error, "):
-            return f"{part}: {message.removeprefix('Value error, ')}"
+            message = message.removeprefix("Value error, ")
+            return message if part == model else f"{part}: {message}"  # the whole config has no key
         key, _, message = message.partition(" ")
         return f"--{part}.{key.replace('_', '-')}: {message}, got {value}"
     unknown = re.match(r"Unrecognized options: (--\S+?),? ", text + " ")

@@ -5,7 +5,14 @@ from typing import Literal
 from pydantic import PositiveInt
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.units import ConvConfig, DiscriminatorNormConfig, PlainConvConfig, SpectralNormConfig
+from gconv_gan.config.units import (
+    BatchNormConfig,
+    ConvConfig,
+    DiscriminatorNormConfig,
+    GeneratorNormConfig,
+    PlainConvConfig,
+    SpectralNormConfig,
+)
 
 
 class ResNetGeneratorConfig(Config):
@@ -18,6 +25,12 @@ class ResNetGeneratorConfig(Config):
     """Dimension of z."""
     conv: ConvConfig = PlainConvConfig()
     """The 3×3 convolutions of the residual blocks."""
+    conv_in_shortcuts: bool = False
+    """Use ``conv`` for the 1×1 shortcuts too."""
+    conv_to_rgb: bool = False
+    """Use ``conv`` for the last convolution too (stylegan2, gigagan: one kernel, no demodulation)."""
+    norm: GeneratorNormConfig = BatchNormConfig()
+    """The norms of the residual blocks."""
 
 
 class ResNetDiscriminatorConfig(Config):

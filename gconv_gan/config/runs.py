@@ -84,7 +84,7 @@ class GANRunConfig(Config):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random draw."""
     conditional: bool = False
-    """Condition both networks on the class: conditional BatchNorm in G, projection head in D."""
+    """Condition both networks on the class: the generator's norms, the discriminator's projection head."""
     data: DataConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
@@ -95,6 +95,12 @@ class GANRunConfig(Config):
     ema: EmaConfig = EmaConfig()
     trainer: TrainerConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _classes_for_a_class_conditional_convolution(self) -> "GANRunConfig":
+        if self.generator.conv.kind == "cconv" and not self.conditional:
+            raise ValueError('generator.conv.kind = "cconv" scales filters by the class: set conditional = true, or choose another kind')
+        return self
 
     @model_validator(mode="after")
     def _unlabelled_data_has_no_classes(self) -> "GANRunConfig":

@@ -1,10 +1,12 @@
-"""Config of the exchangeable parts of a block: the generator's convolution, the discriminator's normalisation."""
+"""Config of the exchangeable parts of a block: the generator's convolution and norm, the discriminator's normalisation."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class PlainConvConfig(Config):
@@ -23,12 +25,14 @@ class GConvConfig(Config):
     """Filters of a dictionary (None: output channels) or kernels of a bank (None: 4)."""
     selection: Literal["sigmoid", "softmax", "relu", "softplus", "top_m", "open"] = "sigmoid"
     """Non-linearity of the gate; open: g = 1 for every latent, the control arm."""
-    granularity: Literal["kernel", "filter", "channel"] = "kernel"
+    granularity: Literal["kernel", "filter", "channel", "tap"] = "kernel"
     """What one gate of a bank scales; a dictionary is gated per filter by definition."""
     bias: Literal["static", "dynamic", "none"] = "static"
     """Bias of the layer; dynamic: selected by the same gates."""
     temperature: PositiveFloat = 1.0
-    """Divides the gate's logits."""
+    """Divides the gate's logits, at the start."""
+    anneal_images: PositiveInt | None = None
+    """Images over which the temperature goes to 1 in a straight line; None: never."""
     top_m: PositiveInt | None = None
     """How many gates stay open under selection = top_m."""
     gate_hidden: PositiveInt | None = None
@@ -37,7 +41,93 @@ class GConvConfig(Config):
     """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
 
 
-ConvConfig = Annotated[PlainConvConfig | GConvConfig, Field(discriminator="kind")]
+class CondConvConfig(Config):
+    """Every 3×3 convolution of a generator block is a ``CondConv2d``: a bank mixed by the pooled feature map."""
+
+    kind: Literal["condconv"] = "condconv"
+    num_kernels: PositiveInt = 4
+    """Kernels of the bank."""
+    bias: Literal["static", "dynamic", "none"] = "dynamic"
+    """Bias of the layer; dynamic: mixed by the same gates."""
+
+
+class DyConvConfig(Config):
+    """Every 3×3 convolution of a generator block is a ``DyConv2d``: a bank mixed by attention with a temperature."""
+
+    kind: Literal["dyconv"] = "dyconv"
+    num_kernels: PositiveInt = 4
+    """Kernels of the bank."""
+    reduction: Fraction = 0.25
+    """Width of the attention's hidden layer over the input channels."""
+    bias: Literal["static", "dynamic", "none"] = "dynamic"
+    """Bias of the layer; dynamic: mixed by the same gates."""
+    temperature: PositiveFloat = 30.0
+    """Divides the attention's logits at the start."""
+    anneal_images: PositiveInt | None = 500_000
+    """Images over which the temperature goes to 1 in a straight line (10 epochs of CIFAR-10); None: never."""
+
+
+class ODConvConfig(Config):
+    """Every 3×3 convolution of a generator block is an ``ODConv2d``: attention over kernels, channels, filters and taps."""
+
+    kind: Literal["odconv"] = "odconv"
+    num_kernels: PositiveInt = 4
+    """Kernels of the bank."""
+    reduction: Fraction = 0.0625
+    """Width of the attention's hidden layer over the input channels; at least 16 units."""
+    temperature: PositiveFloat = 30.0
+    """Divides the attention's logits at the start."""
+    anneal_images: PositiveInt | None = 500_000
+    """Images over which the temperature goes to 1 in a straight line (10 epochs of CIFAR-10); None: never."""
+
+
+class CConvConfig(Config):
+    """Every 3×3 convolution of a generator block is a ``CConv2d``: scaled and shifted by the class."""
+
+    kind: Literal["cconv"] = "cconv"
+
+
+class StyleGAN2ConvConfig(Config):
+    """Every 3×3 convolution of a generator block is a ``ModulatedConv2d``: modulated by the latent vector, and demodulated."""
+
+    kind: Literal["stylegan2"] = "stylegan2"
+    equalized_lr: bool = True
+    """Store kernels of unit variance and scale them at run time."""
+
+
+class GigaGANConvConfig(Config):
+    """Every 3×3 convolution of a generator block is an ``AdaptiveConv2d``: kernels selected, modulated and demodulated."""
+
+    kind: Literal["gigagan"] = "gigagan"
+    num_kernels: PositiveInt = 2
+    """Kernels of the bank."""
+    equalized_lr: bool = False
+    """Store kernels of unit variance and scale them at run time."""
+    gate_init_std: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
+
+
+ConvConfig = Annotated[
+    PlainConvConfig | GConvConfig | CondConvConfig | DyConvConfig | ODConvConfig | CConvConfig | StyleGAN2ConvConfig | GigaGANConvConfig,
+    Field(discriminator="kind"),
+]
+
+
+class BatchNormConfig(Config):
+    """BatchNorm; in a conditional run its scale and shift are the class's."""
+
+    kind: Literal["batch"] = "batch"
+
+
+class SelfModulatedConfig(Config):
+    """BatchNorm whose scale and shift are functions of the latent vector and, in a conditional run, of the class."""
+
+    kind: Literal["self_modulated"] = "self_modulated"
+    hidden: PositiveInt = 32
+    """Width of the hidden layer between latent vector and scale."""
+
+
+GeneratorNormConfig = Annotated[BatchNormConfig | SelfModulatedConfig, Field(discriminator="kind")]
 
 
 class NoNormConfig(Config):

@@ -1,4 +1,4 @@
-r"""Which kernels a GConv generator selects: recording its gates and measuring them.
+r"""Which kernels a generator selects: recording its gates and measuring them.
 
 The gates of a layer for latent b are numbers :math:`g_{b,1} \dots g_{b,n} \ge 0`, one per kernel; the layer
 is ``gconv_gan.layers.kernel_gates.KernelGate``. What to watch for (collapse to one kernel, indifference to the latent) is known from
@@ -58,7 +58,7 @@ def record_gates(generator: nn.Module, z: Float[Tensor, "b d"], y: Int[Tensor, "
 
 
 def kernel_similarity(layer: nn.Module) -> float:
-    r"""Return the mean absolute cosine between two kernels of a GConv layer: 0 if they are orthogonal, 1 if copies of one another.
+    r"""Return the mean absolute cosine between two kernels of a layer: 0 if they are orthogonal, 1 if copies of one another.
 
     .. math:: \frac{1}{n(n-1)} \sum_{j \ne k} \frac{|\langle w_j, w_k\rangle|}{\lVert w_j\rVert\,\lVert w_k\rVert}
 

@@ -50,7 +50,7 @@ SECTIONS = (
         "gates",
         "Gates",
         "Which kernels are selected",
-        "Every GConv layer opens some of its kernels more than others, depending on the latent vector. A row is one of the first "
+        "Every gated layer opens some of its kernels more than others, depending on the latent vector. A row is one of the first "
         "samples of this page, or the mean of a class; where no gate looks at the class, classes select alike and have no map.",
         {
             "entropy": "1 if a latent opens all kernels equally, 0 if only one",

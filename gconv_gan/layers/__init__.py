@@ -22,6 +22,7 @@ from gconv_gan.layers.parts import Parts
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.residual_attention import ResidualAttention, SoftMask
 from gconv_gan.layers.selective_kernel import SelectiveKernel2d
+from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
 from gconv_gan.layers.squeeze_excite import SqueezeExcite
 from gconv_gan.layers.whitened_unit import WHITENED, WhitenedUnit
@@ -52,6 +53,7 @@ __all__ = [
     "ResampledConv2d",
     "ResidualAttention",
     "SelectiveKernel2d",
+    "SelfModulatedBatchNorm2d",
     "SoftMask",
     "SqueezeExcite",
     "WHITENED",

@@ -5,26 +5,77 @@ from functools import partial
 
 from torch import nn
 
-from gconv_gan.config.units import ConvConfig, DiscriminatorNormConfig, GConvConfig, PlainConvConfig
+from gconv_gan.config.units import (
+    BatchNormConfig,
+    CConvConfig,
+    CondConvConfig,
+    ConvConfig,
+    DiscriminatorNormConfig,
+    DyConvConfig,
+    GConvConfig,
+    GeneratorNormConfig,
+    GigaGANConvConfig,
+    ODConvConfig,
+    PlainConvConfig,
+    SelfModulatedConfig,
+    StyleGAN2ConvConfig,
+)
 from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.c_conv import CConv2d
+from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conv_norm import conv_norm
+from gconv_gan.layers.dy_conv import DyConv2d
 from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
+from gconv_gan.layers.od_conv import ODConv2d
 from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
 
 
-def conv_constructor(config: ConvConfig, *, latent_dim: int) -> Callable[..., nn.Module]:
-    """Return ``conv(in_channels, out_channels, kernel_size, *, padding, resample)`` for the generator's blocks."""
+def conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | None) -> Callable[..., nn.Module]:
+    """Return ``conv(in_channels, out_channels, kernel_size, *, padding, resample)`` for the generator's blocks.
+
+    Raises:
+        ValueError: for a class-conditional convolution in a generator without classes.
+
+    """
+    options = config.model_dump(exclude={"kind", "anneal_images"})
     match config:
         case PlainConvConfig():
             return ResampledConv2d
         case GConvConfig():
-            return partial(GConv2d, latent_dim=latent_dim, **config.model_dump(exclude={"kind"}))
+            return partial(GConv2d, latent_dim=latent_dim, **options)
+        case CondConvConfig():
+            return partial(CondConv2d, **options)
+        case DyConvConfig():
+            return partial(DyConv2d, **options)
+        case ODConvConfig():
+            return partial(ODConv2d, **options)
+        case CConvConfig():
+            if num_classes is None:
+                raise ValueError("a class-conditional convolution needs num_classes")
+            return partial(CConv2d, num_classes=num_classes)
+        case StyleGAN2ConvConfig():
+            return partial(ModulatedConv2d, latent_dim=latent_dim, **options)
+        case GigaGANConvConfig():
+            return partial(AdaptiveConv2d, latent_dim=latent_dim, **options)
 
 
-def norm_constructor(num_classes: int | None) -> Callable[[int], nn.Module]:
-    """Return ``norm(channels)`` for the generator's blocks: BatchNorm, or its class-conditional form."""
-    return BatchNorm2d if num_classes is None else partial(ConditionalBatchNorm2d, num_classes=num_classes)
+def rgb_conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | None) -> Callable[..., nn.Module]:
+    """Return ``conv_constructor`` for the convolution that makes the image: a modulated one has one kernel and no demodulation there."""
+    if isinstance(config, StyleGAN2ConvConfig | GigaGANConvConfig):
+        return partial(ModulatedConv2d, latent_dim=latent_dim, demodulate=False, equalized_lr=config.equalized_lr)
+    return conv_constructor(config, latent_dim=latent_dim, num_classes=num_classes)
+
+
+def norm_constructor(config: GeneratorNormConfig, *, latent_dim: int, num_classes: int | None) -> Callable[[int], nn.Module]:
+    """Return ``norm(channels)`` for the generator's blocks; BatchNorm takes its class-conditional form where there are classes."""
+    match config:
+        case BatchNormConfig():
+            return BatchNorm2d if num_classes is None else partial(ConditionalBatchNorm2d, num_classes=num_classes)
+        case SelfModulatedConfig():
+            return partial(SelfModulatedBatchNorm2d, latent_dim=latent_dim, num_classes=num_classes, hidden=config.hidden)
 
 
 def normalise_discriminator(network: nn.Module, config: DiscriminatorNormConfig) -> None:

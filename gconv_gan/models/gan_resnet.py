@@ -6,6 +6,7 @@ kwotsin/mimicry; upsampling is nearest, as in pfnet-research/sngan_projection. T
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -59,13 +60,21 @@ class GeneratorBlock(nn.Module):
     with 3×3 convolutions C and a 1×1 shortcut S of the raw input. Input [B, I, H, W], result [B, O, 2H, 2W].
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, conv: ConvConstructor, norm: NormConstructor) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        conv: ConvConstructor,
+        norm: NormConstructor,
+        shortcut_conv: ConvConstructor = ResampledConv2d,
+    ) -> None:
         super().__init__()
         self.norm1 = norm(in_channels)
         self.conv1 = conv(in_channels, out_channels, 3, padding=1, resample="up")
         self.norm2 = norm(out_channels)
         self.conv2 = conv(out_channels, out_channels, 3, padding=1, resample="none")
-        self.shortcut = ResampledConv2d(in_channels, out_channels, 1, resample="up")
+        self.shortcut = shortcut_conv(in_channels, out_channels, 1, padding=0, resample="up")
         glorot_(self.conv1, gain=BLOCK_GAIN)
         glorot_(self.conv2, gain=BLOCK_GAIN)
         glorot_(self.shortcut)
@@ -73,8 +82,7 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
         h = apply(self.conv1, F.relu(apply(self.norm1, x, condition)), condition)
         h = apply(self.conv2, F.relu(apply(self.norm2, h, condition)), condition)
-        result: Tensor = h + self.shortcut(x)
-        return result
+        return h + apply(self.shortcut, x, condition)
 
 
 class ResNetGenerator(nn.Module):
@@ -88,7 +96,9 @@ class ResNetGenerator(nn.Module):
         latent_dim: dimension of z.
         num_classes: condition on this many classes; None: unconditional.
         conv: constructor of the blocks' 3×3 convolutions; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
-        norm: constructor of the blocks' norms from a channel count; the last norm is always unconditional.
+        shortcut_conv, rgb_conv: constructors of the blocks' 1×1 shortcuts and of the last convolution.
+        norm: constructor of the blocks' norms from a channel count.
+        last_norm: constructor of the norm before the last convolution.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, or a missing or unwanted y.
@@ -103,16 +113,20 @@ class ResNetGenerator(nn.Module):
         latent_dim: int = 128,
         num_classes: int | None = None,
         conv: ConvConstructor = ResampledConv2d,
+        shortcut_conv: ConvConstructor = ResampledConv2d,
+        rgb_conv: ConvConstructor = ResampledConv2d,
         norm: NormConstructor = BatchNorm2d,
+        last_norm: NormConstructor = BatchNorm2d,
     ) -> None:
         super().__init__()
         _check_size(image_size, dict(GENERATOR_DIVISORS))
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         channels = _channels(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * 16)
-        self.blocks = nn.ModuleList(GeneratorBlock(i, o, conv=conv, norm=norm) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        self.last_norm = BatchNorm2d(channels[-1])
-        self.to_rgb = ResampledConv2d(channels[-1], 3, 3, padding=1)
+        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv)
+        self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        self.last_norm = last_norm(channels[-1])
+        self.to_rgb = rgb_conv(channels[-1], 3, 3, padding=1, resample="none")
         glorot_(self.linear)
         glorot_(self.to_rgb)
 
@@ -125,7 +139,8 @@ class ResNetGenerator(nn.Module):
         h = self.linear(z).unflatten(1, (-1, 4, 4))
         for block in self.blocks:
             h = block(h, condition)
-        return torch.tanh(self.to_rgb(F.relu(self.last_norm(h))))
+        h = F.relu(apply(self.last_norm, h, condition))
+        return torch.tanh(apply(self.to_rgb, h, condition))
 
 
 class DiscriminatorBlock(nn.Module):

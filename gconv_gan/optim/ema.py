@@ -1,7 +1,8 @@
 """Exponential moving average of a generator, counted in images.
 
 Half-life and ramp as in StyleGAN2-ADA's and EDM2's training loops. Parameters and floating buffers (BatchNorm's running statistics)
-are averaged with the same decay, since statistics that belong to other weights shift the scores; counters are copied.
+are averaged with the same decay, since statistics that belong to other weights shift the scores; counters and settings (a gate's
+temperature: buffers of one number) are copied.
 """
 
 import copy
@@ -16,12 +17,12 @@ def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: f
     return 0.5 ** (batch_images / half_life) if half_life > 0 else 0.0
 
 
-def matched(target: nn.Module, source: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Return pairs of the two networks' tensors; raise ``ValueError`` where their names differ."""
+def matched(target: nn.Module, source: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return pairs of the two networks' tensors by name; raise ``ValueError`` where their names differ."""
     ours, theirs = target.state_dict(), source.state_dict()
     if ours.keys() != theirs.keys():
         raise ValueError(f"the average and the network hold different tensors: {sorted(ours.keys() ^ theirs.keys())}")
-    return [(ours[name], theirs[name]) for name in ours]
+    return {name: (ours[name], theirs[name]) for name in ours}
 
 
 class Ema:
@@ -40,10 +41,12 @@ class Ema:
     def update(self, network: nn.Module, *, batch_images: int, images_seen: int) -> None:
         """Move the average towards ``network`` after a step that consumed ``batch_images`` images."""
         weight = 1 - decay(self.half_life_images, batch_images, images_seen=images_seen, ramp=self.ramp)
-        pairs = matched(self.network, network)
-        averages = [ours for ours, _ in pairs if ours.is_floating_point()]
-        current = [theirs for ours, theirs in pairs if ours.is_floating_point()]
-        torch._foreach_lerp_(averages, current, weight)
-        for ours, theirs in pairs:
-            if not ours.is_floating_point():
+        settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
+        averages, current = [], []
+        for name, (ours, theirs) in matched(self.network, network).items():
+            if ours.is_floating_point() and name not in settings:
+                averages.append(ours)
+                current.append(theirs)
+            else:
                 ours.copy_(theirs)
+        torch._foreach_lerp_(averages, current, weight)

@@ -46,7 +46,7 @@ def subject(run: TrainedRun, folder: Path) -> Subject:
     conv = config.generator.conv
     details = {
         "networks": f"{config.generator.kind}, width {config.generator.width} and {config.discriminator.width}",
-        "generator's convolution": conv.kind if conv.kind == "plain" else f"gconv, {conv.mode}, gates: {conv.selection}",
+        "generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}" if conv.kind == "gconv" else conv.kind,
         "discriminator's norm": config.discriminator.norm.kind,
         "loss": config.objective.loss,
         "batch": f"{config.trainer.batch_size}, {config.trainer.n_dis} discriminator step(s) per generator step",

@@ -7,6 +7,7 @@ from pathlib import Path
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
@@ -17,7 +18,9 @@ from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.gan import GANTraining, train_gan
+from gconv_gan.training.hooks import Hook
 from gconv_gan.training.state import GANProgress
+from gconv_gan.training.temperature import GateTemperature
 
 USAGE = "usage: accelerate launch train_gan.py CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys"
 
@@ -76,6 +79,16 @@ def fit(config: GANRunConfig) -> GANProgress:
             num_classes=num_classes,
             folder=folder,
             facts=facts,
+            hooks=hooks(config),
             scorer=training_scorer(config, dataset, accelerator, folder.scores),
         )
         return train_gan(training, accelerator)
+
+
+def hooks(config: GANRunConfig) -> tuple[Hook, ...]:
+    """Return what touches training besides the losses: the schedule of the gates' temperature, if there is one."""
+    match config.generator.conv:
+        case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):
+            return (GateTemperature(config.generator.conv.temperature, images=images),)
+        case _:
+            return ()

@@ -18,8 +18,7 @@ from gconv_gan.gallery.gates import (
 from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.subject import SAMPLE_BATCH
 from gconv_gan.gallery.theme import DARK, LIGHT
-from gconv_gan.layers.conditioning import Condition
-from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, GConv2d, ModulatedConv2d, ODConv2d
 from gconv_gan.models.gan_resnet import ResNetGenerator
 
 
@@ -87,6 +86,36 @@ def test_recorded_gates_are_those_of_the_layers(generator: ResNetGenerator) -> N
         torch.testing.assert_close(recorded, layer.gate(Condition(z)), rtol=1e-6, atol=1e-6)
         assert recorded.std(0).min() > 0.01
     assert [len(module._forward_hooks) for module in generator.modules()] == hooks_before
+
+
+GATED = {
+    "condconv": (CondConv2d, {}),
+    "dyconv": (DyConv2d, {"temperature": 0.1}),
+    "odconv": (ODConv2d, {"temperature": 0.1}),
+    "gigagan": (AdaptiveConv2d, {"latent_dim": 6, "num_kernels": 4, "gate_init_std": 1.0}),
+}
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_gates_of_every_layer_that_has_them(kind: str) -> None:
+    torch.manual_seed(0)
+    layer, options = GATED[kind]
+    generator = ResNetGenerator(image_size=8, width=8, latent_dim=6, conv=partial(layer, **options))
+    z = fixed_latents(0, "test", count=SAMPLE_BATCH + 3, latent_dim=6)
+    gates = record_gates(generator, z, None)
+    assert list(gates) == ["blocks.0.conv1", "blocks.0.conv2"]
+    for name, recorded in gates.items():
+        assert recorded.shape == (len(z), 4)
+        assert recorded.std(0).max() > 1e-4
+        assert kind == "condconv" or torch.allclose(recorded.sum(1), torch.ones(len(z)))
+        assert 0 <= float(gate_entropy(recorded)) <= 1
+        assert 0 < kernel_similarity(generator.get_submodule(name)) < 1
+
+
+@pytest.mark.parametrize("conv", [partial(ModulatedConv2d, latent_dim=6), partial(CConv2d, num_classes=3)], ids=["stylegan2", "cconv"])
+def test_one_kernel_has_no_gates(conv: partial[nn.Module]) -> None:
+    generator = ResNetGenerator(image_size=8, width=8, latent_dim=6, num_classes=3, conv=conv)
+    assert record_gates(generator, torch.randn(3, 6), torch.arange(3)) == {}
 
 
 def test_recording_restores_the_mode_and_gives_nothing_without_gates() -> None:

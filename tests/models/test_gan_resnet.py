@@ -79,6 +79,12 @@ def test_gconv_generator_parameters(options: dict[str, object], expected: int) -
     assert parameters(generator(32, 256, **options)) == expected
 
 
+@pytest.mark.parametrize(("kernels", "expected"), [(2, 8_014_613), (4, 15_488_039), (8, 30_434_891)])
+def test_bank_generator_parameters_with_generative_shortcuts(kernels: int, expected: int) -> None:
+    conv = partial(GConv2d, latent_dim=128, mode="bank", num_kernels=kernels)
+    assert parameters(ResNetGenerator(image_size=32, width=256, conv=conv, shortcut_conv=conv)) == expected
+
+
 def macs(network: nn.Module, *inputs: torch.Tensor) -> tuple[int, int]:
     rows = summarise(network, *inputs)
     return sum(row.macs for row in rows), sum(row.naive_macs for row in rows)

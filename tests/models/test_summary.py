@@ -4,8 +4,10 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from gconv_gan.config.units import ConvNormConfig, DiscriminatorNormConfig, NoNormConfig, SpectralNormConfig
+from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, ModulatedConv2d, ODConv2d, apply
 from gconv_gan.layers.factory import normalise_discriminator
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
@@ -38,3 +40,43 @@ def test_the_products_of_attention_are_counted() -> None:
     assert sum(row.parameters for row in rows) == 2 * 64 * 8 + 2 * 64 * 32 + 1
     rows = summarise(NonLocal2d(64), torch.zeros(1, 64, 16, 16))
     assert sum(row.macs for row in rows) == 4 * 256 * 64 * 32 + 2 * 256 * 32 * 32
+
+
+class OneLayer(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return apply(self.layer, x, Condition(torch.zeros(1, 5), torch.zeros(1, dtype=torch.long)))
+
+
+I, O, P, S = 8, 6, 9, 7 * 4  # noqa: E741  input and output channels, taps, pixels of the input
+CONV = I * O * P * S
+
+
+@pytest.mark.parametrize(
+    ("layer", "more"),
+    [
+        (CondConv2d(I, O, 3, padding=1, num_kernels=4), I * 4 + 4 * I * O * P),
+        (CondConv2d(I, O, 3, padding=1, num_kernels=1), I),
+        (DyConv2d(I, O, 3, padding=1, num_kernels=3, reduction=0.5), I * 4 + 4 * 3 + 3 * I * O * P),
+        (ODConv2d(I, O, 3, padding=1, num_kernels=4), I * 16 + 16 * (I + O + P + 4) + 4 * I * O * P),
+        (CConv2d(I, O, 3, padding=1, num_classes=3), I * S + P * S),
+        (ModulatedConv2d(I, O, 3, padding=1, latent_dim=5), 5 * I + I * O),
+        (ModulatedConv2d(I, O, 3, padding=1, latent_dim=5, demodulate=False), 5 * I),
+        (AdaptiveConv2d(I, O, 3, padding=1, latent_dim=5, num_kernels=3), 5 * I + 5 * 3 + 3 * I * O * P + 6 * I * O),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_dynamic_convolutions_count_gates_mixing_and_demodulation(layer: nn.Module, more: int) -> None:
+    rows = summarise(OneLayer(layer), torch.zeros(1, I, 7, 4))
+    assert sum(row.macs for row in rows) == CONV + more
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in layer.parameters())
+
+
+def test_the_box_filter_of_a_class_conditional_convolution_is_fused_too() -> None:
+    rows = summarise(OneLayer(CConv2d(I, O, 3, padding=1, groups=2, num_classes=3, resample="up")), torch.zeros(1, I, 7, 4))
+    macs, naive = sum(row.macs for row in rows), sum(row.naive_macs for row in rows)
+    assert macs == (I // 2 * O + 2) * 16 * S + I * S
+    assert naive == (I // 2 * O + 2) * 9 * 4 * S + I * S

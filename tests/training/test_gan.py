@@ -39,7 +39,7 @@ class At(Hook):
 
 def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **changes: object) -> None:
     def with_hook(run: GANTraining, accelerator: object) -> object:
-        return train_gan(GANTraining(**{**vars(run), "hooks": (hook,)}), accelerator)
+        return train_gan(GANTraining(**{**vars(run), "hooks": (*run.hooks, hook)}), accelerator)
 
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "train_gan", with_hook)

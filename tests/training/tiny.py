@@ -28,11 +28,14 @@ TINY: dict[str, Any] = {
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with nested ``changes``."""
-    return {
-        **base,
-        **{k: merge(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v for k, v in changes.items()},
-    }
+    """Return ``base`` with nested ``changes``; a part that names its kind takes the place of one of another kind."""
+
+    def changed(old: Any, new: Any) -> Any:
+        if not (isinstance(old, dict) and isinstance(new, dict)) or new.get("kind", old.get("kind")) != old.get("kind"):
+            return new
+        return merge(old, new)
+
+    return {**base, **{key: changed(base.get(key), value) for key, value in changes.items()}}
 
 
 def tiny(folder: Path, **changes: Any) -> GANRunConfig:
