@@ -124,13 +124,16 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
 
 
 def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
-    """Return a command line without a config file as ``model``; raise ``UserError`` in one sentence where it is wrong."""
-    result: Model = _tyro(model, list(arguments), None)
+    """Return a command line without a config file as ``model``; raise ``UserError`` in one sentence where it is wrong.
+
+    A boolean that is false by default is a bare flag, such as ``--mark``.
+    """
+    result: Model = _tyro(model, list(arguments), None, flags=tyro.conf.FlagCreatePairsOff)
     return result
 
 
-def _tyro(model: type[Config], arguments: list[str], default: Any) -> Any:
-    markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any = tyro.conf.FlagConversionOff) -> Any:
+    markers = (tyro.conf.AvoidSubcommands, flags)
     given = {} if default is None else {"default": default}
     captured = io.StringIO()
     try:

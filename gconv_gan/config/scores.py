@@ -50,3 +50,27 @@ class ScoreCommand(ScoreOptions):
     """Images seen at the run's checkpoint; None: the newest."""
     json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
     """Write scores and card to this file: one object, or a list of them where several are computed."""
+
+
+class CurveCommand(ScoreOptions):
+    """Score every checkpoint of a run, and keep the best."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run folder."""
+    by: str | None = None
+    """The score that decides which checkpoint is best, such as fid or is_mean; None: the first of the protocol."""
+    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
+    """Write all scores and cards to this file, as a list in the order of training."""
+
+
+class CompareCommand(Config):
+    """Print scores side by side, where their cards allow it."""
+
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Files that gan_metrics wrote with --json, or run folders; changes are against the first."""
+    protocol: str | None = None
+    """Only scores under this protocol; None: every one that all sources have."""
+    checkpoint: NonNegativeInt | None = None
+    """Only scores at this number of images; None: the newest of each run."""
+    mark: bool = False
+    """Print scores that may not be compared too, marked, with the fields that differ."""

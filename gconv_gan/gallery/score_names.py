@@ -11,10 +11,14 @@ NAMES = {
     "recall": "Recall",
     "density": "Density",
     "coverage": "Coverage",
+    "intra_fid": "FID within classes",
+    "intra_fd": "Fréchet distance within classes",
+    "fid_infinity": "FID extrapolated to infinitely many images",
+    "fd_infinity": "Fréchet distance extrapolated to infinitely many images",
 }
 OTHER_FEATURES = {"is_mean": "Class score exp I(x; y)", "kid_mean": "Kernel distance"}
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
-LOWER_IS_BETTER = ("fid", "fd", "kid_mean")
+LOWER_IS_BETTER = ("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity")
 
 
 def score_name(key: str, beside: Collection[str]) -> str:

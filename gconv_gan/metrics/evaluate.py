@@ -114,7 +114,7 @@ def score_all(
     results = []
     for one, extraction in zip(evaluations, kept, strict=True):
         labels = _labels(source, one.num_fake) if "intra_fid" in one.protocol.metrics else None
-        formula = formula_card(one, labels)
+        formula = _formula_card(one, labels)
         numbers, per_class = _numbers(extraction, one, formula, labels)
         about = run or RunCard(batch_size=batch_size, device=str(one.extractor.device), versions=library_versions(), seconds=0.0)
         card = ScoreCard(
@@ -179,8 +179,18 @@ def _check_classes(source: ImageSource, one: Evaluation) -> None:
             raise UserError(f"intra_fid needs two images of every class, but of {name} there are {fakes} fakes and {reals} reals")
 
 
-def formula_card(one: Evaluation, labels: Int[Tensor, " n"] | None = None) -> FormulaCard:
-    """Return the formulas of a protocol as they apply to an evaluation; ``labels``: the classes of its fakes, where needed."""
+def formula_card(source: ImageSource, one: Evaluation) -> FormulaCard:
+    """Return the formulas of a protocol as they apply to an evaluation of ``source``, without computing anything.
+
+    Raises:
+        UserError: as ``score_all``.
+
+    """
+    _check(source, one)
+    return _formula_card(one, _labels(source, one.num_fake) if "intra_fid" in one.protocol.metrics else None)
+
+
+def _formula_card(one: Evaluation, labels: Int[Tensor, " n"] | None) -> FormulaCard:
     protocol, num_fake, num_real = one.protocol, one.num_fake, one.reference.moments.count
     fid, iscore, kernel, balls, intra, limit = (
         name in protocol.metrics for name in ("fid", "is", "kid", "prdc", "intra_fid", "fid_infinity")

@@ -96,14 +96,14 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule="last" if command.checkpoint is None else "chosen")
-        return score_jobs(fakes, command, jobs, networks, References(command, run, None))
+        return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))
     size = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints").size[0]
     references = References(command, None, size)
     results: dict[Job, Score] = {}
     for count in dict.fromkeys(job.protocol.num_fake for job in jobs):
         group = [job for job in jobs if job.protocol.num_fake == count]
         fakes = file_fakes(command.source, count=count, seed=command.seed, cache_dir=Path(command.cache_dir))
-        results |= dict(zip(group, score_jobs(fakes, command, group, networks, references), strict=True))
+        results |= dict(zip(group, score_jobs(fakes, command, evaluations_of(fakes, group, networks, references)), strict=True))
     return [results[job] for job in jobs]
 
 
@@ -121,11 +121,8 @@ def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rul
     )
 
 
-def score_jobs(
-    fakes: Fakes, options: ScoreOptions, jobs: Sequence[Job], networks: dict[str, Extractor], references: "References"
-) -> list[Score]:
-    """Score images under every job, from one pass over them."""
-    evaluations = evaluations_of(fakes, jobs, networks, references)
+def score_jobs(fakes: Fakes, options: ScoreOptions, evaluations: Sequence[Evaluation]) -> list[Score]:
+    """Score images in every way, from one pass over them."""
     return score_all(fakes.source, evaluations, fakes=fakes.card, run=fakes.run, processes=processes(), batch_size=options.batch_size)
 
 
@@ -197,14 +194,19 @@ class References:
 
 
 def keep(run: Path, options: ScoreOptions, job: Job, result: Score) -> Path:
-    """Write a score into the ``scores/`` of a run folder, under a name that says what it is of, and return the file."""
-    card = result.card.fakes
+    """Write a score into the ``scores/`` of a run folder and return the file."""
+    assert result.card.fakes.images_seen is not None
+    path = score_file(run, options, job, result.card.fakes.images_seen)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, result.to_json() + "\n")
+    return path
+
+
+def score_file(run: Path, options: ScoreOptions, job: Job, images: int) -> Path:
+    """Return where a run keeps the score of its checkpoint at ``images`` images, under a name that says what it is of."""
     usual = ScoreOptions()
     chosen = [(options.batch_norm, usual.batch_norm), (options.generator_weights, usual.generator_weights), (options.labels, usual.labels)]
     mode = [str(value) for value, default in [*chosen, (f"seed{options.seed}", f"seed{usual.seed}")] if value != default]
     network = "checkpoint" if job.extractor.startswith("checkpoint:") else job.extractor
-    name = "-".join([job.protocol.name, network, *mode, str(card.images_seen)])
-    path = run / "scores" / ("".join(c if c.isalnum() or c in "._-" else "_" for c in name) + ".json")
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, result.to_json() + "\n")
-    return path
+    name = "-".join([job.protocol.name, network, *mode, str(images)])
+    return run / "scores" / ("".join(c if c.isalnum() or c in "._-" else "_" for c in name) + ".json")

@@ -20,6 +20,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.atomic import new_folder
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.tracking import truncate_metrics
+from gconv_gan.training.best import is_marked
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import TrainingState
 
@@ -33,7 +34,7 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any]) -> Path:
-    """Write ``folder/checkpoint-<images>`` and delete all but the newest ``keep`` and the best."""
+    """Write ``folder/checkpoint-<images>`` and delete all but the newest ``keep`` and the best by any score."""
     path = folder / f"checkpoint-{state.progress.images_seen}"
     if path.is_dir() and damage(path) is None:
         return path
@@ -51,7 +52,7 @@ def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dic
         (temporary / HASHES).write_text("".join(lines))
     kept = {images for images, _ in checkpoints(folder)[:keep]} | {state.progress.best_images}
     for images, old in checkpoints(folder):
-        if images not in kept:
+        if images not in kept and not is_marked(folder, images):
             shutil.rmtree(old)
     return path
 

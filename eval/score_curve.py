@@ -1,0 +1,15 @@
+"""Score every checkpoint of a run; print the curve, its best and its last, and keep the best from deletion.
+
+    python eval/score_curve.py runs/NAME [--protocol fid2k] [--by fid] [--json OUT]
+    accelerate launch --num_processes 8 eval/score_curve.py runs/NAME
+
+Takes the options of gan_metrics.py. What is scored already is read from the run's scores/.
+"""
+
+import sys
+
+from gconv_gan.recipes.entry_point import run_script
+from gconv_gan.recipes.score_curve import main
+
+if __name__ == "__main__":
+    run_script(lambda: main(sys.argv[1:]))
