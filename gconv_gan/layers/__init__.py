@@ -10,6 +10,8 @@ from gconv_gan.layers.dy_conv import DyConv2d
 from gconv_gan.layers.g_ghost import GGhostStage
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.ghost import GhostBottleneck, GhostModule
+from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.invariant_conv import InvariantConv2d
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.kernel_banks import KernelBank2d
 from gconv_gan.layers.kernel_gates import KernelGate, LatentGate
@@ -41,6 +43,9 @@ __all__ = [
     "GGhostStage",
     "GhostBottleneck",
     "GhostModule",
+    "GroupNorm",
+    "GroupNormPlus",
+    "InvariantConv2d",
     "IterNorm",
     "KernelBank2d",
     "KernelGate",

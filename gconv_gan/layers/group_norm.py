@@ -1,0 +1,143 @@
+"""Group normalisation for any channel count, and GN+, which adds batch statistics to it.
+
+Wu and He, "Group Normalization", ECCV 2018, arXiv 1803.08494. Gunawan, Yin, Zhang, "Understanding and Improving Group Normalization",
+arXiv 2207.01972 (2022); checked against agusgun/CS-570-Project, taken to be its authors' code ("GN first", the later "NewGN").
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gconv_gan.layers.running_statistics import RunningStatistics
+
+BatchPart = Literal["batch", "batch_position"]
+
+
+def group_count(channels: int, num_groups: int = 32) -> int:
+    """Return ``num_groups`` where it divides the channels, else the largest smaller divisor that leaves a group two channels or more."""
+    if channels % num_groups == 0:
+        return num_groups
+    return max(count for count in range(1, max(min(num_groups, channels // 2), 1) + 1) if channels % count == 0)
+
+
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm`` that lowers its number of groups to a divisor of the channels, see :func:`group_count`.
+
+    Args:
+        num_features: C.
+        num_groups: G, at most.
+        eps: added to the variance.
+        affine: learn scale and shift per channel.
+
+    """
+
+    def __init__(self, num_features: int, *, num_groups: int = 32, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(group_count(num_features, num_groups), num_features, eps=eps, affine=affine)
+
+
+class GroupNormPlus(RunningStatistics):
+    r"""A learned mixture of group normalisation and batch normalisation of its result.
+
+    .. math:: y = \gamma \odot \big( \sigma(\lambda)\, u + (1 - \sigma(\lambda))\, \mathrm{BN}(u) \big) + \beta, \qquad u = \mathrm{GN}(x)
+
+    with one scalar :math:`\lambda` (``mix``), initially 1: :math:`\sigma = 0.731`. Input and result [B, C, H, W].
+
+    - ``statistics="batch"``: GN is ``F.group_norm`` and BN the usual one of u: biased variance over batch and positions of all
+      processes in training, their running averages (buffers ``running_mean``, ``running_var``) in evaluation, so that an image does
+      not depend on those beside it. Given the statistics, mixture, scale and shift are one multiply-add per value.
+    - ``statistics="batch_position"``, the released code: BN normalises every channel *and position* over the batch alone, in
+      evaluation as in training; deviations are unbiased and eps is added to them, in both parts. It needs two images or more, and
+      of two it keeps a sign: +-0.707. The statistics are those of one process.
+
+    It couples the images of a batch: use it in generators and classifiers, not in discriminators.
+
+    Args:
+        num_features: C.
+        num_groups: G, at most; lowered to a divisor of C, see :func:`group_count`.
+        statistics: see above.
+        eps: see above.
+        momentum: of the running averages; None: the plain average over batches.
+        affine: learn scale (initially 1) and shift (0) per channel.
+
+    Raises:
+        ValueError: in ``forward`` for a single image, or groups of a single value, with "batch_position", and for a single value per
+            channel in training.
+
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        num_groups: int = 32,
+        statistics: BatchPart = "batch",
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.num_groups = num_features, group_count(num_features, num_groups)
+        self.statistics, self.eps, self.momentum = statistics, eps, momentum
+        self.mix = nn.Parameter(torch.ones(()))
+        self.register_parameter("weight", nn.Parameter(torch.ones(num_features)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if affine else None)
+        tracks = statistics == "batch"
+        self.register_buffer("running_mean", torch.zeros(num_features) if tracks else None)
+        self.register_buffer("running_var", torch.ones(num_features) if tracks else None)
+        self.register_buffer("num_batches_tracked", torch.tensor(0) if tracks else None)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        normalise = self._by_channel if self.statistics == "batch" else self._by_position
+        return normalise(wide).to(x.dtype)
+
+    def _by_channel(self, x: Tensor) -> Tensor:
+        if not self.training:
+            mean, variance = self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
+            return F.group_norm(x, self.num_groups, *self._affine(mean, variance), self.eps)
+        u = F.group_norm(x, self.num_groups, eps=self.eps)
+        mean, variance, _ = self.channel_moments(u)
+        self.track(running_mean=mean, running_var=variance)
+        scale, shift = self._affine(mean, variance)
+        return torch.addcmul(shift[:, None, None], u, scale[:, None, None])
+
+    def _affine(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale and shift [C] that take u to the result."""
+        gn_share = self.mix.sigmoid()
+        bn_scale = (1 - gn_share) * (variance + self.eps).rsqrt()
+        scale, shift = gn_share + bn_scale, -bn_scale * mean
+        if self.weight is None or self.bias is None:
+            return scale, shift
+        return self.weight * scale, self.weight * shift + self.bias
+
+    def _by_position(self, x: Tensor) -> Tensor:
+        grouped = x.reshape(x.shape[0], self.num_groups, -1)
+        if x.shape[0] < 2 or grouped.shape[2] < 2:
+            raise ValueError(
+                "statistics='batch_position' needs deviations over the batch and over each group: a batch of two images or more and groups"
+                f" of two values or more, not input {tuple(x.shape)} in {self.num_groups} groups"
+            )
+        u = ((grouped - grouped.mean(2, keepdim=True)) / (grouped.std(2, keepdim=True) + self.eps)).view_as(x)
+        w = (u - u.mean(0)) / (u.std(0) + self.eps)
+        mixed = torch.lerp(w, u, self.mix.sigmoid().to(x.dtype))
+        if self.weight is None or self.bias is None:
+            return mixed
+        return torch.addcmul(self.bias[:, None, None], mixed, self.weight[:, None, None])
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches: mean 0, variance 1."""
+        if self.num_batches_tracked is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, num_groups={self.num_groups}, statistics={self.statistics!r}, affine={self.weight is not None}"
