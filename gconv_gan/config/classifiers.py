@@ -5,18 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.classifier_units import DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class DigitsClassifierConfig(Config):
-    """Four convolutions and a linear head for images of 8 to 16 px."""
-
-    kind: Literal["digits_classifier"] = "digits_classifier"
-    width: PositiveInt = 32
-    """Channels of the first two convolutions."""
 
 
 class AugmentationConfig(Config):
@@ -116,7 +109,7 @@ class ClassifierRunConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     standardise: bool = False
     """Bring each colour channel to mean 0 and deviation 1 over the training images; otherwise pixels go from -1 to 1."""
-    network: DigitsClassifierConfig = DigitsClassifierConfig()
+    network: NetworkConfig = DigitsClassifierConfig()
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantScheduleConfig()
     average: AverageConfig = AverageConfig()

@@ -1,25 +1,33 @@
 """A trained classifier on disk: ``model.safetensors`` and ``model.json`` in one folder.
 
-The JSON object holds ``network`` (a name), ``arguments`` (what it is built with), ``classes`` (their names, in the order of the
-logits) and, where the network standardises its input, ``standardise`` (mean and deviation). Whatever else it holds is for people.
+The JSON object holds ``network`` (a name), ``arguments`` (its config without the name, and ``image_size``), ``classes`` (their names,
+in the order of the logits) and, where the network standardises its input, ``standardise`` (mean and deviation). Whatever else it
+holds is for people.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
 
+from gconv_gan.config.classifier_units import DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.config.load import validated
+from gconv_gan.models.classifier_factory import build_network
 from gconv_gan.models.standardised import Standardised
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "model.json"
 
-# Each has image_size, feature_dim, num_classes, features(x) and head(features).
-NETWORKS: dict[str, type[DigitsClassifier]] = {"digits_classifier": DigitsClassifier}
+
+def describe(config: NetworkConfig, *, image_size: int, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON object that describes the network of ``config``."""
+    arguments = config.model_dump(mode="json", exclude={"kind", "name"})
+    name = config.name if isinstance(config, NamedClassifierConfig) else config.kind
+    return {"network": name, "arguments": {"image_size": image_size, **arguments}, "classes": list(classes)}
 
 
 def load_classifier(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -53,13 +61,18 @@ def _fields(path: Path) -> dict[str, Any]:
 
 
 def _built(fields: dict[str, Any], path: Path) -> nn.Module:
-    name = fields["network"]
-    if name not in NETWORKS:
-        raise UserError(f"{path} names the network {name!r}; known are {', '.join(sorted(NETWORKS))}")
+    name, classes, arguments = fields["network"], fields["classes"], dict(fields["arguments"])
+    image_size, expected = arguments.pop("image_size", None), arguments.pop("num_classes", len(classes))
+    if len(classes) != expected:
+        raise UserError(f"{path} names {len(classes)} classes, the network has {expected}")
+    if name == DigitsClassifierConfig().kind:
+        config: NetworkConfig = validated(DigitsClassifierConfig, arguments, f"{path}, arguments")
+    else:
+        config = validated(NamedClassifierConfig, {"name": name, **arguments}, f"{path}, arguments")
+    if not isinstance(image_size, int):
+        raise UserError(f"{path}, arguments: key 'image_size' is required")
     try:
-        network: Any = NETWORKS[name](**fields["arguments"])
-    except TypeError as error:
-        raise UserError(f"{path}: {name} was given arguments it does not take: {error}") from error
-    if len(fields["classes"]) != network.num_classes:
-        raise UserError(f"{path} names {len(fields['classes'])} classes, the network has {network.num_classes}")
+        network = build_network(config, num_classes=len(classes), image_size=image_size)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return Standardised(network, **fields["standardise"]) if fields.get("standardise") else network

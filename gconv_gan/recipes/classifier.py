@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from gconv_gan.data.held_out import HeldOut
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.label_noise import symmetric_noise
 from gconv_gan.data.subset import stratified
-from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.models import classifier_factory
 from gconv_gan.models.standardised import Standardised
-from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS
+from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS, describe
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
@@ -33,6 +34,8 @@ from gconv_gan.training.checkpoint import load_network
 from gconv_gan.training.classifier import ClassifierTraining, held_out_scores, train_classifier
 from gconv_gan.training.state import ClassifierState
 
+# where the test data came from; what they are decides nothing but their own score
+TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
 USAGE = "usage: accelerate launch train_classifier.py CONFIG.toml [--key value …]; CONFIG --help lists the keys"
 
 
@@ -61,13 +64,13 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
     require_same_classes(dataset, test)
     split = splits(config, dataset)
     built = build_network(config, dataset, split.training)
-    if accelerator.is_main_process:
-        folder.prepare(config, may_change=(*MAY_CHANGE, *(key.replace("data.", "test_data.") for key in MAY_CHANGE if key[:5] == "data.")))
-    accelerator.wait_for_everyone()
-    tested = HeldOut(test, config.image_size)
-    by_validation = len(split.validation) > 0
-    state = train_classifier(
-        ClassifierTraining(
+    with folder.alone() if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            folder.prepare(config, may_change=(*MAY_CHANGE, *TEST_DATA_MAY_CHANGE))
+        accelerator.wait_for_everyone()
+        tested = HeldOut(test, config.image_size)
+        by_validation = len(split.validation) > 0
+        training = ClassifierTraining(
             config=config,
             network=built.network,
             data=batches(config, dataset, split.training, accelerator),
@@ -82,10 +85,9 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
                 "image_size": config.image_size,
                 "num_processes": accelerator.num_processes,
             },
-        ),
-        accelerator,
-    )
-    scores = save_model(config, built, state, tested, folder, accelerator)
+        )
+        state = train_classifier(training, accelerator)
+        scores = save_model(config, built, state, tested, folder, accelerator)
     accelerator.end_training()
     return scores
 
@@ -152,11 +154,10 @@ def batches(
 
 def build_network(config: ClassifierRunConfig, dataset: ImageDataset, training: Int64[np.ndarray, " n"]) -> Built:
     """Return the network, initialised from the run's seed: equal on every process, without a broadcast."""
-    arguments = {"num_classes": len(dataset.classes), "image_size": config.image_size, "width": config.network.width}
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(config.seed, "networks", 0))
-        network: nn.Module = DigitsClassifier(**arguments)
-    description: dict[str, Any] = {"network": config.network.kind, "arguments": arguments, "classes": list(dataset.classes)}
+        network = classifier_factory.build_network(config.network, num_classes=len(dataset.classes), image_size=config.image_size)
+    description = describe(config.network, image_size=config.image_size, classes=dataset.classes)
     if config.standardise:
         mean, deviation = channel_statistics(dataset, training)
         description["standardise"] = {"mean": mean, "deviation": deviation}

@@ -57,11 +57,13 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": "vgg"}, "names the network 'vgg'; known are digits_classifier"),
-        ({"arguments": {"depth": 3}}, "arguments it does not take.*depth"),
+        ({"network": "vgg", "arguments": {"image_size": 16}}, "model.json: network: there is no classifier 'vgg'"),
+        ({"arguments": {"image_size": 8, "depth": 3}}, "arguments: unknown key 'depth'"),
         ({"arguments": {"image_size": 9}}, "image_size is an even number"),
         ({"arguments": {"image_size": 16, "width": 16}}, "does not fit"),
-        ({"classes": ["a"]}, "names 1 classes, the network has 10"),
+        ({"classes": ["a"]}, "does not fit"),
+        ({"classes": ["a"], "arguments": {"num_classes": 10, "image_size": 16, "width": 8}}, "names 1 classes, the network has 10"),
+        ({"arguments": {"width": 8}}, "key 'image_size' is required"),
     ],
 )
 def test_a_broken_description_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.load import validated
+from gconv_gan.recipes.compare_layers import merged
 from tests.training.tiny import merge
 
 TINY: dict[str, Any] = {
@@ -29,4 +30,4 @@ def tiny_classifier(folder: Path, **changes: Any) -> ClassifierRunConfig:
     """Return the tiny run's config in ``folder`` with nested changes."""
     cache = {"cache_dir": str(folder / "cache")}
     data = merge(TINY, {"runs_dir": str(folder), "data": cache, "test_data": cache})
-    return validated(ClassifierRunConfig, merge(data, changes), "tiny")
+    return validated(ClassifierRunConfig, merged(data, changes), "tiny")

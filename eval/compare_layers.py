@@ -1,0 +1,16 @@
+"""Train the same small network with a layer swapped (paired seeds, equal budget) and say whether the published claim holds.
+
+    python eval/compare_layers.py ghost [--seeds 3] [--images 60000] [--data-path data/cifar10.zip]
+    python eval/compare_layers.py --table True
+
+Prints accuracy mean ± sd, the paired difference with a one-sided t-test and a bootstrap interval, parameters, MACs, step time and
+memory; writes eval/results/layers_NAME.json and a plot. What is trained is not trained again.
+"""
+
+import sys
+
+from gconv_gan.recipes.compare_layers import main
+from gconv_gan.recipes.entry_point import run_script
+
+if __name__ == "__main__":
+    run_script(lambda: main(sys.argv[1:]))

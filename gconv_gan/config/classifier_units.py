@@ -1,0 +1,152 @@
+"""Config of the exchangeable parts of a classifier: convolution, normalisation, activation, attention, their order."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from gconv_gan.config.base import Config
+
+
+class DefinedConfig(Config):
+    """What the network's definition has."""
+
+    kind: Literal["defined"] = "defined"
+
+
+class PlainConv2dConfig(Config):
+    """Ordinary convolutions."""
+
+    kind: Literal["plain"] = "plain"
+
+
+class SpectralConv2dConfig(Config):
+    """Ordinary convolutions, each divided by its reshaped spectral norm."""
+
+    kind: Literal["spectral"] = "spectral"
+
+
+class ConvNorm2dConfig(Config):
+    """``ConvNorm2d``; with ``affine`` and ``bn``, the paper's unit, it takes the place of convolution and norm: set norm.kind none."""
+
+    kind: Literal["conv_norm"] = "conv_norm"
+    affine: bool = True
+    """Add the learned depthwise filter."""
+    bn: bool = True
+    """Add batch normalisation."""
+    detach: bool = True
+    """Treat the preconditioner as a constant in the backward pass, as the official code does."""
+    scale: Literal["none", "sqrt_out", "exact"] = "none"
+    """Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm."""
+
+
+class GhostConv2dConfig(Config):
+    """``GhostModule`` without norm and activation of its own: the network's follow it."""
+
+    kind: Literal["ghost"] = "ghost"
+    ratio: PositiveInt = 2
+    """Output maps per map that an ordinary convolution makes."""
+    cheap_kernel_size: PositiveInt = 3
+    """Side of the depthwise kernels that make the others."""
+
+
+ClassifierConvConfig = Annotated[
+    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConv2dConfig,
+    Field(discriminator="kind"),
+]
+
+
+class NoNorm2dConfig(Config):
+    """No normalisation; the convolutions have biases."""
+
+    kind: Literal["none"] = "none"
+
+
+class BatchNorm2dConfig(Config):
+    """Batch normalisation over the batch of all processes."""
+
+    kind: Literal["batch"] = "batch"
+    initial_scale: PositiveFloat = 1.0
+    """γ before training, in every layer."""
+
+
+class GroupNorm2dConfig(Config):
+    """Group normalisation."""
+
+    kind: Literal["group"] = "group"
+    groups: PositiveInt = 32
+    """Number of groups; lowered to a divisor of the channels."""
+
+
+class IterNorm2dConfig(Config):
+    """Iterative whitening of groups of channels."""
+
+    kind: Literal["iter"] = "iter"
+    group_size: PositiveInt = 64
+    """Channels whitened together; halved until it divides the channels."""
+    iterations: PositiveInt = 5
+    """Newton iterations; the more, the whiter."""
+    affine: bool = True
+    """Learn a scale and a shift per channel."""
+
+
+ClassifierNormConfig = Annotated[
+    DefinedConfig | NoNorm2dConfig | BatchNorm2dConfig | GroupNorm2dConfig | IterNorm2dConfig, Field(discriminator="kind")
+]
+
+
+class NoAttentionConfig(Config):
+    """None."""
+
+    kind: Literal["none"] = "none"
+
+
+class SqueezeExciteConfig(Config):
+    """Squeeze-and-excitation at the end of each residual branch."""
+
+    kind: Literal["squeeze_excite"] = "squeeze_excite"
+
+
+class NonLocalConfig(Config):
+    """A non-local block at the end of each residual branch."""
+
+    kind: Literal["non_local"] = "non_local"
+    norm: Literal["scale", "softmax"] = "scale"
+    """Divide the attention by √(pixels · width), or take its softmax."""
+    heads: PositiveInt = 1
+    """Number of heads."""
+    embed_channels: PositiveInt | None = None
+    """Width of queries, keys and values of each head; None: half the channels, or a head's share of them."""
+
+
+ClassifierAttentionConfig = Annotated[DefinedConfig | NoAttentionConfig | SqueezeExciteConfig | NonLocalConfig, Field(discriminator="kind")]
+
+
+class DigitsClassifierConfig(Config):
+    """Four convolutions and a linear head for images of 8 to 16 px."""
+
+    kind: Literal["digits_classifier"] = "digits_classifier"
+    width: PositiveInt = 32
+    """Channels of the first two convolutions."""
+
+
+class NamedClassifierConfig(Config):
+    """A network of the table in ``models/classifiers.py``, with any of its parts exchanged."""
+
+    kind: Literal["named"] = "named"
+    name: str
+    """Its name there: wrn_28_10, resnet18_cifar, resnext29_32x4d, …"""
+    conv: ClassifierConvConfig = DefinedConfig()
+    """Every convolution."""
+    norm: ClassifierNormConfig = DefinedConfig()
+    """Every normalisation."""
+    activation: Literal["defined", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh"] = "defined"
+    """Every activation of the trunk."""
+    attention: ClassifierAttentionConfig = DefinedConfig()
+    """At the end of each residual branch."""
+    order: Literal["defined", "standard", "whitened"] = "defined"
+    """convolution, norm, activation; or norm, convolution, activation, the whitening unit."""
+    options: dict[str, bool | int | float | str | tuple[int, ...]] = {}
+    """Keyword arguments of the network's class: dropout, widths, depths, …"""
+
+
+NetworkConfig = Annotated[DigitsClassifierConfig | NamedClassifierConfig, Field(discriminator="kind")]

@@ -1,0 +1,175 @@
+"""Train the same small network with a layer swapped, on paired seeds and equal budgets, and say whether the claim holds."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.comparisons import AttackConfig, CompareCommand, ComparisonConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config, parse_command, validated
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.held_out import HeldOut
+from gconv_gan.metrics.cost import counts, peak_bytes, seconds, training_step
+from gconv_gan.metrics.robustness import robustness
+from gconv_gan.metrics.verdicts import ArmResult, judge, overall
+from gconv_gan.models.trained_classifier import load_classifier
+from gconv_gan.recipes.classifier import build_network, fit, splits
+from gconv_gan.recipes.classifier_card import clean_scores, evenly
+from gconv_gan.recipes.comparison_report import ComparisonResult, plot, table
+from gconv_gan.runtime.atomic import write_bytes, write_text
+from gconv_gan.runtime.run_folder import versions
+from gconv_gan.training.guards import GuardError
+
+COMPARISONS = Path("configs/compare")
+STEP_ROUNDS = 15
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the comparisons that the command line names; print their table and keep it as JSON and as a plot."""
+    command = parse_command(CompareCommand, arguments)
+    if command.table:
+        print(table(stored_results(Path(command.results))))
+        return
+    for path in _files(command):
+        result = compare(load_config(ComparisonConfig, path), command)
+        print(table([result]))
+        folder = Path(command.results)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / f"layers_{result.name}.json", result.model_dump_json(indent=2) + "\n")
+        write_bytes(folder / f"layers_{result.name}.png", plot(result))
+
+
+def _files(command: CompareCommand) -> list[Path]:
+    if not command.comparisons:
+        return sorted(COMPARISONS.glob("*.toml"))
+    return [Path(name) if name.endswith(".toml") else COMPARISONS / f"{name}.toml" for name in command.comparisons]
+
+
+def stored_results(folder: Path) -> list[ComparisonResult]:
+    """Return the results in ``folder``, in the order of their names; raise ``UserError`` where there are none."""
+    paths = sorted(folder.glob("layers_*.json"))
+    if not paths:
+        raise UserError(f"{folder} holds no results of comparisons (layers_NAME.json): run eval/compare_layers.py first")
+    return [ComparisonResult.model_validate_json(path.read_text()) for path in paths]
+
+
+def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResult:
+    """Train what is not trained yet, test it, measure the costs, and judge the claims."""
+    start = time.perf_counter()
+    seeds = tuple(range(command.seeds or config.seeds))
+    runs = {arm: [arm_run(config, command, arm, seed) for seed in seeds] for arm in config.arms}
+    # seed by seed, so that an interrupted comparison has whole pairs
+    measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in runs}
+    for position in range(len(seeds)):
+        for arm in runs:
+            measured[arm].append(train_and_test(runs[arm][position], config.attacks))
+    costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
+    arms = {
+        arm: ArmResult(**costs[arm], seeds=seeds, measures={name: tuple(one[name] for one in measured[arm]) for name in measured[arm][0]})
+        for arm in runs
+    }
+    findings = tuple(judge(claim, arms) for claim in config.claims)
+    first = next(iter(runs.values()))[0]
+    return ComparisonResult(
+        name=config.name,
+        claim=config.claim,
+        source=config.source,
+        setting=config.setting,
+        images=first.trainer.total_images,
+        arms=arms,
+        findings=findings,
+        verdict=overall(findings),
+        config=json.loads(config.model_dump_json()),
+        versions=versions(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def arm_run(config: ComparisonConfig, command: CompareCommand, arm: str, seed: int) -> ClassifierRunConfig:
+    """Return the run of one arm with one seed; its name carries a hash of its settings, so changed settings are another run."""
+    fields = merged(config.run, config.arms[arm])
+    for section in ("data", "test_data"):
+        places = {"path": command.data_path, "cache_dir": command.cache_dir}
+        fields[section] = {**fields[section], **{name: value for name, value in places.items() if value is not None}}
+    if command.images is not None:
+        fields["trainer"] = {**fields["trainer"], "total_images": command.images}
+    run = validated(ClassifierRunConfig, {**fields, "name": "arm", "seed": seed}, f"comparison {config.name}, arm {arm}")
+    settings = run.model_dump_json(exclude={"data": {"path", "cache_dir"}, "test_data": {"path", "cache_dir"}})
+    key = hashlib.sha256((settings + config.attacks.model_dump_json()).encode()).hexdigest()[:10]
+    return run.model_copy(update={"name": f"{arm}-s{seed}-{key}", "runs_dir": str(Path(command.runs_dir) / config.name)})
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with nested ``changes``; a table whose ``kind`` changes is replaced as a whole."""
+    result = dict(base)
+    for name, value in changes.items():
+        old = result.get(name)
+        same = isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("kind", old.get("kind")) == old.get("kind")
+        result[name] = merged(old, value) if same and isinstance(old, Mapping) else value
+    return result
+
+
+def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str, float]:
+    """Return the measures of one trained arm: from its ``result.json``, or by training it to the end and testing it."""
+    folder = Path(run.runs_dir) / run.name
+    stored = folder / "result.json"
+    if stored.is_file():
+        return dict(json.loads(stored.read_text()))
+    test = HeldOut(open_dataset(run.test_data), run.image_size)
+    try:
+        fit(run)
+    except GuardError as stopped:
+        print(f"{run.name}: {stopped}")
+        found = diverged(len(test.dataset.classes), attacks)
+    else:
+        found = {**tested(load_classifier(folder)[0], test, attacks, seed=run.seed), "diverged": 0.0}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(stored, json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def diverged(classes: int, attacks: AttackConfig) -> dict[str, float]:
+    """Return the measures of a network that knows nothing: what an arm whose numbers became non-finite has reached."""
+    accuracy = 1 / classes
+    attacked = {name: accuracy for name, size in _attacked(attacks).items() if size}
+    scores = {"accuracy": accuracy, "top5": min(1.0, 5 / classes), "loss": math.log(classes), "calibration_error": 0.0}
+    return {**scores, **attacked, "diverged": 1.0}
+
+
+def _attacked(attacks: AttackConfig) -> dict[str, float]:
+    return {"accuracy_gaussian": attacks.gaussian, "accuracy_fgsm": attacks.fgsm, "accuracy_pgd": attacks.pgd}
+
+
+def tested(network: nn.Module, test: HeldOut, attacks: AttackConfig, *, seed: int) -> dict[str, float]:
+    """Return the measures of a trained network."""
+    found = clean_scores(network, test)
+    changed = evenly(test, attacks.images)
+    sizes = _attacked(attacks)
+    gaussian, fgsm, pgd = ((size,) if size else () for size in sizes.values())
+    values = robustness(network, changed, gaussian=gaussian, fgsm_epsilons=fgsm, pgd_epsilons=pgd, seed=seed).values()
+    return found | dict(zip((name for name, size in sizes.items() if size), values, strict=True))
+
+
+def step_costs(runs: Mapping[str, ClassifierRunConfig]) -> dict[str, dict[str, Any]]:
+    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in turns."""
+    steps: dict[str, Callable[[], None]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for arm, run in runs.items():
+        dataset = open_dataset(run.data)
+        network = build_network(run, dataset, splits(run, dataset).training).network
+        images = torch.from_numpy(np.zeros((run.trainer.batch_size, 3, run.image_size, run.image_size), dtype=np.float32))
+        steps[arm] = training_step(network, images)
+        counted = counts(network, images[:1])
+        found[arm] = {"parameters": counted.parameters, "macs": counted.macs, "step_bytes": peak_bytes(steps[arm])}
+    for arm, taken in seconds(steps, repeats=STEP_ROUNDS).items():
+        found[arm]["step_seconds"] = taken
+    return found

@@ -1,0 +1,99 @@
+"""Every part that a config can exchange is exchanged, and only that."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gconv_gan.config.classifier_units import NamedClassifierConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import validated
+from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
+from gconv_gan.layers.ghost import GhostModule
+from gconv_gan.layers.iter_norm import IterNorm
+from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.squeeze_excite import SqueezeExcite
+from gconv_gan.models.classifier_factory import build_network
+from gconv_gan.models.classifiers import build_classifier
+from gconv_gan.models.trained_classifier import describe
+
+SMALL = {"name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 16, 32], "stem_width": 8}}
+
+
+def config(**changes: Any) -> NamedClassifierConfig:
+    return validated(NamedClassifierConfig, {**SMALL, **changes}, "test")
+
+
+def network(**changes: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return build_network(config(**changes), num_classes=4, image_size=16)
+
+
+def count(built: nn.Module, kind: type[nn.Module]) -> int:
+    return sum(type(module) is kind for module in built.modules())
+
+
+def test_nothing_exchanged_is_the_network_of_the_table() -> None:
+    torch.manual_seed(0)
+    table = build_classifier("resnet20", num_classes=4, depths=(1, 1, 1), widths=(8, 16, 32), stem_width=8)
+    ours, theirs = network().state_dict(), table.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert network().image_size == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "layer", "expected"),
+    [
+        ({"norm": {"kind": "group", "groups": 4}}, nn.GroupNorm, 7),
+        ({"norm": {"kind": "iter", "group_size": 8}}, IterNorm, 7),
+        ({"norm": {"kind": "none"}}, BatchNorm2d, 0),
+        ({"activation": "elu"}, nn.ELU, 7),
+        ({"attention": {"kind": "squeeze_excite"}}, SqueezeExcite, 3),
+        ({"attention": {"kind": "non_local", "norm": "softmax", "embed_channels": 4}}, NonLocal2d, 3),
+        ({"conv": {"kind": "conv_norm"}, "norm": {"kind": "none"}}, ConvNorm2d, 7),
+        ({"conv": {"kind": "ghost", "ratio": 4}}, GhostModule, 7),
+    ],
+)
+def test_a_part_is_exchanged_everywhere(changes: dict[str, Any], layer: type[nn.Module], expected: int) -> None:
+    built = network(**changes)
+    assert count(built, layer) == expected
+    assert built(torch.zeros(2, 3, 16, 16)).shape == (2, 4)
+
+
+def test_details_reach_the_layers() -> None:
+    assert {norm.num_groups for norm in network(norm={"kind": "group", "groups": 6}).modules() if isinstance(norm, nn.GroupNorm)} == {4}
+    scaled = [module for module in network(norm={"kind": "batch", "initial_scale": 0.1}).modules() if isinstance(module, BatchNorm2d)]
+    assert all(torch.equal(norm.weight, torch.full_like(norm.weight, 0.1)) for norm in scaled)
+    attention = network(attention={"kind": "non_local", "norm": "softmax", "embed_channels": 4})
+    assert {(block.norm, block.embed_channels) for block in attention.modules() if isinstance(block, NonLocal2d)} == {("softmax", 4)}
+    spectral = network(conv={"kind": "spectral"})
+    assert sum(isinstance(module, nn.Conv2d) and has_spectral_norm(module) for module in spectral.modules()) == 7
+    whitened = network(order="whitened", norm={"kind": "iter", "affine": False})
+    kinds = [type(module) for module in whitened.trunk.stage1[0].branch.modules() if isinstance(module, IterNorm | nn.Conv2d)]
+    assert kinds == [IterNorm, nn.Conv2d] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "resnt20"}, "network: there is no classifier 'resnt20': did you mean resnet20"),
+        ({"options": {"depth": [1]}}, "network: .*unexpected keyword argument 'depth'"),
+    ],
+)
+def test_what_a_network_does_not_take_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        network(**changes)
+
+
+def test_a_description_builds_the_same_network() -> None:
+    changes = {"norm": {"kind": "group", "groups": 4}, "activation": "elu"}
+    fields = describe(config(**changes), image_size=16, classes="abcd")
+    assert fields["network"] == "resnet20"
+    assert "name" not in fields["arguments"]
+    again = validated(
+        NamedClassifierConfig, {"name": "resnet20", **{k: v for k, v in fields["arguments"].items() if k != "image_size"}}, ""
+    )
+    assert again == config(**changes)

@@ -1,0 +1,162 @@
+"""A comparison from its config to its table: paired seeds, equal budgets, nothing trained twice, a verdict that follows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gconv_gan.config.classifier_units import DigitsClassifierConfig
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.comparisons import CompareCommand, ComparisonConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config, validated
+from gconv_gan.metrics.verdicts import Finding
+from gconv_gan.recipes import compare_layers as recipe
+from gconv_gan.recipes.classifier import fit
+from gconv_gan.recipes.comparison_report import ComparisonResult, plot, table
+from gconv_gan.training.guards import GuardError
+from tests.training.tiny import merge
+
+DIGITS = {"kind": "digits", "split": "train"}
+TINY: dict[str, Any] = {
+    "name": "widths",
+    "claim": "Wider is better.",
+    "source": "nobody, 2000",
+    "setting": "digits",
+    "seeds": 2,
+    "run": {
+        "data": DIGITS,
+        "test_data": {"kind": "digits", "split": "test"},
+        "network": {"kind": "digits_classifier", "width": 8},
+        "optimizer": {"kind": "adam", "learning_rate": 3e-3},
+        "trainer": {"total_images": 640, "batch_size": 32},
+    },
+    "arms": {"narrow": {}, "wide": {"network": {"width": 16}}},
+    "attacks": {"images": 50, "fgsm": 8.0, "gaussian": 0.1},
+    "claims": [
+        {"kind": "better", "proposed": "wide", "baseline": "narrow"},
+        {"kind": "near", "proposed": "wide", "baseline": "narrow", "measure": "accuracy_fgsm", "margin": 0.9},
+        {"kind": "growth", "arms": ["narrow", "wide"], "exponent": 2.0, "tolerance": 0.3},
+    ],
+}
+
+
+def command(folder: Path, **changes: Any) -> CompareCommand:
+    places = {"runs_dir": str(folder / "runs"), "results": str(folder / "results"), "cache_dir": str(folder / "cache")}
+    return validated(CompareCommand, {**places, **changes}, "test")
+
+
+def comparison(**changes: Any) -> ComparisonConfig:
+    return validated(ComparisonConfig, merge(TINY, changes), "test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> ComparisonResult:
+    return recipe.compare(comparison(), command(folder))
+
+
+def test_every_arm_has_every_measure_for_every_seed(result: ComparisonResult) -> None:
+    assert list(result.arms) == ["narrow", "wide"]
+    for arm in result.arms.values():
+        assert arm.seeds == (0, 1)
+        assert arm.measures.keys() == {"accuracy", "top5", "loss", "calibration_error", "accuracy_gaussian", "accuracy_fgsm", "diverged"}
+        assert all(len(values) == 2 for values in arm.measures.values())
+        assert arm.measures["accuracy"][0] != arm.measures["accuracy"][1]
+    assert result.images == 640
+
+
+def test_costs_are_counted(result: ComparisonResult) -> None:
+    narrow, wide = result.arms["narrow"], result.arms["wide"]
+    assert narrow.parameters == 3 * 8 * 9 + 8 * 8 * 9 + 8 * 16 * 9 + 16 * 32 * 9 + 2 * (8 + 8 + 16 + 32) + 32 * 10 + 10
+    assert 3 < wide.macs / narrow.macs < 4
+    assert wide.step_bytes > 1.5 * narrow.step_bytes
+    assert wide.step_seconds > 0
+
+
+def test_the_verdict_is_the_worst_of_the_findings(result: ComparisonResult) -> None:
+    assert [finding.verdict for finding in result.findings][1:] == ["holds", "holds"]
+    assert result.verdict == result.findings[0].verdict
+
+
+def test_what_is_trained_is_not_trained_again(result: ComparisonResult, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_training(_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(recipe, "fit", no_training)
+    again = recipe.compare(comparison(), command(folder))
+    assert {name: arm.measures for name, arm in again.arms.items()} == {name: arm.measures for name, arm in result.arms.items()}
+    for changes in ({"seeds": 3}, {"images": 320}):
+        with pytest.raises(AssertionError, match="trained again"):
+            recipe.compare(comparison(), command(folder, **changes))
+    with pytest.raises(AssertionError, match="trained again"):
+        recipe.compare(comparison(attacks={"fgsm": 4.0}), command(folder))
+
+
+def test_an_arm_that_diverges_is_at_chance_and_stays_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(run: ClassifierRunConfig) -> None:
+        if run.network == DigitsClassifierConfig(width=16) and run.seed == 1:
+            raise GuardError("the classifier's gradient is not finite")
+        fit(run)
+
+    monkeypatch.setattr(recipe, "fit", explode)
+    found = recipe.compare(comparison(run={"trainer": {"total_images": 352}}), command(folder))
+    wide = found.arms["wide"].measures
+    assert wide["diverged"] == (0.0, 1.0)
+    assert (wide["accuracy"][1], wide["top5"][1], wide["accuracy_fgsm"][1]) == (0.1, 0.5, 0.1)
+    assert "| wide (1 of 2 seeds diverged) |" in table([found])
+
+
+def test_the_table_and_the_plot(result: ComparisonResult) -> None:
+    text = table([result])
+    assert "| Wider is better. (nobody, 2000) | wide is better than narrow in accuracy: difference " in text
+    assert f"| **{result.verdict}** |" in text
+    assert f"| narrow | {100 * sum(result.arms['narrow'].measures['accuracy']) / 2:.2f} ± " in text
+    assert "| ×1.00 | ×1.00 |" in text
+    assert plot(result).startswith(b"\x89PNG")
+    assert plot(result) == plot(result)
+
+
+def test_a_stored_result_is_read_back_and_negative_results_stay(result: ComparisonResult, tmp_path: Path) -> None:
+    failed = result.model_copy(
+        update={"name": "a", "verdict": "does not hold", "findings": (Finding(claim="c", measured="m", verdict="does not hold"),)}
+    )
+    for one in (result, failed):
+        (tmp_path / f"layers_{one.name}.json").write_text(one.model_dump_json())
+    assert recipe.stored_results(tmp_path) == [failed, result]
+    assert "m (does not hold) | **does not hold** |" in table(recipe.stored_results(tmp_path))
+    with pytest.raises(UserError, match="holds no results of comparisons"):
+        recipe.stored_results(tmp_path / "none")
+
+
+def test_a_table_whose_kind_changes_is_replaced_as_a_whole() -> None:
+    base = {"network": {"kind": "digits_classifier", "width": 8}, "seed": 1, "labels": {"noise": 0.1, "smoothing": 0.2}}
+    changes = {"network": {"kind": "named", "name": "wrn_10_1"}, "labels": {"noise": 0.4}}
+    assert recipe.merged(base, changes) == {
+        "network": {"kind": "named", "name": "wrn_10_1"},
+        "seed": 1,
+        "labels": {"noise": 0.4, "smoothing": 0.2},
+    }
+    assert base["labels"] == {"noise": 0.1, "smoothing": 0.2}
+
+
+def test_a_wrong_key_is_named_with_its_arm(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"comparison widths, arm wide: unknown key 'network\.widht'; did you mean 'width'"):
+        recipe.compare(comparison(arms={"wide": {"network": {"widht": 16}}}), command(tmp_path))
+    with pytest.raises(UserError, match="a claim names the arm 'wider', which is not among narrow, wide"):
+        comparison(claims=[{"kind": "better", "proposed": "wider", "baseline": "narrow"}])
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/compare").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_comparisons_of_the_repository_are_valid(path: Path, tmp_path: Path) -> None:
+    config = load_config(ComparisonConfig, path)
+    runs = {arm: recipe.arm_run(config, command(tmp_path), arm, 0) for arm in config.arms}
+    assert config.name == path.stem
+    assert len({run.trainer.total_images for run in runs.values()}) == 1
+    assert len({run.name for run in runs.values()}) == len(runs)
+    assert json.loads(config.model_dump_json())["claims"]
