@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from gconv_gan.config.base import Config
 
 ImageSize = Literal[8, 16, 32, 64, 128, 224, 256, 448]
 ResizeFilter = Literal["bicubic", "bilinear", "lanczos"]
+Storage = Literal["pixels", "encoded"]
 
 
 class _Source(Config):
@@ -173,6 +174,24 @@ class ImageNetDataConfig(_Source):
     """Which official split."""
     resize: ResizeFilter = "bicubic"
     """PIL's filter; each is somebody's published choice, and prepare says whose."""
+    storage: Storage = "pixels"
+    """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
+
+
+class WebDatasetDataConfig(_Source):
+    """WebDataset shards: plain tar files of 000001.jpg, 000001.cls, …; on as many disks as they need."""
+
+    kind: Literal["webdataset"] = "webdataset"
+    path: str
+    """Shards, "shards/{000000..000007}.tar", "disk{0,1}/*.tar", a folder of .tar files, or several of these with "::" between."""
+    size: ImageSize = 64
+    """Side of the square images: others are centre-cropped to a square, then resized (bicubic, antialiased)."""
+    damaged: Literal["stop", "skip"] = "stop"
+    """What to do with an image that cannot be decoded: stop and name it, or leave it out and list it in the manifest."""
+    storage: Storage = "pixels"
+    """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
+    shuffle_shards: NonNegativeInt = 0
+    """0: any image may follow any other; k: images are shuffled within groups of k shuffled shards, so that k are read at a time."""
 
 
 class FolderDataConfig(_Source):
@@ -189,6 +208,8 @@ class FolderDataConfig(_Source):
     """folders: the sub-folder's name is the class, none: unlabelled."""
     damaged: Literal["stop", "skip"] = "stop"
     """What to do with an image that cannot be decoded: stop and name it, or leave it out and list it in the manifest."""
+    storage: Storage = "pixels"
+    """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
 
 
 DataConfig = Annotated[
@@ -203,6 +224,7 @@ DataConfig = Annotated[
     | CUBDataConfig
     | StanfordDogsDataConfig
     | ImageNetDataConfig
+    | WebDatasetDataConfig
     | FolderDataConfig,
     Field(discriminator="kind"),
 ]

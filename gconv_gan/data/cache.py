@@ -5,6 +5,10 @@
 another folder, so nothing stale can be found. A folder appears whole or not at all, and a lock lets one process convert while
 the others wait.
 
+With ``storage = "encoded"`` every picture is decoded once in the same way, and thrown away: in place of ``images.npy`` lies
+``kept.npy`` int64 [N], which of the source's pictures the set consists of. So manifest and content hash are those of the pixels, and a
+run may go on with the other storage.
+
 What is checked at every start is cheap: manifest, shapes, and exact file sizes. ``verify=True`` hashes every byte.
 """
 
@@ -13,7 +17,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +31,7 @@ from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
+from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.decoding import decoded
 from gconv_gan.data.image_dataset import ImageDataset, Manifest, SkippedImage
 from gconv_gan.data.pictures import DamagedImageError
@@ -52,14 +57,14 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     """
     source = source_of(config)
     key = hashlib.sha256(json.dumps([source.fingerprint, source.recipe]).encode()).hexdigest()
-    place = Path(config.cache_dir) / f"{source.kind}-{key[:20]}"
-    dataset = _stored(place, verify=verify)
+    place = Path(config.cache_dir) / (f"{source.kind}-{key[:20]}" + ("" if source.storage == "pixels" else f"-{source.storage}"))
+    dataset = _stored(place, source, verify=verify)
     if dataset is None:
         with exclusive(place.with_name(f".{place.name}.lock"), purpose=f"converting {source.location}"):
-            dataset = _stored(place, verify=verify)  # another process may have built it meanwhile
+            dataset = _stored(place, source, verify=verify)  # another process may have built it meanwhile
             if dataset is None:
                 _build(source, config, place, progress=progress)
-                dataset = _stored(place, verify=verify)
+                dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # the encoded were just decoded
     if dataset is None:
         raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
     for skipped in dataset.manifest.skipped:
@@ -78,20 +83,25 @@ def _damaged(location: str, image: SkippedImage) -> UserError:
 # --- reading ---------------------------------------------------------------------------------------------------------------------
 
 
-def _stored(place: Path, *, verify: bool) -> ImageDataset | None:
+def _stored(place: Path, source: Source, *, verify: bool) -> ImageDataset | None:
     """Return the data set stored at ``place``; None where there is none, or a damaged one, which is named in the log."""
     if not place.is_dir():
         return None
     try:
         manifest = Manifest.model_validate_json((place / "manifest.json").read_bytes())
-        images = _mapped(place / "images.npy", np.uint8, (manifest.count, 3, manifest.size, manifest.size))
+        images: UInt8[np.ndarray, "n 3 s s"] | DecodedImages
+        if source.storage == "pixels":
+            images = _mapped(place / "images.npy", np.uint8, (manifest.count, 3, manifest.size, manifest.size))
+        else:
+            kept = np.array(_mapped(place / "kept.npy", np.int64, (manifest.count,)))
+            images = DecodedImages(source.open().entries, kept, size=manifest.size, location=source.location)
         labels = np.array(_mapped(place / "labels.npy", np.int64, (manifest.count,))) if manifest.classes else None
         if verify:
             _verify(images, labels, manifest)
     except (FileNotFoundError, EOFError, ValueError) as error:
         log.warning("the cache %s is damaged (%s) and will be built again", place, " ".join(str(error).split()))
         return None
-    return ImageDataset(images, labels, manifest, place)
+    return ImageDataset(images, labels, manifest, place, window=source.window)
 
 
 def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> Shaped[np.ndarray, "..."]:
@@ -103,7 +113,7 @@ def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> Shap
     return np.asarray(array)
 
 
-def _verify(images: UInt8[np.ndarray, "n 3 s s"], labels: Int64[np.ndarray, " n"] | None, manifest: Manifest) -> None:
+def _verify(images: UInt8[np.ndarray, "n 3 s s"] | DecodedImages, labels: Int64[np.ndarray, " n"] | None, manifest: Manifest) -> None:
     digest = hashlib.sha256()
     for start in range(0, len(images), 1024):
         digest.update(images[start : start + 1024].tobytes())
@@ -126,8 +136,12 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
     _require_room(source, len(pictures.entries), place)
     shutil.rmtree(place, ignore_errors=True)
     with new_folder(place) as folder:
-        with (folder / "images.npy").open("wb") as file:
-            done = _write_images(file, pictures.entries, source, progress=progress)
+        if source.storage == "pixels":
+            with (folder / "images.npy").open("wb") as file:
+                done = _write_images(file, pictures.entries, source, progress=progress)
+        else:
+            done = _convert(pictures.entries, source, lambda _: None, progress=progress)
+            np.save(folder / "kept.npy", np.array(done.kept, dtype=np.int64))
         labels = np.array(done.labels, dtype=np.int64) if pictures.classes else None
         if labels is not None:
             np.save(folder / "labels.npy", labels)
@@ -145,6 +159,7 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
             source_hash=source.fingerprint,
             content_hash=content_hash(done.digest.digest(), source.size, labels, pictures.classes),
             skipped=tuple(done.skipped),
+            shards=_kept_shards(pictures.shards, done.kept),
             pillow=PIL.__version__,
         )
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -152,15 +167,26 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
             raise UserError(f"{source.location} changed while it was converted; start again when it is complete")
 
 
+def _kept_shards(shards: tuple[int, ...], kept: list[int]) -> tuple[int, ...]:
+    """Return how many pictures of each shard are left."""
+    ends = np.searchsorted(kept, np.cumsum([0, *shards]))
+    return tuple(np.diff(ends).tolist())
+
+
 @dataclass
 class _Conversion:
     """What a conversion has counted so far."""
 
-    count: int = 0
+    kept: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     formats: dict[str, int] = field(default_factory=dict)
     skipped: list[SkippedImage] = field(default_factory=list)
     digest: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def count(self) -> int:
+        """Number of whole images."""
+        return len(self.kept)
 
 
 def _require_room(source: Source, count: int, place: Path) -> None:
@@ -170,13 +196,16 @@ def _require_room(source: Source, count: int, place: Path) -> None:
         UserError: the file system of the cache has less room than that.
 
     """
-    needed = count * (3 * source.size**2 + 8)
+    needed = count * (16 + (3 * source.size**2 if source.storage == "pixels" else 0))
     place.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place.parent).free
     sizes = f"{count:,} images of {source.size}×{source.size} need {_gib(needed)} in {place.parent}, where {_gib(free)} are free"
     log.info("converting %s: %s", source.location, sizes)
     if needed > free:
-        raise UserError(f"data.cache_dir: {source.title}: {sizes}; choose another folder or a smaller data.size")
+        raise UserError(
+            f"data.cache_dir: {source.title}: {sizes}; choose another folder, a smaller data.size, "
+            'or data.storage = "encoded" where the set has it'
+        )
 
 
 def _gib(size: int) -> str:
@@ -185,11 +214,26 @@ def _gib(size: int) -> str:
 
 def _write_images(file: BinaryIO, entries: Sequence[Entry], source: Source, *, progress: bool) -> _Conversion:
     """Write an .npy file front to back; through a memory map, a full disk would kill the process instead of raising."""
-    done = _Conversion()
     _write_header(file, len(entries), source.size)
     start = file.tell()
+    done = _convert(entries, source, file.write, progress=progress)
+    file.seek(0)
+    _write_header(file, done.count, source.size)
+    assert file.tell() == start, "NumPy pads the header so that the number of images may change"
+    return done
+
+
+def _convert(entries: Sequence[Entry], source: Source, write: Callable[[bytes], object], *, progress: bool) -> _Conversion:
+    """Decode every picture, in order; ``write`` gets the pixels of each whole one.
+
+    Raises:
+        UserError: a picture is damaged and may not be left out, or all are.
+
+    """
+    done = _Conversion()
     hidden = not (progress and sys.stderr.isatty())
-    for entry, outcome in tqdm(decoded(entries), total=len(entries), unit=" images", desc=f"converting {source.kind}", disable=hidden):
+    bar = tqdm(decoded(entries), total=len(entries), unit=" images", desc=f"converting {source.kind}", disable=hidden)
+    for i, (entry, outcome) in enumerate(bar):
         if isinstance(outcome, DamagedImageError):
             done.skipped.append(SkippedImage(name=entry.name, reason=str(outcome)))
             if not source.may_skip:
@@ -198,8 +242,8 @@ def _write_images(file: BinaryIO, entries: Sequence[Entry], source: Source, *, p
         picture, file_format = outcome
         pixels = picture.tobytes()
         done.digest.update(pixels)
-        file.write(pixels)
-        done.count += 1
+        write(pixels)
+        done.kept.append(i)
         done.formats[file_format] = done.formats.get(file_format, 0) + 1
         if entry.label is not None:
             done.labels.append(entry.label)
@@ -207,9 +251,6 @@ def _write_images(file: BinaryIO, entries: Sequence[Entry], source: Source, *, p
         raise UserError(
             f"{source.location}: all {len(done.skipped)} images are damaged; the first is {done.skipped[0].name} ({done.skipped[0].reason})"
         )
-    file.seek(0)
-    _write_header(file, done.count, source.size)
-    assert file.tell() == start, "NumPy pads the header so that the number of images may change"
     return done
 
 

@@ -16,7 +16,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.augment import centre_crop, cutmix, cutmix_box, cutout, mixup, resized_crops, shifted
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.loaders import gather
-from gconv_gan.data.sampler import InfiniteSampler
+from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
 from gconv_gan.runtime.seeding import draw_signs, generator_for, stream_seed
 
@@ -93,7 +93,7 @@ class ClassBatches:
         self.seed, self.batch_size, self.device = seed, batch_size, torch.device(device)
         self._indices = torch.arange(len(dataset)) if indices is None else torch.from_numpy(indices)
         self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
-        self._sampler = InfiniteSampler(seed=seed, length=len(self._indices))
+        self._sampler = order_of(dataset, seed=seed, indices=indices)
         local = batch_size // num_processes
         self._places = torch.arange(process_index * local, (process_index + 1) * local)
 

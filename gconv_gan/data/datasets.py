@@ -23,6 +23,7 @@ from gconv_gan.data.source import Source
 from gconv_gan.data.stanford_dogs import stanford_dogs
 from gconv_gan.data.svhn import svhn
 from gconv_gan.data.tiny_imagenet import tiny_imagenet
+from gconv_gan.data.webdataset import webdataset
 
 SOURCES: dict[str, Callable[[Any], Source]] = {
     "digits": digits,
@@ -36,12 +37,14 @@ SOURCES: dict[str, Callable[[Any], Source]] = {
     "cub": cub,
     "stanford_dogs": stanford_dogs,
     "imagenet": imagenet,
+    "webdataset": webdataset,
     "folder": folder,
 }
 
 
 WAYS_TO_LABEL = {
     "folder": 'put the pictures of each class into a folder of their own (class/name.jpg) with data.labels = "folders"',
+    "webdataset": "give each sample its class, as 000001.cls beside 000001.jpg",
     "celeba": "set data.labels to identity or to an attribute such as Smiling",
 }
 

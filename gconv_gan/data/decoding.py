@@ -37,8 +37,8 @@ def decoded(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Outcome]]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return how many cores this process may use: those it is allowed, shared with the launcher's other processes on this machine."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _chunk(entries: Sequence[Entry], start: int) -> list[tuple[Entry, Outcome]]:

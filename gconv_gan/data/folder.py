@@ -44,6 +44,7 @@ def folder(config: FolderDataConfig) -> Source:
         published="none: your own pictures",
         open=lambda: _open(tree, found(), config.size),
         may_skip=config.damaged == "skip",
+        storage=config.storage,
     )
 
 

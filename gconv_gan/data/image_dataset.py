@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from gconv_gan.config.base import Config
+from gconv_gan.data.decoded_images import DecodedImages
 
 
 class SkippedImage(Config):
@@ -39,19 +40,23 @@ class Manifest(Config):
     content_hash: str
     """SHA-256 of images, labels and class names: equal hashes mean equal data, wherever they came from."""
     skipped: tuple[SkippedImage, ...]
+    shards: tuple[int, ...] = ()
+    """How many of the images lie in each shard, for sets that come in shards."""
     pillow: str
     """Version of Pillow that decoded and resized."""
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Uint8 RGB images of one size, memory-mapped read-only, and their labels; None for unlabelled pictures."""
+    """Uint8 RGB images of one size, memory-mapped read-only or decoded at every access, and their labels; None for unlabelled pictures."""
 
-    images: UInt8[np.ndarray, "n 3 s s"]
+    images: UInt8[np.ndarray, "n 3 s s"] | DecodedImages
     labels: Int64[np.ndarray, " n"] | None
     manifest: Manifest
     folder: Path
     """Where the arrays lie."""
+    window: int = 0
+    """Shuffle within groups of this many shards; 0: among all images."""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -59,6 +59,7 @@ def imagenet(config: ImageNetDataConfig) -> Source:
         recipe=f"imagenet v1, split {config.split}, size {config.size}; {pictures_recipe(config.resize)}",
         published=PUBLISHED[config.resize],
         open=lambda: _open(tree, layout(), wnids, readable(wnids, _names(root, base)), config),
+        storage=config.storage,
     )
 
 

@@ -3,7 +3,7 @@
 Order and coins are drawn for the global batch at an image count and then sliced, so one process and two show the discriminator
 the same images, and a restart repeats the uninterrupted run. The batch is gathered from the memory map in the order of the file;
 what stays in memory is the operating system's page cache, shared by all processes. No worker and no prefetch: a CIFAR batch of 64
-takes well under a millisecond.
+takes well under a millisecond. Where the images are decoded at every access, the next batch is begun while this one is used.
 """
 
 import numpy as np
@@ -12,8 +12,9 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.sampler import InfiniteSampler
+from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
 from gconv_gan.runtime.seeding import draw_signs
 
@@ -57,17 +58,22 @@ class BatchSource:
         self.device = torch.device(device)
         local = batch_size // num_processes
         self._slice = slice(process_index * local, (process_index + 1) * local)
-        self._sampler = InfiniteSampler(seed=seed, length=len(dataset))
+        self._sampler = order_of(dataset, seed=seed)
 
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
         """Return our slice of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
-        chosen = self._sampler.indices(images_seen, self.batch_size)[self._slice]
+        chosen = self._chosen(images_seen)
         images = gather(self.dataset.images, chosen).to(self.device)
+        if isinstance(self.dataset.images, DecodedImages):
+            self.dataset.images.expect(self._chosen(images_seen + self.batch_size).sort().values.numpy())
         if self.flip:
             coins = draw_signs(self.seed, "flip", images_seen, count=self.batch_size)[self._slice]
             images = flip(images, coins)  # before scaling: a quarter of the bytes
         labels = self.dataset.labels
         return to_unit(images), None if labels is None else torch.from_numpy(labels[chosen.numpy()]).to(self.device)
+
+    def _chosen(self, images_seen: int) -> Int64[Tensor, " b"]:
+        return self._sampler.indices(images_seen, self.batch_size)[self._slice]
 
 
 def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -> UInt8[Tensor, "b 3 s s"]:
@@ -95,7 +101,7 @@ def _members(dataset: ImageDataset, label: int, count: int) -> Int64[Tensor, " b
     return torch.from_numpy(np.resize(found, count))
 
 
-def gather(images: UInt8[np.ndarray, "n 3 s s"], chosen: Int64[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
+def gather(images: UInt8[np.ndarray, "n 3 s s"] | DecodedImages, chosen: Int64[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
     """Return images[chosen], read in the order of the file: on a set larger than the memory, that spares the disk."""
     order = np.argsort(chosen.numpy(), kind="stable")
     gathered = np.empty((len(chosen), *images.shape[1:]), dtype=np.uint8)

@@ -7,6 +7,8 @@ from typing import overload
 import numpy as np
 from jaxtyping import UInt8
 
+from gconv_gan.config.data import Storage
+
 Picture = UInt8[np.ndarray, "3 s s"]
 
 
@@ -52,6 +54,8 @@ class Pictures:
 
     classes: tuple[str, ...]
     entries: Sequence[Entry]
+    shards: tuple[int, ...] = ()
+    """How many of the pictures lie in each shard, for sets that come in shards."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,7 @@ class Source:
     open: Callable[[], Pictures]
     may_skip: bool = False
     """Leave damaged images out and list them, instead of refusing the set."""
+    storage: Storage = "pixels"
+    """pixels: convert once; encoded: decode at every access."""
+    window: int = 0
+    """Shuffle within groups of this many shards; 0: among all images."""

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.pictures import DamagedImageError, standardise
 from gconv_gan.data.transforms import quantise
@@ -58,7 +59,7 @@ def block_range(index: int, count: int) -> range:
 class ArrayImages:
     """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content."""
 
-    def __init__(self, images: UInt8[np.ndarray, "n 3 h w"], *, fingerprint: str) -> None:
+    def __init__(self, images: UInt8[np.ndarray, "n 3 h w"] | DecodedImages, *, fingerprint: str) -> None:
         self.images, self.fingerprint = images, fingerprint
 
     def __len__(self) -> int:

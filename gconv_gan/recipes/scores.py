@@ -178,7 +178,7 @@ class References:
             return self.options.reference_split
         if chosen.split == "any" or (self.options.reference is not None and Path(self.options.reference).exists()):
             return None
-        if self.options.reference is None and (self.run is None or self.run.config.data.split is None):
+        if self.options.reference is None and (self.run is None or getattr(self.run.config.data, "split", None) is None):
             return None
         return chosen.split
 

@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "data.path",
     "data.download",
     "data.damaged",
+    "data.storage",
 )
 VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
 

@@ -246,10 +246,10 @@ def test_what_a_conversion_needs_is_said_before_it_starts(pets: Path, caplog: py
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = 6 * (3 * 448 * 448 + 8)
+    needed = 6 * (3 * 448 * 448 + 16)
     usage = shutil.disk_usage(pets)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
-    with pytest.raises(UserError, match=r"data\.cache_dir: pets: 6 images .* are free; choose another folder or a smaller data\.size"):
+    with pytest.raises(UserError, match=r"data\.cache_dir: pets: 6 images .* are free; choose another folder, a smaller data\.size, or"):
         open_dataset(config(pets, size=448))
     assert [path.name for path in (pets.parent / "cache").glob("folder-*")] == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))

@@ -9,7 +9,7 @@ from gconv_gan.recipes.references import named_data
 
 @pytest.mark.parametrize("kind", sorted(set(DATA_CONFIGS) - {"folder"}))
 def test_every_kind_but_the_folder_is_named(kind: str) -> None:
-    config = named_data(kind if kind != "shards" else "shards:x.tar", size=None, changes={"cache_dir": "c"})
+    config = named_data(kind if kind != "webdataset" else "webdataset:x.tar", size=None, changes={"cache_dir": "c"})
     assert config is not None
     assert (config.kind, config.cache_dir) == (kind, "c")
 
