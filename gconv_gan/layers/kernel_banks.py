@@ -151,8 +151,8 @@ class KernelBank2d(nn.Module):
             strategy=self.strategy,
         )
         if output_scale is not None:
-            y = y * per_channel(output_scale, y)
-            y = y if bias is None else y + per_channel(bias, y)
+            scale = per_channel(output_scale, y)
+            y = y * scale if bias is None else torch.addcmul(per_channel(bias, y), y, scale)
         return y if shift is None else self._add_shift(y, x, shift)
 
     def _add_shift(self, y: Tensor, x: Tensor, shift: Tensor) -> Tensor:

@@ -46,11 +46,12 @@ def demodulation(
     kernels, outputs, inputs = bank.shape[:3]
     with torch.autocast(bank.device.type, enabled=False):
         taps = bank.to(dtype).flatten(3).permute(3, 0, 1, 2).contiguous()  # taps first: the sum over them runs over whole planes
-        pairs = torch.combinations(torch.arange(kernels), with_replacement=True).tolist()
-        gram = torch.stack([(taps[:, k] * taps[:, j]).sum(0) for k, j in pairs]).view(len(pairs), groups, outputs // groups, inputs)
+        # the upper triangle of Q, row by row; what stands for two entries counts twice
+        gram = torch.cat([(taps[:, k : k + 1] * taps[:, k:]).sum(0) for k in range(kernels)]).view(-1, groups, outputs // groups, inputs)
+        first, second = torch.triu_indices(kernels, kernels, device=bank.device)
         a = gates.to(dtype)
-        products = torch.stack([a[:, k] * a[:, j] * (1 if k == j else 2) for k, j in pairs], 1)
-        squares = style.to(dtype).square().view(-1, 1, groups, inputs) * products[:, :, None, None]
+        weights = a[:, first] * a[:, second] * (2 - (first == second).to(dtype))
+        squares = style.to(dtype).square().view(-1, 1, groups, inputs) * weights[:, :, None, None]
         norms = torch.einsum("bpgi,pgoi->bgo", squares, gram).flatten(1)
         return (norms.clamp_min(0) + eps).rsqrt()  # rounding may take the sum of an all but cancelled mixture below zero
 

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from gconv_gan.models.summary import summarise
 from gconv_gan.runtime.modes import evaluating
+
+Key = TypeVar("Key")
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells standard error whenever it starts
 
@@ -35,9 +38,9 @@ def counts(network: nn.Module, *inputs: Tensor | None) -> Counts:
     return Counts(sum(p.numel() for p in network.parameters() if p.requires_grad), sum(row.macs for row in rows))
 
 
-def seconds(candidates: Mapping[str, Callable[[], object]], *, repeats: int, device: torch.device | str = "cpu") -> dict[str, float]:
-    """Return the median seconds of each candidate over ``repeats`` rounds in which every candidate runs once, after a warm-up."""
-    taken: dict[str, list[float]] = {name: [] for name in candidates}
+def rounds(candidates: Mapping[Key, Callable[[], object]], *, repeats: int, device: torch.device | str = "cpu") -> dict[Key, list[float]]:
+    """Return the seconds of each candidate in each of ``repeats`` rounds in which every candidate runs once, after a warm-up."""
+    taken: dict[Key, list[float]] = {name: [] for name in candidates}
     for run in candidates.values():
         run()
     for _ in range(repeats):
@@ -47,7 +50,12 @@ def seconds(candidates: Mapping[str, Callable[[], object]], *, repeats: int, dev
             run()
             _synchronise(device)
             taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return taken
+
+
+def seconds(candidates: Mapping[str, Callable[[], object]], *, repeats: int, device: torch.device | str = "cpu") -> dict[str, float]:
+    """Return the median of :func:`rounds` for each candidate."""
+    return {name: statistics.median(times) for name, times in rounds(candidates, repeats=repeats, device=device).items()}
 
 
 def _synchronise(device: torch.device | str) -> None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from gconv_gan.layers.dictionary_conv import dictionary_conv2d, folding_pays
 from gconv_gan.layers.per_sample_conv import (
@@ -103,6 +106,43 @@ def test_one_gate_for_the_batch_equals_the_same_gate_for_each(name: str, gradien
         ours = dictionary_conv2d(x, filters, mix, bias[:1], mix[:, 0], filter_bias=filter_bias, geometry=geometry)
         reference = dictionary_conv(x, filters, mix, bias[:1].expand(batch, -1), mix[:, 0], filter_bias, **asdict(geometry))
         torch.testing.assert_close(ours, reference, rtol=0, atol=1e-10)
+
+
+RESAMPLINGS = {
+    "nearest": partial(F.interpolate, scale_factor=2, mode="nearest"),
+    "bilinear": partial(F.interpolate, scale_factor=2, mode="bilinear", align_corners=False),
+    "bilinear, corners aligned": partial(F.interpolate, scale_factor=2, mode="bilinear", align_corners=True),
+    "average pooling": partial(F.avg_pool2d, kernel_size=2),
+}
+
+
+@pytest.mark.parametrize("name", RESAMPLINGS)
+def test_a_1x1_convolution_commutes_with_resampling_whose_weights_sum_to_one(name: str) -> None:
+    x, bank, gates, bias = problem((1, 1), 1)
+    mix, filter_bias = torch.randn(5, 6, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    resampling = RESAMPLINGS[name]
+    for conv in (
+        lambda x: per_sample_conv2d(x, bank, gates, bias),
+        lambda x: dictionary_conv2d(x, bank[0], mix, gates[:, :1].expand(-1, 6), bias[0, :5], filter_bias=filter_bias),
+    ):
+        assert_equal_with_gradients(resampling(conv(x)), conv(resampling(x)), [x, bank, gates, bias])
+
+
+@pytest.mark.parametrize(("resample", "side"), [("up", 8), ("down", 16)])
+def test_a_1x1_convolution_runs_at_the_low_resolution(resample: str, side: int) -> None:
+    x, low = torch.randn(2, 4, side, side), 8 * 8
+    geometry = Geometry(resample=resample)  # type: ignore[arg-type]
+
+    def flops(run: Callable[[], Tensor]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            run()
+        total: int = counter.get_total_flops()
+        return total // 2
+
+    bank, gates, mix = torch.randn(3, 6, 4, 1, 1), torch.rand(2, 3), torch.randn(5, 6)
+    mixing = 2 * 3 * 6 * 4
+    assert flops(lambda: per_sample_conv2d(x, bank, gates, geometry=geometry, strategy="bmm")) == mixing + 2 * 6 * 4 * low
+    assert flops(lambda: dictionary_conv2d(x, bank[0], mix, torch.rand(2, 6), geometry=geometry)) == 2 * (6 * 4 + 5 * 6) * low
 
 
 def test_folding_the_dictionary_pays_for_a_single_image_larger_than_a_kernel() -> None:
