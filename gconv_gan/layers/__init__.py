@@ -1,7 +1,7 @@
 """The shared layer package, one flat namespace. Each name's own file holds its equation, its source and its errors."""
 
 from gconv_gan.layers.activations import activation, activation_gain
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
@@ -49,6 +49,7 @@ __all__ = [
     "IterNorm",
     "KernelBank2d",
     "KernelGate",
+    "LatentBatchNorm2d",
     "LatentGate",
     "ModulatedConv2d",
     "MultigridChannels2d",

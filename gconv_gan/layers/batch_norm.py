@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch, on any back end, and its class-conditional form.
+"""Batch normalisation over the global batch, on any back end, and its forms conditioned on a vector or a class.
 
 Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional form: Dumoulin, Shlens, Kudlur, arXiv 1610.07629
 (2016); initial values are those of mimicry's ``modules/layers.py``.
@@ -43,6 +43,36 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
             result = result * self.weight[:, None, None] + self.bias[:, None, None]
         narrow: Tensor = result.to(x.dtype)
         return narrow
+
+
+class LatentBatchNorm2d(Conditioned):
+    r"""Batch normalisation whose scale and shift are linear in the condition's vector, as BigGAN's blocks have it.
+
+    .. math:: y_b = (1 + A z_b) \odot \mathrm{BN}(x_b) + B z_b
+
+    (Brock, Donahue, Simonyan, arXiv 1809.11096 (2018), appendix B; ``ccbn`` in BigGAN-PyTorch), where z is whatever the network
+    hands to the block: a chunk of the latent vector, a class embedding, or both. A and B have no bias and start as N(0, 0.02²).
+    Input and result [B, C, H, W], condition.z [B, d].
+
+    Args:
+        latent_dim: d.
+
+    Raises:
+        ValueError: in ``forward`` when the condition has no z.
+
+    """
+
+    def __init__(self, num_features: int, latent_dim: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.norm = BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False)
+        self.scale = nn.Linear(latent_dim, num_features, bias=False)
+        self.shift = nn.Linear(latent_dim, num_features, bias=False)
+        nn.init.normal_(self.scale.weight, std=0.02)
+        nn.init.normal_(self.shift.weight, std=0.02)
+
+    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
+        z = condition.require_z("LatentBatchNorm2d")
+        return torch.addcmul(self.shift(z)[:, :, None, None], 1 + self.scale(z)[:, :, None, None], self.norm(x))
 
 
 class ConditionalBatchNorm2d(Conditioned):

@@ -1,27 +1,51 @@
-"""Initial weights of the SNGAN family, for plain and generative convolutions alike.
+"""Initial weights of the adversarial networks, for plain, generative and dynamic convolutions alike.
 
-Glorot-uniform with gain √2 for 3×3 convolutions inside residual blocks and gain 1 elsewhere (pfnet-research/sngan_projection,
-kwotsin/mimicry); biases keep torch's default. Initialise before a parametrisation such as spectral normalisation is registered:
-afterwards ``weight`` is a computed value and in-place changes of it are lost.
+SNGAN: Glorot-uniform with gain √2 for 3×3 convolutions inside residual blocks and gain 1 elsewhere (pfnet-research/sngan_projection,
+kwotsin/mimicry). BigGAN: orthogonal, or N(0, 0.02²) in its CIFAR script; DCGAN: N(0, 0.02²). Biases keep torch's default.
+
+Initialise before a parametrisation such as spectral normalisation is registered: afterwards ``weight`` is a computed value and
+in-place changes of it are lost.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.kernel_banks import KernelBank2d
 
 BLOCK_GAIN = math.sqrt(2.0)
+Weighted = nn.Conv2d | nn.Linear | nn.Embedding | GConv2d | KernelBank2d
+"""Layers that ``initialise_`` can fill."""
+
+
+def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
+    """Fill the weight of a convolution, linear map or embedding, or every kernel of a bank or dictionary, by ``init``.
+
+    Raises:
+        TypeError: for a layer of another kind.
+
+    """
+    if isinstance(layer, GConv2d | KernelBank2d):
+        layer.reset_kernels(init)
+    elif isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+        init(layer.weight)
+    else:
+        raise TypeError(f"no initialisation is defined for {type(layer).__name__}")
 
 
 def glorot_(layer: nn.Module, *, gain: float = 1.0) -> None:
-    """Initialise the weight of a convolution, linear map or embedding, or every kernel of a bank or dictionary, Glorot-uniformly."""
-    initialiser = partial(nn.init.xavier_uniform_, gain=gain)
-    if isinstance(layer, GConv2d | KernelBank2d):
-        layer.reset_kernels(initialiser)
-    elif isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
-        initialiser(layer.weight)
-    else:
-        raise TypeError(f"no Glorot initialisation is defined for {type(layer).__name__}")
+    """Initialise a layer Glorot-uniformly."""
+    initialise_(layer, partial(nn.init.xavier_uniform_, gain=gain))
+
+
+def orthogonal_(layer: nn.Module) -> None:
+    """Initialise a layer's weight, as a matrix of (outputs, rest), with orthonormal rows or columns."""
+    initialise_(layer, nn.init.orthogonal_)
+
+
+def normal_(layer: nn.Module, *, std: float = 0.02) -> None:
+    """Initialise a layer's weight as N(0, std²)."""
+    initialise_(layer, partial(nn.init.normal_, std=std))

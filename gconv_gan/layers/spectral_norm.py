@@ -10,14 +10,21 @@ arXiv 1802.05957. The work is done by ``torch.nn.utils.parametrizations.spectral
 - u and v are constants of the backward pass and are cloned before use, so two forwards of D may share one backward.
 - Whole modules cannot be pickled any more; ``copy.deepcopy`` and state dicts work.
 - The norm is that of the reshaped matrix, neither an upper nor a lower bound of the convolution's (``layers.lipschitz``).
+
+Generators are normalised as well in SAGAN and BigGAN: all but their class embeddings.
 """
 
 from typing import TypeVar
 
-from torch import nn
-from torch.nn.utils import parametrizations
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.kernel_banks import KernelBank2d
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -51,18 +58,88 @@ def spectral_norm(module: Module, *, eps: float = 1e-12, n_power_iterations: int
     return module
 
 
-def apply_spectral_norm(network: Module, *, eps: float = 1e-12, n_power_iterations: int = 1) -> Module:
+class KernelwiseSpectralNorm(nn.Module):
+    r"""Parametrisation of a bank [K, O, I, k, k]: each kernel, as a matrix (O, I k k), is divided by its own spectral norm.
+
+    A mixture :math:`\sum_k a_k W_k` then has at most the norm :math:`\sum_k |a_k|`; normalising every sample's mixture would take a
+    power iteration a sample. Buffers, training mode and ``eps`` are those of torch's ``spectral_norm``.
+    """
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(self, bank: Float[Tensor, "k o i kh kw"], *, eps: float = 1e-12, n_power_iterations: int = 1) -> None:
+        super().__init__()
+        self.eps, self.n_power_iterations = eps, n_power_iterations
+        matrices = bank.detach().flatten(2)
+        self.register_buffer("_u", F.normalize(torch.randn_like(matrices[:, :, 0]), dim=1, eps=eps))
+        self.register_buffer("_v", F.normalize(torch.randn_like(matrices[:, 0]), dim=1, eps=eps))
+        self._iterate(matrices, 15)
+
+    @torch.no_grad()
+    def _iterate(self, matrices: Float[Tensor, "k o m"], times: int) -> None:
+        for _ in range(times):
+            self._v.copy_(F.normalize(torch.einsum("kom,ko->km", matrices, self._u), dim=1, eps=self.eps))
+            self._u.copy_(F.normalize(torch.einsum("kom,km->ko", matrices, self._v), dim=1, eps=self.eps))
+
+    def forward(self, bank: Float[Tensor, "k o i kh kw"]) -> Float[Tensor, "k o i kh kw"]:
+        matrices = bank.flatten(2)
+        if self.training:
+            self._iterate(matrices, self.n_power_iterations)
+        # clones, so that two forward passes may share one backward pass
+        norms = torch.einsum("ko,kom,km->k", self._u.clone(), matrices, self._v.clone())
+        return bank / norms[:, None, None, None, None]
+
+
+def apply_spectral_norm(network: Module, *, eps: float = 1e-12, n_power_iterations: int = 1, embeddings: bool = True) -> Module:
     """Normalise every ``Conv2d``, ``Linear`` and ``Embedding`` of an *initialised* network in place, and return it.
 
+    Of a dictionary, filters and mixing matrix are normalised, of a bank each kernel; gates and styles are not.
     ``ConvNorm2d`` layers, with what is in them, are left as they are.
+
+    Args:
+        network: initialised; afterwards changes of a computed weight are lost.
+        eps: as in ``spectral_norm``.
+        n_power_iterations: as in ``spectral_norm``.
+        embeddings: whether to normalise embeddings, too; a generator's are better left alone (BigGAN-PyTorch: it cripples G).
 
     Raises:
         ValueError: if a weight is normalised already.
 
     """
-    if isinstance(network, nn.Conv2d | nn.Linear | nn.Embedding) and not isinstance(network, ConvNorm2d):
-        spectral_norm(network, eps=eps, n_power_iterations=n_power_iterations)
-    elif not isinstance(network, ConvNorm2d):
-        for child in network.children():
-            apply_spectral_norm(child, eps=eps, n_power_iterations=n_power_iterations)
+    options = {"eps": eps, "n_power_iterations": n_power_iterations}
+    match network:
+        case ConvNorm2d():
+            pass
+        case GConv2d(mode="bank") | KernelBank2d():
+            parametrize.register_parametrization(network, "bank", KernelwiseSpectralNorm(network.bank, **options))  # type: ignore[arg-type]
+        case GConv2d():
+            for name in ("dictionary", "mix"):
+                parametrizations.spectral_norm(network, name, **options)  # type: ignore[arg-type]
+        case nn.Embedding() if not embeddings:
+            pass
+        case nn.Conv2d() | nn.Linear() | nn.Embedding():
+            spectral_norm(network, **options)  # type: ignore[arg-type]
+        case _:
+            for child in network.children():
+                apply_spectral_norm(child, eps=eps, n_power_iterations=n_power_iterations, embeddings=embeddings)
     return network
+
+
+def is_power_vector(name: str) -> bool:
+    """Return whether a tensor of a state dict is a vector of a power iteration."""
+    return ".parametrizations." in f".{name}" and name.endswith(("._u", "._v"))
+
+
+@torch.no_grad()
+def advance_power_iterations(network: nn.Module) -> None:
+    """Take one power iteration of every spectrally normalised tensor, whatever mode the network is in."""
+    for module in network.modules():
+        steps = list(module) if isinstance(module, parametrize.ParametrizationList) else []
+        if any(isinstance(step, parametrizations._SpectralNorm | KernelwiseSpectralNorm) for step in steps):
+            modes = [step.training for step in steps]
+            for step in steps:
+                step.train()
+            module()
+            for step, training in zip(steps, modes, strict=True):
+                step.train(training)

@@ -2,13 +2,16 @@
 
 Half-life and ramp as in StyleGAN2-ADA's and EDM2's training loops. Parameters and floating buffers (BatchNorm's running statistics)
 are averaged with the same decay, since statistics that belong to other weights shift the scores; counters and settings (a gate's
-temperature: buffers of one number) are copied.
+temperature: buffers of one number) are copied. A spectrally normalised average keeps power iterations of its own: an averaged
+vector is shorter than one, and would belong to no weight.
 """
 
 import copy
 
 import torch
 from torch import Tensor, nn
+
+from gconv_gan.layers.spectral_norm import advance_power_iterations, is_power_vector
 
 
 def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: float | None) -> float:
@@ -18,11 +21,16 @@ def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: f
 
 
 def matched(target: nn.Module, source: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return pairs of the two networks' tensors by name; raise ``ValueError`` where their names differ."""
+    """Return pairs of the two networks' tensors by name, vectors of power iterations left out.
+
+    Raises:
+        ValueError: their names differ.
+
+    """
     ours, theirs = target.state_dict(), source.state_dict()
     if ours.keys() != theirs.keys():
         raise ValueError(f"the average and the network hold different tensors: {sorted(ours.keys() ^ theirs.keys())}")
-    return {name: (ours[name], theirs[name]) for name in ours}
+    return {name: (ours[name], theirs[name]) for name in ours if not is_power_vector(name)}
 
 
 class Ema:
@@ -50,3 +58,4 @@ class Ema:
             else:
                 ours.copy_(theirs)
         torch._foreach_lerp_(averages, current, weight)
+        advance_power_iterations(self.network)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
 from gconv_gan.layers.conditioning import Condition
 
 
@@ -45,3 +45,16 @@ def test_initial_scales_scatter_around_one_and_shifts_are_zero() -> None:
 def test_labels_are_never_made_up() -> None:
     with pytest.raises(ValueError, match="has no y"):
         ConditionalBatchNorm2d(2, 2)(torch.randn(2, 2, 3, 3), Condition(z=torch.zeros(2, 4)))
+
+
+def test_scale_and_shift_are_linear_in_the_vector() -> None:
+    torch.manual_seed(0)
+    layer, x, z = LatentBatchNorm2d(5, 3), torch.randn(4, 5, 3, 3), torch.randn(4, 3)
+    assert sum(p.numel() for p in layer.parameters()) == 2 * 3 * 5
+    assert layer.scale.weight.std().item() == pytest.approx(0.02, rel=0.5)
+    normalised = nn.BatchNorm2d(5, affine=False)(x)
+    scale, shift = 1 + z @ layer.scale.weight.T, z @ layer.shift.weight.T
+    torch.testing.assert_close(layer(x, Condition(z=z)), scale[:, :, None, None] * normalised + shift[:, :, None, None])
+    torch.testing.assert_close(layer(x, Condition(z=torch.zeros(4, 3))), normalised)
+    with pytest.raises(ValueError, match="has no z"):
+        layer(x, Condition(y=torch.zeros(4, dtype=torch.long)))

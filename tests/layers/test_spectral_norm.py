@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
+from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
+from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.resample import ResampledConv2d
-from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
+from gconv_gan.layers.spectral_norm import advance_power_iterations, apply_spectral_norm, is_power_vector, spectral_norm
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 5, 3),
@@ -100,3 +103,62 @@ def test_refusals() -> None:
         spectral_norm(nn.BatchNorm2d(3))
     with pytest.raises(ValueError, match="already"):
         apply_spectral_norm(apply_spectral_norm(Critic()))
+
+
+def test_each_kernel_of_a_bank_is_normalised_by_its_own_norm() -> None:
+    torch.manual_seed(0)
+    conv = GConv2d(4, 6, 3, latent_dim=5, mode="bank", gate_init_std=1.0, padding=1)
+    original = conv.bank.detach().clone()
+    gate = conv.gate.logits.weight
+    apply_spectral_norm(conv, n_power_iterations=30)
+    norms = torch.linalg.matrix_norm(original.flatten(2), 2)
+    assert norms.std() > 1e-3
+    torch.testing.assert_close(conv.bank, original / norms[:, None, None, None, None], rtol=1e-3, atol=1e-4)
+    assert conv.gate.logits.weight is gate
+    assert conv.parametrizations.bank[0]._u.shape == (4, 6)
+    condition = Condition(z=torch.randn(3, 5))
+    mixtures = torch.einsum("bk,koipq->boipq", conv.gate(condition), conv.eval().bank)
+    assert (torch.linalg.matrix_norm(mixtures.flatten(2), 2) <= conv.gate(condition).sum(1) * 1.01).all()
+
+
+def test_the_gradient_of_a_normalised_bank_knows_the_norm() -> None:
+    torch.manual_seed(0)
+    conv = GConv2d(2, 3, 3, latent_dim=4, mode="bank", padding=1).double()
+    apply_spectral_norm(conv, n_power_iterations=1)
+    conv.bank.sum()  # a step of the power iteration, frozen below
+    conv.eval()
+    weight, direction = conv.parametrizations.bank.original, torch.randn(4, 3, 2, 3, 3, dtype=torch.float64)
+    (ours,) = torch.autograd.grad(conv.bank, weight, direction)
+    u, v = conv.parametrizations.bank[0]._u, conv.parametrizations.bank[0]._v
+    leaf = weight.detach().clone().requires_grad_()
+    sigma = torch.stack([u[k] @ leaf[k].flatten(1) @ v[k] for k in range(4)])
+    (expected,) = torch.autograd.grad(leaf / sigma.view(4, 1, 1, 1, 1), leaf, direction)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_a_dictionary_and_its_mixing_matrix_are_normalised_and_a_generators_embeddings_are_not() -> None:
+    torch.manual_seed(0)
+    network = nn.ModuleDict(
+        {"conv": GConv2d(4, 6, 3, latent_dim=5, padding=1), "norm": ConditionalBatchNorm2d(6, 3), "rgb": nn.Conv2d(6, 3, 3)}
+    )
+    apply_spectral_norm(network, n_power_iterations=30, embeddings=False)
+    for tensor in (network["conv"].dictionary, network["conv"].mix, network["rgb"].weight):
+        assert torch.linalg.matrix_norm(tensor.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
+    assert not any("norm." in name for name in network.state_dict() if "parametrizations" in name)
+    assert not any("gate" in name for name in network.state_dict() if "parametrizations" in name)
+
+
+def test_power_iterations_may_be_advanced_in_evaluation() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 9))
+    apply_spectral_norm(network)
+    with torch.no_grad():
+        network[0].parametrizations.weight.original.normal_()
+    network.eval()
+    for _ in range(200):
+        advance_power_iterations(network)
+    assert torch.linalg.matrix_norm(network[0].weight, 2).item() == pytest.approx(1, abs=1e-3)
+    assert not any(module.training for module in network.modules())
+    assert {name for name in network.state_dict() if is_power_vector(name)} == {
+        f"{layer}.parametrizations.weight.0._{vector}" for layer in (0, 2) for vector in "uv"
+    }

@@ -10,7 +10,8 @@ from torch import nn
 from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.models.gan_resnet import DiscriminatorBlock, ResNetDiscriminator, ResNetGenerator
+from gconv_gan.models.gan_blocks import DiscriminatorBlock
+from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.summary import summarise
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.optim.ema import Ema, decay
 
 
@@ -58,3 +59,23 @@ def test_the_live_network_is_untouched_and_the_average_has_no_gradients() -> Non
 def test_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match="hold different tensors"):
         Ema(network(), half_life_images=64).update(nn.Linear(2, 2), batch_images=64, images_seen=64)
+
+
+def test_the_norm_of_a_spectrally_normalised_average_is_its_own() -> None:
+    """It is estimated from the average, not from averaged vectors, which half-way between two weights would be far too short."""
+    torch.manual_seed(0)
+    source = apply_spectral_norm(nn.Sequential(nn.Linear(12, 12)))
+    original = source[0].parametrizations.weight.original
+    first, second = (torch.randn(12, 12) + 12 * torch.outer(*torch.nn.functional.normalize(torch.randn(2, 12))) for _ in range(2))
+    original.data.copy_(first)
+    for _ in range(20):
+        source(torch.zeros(1, 12))
+    ema = Ema(source, half_life_images=640)
+    original.data.copy_(second)
+    for step in range(80):
+        source(torch.zeros(1, 12))
+        ema.update(source, batch_images=8, images_seen=8 * step + 8)
+    average = ema.network[0]
+    torch.testing.assert_close(average.parametrizations.weight.original, (first + second) / 2, rtol=0, atol=1e-5)
+    assert torch.linalg.matrix_norm(average.weight, 2).item() == pytest.approx(1, abs=0.01)
+    assert average.parametrizations.weight[0]._u.norm().item() == pytest.approx(1, abs=1e-5)

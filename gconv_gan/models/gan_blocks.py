@@ -1,0 +1,246 @@
+"""What the adversarial networks are built of: residual blocks, self-attention after a block, the projection head, and their checks.
+
+Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for GANs", arXiv 1802.05957 (2018); Miyato and Koyama, "cGANs with
+Projection Discriminator", arXiv 1802.05637 (2018); attention as in SAGAN, arXiv 1805.08318 (2019).
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gconv_gan.layers.conditioning import Condition, apply
+from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
+from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.resample import Resample, ResampledConv2d
+
+ConvConstructor = Callable[..., nn.Module]
+"""``conv(in_channels, out_channels, kernel_size, *, padding, resample)``"""
+NormConstructor = Callable[[int], nn.Module]
+
+BASE = 4
+"""Side of a generator's first and of most discriminators' last map."""
+
+
+def check_size(image_size: int, sizes: Collection[int]) -> None:
+    """Raise ``ValueError`` for a size that a network has no table for."""
+    if image_size not in sizes:
+        raise ValueError(f"image_size {image_size} is not among {', '.join(map(str, sizes))}")
+
+
+def divided(width: int, divisors: Sequence[int], image_size: int, network: str) -> list[int]:
+    """Return the channels width/divisor of each map; raise ``ValueError`` where that is no whole number."""
+    if width % max(divisors):
+        raise ValueError(f"{network} width {width} must be a multiple of {max(divisors)} at {image_size} px")
+    return [width // divisor for divisor in divisors]
+
+
+def check_labels(y: Tensor | None, num_classes: int | None, network: str) -> None:
+    """Raise ``ValueError`` for labels that are missing or unwanted; they are never made up."""
+    if (y is None) != (num_classes is None):
+        raise ValueError(
+            f"this {network} is class-conditional and needs y" if y is None else f"this {network} is unconditional and takes no y"
+        )
+
+
+class GeneratorBlock(nn.Module):
+    r"""Pre-activation residual block that doubles the resolution.
+
+    .. math:: h = C_1(\mathrm{up}(\mathrm{ReLU}(n_1(x)))), \quad y = C_2(\mathrm{ReLU}(n_2(h))) + S(\mathrm{up}(x))
+
+    with 3×3 convolutions C and a 1×1 shortcut S of the raw input. Input [B, I, H, W], result [B, O, 2H, 2W].
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        conv: ConvConstructor,
+        norm: NormConstructor,
+        shortcut_conv: ConvConstructor = ResampledConv2d,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(in_channels)
+        self.conv1 = conv(in_channels, out_channels, 3, padding=1, resample="up")
+        self.norm2 = norm(out_channels)
+        self.conv2 = conv(out_channels, out_channels, 3, padding=1, resample="none")
+        self.shortcut = shortcut_conv(in_channels, out_channels, 1, padding=0, resample="up")
+        glorot_(self.conv1, gain=BLOCK_GAIN)
+        glorot_(self.conv2, gain=BLOCK_GAIN)
+        glorot_(self.shortcut)
+
+    def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
+        h = apply(self.conv1, F.relu(apply(self.norm1, x, condition)), condition)
+        h = apply(self.conv2, F.relu(apply(self.norm2, h, condition)), condition)
+        return h + apply(self.shortcut, x, condition)
+
+
+class DiscriminatorBlock(nn.Module):
+    r"""Residual block, optionally halving the resolution by 2×2 average pooling.
+
+    .. math:: y = \mathrm{pool}(C_2(\mathrm{ReLU}(C_1(\mathrm{ReLU}(x))))) + S(\mathrm{pool}(x))
+
+    The 1×1 shortcut S exists iff the block pools or changes the width. As the ``first`` block of a network it has no leading
+    ReLU. Input [B, I, H, W]; result [B, O, H/2, W/2] or [B, O, H, W].
+
+    Args:
+        middle_channels: width between the two 3×3 convolutions.
+        shortcut_preact: feed ReLU(x) to the shortcut, which is what an in-place ReLU computes.
+
+    """
+
+    def __init__(
+        self, in_channels: int, middle_channels: int, out_channels: int, *, down: bool, first: bool = False, shortcut_preact: bool = False
+    ) -> None:
+        super().__init__()
+        resample: Resample = "down" if down else "none"
+        self.first, self.shortcut_preact = first, shortcut_preact
+        self.conv1 = ResampledConv2d(in_channels, middle_channels, 3, padding=1)
+        self.conv2 = ResampledConv2d(middle_channels, out_channels, 3, padding=1, resample=resample)
+        glorot_(self.conv1, gain=BLOCK_GAIN)
+        glorot_(self.conv2, gain=BLOCK_GAIN)
+        self.shortcut: nn.Module = nn.Identity()
+        if down or in_channels != out_channels:
+            self.shortcut = ResampledConv2d(in_channels, out_channels, 1, resample=resample)
+            glorot_(self.shortcut)
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+        activated = x if self.first else F.relu(x)
+        h = self.conv2(F.relu(self.conv1(activated)))
+        result: Tensor = h + self.shortcut(activated if self.shortcut_preact else x)
+        return result
+
+
+class AttentionAfter(nn.ModuleDict):
+    """Self-attention (SAGAN's form) after some of a network's blocks, by the block's number; Glorot-uniform maps.
+
+    Args:
+        wanted: resolutions; attention follows the first block whose result has that side.
+        sides: side of the result of each block.
+        channels: channels of the result of each block.
+
+    Raises:
+        ValueError: for a resolution that no block has, or a block of fewer than 8 channels.
+
+    """
+
+    def __init__(self, wanted: Sequence[int], *, sides: Sequence[int], channels: Sequence[int]) -> None:
+        super().__init__()
+        for side in wanted:
+            if side not in sides:
+                possible = ", ".join(map(str, dict.fromkeys(sides)))
+                raise ValueError(f"no block ends at {side} px for attention to follow: they end at {possible} px")
+            block = sides.index(side)
+            layer = NonLocal2d.sagan(channels[block])
+            for conv in (layer.query, layer.key, layer.value, layer.output):
+                glorot_(conv)
+            self[str(block)] = layer
+
+    def forward(self, block: int, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        result: Tensor = self[str(block)](h) if str(block) in self else h
+        return result
+
+
+class ProjectionDiscriminator(nn.Module):
+    r"""Base of discriminators: images [B, 3, s, s] in [−1, 1] and, if conditional, y [B] -> logits [B].
+
+    .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle
+
+    (arXiv 1802.05637, equation 4; without classes the last term is absent) with h(x) what a sub-class computes in ``features``.
+    Normalisation is applied from outside, see ``models/factory.py``.
+
+    Raises:
+        ValueError: in ``forward`` for a missing or unwanted y.
+
+    """
+
+    linear: nn.Linear
+    embedding: nn.Embedding | None
+
+    def __init__(self, *, image_size: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.image_size, self.num_classes = image_size, num_classes
+
+    def add_head(self, feature_dim: int) -> None:
+        """Make the maps of h(x) to the logit, Glorot-uniform."""
+        self.linear = nn.Linear(feature_dim, 1)
+        glorot_(self.linear)
+        self.embedding = nn.Embedding(self.num_classes, feature_dim) if self.num_classes is not None else None
+        if self.embedding is not None:
+            glorot_(self.embedding)
+
+    def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
+        """Return h(x)."""
+        raise NotImplementedError
+
+    def forward(self, images: Float[Tensor, "b 3 s s"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, " b"]:
+        check_labels(y, self.num_classes, "discriminator")
+        h = self.features(images)
+        logits: Tensor = self.linear(h).squeeze(1)
+        if self.embedding is not None:
+            logits = logits + (self.embedding(y) * h).sum(1)
+        return logits
+
+
+class ResidualDiscriminator(ProjectionDiscriminator):
+    r"""A chain of residual blocks and the sum over its last map.
+
+    .. math:: h(x) = \sum_{\text{pixels}} \mathrm{ReLU}(\text{blocks}(x))
+
+    Args:
+        channels: width of each block's result.
+        num_down: how many of the first blocks halve the resolution.
+        wide: width between a block's convolutions is its output's; otherwise its input's.
+        shortcut_preact: as in ``DiscriminatorBlock``.
+        attention: resolutions with self-attention, see ``AttentionAfter``.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        num_classes: int | None,
+        channels: Sequence[int],
+        num_down: int,
+        wide: bool,
+        shortcut_preact: bool,
+        attention: Sequence[int],
+    ) -> None:
+        super().__init__(image_size=image_size, num_classes=num_classes)
+        self.blocks = nn.Sequential(DiscriminatorBlock(3, channels[0], channels[0], down=True, first=True))
+        for index, (i, o) in enumerate(zip(channels[:-1], channels[1:], strict=True), start=1):
+            self.blocks.append(DiscriminatorBlock(i, o if wide else i, o, down=index < num_down, shortcut_preact=shortcut_preact))
+        self.add_head(channels[-1])
+        sides = [image_size >> min(index + 1, num_down) for index in range(len(channels))]
+        self.attention = AttentionAfter(attention, sides=sides, channels=channels)
+
+    def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
+        h = images
+        for index, block in enumerate(self.blocks):
+            h = self.attention(index, block(h))
+        total: Tensor = F.relu(h).sum((2, 3))
+        return total
+
+
+def run_generator_blocks(
+    blocks: nn.ModuleList, attention: AttentionAfter, h: Float[Tensor, "b c h w"], conditions: Sequence[Condition]
+) -> Float[Tensor, "b c2 h2 w2"]:
+    """Return h after all blocks, each with its own condition and the attention that follows it."""
+    for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
+        h = attention(index, block(h, condition))
+    return h
+
+
+def first_map(linear: nn.Module, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c 4 4"]:
+    """Return a linear map of z as the 4×4 map a generator begins with."""
+    flat: Tensor = linear(z)
+    return flat.view(len(z), -1, BASE, BASE)
+
+
+def to_image(h: Float[Tensor, "b c s s"], last_norm: nn.Module, to_rgb: nn.Module, condition: Condition) -> Float[Tensor, "b 3 s s"]:
+    """Return tanh(C(ReLU(n(h)))): how residual generators end."""
+    return torch.tanh(apply(to_rgb, F.relu(apply(last_norm, h, condition)), condition))
