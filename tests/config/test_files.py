@@ -1,0 +1,30 @@
+"""Every config file in the repository: valid, headed as the field expects, and built without a surprise."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+GAN = sorted((CONFIGS / "gan").glob("*.toml"))
+CLASSIFY = sorted((CONFIGS / "classify").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", GAN + CLASSIFY, ids=lambda path: path.stem)
+def test_it_is_valid_and_named_after_its_file(path: Path) -> None:
+    config = load_config(GANRunConfig if path in GAN else ClassifierRunConfig, path)
+    assert config.name.startswith(path.stem)
+
+
+@pytest.mark.parametrize("path", GAN + CLASSIFY, ids=lambda path: path.stem)
+def test_its_header_says_command_hardware_and_what_to_expect(path: Path) -> None:
+    header = re.match(r"(#.*\n)+", path.read_text())
+    assert header is not None, "a config opens with a comment"
+    script = "train_gan.py" if path in GAN else "train_classifier.py"
+    assert f"accelerate launch {script} configs/{path.parent.name}/{path.name}" in header[0]
+    assert "Hardware:" in header[0]
+    assert re.search(r"[Aa]ims at|No published number", header[0])

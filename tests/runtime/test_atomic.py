@@ -1,0 +1,53 @@
+"""A reader sees the old content or the new, and a folder is whole or absent."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from gconv_gan.runtime.atomic import new_folder, write_text
+
+
+def test_text_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+    write_text(path, "nü")
+    assert path.read_text(encoding="utf-8") == "nü"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1"
+    with new_folder(path) as temporary:
+        (temporary / "a").write_text("a")
+        assert not path.exists()
+    assert (path / "a").read_text() == "a"
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1"
+    with contextlib.suppress(KeyError), new_folder(path) as temporary:
+        (temporary / "a").write_text("a")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_leftovers_of_a_kill_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint-1.partial").mkdir()
+    (tmp_path / ".checkpoint-1.partial" / "torn").write_text("")
+    with new_folder(tmp_path / "checkpoint-1") as temporary:
+        (temporary / "a").write_text("a")
+    assert [file.name for file in (tmp_path / "checkpoint-1").iterdir()] == ["a"]

@@ -1,0 +1,51 @@
+"""What a run folder holds, what may change between starts, and which differences are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.run_folder import RunFolder, differing, versions
+from tests.training.tiny import tiny
+
+
+def test_it_says_what_ran(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(tiny(tmp_path))
+    folder.prepare(tiny(tmp_path))
+    assert json.loads(folder.config.read_text())["generator"]["conv"]["kind"] == "gconv"
+    assert len((folder.path / "command.txt").read_text().splitlines()) == 2
+    assert {"python", "torch", "accelerate", "gconv_gan"} <= json.loads((folder.path / "versions.json").read_text()).keys()
+
+
+def test_every_difference_is_named_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(tiny(tmp_path))
+    before = folder.config.read_bytes()
+    with pytest.raises(UserError) as refusal:
+        folder.prepare(tiny(tmp_path, seed=9, generator={"conv": {"mode": "bank"}}, trainer={"n_dis": 5, "log_every": 7}))
+    assert "seed: 3 -> 9" in str(refusal.value)
+    assert 'generator.conv.mode: "dictionary" -> "bank"' in str(refusal.value)
+    assert "trainer.n_dis: 2 -> 5" in str(refusal.value)
+    assert "log_every" not in str(refusal.value)
+    assert folder.config.read_bytes() == before
+
+
+def test_added_and_removed_keys_are_differences() -> None:
+    found = dict(differing({"a": 1, "b": {"c": 2}}, {"b": {"c": 2, "d": None}, "e": [1]}))
+    assert found == {"a": 'a: 1 -> "absent"', "b.d": 'b.d: "absent" -> null', "e": 'e: "absent" -> [1]'}
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    refused = pytest.raises(UserError, match=r"another process is training in .*run: wait for it, or end it")
+    with folder.alone(), refused, folder.alone():
+        pass
+    with folder.alone():
+        pass
+
+
+def test_a_library_that_is_absent_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gconv_gan.runtime.run_folder.VERSIONED", ("no-such-library",))
+    assert versions()["no-such-library"] == "not installed"

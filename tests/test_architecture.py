@@ -1,0 +1,35 @@
+"""The structure the design promises: one direction of imports, entry points that are thin, no drawer for odds and ends."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from importlinter.application.sentinels import NotSupplied
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=NotSupplied) == 0
+
+
+def test_networks_and_layers_never_see_a_config() -> None:
+    allowed = {"factory.py", "summary.py"}
+    for path in (*ROOT.glob("gconv_gan/layers/*.py"), *ROOT.glob("gconv_gan/models/*.py"), *ROOT.glob("gconv_gan/losses/*.py")):
+        if path.name in allowed:
+            continue
+        modules = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert not [module for module in modules if module and module.startswith("gconv_gan.config")], path
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.py"), *ROOT.glob("eval/*.py")], ids=lambda path: path.name)
+def test_an_entry_point_is_thin_and_says_how_it_is_run(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 25
+    assert f"{path.name}" in (ast.get_docstring(ast.parse(text)) or "")
+
+
+def test_there_is_no_drawer_for_odds_and_ends() -> None:
+    assert not [path for name in ("utils", "helpers", "common", "misc") for path in ROOT.glob(f"gconv_gan/**/{name}.py")]
