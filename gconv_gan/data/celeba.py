@@ -87,8 +87,8 @@ def _images(base: Path, archive: OfficialFile) -> Tree:
 def _absent(path: Path, file: OfficialFile) -> UserError:
     beside = f" (or the folder {IMAGES} unpacked from it)" if file.name == ARCHIVE else ""
     return UserError(
-        f"data.path: looked for {path}{beside}, which does not exist; set data.download = true{file.needs}, or fetch {file.url} with a "
-        "browser and put it there"
+        f"data.path: looked for {path}{beside}, which does not exist; set data.download = true (1.5 GB in all), or fetch {file.url} with "
+        "a browser and put it there"
     )
 
 

@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 CLOCK_TICK_NS = 2_000_000_000
 
 NamedFile = tuple[str, Path]
@@ -35,7 +37,7 @@ def content_hash(files: Sequence[NamedFile], *, memory: Path) -> str:
         if len(stored) == 64:  # a torn write is not a hash
             return stored
     digest = hashlib.sha256()
-    for name, path in files:
+    for name, path in tqdm(files, desc="hashing", unit=" files", delay=5, disable=None):  # on a terminal, if it takes long
         with path.open("rb") as file:
             digest.update(json.dumps(name).encode() + hashlib.file_digest(file, "sha256").digest())
     if youngest < started - CLOCK_TICK_NS and _signature(files)[0] == signature:

@@ -18,11 +18,19 @@ from gconv_gan.training.checkpoint import checkpoints, damage, load_network, new
 
 
 def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Module, nn.Module]:
-    """Return generator and discriminator, initialised from the run's seed: equal on every process, without a broadcast."""
+    """Return generator and discriminator, initialised from the run's seed: equal on every process, without a broadcast.
+
+    Raises:
+        UserError: there are no such networks, for example none for images of ``data.size``.
+
+    """
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(config.seed, "networks", 0))
-        generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)
-        discriminator = build_discriminator(config.discriminator, image_size=config.data.size, num_classes=num_classes)
+        try:
+            generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)
+            discriminator = build_discriminator(config.discriminator, image_size=config.data.size, num_classes=num_classes)
+        except ValueError as error:
+            raise UserError(f"generator and discriminator for data.size = {config.data.size}: {error}") from error
     for module in (*generator.modules(), *discriminator.modules()):
         if isinstance(module, RunningStatistics):
             module.over_processes = config.trainer.batch_statistics == "global"

@@ -153,7 +153,9 @@ def test_absent_files_say_where_and_how_to_get_them(tmp_path: Path, faces: tuple
         celeba(config(tmp_path / "x"))
     root, files = faces
     shutil.rmtree(root / "celeba/img_align_celeba")
-    with pytest.raises(UserError, match=r"zip \(or the folder img_align_celeba unpacked from it\), which does not .* = true \(1,443 MB\)"):
+    with pytest.raises(
+        UserError, match=r"zip \(or the folder img_align_celeba unpacked from it\), which does not .* = true \(1\.5 GB in all\)"
+    ):
         celeba(config(root), files=files)
 
 

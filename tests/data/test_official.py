@@ -1,5 +1,6 @@
 """Published files: fetched, resumed, verified, and never mistaken for what a server sent instead."""
 
+import re
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -64,6 +65,13 @@ def test_a_connection_that_breaks_is_tried_again(web: Web, tmp_path: Path, monke
     assert starts[0] == 0
     assert len(starts) > 2
     assert starts == sorted(starts)
+
+
+def test_a_terminal_sees_a_bar(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    (web.folder / "a.bin").write_bytes(noise(0, 1_500_000).tobytes())
+    fetch([official_file(web, "a.bin")], tmp_path)
+    assert re.search(r"a\.bin: 100%.*1\.50M/1\.50M", capsys.readouterr().err)
 
 
 def test_another_file_than_the_published_is_refused_and_thrown_away(web: Web, tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def test_what_can_be_fetched_is_unless_told_not_to(kind: str) -> None:
         assert not DATA_CONFIGS[kind]().download  # training fetches nothing unless asked
 
 
+@pytest.mark.parametrize("kind", DATA_CONFIGS)
+def test_every_kind_explains_its_keys(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        prepare.main([kind, "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    for field in DATA_CONFIGS[kind].model_fields:
+        assert f"--{field.replace('_', '-')}" in printed
+
+
 def test_the_module_says_what_disk_it_needs_and_what_it_made(pets: Path) -> None:
     command = [sys.executable, "-m", "gconv_gan.data.prepare", "folder", "--path", str(pets / "train"), "--size", "64"]
     done = subprocess.run([*command, "--cache-dir", str(pets.parent / "c")], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""A run read back from its folder gives the networks it trained."""
+"""Networks are built from a config, or read back from a run's folder as it trained them."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes.networks import load_run
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.recipes.networks import build_networks, load_run
 
 
 def test_averaged_and_raw_weights_are_read_at_any_checkpoint(tiny_run: Path) -> None:
@@ -35,3 +37,19 @@ def test_damage_is_named(tiny_run: Path, tmp_path: Path) -> None:
     assert load_run(copy).images_seen == 320
     with pytest.raises(UserError, match=r"checkpoint-480 is damaged: ema\.safetensors does not match its SHA-256"):
         load_run(copy, images=480)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["--data.kind", "fashion_mnist", "--data.size", "28"],
+            "generator and discriminator for data.size = 28: image_size 28 is not among",
+        ),
+        (["--data.kind", "cub"], "for data.size = 224: image_size 224 is not among"),
+    ],
+)
+def test_a_size_without_networks_is_refused(overrides: list[str], sentence: str) -> None:
+    config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", overrides)
+    with pytest.raises(UserError, match=sentence):
+        build_networks(config, None)
