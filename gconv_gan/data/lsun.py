@@ -52,13 +52,12 @@ def lsun_church(config: LSUNChurchDataConfig, *, files: Mapping[str, OfficialFil
     """
     root = Path(config.path).expanduser().resolve()
     name, archive = f"{CATEGORY}_{config.split}", files[config.split]
-    lmdb_folders = (root / f"{name}_lmdb", root)
-    if config.download and not (root / "data.mdb").exists() and not (root / name).is_dir():
-        fetch_and_unpack(archive, root, member=f"{name}_lmdb", wanted=[root / f"{name}_lmdb" / "data.mdb"])
-    database = next((folder for folder in lmdb_folders if (folder / "data.mdb").is_file()), None)
-    exported = root / name
+    # the name of the folder is all that tells categories and splits apart
+    database, exported = root if root.name == f"{name}_lmdb" else root / f"{name}_lmdb", root / name
+    if config.download and not exported.is_dir() and database != root:
+        fetch_and_unpack(archive, root, member=database.name, wanted=[database / "data.mdb"])
     opened: Callable[[], Opened]
-    if database is not None:
+    if (database / "data.mdb").is_file():
         location, fingerprint, opened = database, _content(database, config), partial(_open_lmdb, database)
     elif exported.is_dir():
         tree = FolderTree(exported)
@@ -67,7 +66,7 @@ def lsun_church(config: LSUNChurchDataConfig, *, files: Mapping[str, OfficialFil
         fingerprint = tree.fingerprint(files_of, memory=Path(config.cache_dir) / "fingerprints")
     else:
         raise UserError(
-            f"data.path: looked for {' and '.join(str(folder / 'data.mdb') for folder in lmdb_folders)}, and for pictures in {exported}; "
+            f"data.path: looked for {database / 'data.mdb'}, and for pictures in {exported}; "
             f"set data.download = true{archive.needs}, or unpack {archive.url} into {root}"
         )
     return Source(

@@ -104,6 +104,14 @@ def test_nothing_is_written_beside_the_data(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in (tmp_path / "lsun").iterdir()] == ["church_outdoor_train_lmdb"]
 
 
+def test_another_category_or_split_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    for name in ("bedroom_train_lmdb", "church_outdoor_val_lmdb"):
+        put_lmdb(tmp_path / name)
+        with pytest.raises(UserError, match="looked for"):
+            lsun_church(config(tmp_path / name))
+    lsun_church(config(tmp_path / "church_outdoor_val_lmdb", split="val"))
+
+
 def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     folder = put_lmdb(tmp_path / "lsun/church_outdoor_train_lmdb")
     (folder / "data.mdb").write_bytes(b"not a database" * 100)

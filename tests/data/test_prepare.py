@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.data import prepare
+from gconv_gan.data.datasets import SOURCES
 from tests.data.made import zipped
 
 
@@ -87,6 +88,10 @@ def test_what_can_be_fetched_is_unless_told_not_to(kind: str) -> None:
         assert prepare.config_of([kind, *path]).download
         assert not prepare.config_of([kind, *path, "--download", "False"]).download
         assert not DATA_CONFIGS[kind]().download  # training fetches nothing unless asked
+
+
+def test_every_kind_has_a_config_and_a_source() -> None:
+    assert list(DATA_CONFIGS) == list(SOURCES)
 
 
 @pytest.mark.parametrize("kind", DATA_CONFIGS)
