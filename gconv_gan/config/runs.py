@@ -98,8 +98,13 @@ class GANRunConfig(Config):
 
     @model_validator(mode="after")
     def _classes_for_a_class_conditional_convolution(self) -> "GANRunConfig":
-        if self.generator.conv.kind == "cconv" and not self.conditional:
+        conv = self.generator.conv
+        if self.conditional:
+            return self
+        if conv.kind == "cconv":
             raise ValueError('generator.conv.kind = "cconv" scales filters by the class: set conditional = true, or choose another kind')
+        if conv.kind == "gconv" and conv.class_gates:
+            raise ValueError("generator.conv.class_gates = true needs classes: set conditional = true, or leave it out")
         return self
 
     @model_validator(mode="after")

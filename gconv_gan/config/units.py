@@ -39,6 +39,10 @@ class GConvConfig(Config):
     """Width of the gate's hidden layer; None: one linear map."""
     gate_init_std: Annotated[float, Field(ge=0)] = 0.0
     """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
+    class_gates: bool = False
+    """Let the gates see the class beside the latent vector (conditional runs)."""
+    class_dim: PositiveInt = 128
+    """Length of a class's embedding under class_gates."""
 
 
 class CondConvConfig(Config):

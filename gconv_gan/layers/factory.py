@@ -40,12 +40,12 @@ def conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | 
         ValueError: for a class-conditional convolution in a generator without classes.
 
     """
-    options = config.model_dump(exclude={"kind", "anneal_images"})
+    options = config.model_dump(exclude={"kind", "anneal_images", "class_gates"})
     match config:
         case PlainConvConfig():
             return ResampledConv2d
         case GConvConfig():
-            return partial(GConv2d, latent_dim=latent_dim, **options)
+            return partial(GConv2d, latent_dim=latent_dim, num_classes=num_classes if config.class_gates else None, **options)
         case CondConvConfig():
             return partial(CondConv2d, **options)
         case DyConvConfig():

@@ -44,7 +44,7 @@ class GConv2d(Conditioned):
         selection: how gates follow from logits, see :class:`LatentGate`; "open" is the control without selection.
         granularity: for a bank, what one gate scales: a "kernel", a "filter" (output channel), an input "channel" or a "tap".
         bias: "static", "dynamic" or "none".
-        temperature, top_m, gate_hidden, gate_init_std: see :class:`LatentGate`.
+        temperature, top_m, gate_hidden, gate_init_std, num_classes, class_dim: see :class:`LatentGate`.
         resample: "up" for nearest x2 before, "down" for 2x2 average pooling after the convolution, fused; padding (k-1)/2;
             "transposed" for a transposed convolution of stride 2, k even and padding (k-2)/2.
         strategy: how a bank is executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
@@ -74,6 +74,8 @@ class GConv2d(Conditioned):
         top_m: int | None = None,
         gate_hidden: int | None = None,
         gate_init_std: float = 0.0,
+        num_classes: int | None = None,
+        class_dim: int = 128,
         stride: Pair = 1,
         padding: Pair = 0,
         dilation: Pair = 1,
@@ -107,6 +109,8 @@ class GConv2d(Conditioned):
             top_m=top_m,
             gate_hidden=gate_hidden,
             gate_init_std=gate_init_std,
+            num_classes=num_classes,
+            class_dim=class_dim,
         )
         self.reset_parameters()
 

@@ -131,20 +131,24 @@ class KernelGate(nn.Module):
 
 
 class LatentGate(KernelGate):
-    """``KernelGate`` of the latent vector z.
+    r"""``KernelGate`` of the latent vector z, or of z and an embedding of the class, side by side.
 
-    The last linear layer starts with weight 0 (or N(0, gate_init_std)) and bias 0, so that all samples start with the same gates.
+    The last linear layer starts with weight 0 (or N(0, gate_init_std)) and bias 0, so that all samples start with the same gates;
+    embeddings start from N(0, 1), like z.
 
-    Shapes: condition.z [B, d] gives [B, n], or [B, n, channels]; "open" gives [1, n(, channels)] and accepts an empty condition.
+    Shapes: condition.z [B, d], and condition.y [B] with ``num_classes``, give [B, n], or [B, n, channels]; "open" gives
+    [1, n(, channels)] and accepts an empty condition.
 
     Args:
         latent_dim: d.
         num_gates, channels, selection, unit, temperature, top_m: see ``KernelGate``.
         gate_hidden: width of a hidden layer; None for a single linear layer.
         gate_init_std: standard deviation of the last layer's weight.
+        num_classes: let the gates see the class, one of so many; None: z alone.
+        class_dim: length of a class's embedding.
 
     Raises:
-        ValueError: as ``KernelGate``; at run time for a condition without z or with one of another length.
+        ValueError: as ``KernelGate``; at run time for a condition without z, without a y that is needed, or with another length of z.
 
     """
 
@@ -160,9 +164,11 @@ class LatentGate(KernelGate):
         top_m: int | None = None,
         gate_hidden: int | None = None,
         gate_init_std: float = 0.0,
+        num_classes: int | None = None,
+        class_dim: int = 128,
     ) -> None:
         super().__init__(
-            latent_dim,
+            latent_dim if num_classes is None else latent_dim + class_dim,
             num_gates,
             channels=channels,
             selection=selection,
@@ -171,15 +177,23 @@ class LatentGate(KernelGate):
             top_m=top_m,
             hidden=gate_hidden,
         )
+        self.latent_dim = latent_dim
+        self.embedding = None
         if selection != "open":
             last = self.linears()[-1]
             nn.init.normal_(last.weight, std=gate_init_std)
             nn.init.constant_(last.bias, self._initial_logit() * temperature)
+            if num_classes is not None:
+                self.embedding = nn.Embedding(num_classes, class_dim)
 
     def forward(self, condition: Condition) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
         if self.selection == "open":
             return self.ones
-        return self.select(condition.require_z("the gate of this layer", self.features))
+        z = condition.require_z("the gate of this layer", self.latent_dim)
+        if self.embedding is None:
+            return self.select(z)
+        classes = self.embedding(condition.require_y("the gate of this layer"))
+        return self.select(torch.cat([z, classes.to(z.dtype)], 1))
 
 
 class FeatureGate(KernelGate):

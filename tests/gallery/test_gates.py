@@ -112,6 +112,16 @@ def test_gates_of_every_layer_that_has_them(kind: str) -> None:
         assert 0 < kernel_similarity(generator.get_submodule(name)) < 1
 
 
+def test_gates_that_see_the_class_differ_between_classes() -> None:
+    torch.manual_seed(0)
+    conv = partial(GConv2d, latent_dim=6, num_classes=3, gate_init_std=1.0)
+    generator = ResNetGenerator(image_size=8, width=8, latent_dim=6, num_classes=3, conv=conv)
+    z = torch.randn(4, 6)
+    first, second = (record_gates(generator, z, torch.full((4,), c))["blocks.0.conv1"] for c in (0, 1))
+    assert (first - second).abs().min() > 0
+    assert (first - first[:1]).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("conv", [partial(ModulatedConv2d, latent_dim=6), partial(CConv2d, num_classes=3)], ids=["stylegan2", "cconv"])
 def test_one_kernel_has_no_gates(conv: partial[nn.Module]) -> None:
     generator = ResNetGenerator(image_size=8, width=8, latent_dim=6, num_classes=3, conv=conv)

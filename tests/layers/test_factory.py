@@ -80,6 +80,8 @@ def test_flags_include_shortcuts_and_the_last_convolution(tmp_path: Any, kind: s
         ({"kind": "gigagan", "num_kernels": 3}, "gate.num_gates", 3),
         ({"kind": "stylegan2", "equalized_lr": False}, "weight_scale", 1.0),
         ({"kind": "gconv", "selection": "open"}, "gate.selection", "open"),
+        ({"kind": "gconv"}, "gate.embedding", None),
+        ({"kind": "gconv", "class_gates": True, "class_dim": 9}, "gate.embedding.embedding_dim", 9),
     ],
     ids=str,
 )
@@ -126,6 +128,8 @@ def test_a_class_conditional_convolution_without_classes_is_refused_before_train
     with pytest.raises(UserError, match=f"command line: {sentence}"):
         apply_overrides(config, ["--generator.conv.kind", "cconv", "--conditional", "False"])
     assert isinstance(apply_overrides(config, ["--generator.conv.kind", "cconv"]), GANRunConfig)
+    with pytest.raises(UserError, match=r"generator\.conv\.class_gates = true needs classes"):
+        tiny(tmp_path, conditional=False, generator={"conv": {"class_gates": True}})
     with pytest.raises(ValueError, match="num_classes"):
         conv_constructor(tiny(tmp_path, generator={"conv": {"kind": "cconv"}}).generator.conv, latent_dim=6, num_classes=None)
 

@@ -207,6 +207,30 @@ def test_the_hard_selection_keeps_the_largest_and_passes_every_gradient() -> Non
     )
 
 
+@pytest.mark.parametrize("hidden", [None, 7])
+def test_gates_that_see_the_class_see_its_embedding_beside_the_latent_vector(hidden: int | None) -> None:
+    _, condition = inputs(batch=4)
+    assert condition.z is not None
+    y = torch.tensor([2, 0, 2, 1])
+    seeing = gate("sigmoid", num_classes=3, class_dim=6, gate_hidden=hidden)
+    both = torch.stack([torch.cat([z, seeing.embedding.weight[c]]) for z, c in zip(condition.z, y, strict=True)])
+    assert both.shape == (4, D + 6)
+    torch.testing.assert_close(seeing(Condition(condition.z, y)), seeing.logits(both).sigmoid())
+    assert "embedding.weight" not in gate("sigmoid").state_dict()
+    assert not list(gate("open", num_classes=3).parameters())
+    with pytest.raises(ValueError, match="no y"):
+        seeing(condition)
+
+
+def test_the_class_has_no_influence_on_a_new_layer_and_a_gradient() -> None:
+    conv = layer(num_classes=3, class_dim=6, gate_init_std=0.0)
+    x, condition = inputs()
+    first, second = (conv(x, Condition(condition.z, torch.full((3,), c))) for c in (0, 1))
+    assert torch.equal(first, second)
+    first.square().sum().backward()
+    assert conv.gate.logits.weight.grad[:, D:].abs().max() > 0
+
+
 def test_temperature_is_stored_and_sharpens() -> None:
     _, condition = inputs(batch=20)
     warm, cold = gate("softmax", temperature=30.0), gate("softmax", temperature=0.1)

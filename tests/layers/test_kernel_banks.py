@@ -49,6 +49,51 @@ def test_equals_the_explicit_kernel_in_value_and_every_gradient(preset: str, geo
     assert all(gradient is not None for gradient in a[2:])
 
 
+def test_a_depthwise_odconv_has_no_attention_over_filters() -> None:
+    layer = build("odconv", groups=INPUTS, outputs=INPUTS).eval()
+    x, condition = inputs()
+    assert layer.filter is None
+    assert "filter.weight" not in layer.state_dict()
+    torch.testing.assert_close(run(layer, x, condition), reference(layer, x, condition), rtol=0, atol=1e-10)
+
+
+def test_ranges_of_the_gates() -> None:
+    x = 3 * torch.randn(20, INPUTS, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) + 1
+    mean = x.mean((2, 3))
+    sigmoid = build("condconv").gate(mean)
+    assert (sigmoid > 0).all()
+    assert (sigmoid < 1).all()
+    assert sigmoid.std(0).max() > 0.05
+    for softmax in (build("dyconv").gate(mean), build("odconv").gate(torch.randn(20, 16).double())):
+        torch.testing.assert_close(softmax.sum(1), torch.ones(20).double())
+        assert (softmax >= 0).all()
+    assert DyConv2d(4, 6, 3).gate.temperature == ODConv2d(4, 6, 3).gate.temperature == 30
+    hot, cold = build("dyconv", temperature=30.0), build("dyconv", temperature=0.1)
+    assert (hot.gate(mean) - 0.25).abs().max() < 0.1 < cold.gate(mean).max() - 0.5
+
+
+class Exportable(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
+        return run(self.layer, x, Condition(z, y))
+
+
+@pytest.mark.parametrize(
+    ("preset", "strategy"),
+    [("condconv", "wide"), ("dyconv", "concat"), ("gigagan", "wide"), ("gigagan", "concat"), ("stylegan2", None), ("cconv", None)],
+)
+def test_an_exported_layer_takes_any_batch(preset: str, strategy: str | None) -> None:
+    module = Exportable(build(preset, strategy=strategy, resample="up")).eval()
+    x, condition = inputs()
+    batch = torch.export.Dim("batch", min=2)
+    exported = torch.export.export(module, (x, condition.z, condition.y), dynamic_shapes=({0: batch}, {0: batch}, {0: batch})).module()
+    x, condition = inputs(batch=5)
+    torch.testing.assert_close(exported(x, condition.z, condition.y), module(x, condition.z, condition.y), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("preset", ALL)
 def test_every_strategy_gives_the_same(preset: str) -> None:
     x, condition = inputs()
