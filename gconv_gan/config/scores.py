@@ -12,7 +12,7 @@ class ScoreOptions(Config):
     """What to compare with, and how."""
 
     reference: str | None = None
-    """A data set (cifar10, or celeba:PATH), images in a folder or zip, or cached statistics; None: the run's training data."""
+    """A data set (cifar10, celeba:PATH), images in a folder or zip, statistics (cached, .pt or .npz); None: the run's training data."""
     reference_split: str | None = None
     """Split of the reference, such as train or test; a top-level sub-folder of a folder or zip; None: the protocol's."""
     protocol: tuple[str, ...] | None = None
@@ -26,7 +26,7 @@ class ScoreOptions(Config):
     num_fake: PositiveInt | None = None
     """Generated images; None: as the protocol says."""
     num_real: PositiveInt | None = None
-    """Real images, chosen by the seed; None: as the protocol says."""
+    """Real images, chosen by the seed; None: as the protocol says. Of another tool's statistics: how many they are of."""
     generator_weights: Literal["ema", "raw"] = "ema"
     """Averaged or last weights of a run's generator."""
     batch_norm: Literal["eval", "standing", "batch"] = "eval"
@@ -74,3 +74,32 @@ class CompareCommand(Config):
     """Only scores at this number of images; None: the newest of each run."""
     mark: bool = False
     """Print scores that may not be compared too, marked, with the fields that differ."""
+
+
+class StatisticsCommand(Config):
+    """Compute the statistics of real images for an extractor, keep them in the cache, and write them for another tool."""
+
+    reference: Annotated[str, tyro.conf.Positional]
+    """A data set (cifar10, or celeba:PATH), images in a folder or zip, or statistics (cached, .pt or .npz)."""
+    split: str | None = None
+    """Split of the data set, such as train or test; a top-level sub-folder of a folder or zip."""
+    size: PositiveInt | None = None
+    """Side of a data set's images; None: its usual one."""
+    extractor: str = "inception"
+    """inception or efficientnet_lite0 (and their variants), or checkpoint:PATH."""
+    weights: str | None = None
+    """File of Inception weights; None: its usual place."""
+    num_real: PositiveInt | None = None
+    """Images, chosen by the seed; None: all."""
+    seed: NonNegativeInt = 0
+    """Seed of the choice of images."""
+    batch_size: PositiveInt = 64
+    """Images per pass of the extractor."""
+    cache_dir: str = "cache"
+    """Where statistics and converted data are kept."""
+    export: Literal["torch_fidelity", "clean_fid"] | None = None
+    """Write the statistics as this tool's files."""
+    name: str = "gconv_gan"
+    """What that tool calls them."""
+    out: str = "."
+    """Folder of those files: torch-fidelity's cache_root, or stats/ in the package of clean-fid."""

@@ -141,7 +141,8 @@ def _check(source: ImageSource, one: Evaluation) -> None:
     num_real = reference.moments.count
     if protocol.num_real is not None and num_real is None:
         raise UserError(
-            f"protocol {protocol.name} takes {protocol.num_real:,} reals, but {reference.reference.source} does not say of how many"
+            f"protocol {protocol.name} takes {protocol.num_real:,} reals, but {reference.reference.source} does not tell of how many "
+            "it is: say so with --num-real"
         )
     for what, wanted, found in (("fakes", protocol.num_fake, one.num_fake), ("reals", protocol.num_real, num_real)):
         if wanted is not None and wanted != found:

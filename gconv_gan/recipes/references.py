@@ -18,6 +18,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.evaluate import needs_real_features
 from gconv_gan.metrics.extraction import Processes
 from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.interchange import SUFFIXES
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
@@ -48,11 +49,13 @@ def dataset_reals(dataset: ImageDataset) -> Reals:
 
 def open_reference(
     reference: str | None, *, split: str | None, trained_on: DataConfig | None, size: int | None, cache_dir: Path
-) -> ReferenceStatistics | Reals:
-    """Open what the command line names as reference; statistics are read, images are not.
+) -> ReferenceStatistics | Reals | Path:
+    """Open what the command line names as reference; cached statistics are read, images are not.
+
+    Another tool's file of statistics comes back as its path: what it holds depends on the extractor.
 
     Args:
-        reference: a data set's name, images in a folder or zip, or cached statistics; None: what the run was trained on.
+        reference: a data set's name, images in a folder or zip, or statistics; None: what the run was trained on.
         split: which split, a top-level sub-folder of a folder or zip; None: the data set's usual one, or the whole.
         trained_on: the data of the scored run; None for files.
         size: side of the scored images, which a data set is brought to; None: pictures stay as they are stored.
@@ -71,6 +74,8 @@ def open_reference(
         return dataset_reals(open_dataset(_changed(trained_on, changes)))
     if (Path(reference) / "statistics.json").is_file():
         return load_statistics(Path(reference))
+    if reference.endswith(SUFFIXES) and Path(reference).is_file():
+        return Path(reference)
     named = named_data(reference, size=size, changes=changes, like=trained_on)
     if named is not None:
         return dataset_reals(open_dataset(named))

@@ -13,6 +13,7 @@ from gconv_gan.config.scores import ScoreCommand, ScoreOptions
 from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_all
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import build_extractors
+from gconv_gan.metrics.interchange import import_statistics
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
@@ -143,7 +144,7 @@ class References:
     run: TrainedRun | None
     size: int | None
     """Side of the scored pictures, where they are files."""
-    opened: dict[str | None, ReferenceStatistics | Reals] = field(default_factory=dict)
+    opened: dict[str | None, ReferenceStatistics | Reals | Path] = field(default_factory=dict)
     computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
 
     def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
@@ -152,6 +153,8 @@ class References:
         if split not in self.opened:
             self.opened[split] = self._open(split)
         reals = self.opened[split]
+        if isinstance(reals, Path):
+            return import_statistics(reals, network, count=self.options.num_real)
         if "intra_fid" in job.protocol.metrics and self.run is not None and reals.classes != self.run.class_names:
             raise UserError(f"intra_fid: the classes of the reference, {reals.classes}, are not the run's, {self.run.class_names}")
         if isinstance(reals, ReferenceStatistics):
@@ -182,7 +185,7 @@ class References:
             return None
         return chosen.split
 
-    def _open(self, split: str | None) -> ReferenceStatistics | Reals:
+    def _open(self, split: str | None) -> ReferenceStatistics | Reals | Path:
         data = None if self.run is None else self.run.config.data
         return open_reference(
             self.options.reference,

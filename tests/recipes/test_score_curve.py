@@ -20,11 +20,6 @@ NAME = "fd1k_classifier (metrics=('fid', 'is'), num_fake=100, num_real=90)"
 
 
 @pytest.fixture
-def run(tiny_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
-
-
-@pytest.fixture
 def generators(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The checkpoints whose generators made images."""
     used: list[int] = []

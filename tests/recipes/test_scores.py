@@ -24,12 +24,6 @@ ALL = ["fd", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall", 
 SMALL = ["--num-fake", "120", "--num-real", "90"]
 
 
-@pytest.fixture
-def run(tiny_run: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run that may be written to."""
-    return Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
-
-
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two folders of 8x8 pictures, and the first of them as a zip."""
