@@ -9,7 +9,12 @@ from gconv_gan.config.base import Config
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class AdamConfig(Config):
+class _Optimizer(Config):
+    norm_scale_divisor: Annotated[float, Field(ge=1)] = 1.0
+    """What the learning rate of the norms' scales is divided by (100 goes with norms that start at 0.1)."""
+
+
+class AdamConfig(_Optimizer):
     """Adam."""
 
     kind: Literal["adam"] = "adam"
@@ -21,7 +26,7 @@ class AdamConfig(Config):
     """Added to the root of the second moment."""
 
 
-class SGDConfig(Config):
+class SGDConfig(_Optimizer):
     """Stochastic gradient descent with momentum."""
 
     kind: Literal["sgd"] = "sgd"
@@ -33,6 +38,8 @@ class SGDConfig(Config):
     """Step along the gradient plus the decayed running sum, Nesterov's form."""
     weight_decay: NonNegativeFloat = 5e-4
     """Multiple of the weight added to its gradient."""
+    decay: Literal["all", "weights"] = "all"
+    """What decays: every parameter, or all but norms and biases."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "SGDConfig":
@@ -41,7 +48,7 @@ class SGDConfig(Config):
         return self
 
 
-class AdamWConfig(Config):
+class AdamWConfig(_Optimizer):
     """Adam with decoupled weight decay."""
 
     kind: Literal["adamw"] = "adamw"
@@ -53,6 +60,8 @@ class AdamWConfig(Config):
     """Added to the root of the second moment."""
     weight_decay: NonNegativeFloat = 0.05
     """Share of the weight, times the learning rate, that a step takes away."""
+    decay: Literal["all", "weights"] = "all"
+    """What decays: every parameter, or all but norms and biases."""
 
 
 OptimizerConfig = Annotated[SGDConfig | AdamConfig | AdamWConfig, Field(discriminator="kind")]

@@ -2,6 +2,7 @@
 
 from gconv_gan.layers.activations import activation, activation_gain
 from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm_init import InputBatchNorm2d, initialise_batch_norms
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
@@ -45,6 +46,7 @@ __all__ = [
     "GhostModule",
     "GroupNorm",
     "GroupNormPlus",
+    "InputBatchNorm2d",
     "InvariantConv2d",
     "IterNorm",
     "KernelBank2d",
@@ -71,6 +73,7 @@ __all__ = [
     "cached_spectra",
     "conv_norm",
     "discriminator_table",
+    "initialise_batch_norms",
     "layer_norms",
     "remove_conv_norm",
     "spectral_norm",

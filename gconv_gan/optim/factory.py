@@ -7,6 +7,13 @@ import torch
 from torch import nn
 
 from gconv_gan.config.optim import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from gconv_gan.optim.parameter_groups import parameter_groups
+
+
+def build_network_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser of a network's trainable parameters, in groups where ``config`` treats norms or biases apart."""
+    decay = "all" if isinstance(config, AdamConfig) else config.decay
+    return build_optimizer(config, parameter_groups(network, norm_scale_divisor=config.norm_scale_divisor, decay=decay))
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -20,7 +20,7 @@ from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.optim.ema import Ema
-from gconv_gan.optim.factory import build_optimizer
+from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
@@ -73,8 +73,8 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
         generator,
         discriminator,
         Ema(generator, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp),
-        build_optimizer(config.generator_optimizer, generator.parameters()),
-        build_optimizer(config.discriminator_optimizer, discriminator.parameters()),
+        build_network_optimizer(config.generator_optimizer, generator),
+        build_network_optimizer(config.discriminator_optimizer, discriminator),
         GANProgress(),
     )
     report = Report(accelerator, run.folder.path / "log.txt", total_images=trainer.total_images)

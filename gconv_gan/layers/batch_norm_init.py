@@ -1,0 +1,79 @@
+r"""Scale-initialised BatchNorm: scales start well below 1, and the images themselves enter through a BatchNorm.
+
+Davis and Frank, "Revisiting Batch Norm Initialization", ECCV 2022, arXiv 2110.13989; checked against osu-cvl/revisiting-bn-init.
+By :math:`\partial L / \partial x = (\gamma / \sigma)(g - \bar g - \hat x\, \overline{g \hat x})` a scale acts on gradients as on outputs.
+It goes with a learning rate of scales divided by 100 and no decay of norms and biases, see ``optim/parameter_groups.py``.
+"""
+
+from collections.abc import Collection, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
+
+SCALE = 0.1
+RECTIFIED_DEVIATION = 0.58  # of max(u, 0) for a standard normal u: (1/2 - 1/(2 pi))^(1/2) = 0.584
+
+
+@torch.no_grad()
+def initialise_batch_norms(network: nn.Module, scale: float = SCALE, *, skip: Collection[nn.Module] = ()) -> None:
+    r"""Set :math:`\gamma` to ``scale`` and :math:`\beta` to 0 in every BatchNorm of ``network``, chosen by module type.
+
+    Of a class-conditional norm it sets each class's scale and shift; of a self-modulated one the scale that the latent vector varies,
+    and this variation in proportion. Scales that are all zero stay zero: a branch that is to start closed stays closed. Call it last:
+    nothing of this package initialises norms anew afterwards.
+
+    Args:
+        network: changed in place.
+        scale: the paper searches from 0.1.
+        skip: norms to leave as they are, such as the last of a generator, whose output a tanh must still reach.
+
+    Raises:
+        ValueError: for a scale that is not positive.
+
+    """
+    if scale <= 0:
+        raise ValueError(f"the scale of BatchNorm must be positive, not {scale}")
+    for module in network.modules():
+        if module in skip:
+            continue
+        for gamma, beta in _scales_and_shifts(module):
+            if gamma.any():
+                gamma.fill_(scale)
+            if beta is not None:
+                beta.zero_()
+        if isinstance(module, SelfModulatedBatchNorm2d):
+            module.scale.weight.mul_(scale)
+
+
+def _scales_and_shifts(module: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
+    match module:
+        case _BatchNorm() if module.weight is not None:
+            yield module.weight, module.bias
+        case ConditionalBatchNorm2d():
+            yield module.scale.weight, module.shift.weight
+        case SelfModulatedBatchNorm2d():
+            yield module.scale.bias, module.shift.bias
+
+
+class InputBatchNorm2d(BatchNorm2d):
+    r"""BatchNorm of the images, in front of a network and in the place of the data set's mean and deviation.
+
+    .. math:: y = \gamma\, \mathrm{BN}(x), \qquad \gamma = 0.58\,\gamma_0 \;\text{ at the start}
+
+    Without a shift, images enter with the standard deviation of the features within: that of a rectified normal variable, times the
+    initial scale :math:`\gamma_0` of the other norms. Input and result [B, C, H, W]; the scale is learned, ``bias`` is 0 for ever.
+
+    Args:
+        num_features: C, the colours.
+        scale: the other norms' initial scale.
+
+    """
+
+    def __init__(self, num_features: int = 3, *, scale: float = SCALE, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum)
+        nn.init.constant_(self.weight, scale * RECTIFIED_DEVIATION)
+        self.bias.requires_grad_(False)

@@ -1,0 +1,79 @@
+"""Parameters by the role they play, chosen by module type: scales of norms, their other parameters, biases, weights.
+
+Davis and Frank, arXiv 2110.13989, slow the scales of norms down and decay neither norms nor biases. Their released code finds scales by
+name and shape, which also catches ``Linear(C, 1).weight``, 1x1 kernels of one output and PReLU's slope; a type does not.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
+from gconv_gan.layers.group_norm import GroupNormPlus
+from gconv_gan.layers.iter_norm import IterNorm
+from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
+
+Role = Literal["norm_scale", "norm_other", "bias", "weight"]
+Decay = Literal["all", "weights"]
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, IterNorm, GroupNormPlus)
+"""Norms whose ``weight`` is a scale; whatever else they hold is ``norm_other``."""
+MODULATED_NORMS = (ConditionalBatchNorm2d, SelfModulatedBatchNorm2d)
+"""Norms whose scale and shift are made by the sub-modules ``scale`` and ``shift``; other sub-modules are weights and biases."""
+
+
+def parameters_by_role(network: nn.Module) -> dict[Role, list[nn.Parameter]]:
+    """Return every trainable parameter of ``network`` once, under its role.
+
+    norm_scale and norm_other: see ``NORMS`` and ``MODULATED_NORMS``. bias: everything else with fewer than two axes or of the name
+    "bias" (biases, gains, slopes of activations). weight: the rest (kernels, matrices, embeddings).
+    """
+    roles: dict[Role, list[nn.Parameter]] = {"norm_scale": [], "norm_other": [], "bias": [], "weight": []}
+    seen: set[int] = set()
+    modulating = dict(_modulating(network))
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen and parameter.requires_grad:
+                seen.add(id(parameter))
+                roles[_role(module, name, parameter, modulating)].append(parameter)
+    return roles
+
+
+def _modulating(network: nn.Module) -> Iterator[tuple[nn.Module, Role]]:
+    for norm in network.modules():
+        if isinstance(norm, MODULATED_NORMS):
+            yield norm.scale, "norm_scale"
+            yield norm.shift, "norm_other"
+
+
+def _role(module: nn.Module, name: str, parameter: nn.Parameter, modulating: dict[nn.Module, Role]) -> Role:
+    if module in modulating:
+        return modulating[module]
+    if isinstance(module, NORMS):
+        return "norm_scale" if name == "weight" else "norm_other"
+    return "bias" if name == "bias" or parameter.ndim < 2 else "weight"
+
+
+def parameter_groups(network: nn.Module, *, norm_scale_divisor: float = 1.0, decay: Decay = "all") -> Iterable[Any]:
+    r"""Return the trainable parameters of ``network`` as groups for ``build_optimizer``, or ungrouped where all are treated alike.
+
+    A schedule keeps the learning rate of norms' scales at :math:`\alpha / c`.
+
+    Args:
+        network: the network.
+        norm_scale_divisor: c; the paper takes 100, and any large number does.
+        decay: what the optimiser's weight decay applies to, "all" parameters or "weights" alone.
+
+    """
+    if norm_scale_divisor == 1 and decay == "all":
+        return network.parameters()
+    undecayed = {"weight_decay": 0.0} if decay == "weights" else {}
+    options: dict[Role, dict[str, float]] = {
+        "norm_scale": {"lr_scale": 1 / norm_scale_divisor, **undecayed},
+        "norm_other": undecayed,
+        "bias": undecayed,
+        "weight": {},
+    }
+    return [{"params": parameters, **options[role]} for role, parameters in parameters_by_role(network).items() if parameters]
