@@ -48,7 +48,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
 class LatentBatchNorm2d(Conditioned):
     r"""Batch normalisation whose scale and shift are linear in the condition's vector, as BigGAN's blocks have it.
 
-    .. math:: y_b = (1 + A z_b) \odot \mathrm{BN}(x_b) + B z_b
+    .. math:: y_b = (m + A z_b) \odot \mathrm{BN}(x_b) + B z_b, \qquad m = 1
 
     (Brock, Donahue, Simonyan, arXiv 1809.11096 (2018), appendix B; ``ccbn`` in BigGAN-PyTorch), where z is whatever the network
     hands to the block: a chunk of the latent vector, a class embedding, or both. A and B have no bias and start as N(0, 0.02²).
@@ -57,10 +57,15 @@ class LatentBatchNorm2d(Conditioned):
     Args:
         latent_dim: d.
 
+    Attributes:
+        mean_scale: m, a constant of the construction and not of the state dict, see ``initialise_batch_norms``.
+
     Raises:
         ValueError: in ``forward`` when the condition has no z.
 
     """
+
+    mean_scale: float = 1.0
 
     def __init__(self, num_features: int, latent_dim: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
@@ -72,30 +77,42 @@ class LatentBatchNorm2d(Conditioned):
 
     def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
         z = condition.require_z("LatentBatchNorm2d")
-        return torch.addcmul(self.shift(z)[:, :, None, None], 1 + self.scale(z)[:, :, None, None], self.norm(x))
+        return torch.addcmul(self.shift(z)[:, :, None, None], self.mean_scale + self.scale(z)[:, :, None, None], self.norm(x))
 
 
-class ConditionalBatchNorm2d(Conditioned):
-    r"""Batch normalisation with one scale and shift per class.
+class ClassConditionalNorm2d(Conditioned):
+    r"""A norm without scale and shift, and then one scale and shift per class.
 
-    .. math:: y_b = \gamma_{c(b)} \odot \mathrm{BN}(x_b) + \beta_{c(b)}
+    .. math:: y_b = \gamma_{c(b)} \odot \mathrm{N}(x)_b + \beta_{c(b)}
 
     Two embeddings [num_classes, C]: ``scale``, initially N(1, 0.02²), and ``shift``, initially 0; they are apart so that an optimiser
     may treat them apart. Input and result [B, C, H, W].
+
+    Args:
+        norm: N, a map [B, C, H, W] -> [B, C, H, W]; whitening with class-conditional scales is the analogue of a conditional BatchNorm.
+        num_features: C.
+        num_classes: number of classes.
 
     Raises:
         ValueError: in ``forward`` when the condition has no y; labels are never made up.
 
     """
 
-    def __init__(self, num_features: int, num_classes: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, norm: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()
-        self.norm = BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False)
+        self.norm = norm
         self.scale = nn.Embedding(num_classes, num_features)
         self.shift = nn.Embedding(num_classes, num_features)
         nn.init.normal_(self.scale.weight, 1.0, 0.02)
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
-        y = condition.require_y("ConditionalBatchNorm2d")
+        y = condition.require_y(type(self).__name__)
         return torch.addcmul(self.shift(y)[:, :, None, None], self.scale(y)[:, :, None, None], self.norm(x))
+
+
+class ConditionalBatchNorm2d(ClassConditionalNorm2d):
+    """Batch normalisation with one scale and shift per class, see :class:`ClassConditionalNorm2d`."""
+
+    def __init__(self, num_features: int, num_classes: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, num_classes)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
 from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
 
 SCALE = 0.1
@@ -22,8 +22,8 @@ RECTIFIED_DEVIATION = 0.58  # of max(u, 0) for a standard normal u: (1/2 - 1/(2 
 def initialise_batch_norms(network: nn.Module, scale: float = SCALE, *, skip: Collection[nn.Module] = ()) -> None:
     r"""Set :math:`\gamma` to ``scale`` and :math:`\beta` to 0 in every BatchNorm of ``network``, chosen by module type.
 
-    Of a class-conditional norm it sets each class's scale and shift; of a self-modulated one the scale that the latent vector varies,
-    and this variation in proportion. Scales that are all zero stay zero: a branch that is to start closed stays closed. Call it last:
+    Of a class-conditional norm it sets each class's scale and shift; of one modulated by the latent vector the scale that this varies,
+    and the variation in proportion. Scales that are all zero stay zero: a branch that is to start closed stays closed. Call it last:
     nothing of this package initialises norms anew afterwards.
 
     Args:
@@ -45,8 +45,10 @@ def initialise_batch_norms(network: nn.Module, scale: float = SCALE, *, skip: Co
                 gamma.fill_(scale)
             if beta is not None:
                 beta.zero_()
-        if isinstance(module, SelfModulatedBatchNorm2d):
+        if isinstance(module, SelfModulatedBatchNorm2d | LatentBatchNorm2d):
             module.scale.weight.mul_(scale)
+        if isinstance(module, LatentBatchNorm2d):
+            module.mean_scale = scale
 
 
 def _scales_and_shifts(module: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:

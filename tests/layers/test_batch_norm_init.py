@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
 from gconv_gan.layers.batch_norm_init import InputBatchNorm2d, initialise_batch_norms
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.initialisers import glorot_
@@ -43,6 +43,15 @@ def test_a_self_modulated_norm_shrinks_with_its_variation() -> None:
     torch.testing.assert_close(after, 0.2 * before)
 
 
+def test_a_latent_norm_shrinks_with_its_variation() -> None:
+    torch.manual_seed(0)
+    norm, x, condition = LatentBatchNorm2d(4, 5), torch.randn(3, 4, 5, 5), Condition(z=torch.randn(3, 5))
+    nn.init.zeros_(norm.shift.weight)
+    before = norm(x, condition)
+    initialise_batch_norms(norm, 0.2)
+    torch.testing.assert_close(norm(x, condition), 0.2 * before)
+
+
 def test_closed_branches_stay_closed_and_norms_may_be_skipped() -> None:
     network = nn.Sequential(BatchNorm2d(4), BatchNorm2d(4), nn.GroupNorm(2, 4))
     nn.init.zeros_(network[0].weight)
@@ -59,7 +68,7 @@ def test_initialising_the_other_layers_afterwards_leaves_scales_alone() -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
             glorot_(module)
     assert torch.equal(network[1].weight, torch.full((4,), 0.1))
-    with pytest.raises(TypeError, match="no Glorot initialisation"):
+    with pytest.raises(TypeError, match="no initialisation"):
         glorot_(network[1])
 
 

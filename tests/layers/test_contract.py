@@ -37,6 +37,9 @@ CONTRACTS: dict[str, Contract] = {
     ),
     "batch_norm": Contract(lambda: layers.BatchNorm2d(8), batch_coupled=True),
     "c_conv": Contract(lambda: layers.CConv2d(8, 6, 3, num_classes=CLASSES, padding=1, resample="down"), (4, 6, 3, 2)),
+    "class_conditional_norm": Contract(
+        lambda: layers.ClassConditionalNorm2d(layers.IterNorm(8, affine=False), 8, CLASSES), batch_coupled=True
+    ),
     "cond_conv": Contract(lambda: layers.CondConv2d(8, 6, 3, padding=1, groups=2), (4, 6, 6, 5)),
     "conditional_batch_norm": Contract(lambda: layers.ConditionalBatchNorm2d(8, CLASSES), batch_coupled=True),
     "conv_norm": Contract(lambda: layers.ConvNorm2d(8, 6, 3, stride=2, padding=1), (4, 6, 3, 3)),

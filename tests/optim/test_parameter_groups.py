@@ -12,6 +12,7 @@ from gconv_gan.layers import (
     GroupNormPlus,
     InputBatchNorm2d,
     IterNorm,
+    LatentBatchNorm2d,
     NonLocal2d,
     SelfModulatedBatchNorm2d,
     apply_spectral_norm,
@@ -63,6 +64,7 @@ def test_what_looks_like_a_scale_is_none() -> None:
 
 def test_modulated_norms_have_scales_and_shifts() -> None:
     assert roles(ConditionalBatchNorm2d(4, 3)) == {"scale.weight": "norm_scale", "shift.weight": "norm_other"}
+    assert roles(LatentBatchNorm2d(4, 5)) == {"scale.weight": "norm_scale", "shift.weight": "norm_other"}
     found = roles(SelfModulatedBatchNorm2d(4, 5, num_classes=3))
     assert {name for name, role in found.items() if role == "norm_scale"} == {"scale.weight", "scale.bias"}
     assert {name for name, role in found.items() if role == "norm_other"} == {"shift.weight", "shift.bias"}
