@@ -100,7 +100,7 @@ class KernelBank2d(nn.Module):
     @property
     def fan_in(self) -> int:
         """Return the number of weights of one filter."""
-        return math.prod(self.bank.shape[2:])
+        return self.in_channels // self.geometry.groups * math.prod(self.kernel_size)
 
     @property
     def initial_gain(self) -> float:

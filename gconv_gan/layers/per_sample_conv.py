@@ -8,11 +8,15 @@ are the same function at different costs. With S output pixels, M elements a ker
     strategy   what is computed                                      multiply-adds            largest intermediate
     =========  ====================================================  =======================  =====================
     grouped    mix kernels; one convolution with B groups            B M (S + K)              B M
+    unfused    as grouped, with up- or downsampling done apart       B M (S + K)              B M
     bmm        mix kernels; unfold and multiply, matrix by matrix    B M (S + K)              B M, k^2 times the input
     wide       one convolution to K O channels; mix its outputs      B S K (M + O)            K outputs
     concat     one convolution of K scaled copies of the input       B S K M                  K inputs
     bucketed   sort the samples by their one kernel; K convolutions  B S M                    none; no gradient
     =========  ====================================================  =======================  =====================
+
+Fused resampling makes S the low resolution's and M (k + 1)^2/k^2 as large: fewer multiplications, more kernels to move. "unfused"
+is for few pixels, where moving the kernels is the work.
 
 Mixing kernels as grouped convolution: Yang et al., "CondConv", arXiv 1904.04971 (2019). Kernels, gates and widened kernels are
 combined in at least float32 and rounded once.
@@ -39,14 +43,14 @@ from gconv_gan.layers.resample import (
     resampled_conv2d,
 )
 
-Strategy = Literal["grouped", "bmm", "wide", "concat", "bucketed"]
+Strategy = Literal["grouped", "unfused", "bmm", "wide", "concat", "bucketed"]
 Granularity = Literal["kernel", "filter", "channel", "tap"]
 
 ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
     "kernel": get_args(Strategy),
-    "filter": ("grouped", "bmm", "wide"),  # a gate on outputs cannot move to the inputs,
-    "channel": ("grouped", "bmm", "concat"),  # nor one on inputs to the outputs,
-    "tap": ("grouped", "bmm"),  # and one inside the kernel can go nowhere
+    "filter": ("grouped", "unfused", "bmm", "wide"),  # a gate on outputs cannot move to the inputs,
+    "channel": ("grouped", "unfused", "bmm", "concat"),  # nor one on inputs to the outputs,
+    "tap": ("grouped", "unfused", "bmm"),  # and one inside the kernel can go nowhere
 }
 MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
@@ -196,20 +200,24 @@ def choose_strategy(
 
     Mixing kernels writes and reads B M elements for S positions of work each, so it pays once K S reaches ``threshold`` =
     element size x peak FLOP/s / memory bandwidth of the device, and the B M elements fit. Otherwise mix inputs ("concat") or
-    outputs ("wide"), whichever are fewer. S counts low-resolution positions where resampling is fused. ``one_hot`` means at
-    most one gate per sample and no gradient wanted.
+    outputs ("wide"), whichever are fewer. S counts low-resolution positions where there is resampling, and mixed kernels are
+    widened for it only where S alone reaches the threshold (measured, forward and backward, 64 to 256 channels on an AVX2 core: at
+    S = 64 widened kernels take 1.1 to 3 times as long as resampling apart, at S = 256 0.7 to 0.8 times). ``one_hot`` means at most
+    one gate per sample and no gradient wanted.
     """
     kernels, outputs, group_inputs, rows, columns = bank_shape
     inputs = group_inputs * geometry.groups
     out_height, out_width = geometry.output_size(height, width, (rows, columns))
     positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
-    taps = fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
+    apart = geometry.resample in ("up", "down") and positions < threshold
+    taps = rows * columns if apart else fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
     mixed_bytes = batch * outputs * group_inputs * taps * element_size
+    with_mixed_kernels: Strategy = "unfused" if apart else "grouped"
 
     if one_hot and granularity == "kernel":
         return "bucketed"
     if granularity == "tap":
-        return "bmm" if rows == columns == 1 else "grouped"
+        return "bmm" if rows == columns == 1 else with_mixed_kernels
     without_mixed_kernels: Strategy = "wide" if outputs * out_height * out_width < inputs * height * width else "concat"
     if without_mixed_kernels not in ADMISSIBLE[granularity]:
         without_mixed_kernels = "concat" if without_mixed_kernels == "wide" else "wide"
@@ -218,7 +226,7 @@ def choose_strategy(
         return "bmm" if mixing_is_cheap else without_mixed_kernels
     if outputs <= FEW_OUTPUTS and "wide" in ADMISSIBLE[granularity]:
         return "wide"
-    return "grouped" if mixing_is_cheap and mixed_bytes <= memory_budget else without_mixed_kernels
+    return with_mixed_kernels if mixing_is_cheap and mixed_bytes <= memory_budget else without_mixed_kernels
 
 
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
@@ -273,6 +281,14 @@ def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granul
     flat_bias = None if bias is None else bias.expand(batch, outputs).reshape(-1)
     y = geometry.conv(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), flat_bias, samples=batch)
     return y.reshape(batch, outputs, *y.shape[2:])
+
+
+def _unfused(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    if geometry.resample not in ("up", "down"):
+        return _grouped(x, bank, gates, bias, granularity, geometry)
+    x = F.interpolate(x, scale_factor=2.0, mode="nearest") if geometry.resample == "up" else x
+    y = _grouped(x, bank, gates, bias, granularity, geometry.without_resampling())
+    return F.avg_pool2d(y, 2) if geometry.resample == "down" else y
 
 
 def _bmm(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
@@ -355,6 +371,7 @@ def _bucketed(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granu
 
 _RUN: dict[Strategy, Callable[[Tensor, Tensor, Tensor, Tensor | None, Granularity, Geometry], Tensor]] = {
     "grouped": _grouped,
+    "unfused": _unfused,
     "bmm": _bmm,
     "wide": _wide,
     "concat": _concat,

@@ -234,7 +234,7 @@ class CastsToHalf(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("resample", ["none", "up", "down"])
-@pytest.mark.parametrize("strategy", ["grouped", "bmm", "wide", "concat"])
+@pytest.mark.parametrize("strategy", ["grouped", "unfused", "bmm", "wide", "concat"])
 def test_autocast_stays_close_to_float32_and_rounds_kernels_once(strategy: Strategy, resample: str) -> None:
     torch.manual_seed(0)
     x, bank, gates, bias = torch.randn(3, 16, 5, 7), torch.randn(4, 16, 16, 3, 3), torch.rand(3, 4), torch.randn(3, 16)
@@ -245,7 +245,7 @@ def test_autocast_stays_close_to_float32_and_rounds_kernels_once(strategy: Strat
     assert rounded.dtype == torch.bfloat16
     assert (rounded - exact).square().mean().sqrt() / exact.square().mean().sqrt() < 1e-2
     kernels = {(count, taps): count * 16 * 16 * taps for count in (3, 4) for taps in (9, 16)}  # mixed or candidates, narrow or wide
-    applied = kernels.pop((3 if strategy in ("grouped", "bmm") else 4, 9 if resample == "none" else 16))
+    applied = kernels.pop((4 if strategy in ("wide", "concat") else 3, 9 if resample == "none" or strategy == "unfused" else 16))
     assert casts.sizes.count(applied) == 1
     assert not set(casts.sizes) & set(kernels.values())
 
@@ -273,7 +273,17 @@ def test_dispatch_by_positions_times_kernels() -> None:
     assert [choose(side) for side in (4, 8, 16)] == ["concat", "concat", "grouped"]
     assert choose(16, resample="down") == "wide"  # 64 low-resolution positions, and outputs are the fewer maps
     assert choose(8, resample="up") == "concat"
-    assert choose(16, resample="up") == "grouped"
+    assert choose(16, resample="up") == "unfused"
+    assert choose(32, resample="up") == "grouped"
+    assert choose(32, resample="down") == "unfused"
+    assert choose(64, resample="down") == "grouped"
+
+
+def test_dispatch_widens_kernels_only_where_pixels_are_many() -> None:
+    fp32 = {"threshold": 100.0, "resample": "up"}
+    assert [choose(side, **fp32) for side in (4, 8, 16)] == ["concat", "unfused", "grouped"]  # type: ignore[arg-type]
+    assert [choose(side, granularity="tap", **fp32) for side in (4, 16)] == ["unfused", "grouped"]  # type: ignore[arg-type]
+    assert choose(8, (4, 256, 256, 4, 4), threshold=100.0, resample="transposed") == "grouped"
 
 
 def test_dispatch_by_channels_and_granularity() -> None:
@@ -302,7 +312,10 @@ def test_dispatch_never_builds_kernels_beyond_the_memory_budget() -> None:
     assert choose(8, bank, threshold, memory_budget=needed) == "grouped"
     assert choose(8, bank, threshold, memory_budget=needed - 1) == "concat"
     assert choose(8, bank, threshold, memory_budget=needed // 2, element_size=2) == "grouped"
-    assert choose(8, bank, threshold, memory_budget=needed, resample="up") == "concat"  # widened kernels are 16/9 as large
+    assert choose(8, bank, threshold, memory_budget=needed, resample="up") == "unfused"
+    assert choose(8, bank, threshold, memory_budget=needed - 1, resample="up") == "concat"
+    assert choose(16, bank, threshold, memory_budget=needed, resample="up") == "concat"  # widened kernels are 16/9 as large
+    assert choose(16, bank, threshold, memory_budget=needed * 16 // 9, resample="up") == "grouped"
 
 
 def test_the_chosen_strategy_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
