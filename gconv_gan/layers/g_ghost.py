@@ -5,6 +5,8 @@ section 4, in the form that its published sizes have (huawei-noah/Efficient-AI-B
 figure has neither the last full-width block nor the first block's output in the mix.
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -56,11 +58,7 @@ class GGhostStage(nn.Module):
         super().__init__()
         self.ghosted = depth > 2
         if not self.ghosted:
-
-            def plain(inputs: int, outputs: int, *, stride: int) -> nn.Module:
-                return block(inputs, outputs, stride=stride, group_width=group_width, parts=parts)
-
-            self.blocks = stage(plain, in_channels, out_channels, depth, stride)
+            self.blocks = stage(partial(block, group_width=group_width, parts=parts), in_channels, out_channels, depth, stride)
             return
         reduced_group = max(int(0.75 * group_width), 1)
         raw = int(out_channels * (1 - ratio) / reduced_group) * reduced_group

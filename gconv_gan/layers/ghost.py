@@ -7,6 +7,7 @@ figure 3; facts from huawei-noah/Efficient-AI-Backbones (``ghostnet_pytorch``), 
 import math
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -122,25 +123,20 @@ class GhostBottleneck(nn.Module):
     ) -> None:
         super().__init__()
         depthwise = replace(parts, conv=nn.Conv2d)
-
-        def ghost(inputs: int, outputs: int, activation: ActivationConstructor | None) -> GhostModule:
-            return GhostModule(
-                inputs,
-                outputs,
-                bias=parts.norm is None,
-                ratio=ratio,
-                cheap_kernel_size=cheap_kernel_size,
-                norm=parts.norm,
-                activation=activation,
-                conv=parts.conv,
-            )
-
-        steps: OrderedDict[str, nn.Module] = OrderedDict(ghost1=ghost(in_channels, mid_channels, parts.activation))
+        ghost = partial(
+            GhostModule,
+            bias=parts.norm is None,
+            ratio=ratio,
+            cheap_kernel_size=cheap_kernel_size,
+            norm=parts.norm,
+            conv=parts.conv,
+        )
+        steps: OrderedDict[str, nn.Module] = OrderedDict(ghost1=ghost(in_channels, mid_channels, activation=parts.activation))
         if stride > 1:
             steps["depthwise"] = depthwise.unit(mid_channels, mid_channels, kernel_size, stride=stride, groups=mid_channels, activate=False)
         if attention is not None:
             steps["attention"] = attention(mid_channels)
-        steps["ghost2"] = ghost(mid_channels, out_channels, None)
+        steps["ghost2"] = ghost(mid_channels, out_channels)
         self.branch = nn.Sequential(steps)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:

@@ -6,11 +6,13 @@ later loop overwrites it).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.layers.parts import STANDARD, Parts
+from gconv_gan.layers.inverted_bottleneck import inverted_bottleneck
+from gconv_gan.layers.parts import STANDARD, ActivationConstructor, AttentionConstructor, Parts
 from gconv_gan.layers.residual import ResidualBlock, basic_block, bottleneck
 
 SmootherConstructor = Callable[[int, int], nn.Module]
@@ -137,9 +139,7 @@ class MultigridChannels2d(nn.Module):
         super().__init__()
         levels = channel_levels(out_channels, dense_below)
         groups = tuple(max(channels // group_size, 1) for channels in levels[:-1])
-        for fine, coarse, g in zip(levels[:-1], levels[1:], groups, strict=True):
-            if fine % g or coarse % g:
-                raise ValueError(f"{fine} and {coarse} channels do not divide into the {g} groups that group_size={group_size} gives")
+        _check_groups(levels, groups, group_size)
         width = expansion * out_channels
         self.entry: nn.Module = nn.Identity()
         if stride != 1 or in_channels != width:
@@ -160,3 +160,76 @@ class MultigridChannels2d(nn.Module):
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         y: Tensor = self.cycle(self.entry(x))
         return y
+
+
+class MultigridInvertedBottleneck(nn.Module):
+    r"""The V-cycle whose blocks are inverted bottlenecks (MobileNetV3's), with a norm after every restriction.
+
+    Level l has :math:`c_l = c/2^l` channels and depthwise convolutions of :math:`\lfloor \text{mid}/2^l \rfloor`; its 1×1 convolutions
+    have :math:`\lfloor c_l/s_g \rfloor` groups or the next fewer that divide both. Where channels or resolution change, a 1×1
+    convolution with the stride goes before, without norm. Input [B, I, H, W], result [B, O, H/stride, W/stride].
+
+    Args:
+        in_channels: I.
+        mid_channels: of the finest depthwise convolution.
+        out_channels: O = c.
+        kernel_size: of the depthwise convolutions.
+        stride: of the entry.
+        attention: ``attention(channels)`` after each depthwise convolution; None: none.
+        activation: within the inverted bottlenecks; None: the parts'.
+        group_size: s_g.
+        dense_below: F; the first level narrower than this is the coarsest, and dense.
+        parts: convolution, norm, and the activation after each sum.
+
+    Raises:
+        ValueError: if the levels cannot be halved or do not divide into their groups.
+
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        *,
+        attention: AttentionConstructor | None = None,
+        activation: ActivationConstructor | None = None,
+        group_size: int = 32,
+        dense_below: int = 32,
+        parts: Parts = STANDARD,
+    ) -> None:
+        super().__init__()
+        levels = channel_levels(out_channels, dense_below)
+        mids = [mid_channels >> level for level in range(len(levels))]
+        groups = tuple(_common_groups(c, mid, group_size) for c, mid in zip(levels[:-1], mids[:-1], strict=True))
+        _check_groups(levels, groups, group_size)
+        self.entry: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.entry = parts.convolution(in_channels, out_channels, 1, stride=stride, bias=False)
+        inner = parts if activation is None else replace(parts, activation=activation)
+
+        def smoother(level: int, g: int) -> ResidualBlock:
+            c = levels[level]
+            branch = inverted_bottleneck(c, mids[level], c, kernel_size, groups=g, attention=attention, parts=inner)
+            return ResidualBlock(branch, nn.Identity(), parts.activation())
+
+        self.cycle = ChannelVCycle(levels, groups, smoother, normalise_restriction=True, parts=parts)
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+        y: Tensor = self.cycle(self.entry(x))
+        return y
+
+
+def _common_groups(channels: int, mid_channels: int, group_size: int) -> int:
+    groups = max(channels // group_size, 1)
+    while channels % groups or mid_channels % groups:
+        groups -= 1
+    return groups
+
+
+def _check_groups(levels: tuple[int, ...], groups: tuple[int, ...], group_size: int) -> None:
+    for fine, coarse, g in zip(levels[:-1], levels[1:], groups, strict=True):
+        if fine % g or coarse % g:
+            raise ValueError(f"{fine} and {coarse} channels do not divide into the {g} groups that group_size={group_size} gives")

@@ -30,6 +30,8 @@ Fan = Literal["fan_in", "fan_out"]
 def he_normal_(conv: nn.Conv2d, fan: Fan) -> None:
     """Draw the kernel from N(0, 2/fan) and set the bias to 0; in a grouped convolution fan is that of one group."""
     connections = {"fan_in": conv.in_channels, "fan_out": conv.out_channels}[fan] // conv.groups
+    if conv.weight.is_meta:  # nothing to draw, and slow
+        return
     nn.init.normal_(conv.weight, std=math.sqrt(2 / (connections * math.prod(conv.kernel_size))))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -53,8 +55,8 @@ class Parts:
         stem_conv: the first convolution; None: ``conv``.
         norm: every normalisation; None: there is none.
         activation: every activation of the trunk.
-        attention: at the end of each residual branch (before the addition), or of each stack of a network without
-            shortcuts; None: none, or what the network's definition has.
+        attention: at the end of each residual branch (before the addition), of each stack of a network without shortcuts,
+            or where a mobile network has squeeze-and-excitation; None: none.
         order: see above.
         fan: an ``nn.Conv2d`` starts N(0, 2/fan) (He et al. 2015), with fan k²·I or k²·O, divided by the groups; other
             convolutions keep their own initial weights.
@@ -78,25 +80,29 @@ class Parts:
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
-        padding: int | str | None = None,
+        padding: int | None = None,
         bias: bool | None = None,
         stem: bool = False,
     ) -> nn.Module:
         """Return a convolution that keeps the map's size divided by the stride; the network's first one if ``stem``."""
+        surplus = 0
+        if padding is None:
+            # an even kernel has no symmetric padding that keeps the size: one row more below, one column more at the right
+            padding, surplus = dilation * ((kernel_size - 1) // 2), dilation * ((kernel_size - 1) % 2)
         constructor = self.stem_conv if stem and self.stem_conv is not None else self.conv
         conv = constructor(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
-            padding=dilation * (kernel_size // 2) if padding is None else padding,
+            padding=padding,
             dilation=dilation,
             groups=groups,
             bias=(self.norm is None or self.order == "whitened") if bias is None else bias,
         )
         if type(conv) is nn.Conv2d:
             he_normal_(conv, self.fan)
-        return conv
+        return conv if surplus == 0 else nn.Sequential(OrderedDict(pad=nn.ZeroPad2d((0, surplus, 0, surplus)), conv=conv))
 
     def normalisation(self, channels: int) -> nn.Module:
         """Return the norm, or the identity where there is none."""

@@ -5,6 +5,8 @@ Wang, Jiang, Qian, Yang, Li, Zhang, Wang, Tang, "Residual Attention Network for 
 the pooled map twice on the skips and the trunk to the mask; neither file does.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -90,10 +92,7 @@ class SoftMask(nn.Module):
         parts: Parts = STANDARD,
     ) -> None:
         super().__init__()
-
-        def chain(count: int) -> nn.Sequential:
-            return nn.Sequential(*(block(channels, channels, stride=1, parts=parts) for _ in range(count)))
-
+        chain = partial(_units, partial(block, channels, channels, stride=1, parts=parts))
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.down = nn.ModuleList(chain(units) for _ in range(depth - 1))
         self.bottom = chain(bottom_units)
@@ -116,6 +115,10 @@ class SoftMask(nn.Module):
             h = up(_resize(h, finer) + skip(finer))
         mask: Tensor = self.activation(self.tail(_resize(h, x)))
         return mask
+
+
+def _units(unit: Callable[[], nn.Module], count: int) -> nn.Sequential:
+    return nn.Sequential(*(unit() for _ in range(count)))
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -170,10 +173,7 @@ class ResidualAttention(nn.Module):
             raise ValueError(f"unknown learning {learning!r}: use residual or naive")
         if depth < 1:
             raise ValueError(f"the mask needs at least one pooling, not depth={depth}")
-
-        def chain(count: int) -> nn.Sequential:
-            return nn.Sequential(*(block(channels, channels, stride=1, parts=parts) for _ in range(count)))
-
+        chain = partial(_units, partial(block, channels, channels, stride=1, parts=parts))
         self.pre, self.trunk = chain(pre_units), chain(trunk_units)
         self.mask = SoftMask(
             channels,

@@ -34,8 +34,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.trunk, self.feature_dim, self.num_classes = trunk, feature_dim, num_classes
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(feature_dim, num_classes)
-        nn.init.zeros_(self.head.bias)
+        head = nn.Linear(feature_dim, num_classes)
+        nn.init.zeros_(head.bias)
+        self.head: nn.Module = head
 
     def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Return what the head sees, without dropout: [B, feature_dim]."""

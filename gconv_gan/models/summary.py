@@ -1,13 +1,16 @@
-"""Parameters and multiply-adds of a network, layer by layer.
+"""Parameters and multiply-adds of a network, layer by layer: ``python -m gconv_gan.models.summary NAME [--num-classes N]``.
 
 A multiply-add (MAC) is counted for every weight application of convolutions and linear maps, embeddings-as-projections excepted,
 and for the products of attention; element-wise work, norms and activations count nothing. Fused resampling is counted as it runs:
 (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
 """
 
+import argparse
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from gconv_gan.layers.kernel_banks import KernelBank2d
 from gconv_gan.layers.modulated_conv import ModulatedConv2d
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.resample import Resample, fused_side
+from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
 from gconv_gan.runtime.modes import evaluating
 
 
@@ -83,22 +87,9 @@ def _pixels(images: Tensor) -> int:
 def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
     """Run ``network(*inputs)`` once in evaluation mode and return one row per module with parameters or products of its own."""
     rows: list[Row] = []
-
-    def measure(name: str, module: nn.Module) -> "torch.utils.hooks.RemovableHandle":
-        def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            parameters = sum(p.numel() for p in _own_parameters(module))
-            macs = naive = 0
-            if isinstance(module, nn.Conv2d | GConv2d | KernelBank2d):
-                macs, naive = (convolution_macs(module, inputs[0], output, fused=fused) for fused in (True, False))
-            elif isinstance(module, nn.Linear):
-                macs = naive = module.in_features * module.out_features * (output.numel() // output.shape[0] // output.shape[-1])
-            elif isinstance(module, NonLocal2d):
-                macs = naive = module.product_macs(*output.shape[2:])
-            rows.append(Row(name, _kind(module), tuple(output.shape[1:]), parameters, macs, naive))
-
-        return module.register_forward_hook(hook)
-
-    handles = [measure(name, module) for name, module in network.named_modules() if _has_a_row(name, module)]
+    handles = [
+        module.register_forward_hook(partial(_record, rows, name)) for name, module in network.named_modules() if _has_a_row(name, module)
+    ]
     try:
         with evaluating(network), torch.no_grad():
             network(*inputs)
@@ -106,6 +97,18 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
         for handle in handles:
             handle.remove()
     return rows
+
+
+def _record(rows: list[Row], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    parameters = sum(p.numel() for p in _own_parameters(module))
+    macs = naive = 0
+    if isinstance(module, nn.Conv2d | GConv2d | KernelBank2d):
+        macs, naive = (convolution_macs(module, inputs[0], output, fused=fused) for fused in (True, False))
+    elif isinstance(module, nn.Linear):
+        macs = naive = module.in_features * module.out_features * math.prod(output.shape[1:-1])
+    elif isinstance(module, NonLocal2d):
+        macs = naive = module.product_macs(*output.shape[2:])
+    rows.append(Row(name, _kind(module), tuple(output.shape[1:]), parameters, macs, naive))
 
 
 def _has_a_row(name: str, module: nn.Module) -> bool:
@@ -133,3 +136,38 @@ def table(rows: list[Row]) -> str:
         lines.append(f"{row.name:42} {row.kind:24} {shape:>16} {row.parameters:12,} {row.macs:16,}")
     lines.append(f"total: {sum(row.parameters for row in rows)} params, {sum(row.macs for row in rows)} MACs")
     return "\n".join(lines)
+
+
+def summarise_classifier(name: str, *, num_classes: int | None = None, image_size: int | None = None, **swaps: Any) -> list[Row]:
+    """Return the rows of a classifier, see ``build_classifier``; nothing is initialised and no image goes through it.
+
+    Raises:
+        ValueError: for a name or argument that ``build_classifier`` refuses.
+
+    """
+    with torch.device("meta"):
+        network = build_classifier(name, num_classes=num_classes, image_size=image_size, **swaps)
+    # a batch of no images has all the shapes and none of the work
+    return summarise(network.to_empty(device="cpu"), torch.empty(0, 3, network.image_size, network.image_size))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table of the named classifier; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gconv_gan.models.summary", description="Parameters and MACs of a classifier by layer.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a classifier, such as wrn_28_10; without one, all names are listed")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="number of logits (default: 10, or 1000 for an ImageNet network)")
+    parser.add_argument("--image-size", type=int, metavar="S", help="side of the images (default: 32, or 224 for an ImageNet network)")
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        print("\n".join(sorted(CLASSIFIERS)))
+        return 0
+    try:
+        print(table(summarise_classifier(options.name, num_classes=options.num_classes, image_size=options.image_size)))
+    except ValueError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

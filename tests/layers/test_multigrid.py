@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gconv_gan.layers.multigrid import MultigridChannels2d, channel_levels
+from gconv_gan.layers.multigrid import MultigridChannels2d, MultigridInvertedBottleneck, channel_levels
 from tests.reference.randomised import randomise, x64
 
 
@@ -138,3 +138,29 @@ def test_what_it_refuses() -> None:
         MultigridChannels2d(24, 24, group_size=3, dense_below=16)
     with pytest.raises(ValueError, match="is not a multiple of 12"):
         MultigridChannels2d(12, 16)
+
+
+def test_the_mobile_form() -> None:
+    torch.manual_seed(0)
+    block = randomise(MultigridInvertedBottleneck(6, 40, 16, 5, 2, activation=nn.ELU, group_size=4, dense_below=8))
+    assert [smoother.branch.expand.conv.groups for smoother in block.cycle.smoothers] == [4, 2, 1]
+    assert [smoother.branch.depthwise.conv.out_channels for smoother in block.cycle.smoothers] == [40, 20, 10]
+    assert block.entry.weight.shape == (16, 6, 1, 1)
+    x = x64(2, 6, 8, 8)
+    z = F.conv2d(x, block.entry.weight, stride=2)
+    maps = [z]
+    for convolution, norm in block.cycle.restrictions:
+        maps.append(norm(F.conv2d(maps[-1], convolution.weight, groups=convolution.groups)))
+    smooth = F.relu(maps[2] + block.cycle.smoothers[2].branch(maps[2]))
+    for level in (1, 0):
+        convolution, norm = block.cycle.prolongations[level]
+        z = maps[level] + norm(F.conv2d(smooth - maps[level + 1], convolution.weight, groups=convolution.groups))
+        smooth = F.relu(z + block.cycle.smoothers[level].branch(z))
+    torch.testing.assert_close(block(x), smooth)
+    assert isinstance(block.cycle.smoothers[0].branch.expand.activation, nn.ELU)
+
+
+def test_groups_of_the_mobile_form_divide_both_widths() -> None:
+    block = MultigridInvertedBottleneck(24, 90, 24, group_size=4, dense_below=16)
+    assert block.cycle.smoothers[0].branch.expand.conv.groups == 6
+    assert MultigridInvertedBottleneck(24, 92, 24, group_size=4, dense_below=16).cycle.smoothers[0].branch.expand.conv.groups == 4

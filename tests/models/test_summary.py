@@ -10,8 +10,9 @@ from gconv_gan.config.units import ConvNormConfig, DiscriminatorNormConfig, NoNo
 from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, ModulatedConv2d, ODConv2d, apply
 from gconv_gan.layers.factory import normalise_discriminator
 from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.models.classifiers import CLASSIFIERS
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
-from gconv_gan.models.summary import summarise, table
+from gconv_gan.models.summary import main, summarise, table
 
 
 @pytest.mark.parametrize("norm", [NoNormConfig(), SpectralNormConfig(), ConvNormConfig()], ids=lambda norm: norm.kind)
@@ -80,3 +81,33 @@ def test_the_box_filter_of_a_class_conditional_convolution_is_fused_too() -> Non
     macs, naive = sum(row.macs for row in rows), sum(row.naive_macs for row in rows)
     assert macs == (I // 2 * O + 2) * 16 * S + I * S
     assert naive == (I // 2 * O + 2) * 9 * 4 * S + I * S
+
+
+def last_line(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"total: (\d+) params, (\d+) MACs", text.splitlines()[-1])
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wrn_16_4"]) == 0
+    table = capsys.readouterr().out
+    assert last_line(table) == (2_748_890, 392_612_352)
+    assert "trunk.stage1.0.branch.conv1" in table
+    assert main(["ghostnet_100", "--num-classes", "10"]) == 0
+    assert last_line(capsys.readouterr().out) == (3_914_318, 139_883_312)
+    assert main(["wrn_28_10", "--num-classes", "200", "--image-size", "64"]) == 0
+    assert last_line(capsys.readouterr().out) == (36_600_984, 20_973_417_472)
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == sorted(CLASSIFIERS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [(["wrn_16_5"], "did you mean wrn_16_"), (["wrn_16_4", "--num-classes", "0"], "must be positive")]
+)
+def test_wrong_input_is_one_sentence_and_code_2(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
