@@ -132,13 +132,32 @@ def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
     return result
 
 
+BOOLEANS = {"true": True, "false": False, "True": True, "False": False}
+REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _boolean(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[bool] | None:
+    """Take ``true`` as TOML writes it, and ``True`` as Python does."""
+    if info.type is not bool:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{true,false}",
+        instance_from_str=lambda words: BOOLEANS[words[0]],
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+        choices=tuple(BOOLEANS),
+    )
+
+
 def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any = tyro.conf.FlagConversionOff) -> Any:
     markers = (tyro.conf.AvoidSubcommands, flags)
     given = {} if default is None else {"default": default}
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(model, args=arguments, config=markers, **given)
+            return tyro.cli(model, args=arguments, config=markers, registry=REGISTRY, **given)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise

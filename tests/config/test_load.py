@@ -106,6 +106,15 @@ def test_overrides_change_values_and_kinds(tmp_path: Path) -> None:
     assert config.discriminator.norm.kind == "conv_norm"
 
 
+@pytest.mark.parametrize("word", ["true", "True"])
+def test_a_boolean_is_written_as_in_the_file(word: str, tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    assert load(path, "--data.flip", word).data.flip is True
+    assert load(path, "--conditional", "false").conditional is False
+    with pytest.raises(UserError, match=r"--data\.flip"):
+        load(path, "--data.flip", "yes")
+
+
 def test_another_kind_keeps_the_fields_it_shares(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL.replace('kind = "digits"', 'kind = "digits"\nflip = true\nsplit = "train"'))
     config = load(path, "--data.kind", "cifar10")

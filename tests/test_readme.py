@@ -1,0 +1,57 @@
+"""The README keeps its word: its code runs, and its commands name scripts, configs and keys that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+    lines += [
+        code
+        for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+        if re.match(r"(python|accelerate launch) ", code)
+    ]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def script_and_arguments(words: list[str]) -> tuple[str, list[str]]:
+    at = next((index for index, word in enumerate(words) if word.endswith(".py")), None)
+    return ("", []) if at is None else (words[at], words[at + 1 :])
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_its_code_runs(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_its_commands_name_what_exists(words: list[str]) -> None:
+    script, arguments = script_and_arguments(words)
+    if script:
+        assert (ROOT / script).is_file()
+    elif "-m" in words:
+        assert (ROOT / (words[words.index("-m") + 1].replace(".", "/") + ".py")).is_file()
+    elif words[0] == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
+    if script in ("train_gan.py", "train_classifier.py"):
+        overrides = [argument for argument in arguments[1:] if argument != "--dry-run"]
+        load_config(GANRunConfig if script == "train_gan.py" else ClassifierRunConfig, ROOT / arguments[0], overrides)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_its_links_lead_somewhere(target: str) -> None:
+    assert target.startswith("http") or (ROOT / target).exists()
