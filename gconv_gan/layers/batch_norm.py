@@ -36,9 +36,12 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
                 )
             return super().forward(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean, variance, count = self.channel_moments(wide)
+        # two passes: the mean first, then centred squares, which do not cancel
+        mean, count = self.mean(wide.sum((0, 2, 3)), wide.numel() // wide.shape[1])
+        centred = wide - mean[:, None, None]
+        variance = self.total(centred.square().sum((0, 2, 3))) / count
         self.track(running_mean=mean, running_var=variance * (count / (count - 1)))
-        result = (wide - mean[:, None, None]) * (variance + self.eps).rsqrt()[:, None, None]
+        result = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:
             result = result * self.weight[:, None, None] + self.bias[:, None, None]
         narrow: Tensor = result.to(x.dtype)

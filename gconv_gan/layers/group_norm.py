@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.layers.running_statistics import RunningStatistics
+from gconv_gan.layers.batch_norm import BatchNorm2d
 
 BatchPart = Literal["batch", "batch_position"]
 
@@ -38,16 +38,15 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(group_count(num_features, num_groups), num_features, eps=eps, affine=affine)
 
 
-class GroupNormPlus(RunningStatistics):
+class GroupNormPlus(nn.Module):
     r"""A learned mixture of group normalisation and batch normalisation of its result.
 
     .. math:: y = \gamma \odot \big( \sigma(\lambda)\, u + (1 - \sigma(\lambda))\, \mathrm{BN}(u) \big) + \beta, \qquad u = \mathrm{GN}(x)
 
     with one scalar :math:`\lambda` (``mix``), initially 1: :math:`\sigma = 0.731`. Input and result [B, C, H, W].
 
-    - ``statistics="batch"``: GN is ``F.group_norm`` and BN the usual one of u: biased variance over batch and positions of all
-      processes in training, their running averages (buffers ``running_mean``, ``running_var``) in evaluation, so that an image does
-      not depend on those beside it. Given the statistics, mixture, scale and shift are one multiply-add per value.
+    - ``statistics="batch"``: GN is ``F.group_norm`` and BN a ``BatchNorm2d`` (``batch_norm``) of u: variance over batch and positions of
+      all processes in training, running averages in evaluation, so that an image does not depend on those beside it.
     - ``statistics="batch_position"``, the released code: BN normalises every channel *and position* over the batch alone, in
       evaluation as in training; deviations are unbiased and eps is added to them, in both parts. It needs two images or more, and
       of two it keeps a sign: +-0.707. The statistics are those of one process.
@@ -70,8 +69,6 @@ class GroupNormPlus(RunningStatistics):
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
-    running_mean: Tensor
-    running_var: Tensor
 
     def __init__(
         self,
@@ -84,60 +81,35 @@ class GroupNormPlus(RunningStatistics):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        self.num_features, self.num_groups = num_features, group_count(num_features, num_groups)
-        self.statistics, self.eps, self.momentum = statistics, eps, momentum
+        self.num_features, self.num_groups, self.eps = num_features, group_count(num_features, num_groups), eps
+        self.batch_norm = BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False) if statistics == "batch" else None
         self.mix = nn.Parameter(torch.ones(()))
         self.register_parameter("weight", nn.Parameter(torch.ones(num_features)) if affine else None)
         self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if affine else None)
-        tracks = statistics == "batch"
-        self.register_buffer("running_mean", torch.zeros(num_features) if tracks else None)
-        self.register_buffer("running_var", torch.ones(num_features) if tracks else None)
-        self.register_buffer("num_batches_tracked", torch.tensor(0) if tracks else None)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        normalise = self._by_channel if self.statistics == "batch" else self._by_position
-        return normalise(wide).to(x.dtype)
-
-    def _by_channel(self, x: Tensor) -> Tensor:
-        if not self.training:
-            mean, variance = self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
-            return F.group_norm(x, self.num_groups, *self._affine(mean, variance), self.eps)
-        u = F.group_norm(x, self.num_groups, eps=self.eps)
-        mean, variance, _ = self.channel_moments(u)
-        self.track(running_mean=mean, running_var=variance)
-        scale, shift = self._affine(mean, variance)
-        return torch.addcmul(shift[:, None, None], u, scale[:, None, None])
-
-    def _affine(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scale and shift [C] that take u to the result."""
-        gn_share = self.mix.sigmoid()
-        bn_scale = (1 - gn_share) * (variance + self.eps).rsqrt()
-        scale, shift = gn_share + bn_scale, -bn_scale * mean
+        if self.batch_norm is None:
+            u, w = self._by_position(x)
+        else:
+            u = F.group_norm(x, self.num_groups, eps=self.eps)
+            w = self.batch_norm(u)
+        share = self.mix.sigmoid()
         if self.weight is None or self.bias is None:
-            return scale, shift
-        return self.weight * scale, self.weight * shift + self.bias
+            return torch.lerp(w, u, share.to(u.dtype)).to(x.dtype)
+        group_scale, batch_scale = (part[:, None, None].to(u.dtype) for part in (share * self.weight, (1 - share) * self.weight))
+        return torch.addcmul(torch.addcmul(self.bias[:, None, None].to(u.dtype), w, batch_scale), u, group_scale).to(x.dtype)
 
-    def _by_position(self, x: Tensor) -> Tensor:
-        grouped = x.reshape(x.shape[0], self.num_groups, -1)
+    def _by_position(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return GN(x) and BN(GN(x)) of the released code."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        grouped = wide.reshape(x.shape[0], self.num_groups, -1)
         if x.shape[0] < 2 or grouped.shape[2] < 2:
             raise ValueError(
                 "statistics='batch_position' needs deviations over the batch and over each group: a batch of two images or more and groups"
                 f" of two values or more, not input {tuple(x.shape)} in {self.num_groups} groups"
             )
         u = ((grouped - grouped.mean(2, keepdim=True)) / (grouped.std(2, keepdim=True) + self.eps)).view_as(x)
-        w = (u - u.mean(0)) / (u.std(0) + self.eps)
-        mixed = torch.lerp(w, u, self.mix.sigmoid().to(x.dtype))
-        if self.weight is None or self.bias is None:
-            return mixed
-        return torch.addcmul(self.bias[:, None, None], mixed, self.weight[:, None, None])
-
-    def reset_running_stats(self) -> None:
-        """Forget all batches: mean 0, variance 1."""
-        if self.num_batches_tracked is not None:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
+        return u, (u - u.mean(0)) / (u.std(0) + self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, num_groups={self.num_groups}, statistics={self.statistics!r}, affine={self.weight is not None}"
+        return f"{self.num_features}, num_groups={self.num_groups}, affine={self.weight is not None}"

@@ -23,9 +23,10 @@ LocalNorm = Literal["layer", "l1", "none"]
 def locally_normalised(x: Float[Tensor, "b c h w"], norm: LocalNorm, eps: float) -> Float[Tensor, "b c h w"]:
     r"""Return each image free of its scale.
 
-    .. math:: \text{"layer":} \; \frac{x - m}{s + \varepsilon}, \qquad \text{"l1":} \; \frac{x}{\mathrm{mean}|x| + \varepsilon}
+    .. math:: \text{"layer":} \; \frac{x - m}{\sqrt{s^2 + \varepsilon^2}}, \qquad \text{"l1":} \; \frac{x}{\mathrm{mean}|x| + \varepsilon}
 
-    with mean m and unbiased standard deviation s over the C H W values of the image. Statistics have at least float32.
+    with mean m and unbiased standard deviation s over the C H W values of the image. The released code divides by s + eps, which has the
+    same limits and disturbs the invariance more; this is one group normalisation. Statistics have at least float32.
 
     Raises:
         ValueError: for "layer" and images of a single value, which have no deviation.
@@ -36,10 +37,11 @@ def locally_normalised(x: Float[Tensor, "b c h w"], norm: LocalNorm, eps: float)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if norm == "l1":
         return (wide / (wide.abs().mean((1, 2, 3), keepdim=True) + eps)).to(x.dtype)
-    if x[0].numel() < 2:
+    values = x[0].numel()
+    if values < 2:
         raise ValueError(f"an image of a single value has no deviation to be divided by: got input {tuple(x.shape)}")
-    std, mean = torch.std_mean(wide, (1, 2, 3), keepdim=True)
-    return ((wide - mean) / (std + eps)).to(x.dtype)
+    biased = (values - 1) / values  # variance over the unbiased one
+    return F.group_norm(wide, 1, wide.new_full(x.shape[1:2], biased**0.5), eps=biased * eps**2).to(x.dtype)
 
 
 def block_of(channels: int, block_size: int, groups: int = 1) -> int:
@@ -152,7 +154,7 @@ class InvariantConv2d(ResampledConv2d):
         """Return the kernel W D and the bias b - sum W D mu."""
         groups, size = matrices.shape[:2]
         with torch.autocast(matrices.device.type, enabled=False):
-            weight = self.weight.to(matrices.dtype).view(groups, self.out_channels // groups, size, -1)
+            weight = self.weight.to(matrices.dtype).reshape(groups, self.out_channels // groups, size, -1)
             rows = weight.transpose(2, 3).flatten(1, 2)  # [G, O/G J, f]
             folded = (rows @ matrices).view(groups, self.out_channels // groups, -1, size)
             bias = -(folded.sum(2) @ mean.view(groups, size, 1)).flatten()

@@ -65,15 +65,6 @@ class RunningStatistics(nn.Module):
         totals = self.total(torch.cat([sums, sums.new_full((1,), count)]))
         return totals[:-1] / totals[-1], totals[-1]
 
-    def channel_moments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | int]:
-        """Return mean and biased variance [C] of x [B, C, H, W] over batch, positions and processes, and the count of values."""
-        if not self.shares_statistics():
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
-            return mean, variance, x.numel() // x.shape[1]
-        # two passes: the mean first, then centred squares, which do not cancel
-        mean, count = self.mean(x.sum((0, 2, 3)), x.numel() // x.shape[1])
-        return mean, self.total((x - mean[:, None, None]).square().sum((0, 2, 3))) / count, count
-
     @torch.no_grad()
     def track(self, **statistics: Tensor) -> None:
         """Move the buffer of each name towards this batch's statistic and count the batch."""

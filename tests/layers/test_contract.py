@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gconv_gan import layers
 from gconv_gan.layers import Condition, apply
+from gconv_gan.training.step import channels_last as lay_out_channels_last
 
 LATENT, CLASSES = 5, 3
 
@@ -248,8 +249,10 @@ def test_a_deep_copy_is_equal_and_independent(contract: Contract) -> None:
 @every_layer
 def test_channels_last(contract: Contract) -> None:
     c = case(contract, torch.float64)
+    twin = copy.deepcopy(c.layer)
+    lay_out_channels_last(twin)
     x = c.x.to(memory_format=torch.channels_last).requires_grad_()
-    y, expected = c.run(x), c.run(plain := c.x.requires_grad_())
+    y, expected = c.run(x, layer=twin), c.run(plain := c.x.requires_grad_())
     torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
     direction = torch.randn_like(expected)
     torch.testing.assert_close(*(torch.autograd.grad(out, leaf, direction)[0] for out, leaf in ((y, x), (expected, plain))))

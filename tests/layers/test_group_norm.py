@@ -50,7 +50,7 @@ def test_by_channel_it_is_torchs_group_norm_then_torchs_batch_norm_mixed() -> No
     mixed = torch.lerp(norm(u), u, layer.mix.sigmoid())
     expected = mixed * layer.weight[:, None, None] + layer.bias[:, None, None]
     torch.testing.assert_close(layer(x), expected, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(layer.running_mean, norm.running_mean)
+    torch.testing.assert_close(layer.batch_norm.running_mean, norm.running_mean)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -82,9 +82,9 @@ def test_the_mixture_is_one_learned_scalar_that_starts_at_0_7311() -> None:
 
 def test_statistics_are_per_channel_and_only_the_default_keeps_any() -> None:
     assert {name: tuple(b.shape) for name, b in make().named_buffers()} == {
-        "running_mean": (8,),
-        "running_var": (8,),
-        "num_batches_tracked": (),
+        "batch_norm.running_mean": (8,),
+        "batch_norm.running_var": (8,),
+        "batch_norm.num_batches_tracked": (),
     }
     assert not list(make(statistics="batch_position").buffers())
 
@@ -94,11 +94,14 @@ def test_of_two_images_the_position_part_keeps_a_sign() -> None:
     torch.testing.assert_close(y.abs(), torch.full_like(y, 0.5**0.5), rtol=0, atol=1e-3)
 
 
-def test_evaluation_keeps_images_apart_and_repeats_training_with_momentum_one() -> None:
-    layer, x = make(momentum=1.0), maps(4, 8, 3, 3)
-    y = layer(x)
-    torch.testing.assert_close(layer.eval()(x), y, rtol=0, atol=1e-6)
-    torch.testing.assert_close(layer(x[1:2]), y[1:2], rtol=0, atol=1e-6)
+def test_evaluation_uses_running_statistics_and_keeps_images_apart() -> None:
+    layer, x = make(momentum=1.0, mix=0.3), maps(4, 8, 3, 3)
+    layer(x)
+    u = F.group_norm(x, 4)
+    expected = torch.lerp((u - u.mean((0, 2, 3), keepdim=True)) / (u.var((0, 2, 3), keepdim=True) + 1e-5).sqrt(), u, layer.mix.sigmoid())
+    y = layer.eval()(x)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(layer(x[1:2]), y[1:2], rtol=0, atol=1e-10)
 
 
 def test_single_images_train_by_channel_and_are_refused_by_position() -> None:

@@ -86,7 +86,10 @@ def test_local_norms_are_their_definitions() -> None:
     values = x[0].numel()
     expected = F.layer_norm(x, x.shape[1:], eps=0.0) * ((values - 1) / values) ** 0.5
     torch.testing.assert_close(locally_normalised(x, "layer", 1e-5), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(locally_normalised(x, "layer", 0.0), expected, rtol=1e-10, atol=1e-10)
+    deviation, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+    for eps in (0.0, 0.3):
+        exact = (x - mean) / (deviation.square() + eps**2).sqrt()
+        torch.testing.assert_close(locally_normalised(x, "layer", eps), exact, rtol=1e-10, atol=1e-10)
     l1 = locally_normalised(x, "l1", 1e-5)
     torch.testing.assert_close(l1.abs().mean((1, 2, 3)), torch.ones(3).double(), rtol=0, atol=1e-4)
     torch.testing.assert_close(l1 / x, (l1 / x)[:, :1, :1, :1].expand_as(x))
