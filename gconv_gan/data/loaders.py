@@ -6,6 +6,8 @@ what stays in memory is the operating system's page cache, shared by all process
 takes well under a millisecond. Where the images are decoded at every access, the next batch is begun while this one is used.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
@@ -14,9 +16,13 @@ from torch import Tensor
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.sampler import BalancedSampler
 from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
 from gconv_gan.runtime.seeding import draw_signs
+from gconv_gan.runtime.sharing import share
+
+Balance = Literal["none", "per_class", "overall"]
 
 
 class BatchSource:
@@ -27,12 +33,14 @@ class BatchSource:
         seed: seed of the order and of the coins.
         flip: mirror each image with probability ½.
         batch_size: global batch, over all processes.
-        process_index: which contiguous slice of the global batch is ours.
+        balance: "none": every image once an epoch; every class equally often, "per_class": in each batch, "overall": in each epoch.
+        process_index: which share of the global batch is ours.
         num_processes: how many processes share the batch.
+        micro_batches: into how many parts each process splits its share.
         device: where the batch goes.
 
     Raises:
-        UserError: if the batch cannot be shared evenly.
+        UserError: if the batch cannot be shared evenly, or there are no classes to balance.
 
     """
 
@@ -43,8 +51,10 @@ class BatchSource:
         seed: int,
         flip: bool,
         batch_size: int,
+        balance: Balance = "none",
         process_index: int = 0,
         num_processes: int = 1,
+        micro_batches: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
         if batch_size < 1 or batch_size % num_processes:
@@ -56,24 +66,32 @@ class BatchSource:
         self.flip = flip
         self.batch_size = batch_size
         self.device = torch.device(device)
-        local = batch_size // num_processes
-        self._slice = slice(process_index * local, (process_index + 1) * local)
-        self._sampler = order_of(dataset, seed=seed)
+        self._share = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
+        self._sampler = order_of(dataset, seed=seed) if balance == "none" else _balanced(dataset, seed, balance, batch_size)
 
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
-        """Return our slice of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
+        """Return our share of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
         chosen = self._chosen(images_seen)
         images = gather(self.dataset.images, chosen).to(self.device)
         if isinstance(self.dataset.images, DecodedImages):
             self.dataset.images.expect(self._chosen(images_seen + self.batch_size).sort().values.numpy())
         if self.flip:
-            coins = draw_signs(self.seed, "flip", images_seen, count=self.batch_size)[self._slice]
+            coins = draw_signs(self.seed, "flip", images_seen, count=self.batch_size)[self._share]
             images = flip(images, coins)  # before scaling: a quarter of the bytes
         labels = self.dataset.labels
         return to_unit(images), None if labels is None else torch.from_numpy(labels[chosen.numpy()]).to(self.device)
 
     def _chosen(self, images_seen: int) -> Int64[Tensor, " b"]:
-        return self._sampler.indices(images_seen, self.batch_size)[self._slice]
+        return self._sampler.indices(images_seen, self.batch_size)[self._share]
+
+
+def _balanced(dataset: ImageDataset, seed: int, balance: Balance, batch_size: int) -> BalancedSampler:
+    if dataset.labels is None:
+        raise UserError(f'{dataset.title} is unlabelled: trainer.balance = "{balance}" has no classes to balance; use "none"')
+    empty = [name for name, count in zip(dataset.classes, dataset.manifest.class_counts, strict=True) if count == 0]
+    if empty:
+        raise UserError(f'{dataset.title} has no image of class \'{empty[0]}\', which trainer.balance = "{balance}" needs; use "none"')
+    return BalancedSampler(seed=seed, labels=dataset.labels, block=batch_size if balance == "per_class" else None)
 
 
 def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -> UInt8[Tensor, "b 3 s s"]:

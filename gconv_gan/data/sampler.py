@@ -1,15 +1,16 @@
-"""Data order as a pure function of (seed, position): an endless row of epochs, each its own permutation.
+"""Data order as a pure function of (seed, position): an endless row of epochs, each its own permutation; or balanced by class.
 
 Global position p belongs to epoch p // length and is place p % length of that epoch's permutation, which depends on
 (seed, "order", epoch) alone. So a run resumes at any image count without replaying anything. The idea of starting a sampler at an
 image index is that of ``InfiniteSampler`` in EDM2.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from gconv_gan.runtime.seeding import generator_for
+from gconv_gan.runtime.seeding import generator_for, stream_seed
 
 
 def indices(seed: int, start: int, count: int, length: int) -> Int64[Tensor, " b"]:
@@ -49,3 +50,63 @@ class InfiniteSampler:
             self._order = torch.randperm(self.length, generator=generator_for(self.seed, "order", epoch))
             self._epoch = epoch
         return self._order
+
+
+class BalancedSampler:
+    """The endless row in which every class comes equally often, however many images it has.
+
+    The row is cut into blocks of ``block`` positions. A block holds every class equally often, or some once more where the number
+    of classes does not divide it: the classes take turns in that. So batches are balanced where a block is a batch; where it is as
+    long as an epoch, only the epoch is. Within a block the order is random. The images of a class follow each other as in an
+    ``InfiniteSampler`` of their own: each once, then all of them again in another order.
+
+    Args:
+        seed: seed of the orders.
+        labels: class of each image, 0 … number of classes - 1.
+        block: positions in a block; None: the number of images, rounded up to a multiple of the number of classes.
+
+    Raises:
+        ValueError: if a class has no image.
+
+    """
+
+    def __init__(self, *, seed: int, labels: Int64[np.ndarray, " n"], block: int | None = None) -> None:
+        counts = np.bincount(labels)
+        if len(counts) == 0 or counts.min() == 0:
+            raise ValueError(f"class {int(np.argmin(counts)) if len(counts) else 0} has no image: nothing to balance it with")
+        self.seed = seed
+        self.num_classes = len(counts)
+        self.block = -(-len(labels) // len(counts)) * len(counts) if block is None else block
+        self._members = [torch.from_numpy(np.flatnonzero(labels == label)) for label in range(len(counts))]
+        self._samplers = [InfiniteSampler(seed=stream_seed(seed, "class", label), length=int(count)) for label, count in enumerate(counts)]
+        self._place_in_cycle = torch.randperm(len(counts), generator=generator_for(seed, "class_cycle", 0))
+        self._number = -1
+        self._classes = self._turns = torch.empty(0, dtype=torch.int64)
+
+    def indices(self, start: int, count: int) -> Int64[Tensor, " b"]:
+        """Return the image indices [count] from global position ``start`` on."""
+        found = []
+        for position in range(start, start + count):
+            number, place = divmod(position, self.block)
+            classes, turns = self._order(number)
+            label = int(classes[place])
+            found.append(self._members[label][self._samplers[label].indices(int(turns[place]), 1)])
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+    def _order(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return, for each place of a block, its class and how many of that class came before it since the row began."""
+        if number == self._number:
+            return self._classes, self._turns
+        rounds, rest = divmod(self.block, self.num_classes)
+        # the classes in a fixed cycle take the rest: those at the places number·rest … number·rest + rest - 1 of it, modulo its length
+        extra_before = (number * rest - self._place_in_cycle + self.num_classes - 1) // self.num_classes
+        extra = ((self._place_in_cycle - number * rest) % self.num_classes) < rest
+        row = torch.arange(self.num_classes).repeat_interleave(rounds + extra.long())
+        self._classes = row[torch.randperm(self.block, generator=generator_for(self.seed, "classes", number))]
+        by_class = self._classes.argsort(stable=True)
+        first = torch.cumsum(rounds + extra.long(), 0) - (rounds + extra.long())
+        before = number * rounds + extra_before
+        self._turns = torch.empty_like(row)
+        self._turns[by_class] = torch.arange(self.block) - first[row] + before[row]
+        self._number = number
+        return self._classes, self._turns

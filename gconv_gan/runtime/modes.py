@@ -1,8 +1,9 @@
-"""Temporary modes of a network, restored exactly: evaluation per sub-module, frozen parameters."""
+"""Temporary modes of a network, restored exactly: evaluation per sub-module, frozen parameters, full precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -28,3 +29,16 @@ def frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def full_precision(network: nn.Module) -> Iterator[None]:
+    """Run the forward passes of ``network`` without autocast, also the one that Accelerate's ``prepare`` puts into its ``forward``."""
+    # prepare() sets the wrapped function as an attribute of the instance, in front of the class's own
+    wrapped = network.__dict__.pop("forward", None)
+    try:
+        with torch.autocast(next(network.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        if wrapped is not None:
+            network.forward = wrapped

@@ -36,3 +36,8 @@ def draw_labels(seed: int, stream: str, step: int, *, count: int, num_classes: i
 def draw_signs(seed: int, stream: str, step: int, *, count: int) -> Int[Tensor, " b"]:
     """Draw fair coins, 0 or 1, [count], for the global batch."""
     return torch.randint(2, (count,), generator=generator_for(seed, stream, step))
+
+
+def draw_uniform(seed: int, stream: str, step: int, *, count: int, per_image: int) -> Float[Tensor, "b n"]:
+    """Draw numbers uniform in [0, 1), [count, per_image], for the global batch."""
+    return torch.rand(count, per_image, generator=generator_for(seed, stream, step))

@@ -40,6 +40,33 @@ def test_a_batch_is_the_images_of_the_order_scaled_with_their_labels(labelled: I
     assert kept.all() != flip
 
 
+@pytest.mark.parametrize(("balance", "expected"), [("per_class", [4, 4, 4]), ("overall", None)])
+def test_balanced_batches_are_shared_and_repeated_as_others_are(labelled: ImageDataset, balance: str, expected: list[int] | None) -> None:
+    settings = {"seed": 1, "flip": True, "batch_size": 12, "balance": balance}
+    reals, labels = BatchSource(labelled, **settings).batch(36)
+    shares = [BatchSource(labelled, **settings, process_index=rank, num_processes=2).batch(36)[0] for rank in range(2)]
+    assert torch.cat(shares).equal(reals)
+    assert labels is not None
+    if expected is not None:
+        assert torch.bincount(labels).tolist() == expected
+
+
+def test_what_cannot_be_balanced_is_refused() -> None:
+    images = noise(0, 5, 3, 8, 8)
+    with pytest.raises(UserError, match=r'unlabelled: trainer\.balance = "overall" has no classes to balance'):
+        BatchSource(in_memory(images, None, ()), seed=0, flip=False, batch_size=4, balance="overall")
+    with pytest.raises(UserError, match=r"has no image of class 'b', which trainer\.balance"):
+        BatchSource(in_memory(images, [0] * 5, ("a", "b")), seed=0, flip=False, batch_size=4, balance="per_class")
+
+
+def test_processes_share_every_micro_batch(labelled: ImageDataset) -> None:
+    whole = numbers(BatchSource(labelled, seed=1, flip=False, batch_size=12).batch(0)[0])
+    settings = {"seed": 1, "flip": False, "batch_size": 12, "num_processes": 2, "micro_batches": 3}
+    shares = [numbers(BatchSource(labelled, **settings, process_index=rank).batch(0)[0]) for rank in range(2)]
+    for index in range(3):
+        assert torch.cat([part.chunk(3)[index] for part in shares]).equal(whole.chunk(3)[index])
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_share_the_batch_of_one(labelled: ImageDataset, processes: int) -> None:
     whole = BatchSource(labelled, seed=1, flip=True, batch_size=8)

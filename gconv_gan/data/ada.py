@@ -1,0 +1,151 @@
+"""The augmentations of StyleGAN2-ADA: blits, geometry and colour, each applied to an image with probability p.
+
+Karras, Aittala, Hellsten, Laine, Lehtinen, Aila, "Training Generative Adversarial Networks with Limited Data", arXiv 2006.06676
+(2020), appendix B. Up to p of about 0.8 they do not leak into the generator: an image is left alone often enough.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gconv_gan.data.augment import reflected
+from gconv_gan.data.blit import blit, mirrored, shifted
+from gconv_gan.data.uniform import Uniform, between, coin, integer, log_normal, normal
+from gconv_gan.data.warp import rotation, scale, shift, warp
+
+Images = Float[Tensor, "b 3 s s"]
+Matrices = Float[Tensor, "b n n"]
+
+BLIT, GEOMETRY, COLOR, CUTOUT = 7, 11, 10, 3  # uniform numbers that each group needs
+
+
+class ADAPipeline:
+    """Blits, then geometry, then colour, then a cut-out; each step of a group is made with probability min(1, factor · p).
+
+    Called with images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p. Numbers and maps are worked out
+    on the numbers' own device (the CPU, in training), and the images that stay as they are take no part. Differs from the
+    authors' code: blits are moved pixel by pixel instead of being resampled, and see ``warp`` for the filter.
+
+    Args:
+        blit, geometry, color, cutout: factor on p for each group; 0 leaves it out (bgc: 1, 1, 1, 0).
+
+    """
+
+    numbers_per_image = BLIT + GEOMETRY + COLOR + CUTOUT
+
+    def __init__(self, *, blit: float = 1.0, geometry: float = 1.0, color: float = 1.0, cutout: float = 0.0) -> None:
+        self.blit, self.geometry, self.color, self.cutout = blit, geometry, color, cutout
+
+    def __call__(self, images: Images, draws: Float[Tensor, "b n"], probability: float) -> Images:
+        blits, geometries, colors, cutouts = torch.split(draws, [BLIT, GEOMETRY, COLOR, CUTOUT], dim=1)
+        images = blitted(images, blits, min(1.0, self.blit * probability))
+        images = moved(images, geometries, min(1.0, self.geometry * probability))
+        images = recoloured(images, colors, min(1.0, self.color * probability))
+        return cut_out(images, cutouts, min(1.0, self.cutout * probability))
+
+
+def blitted(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+    """Return images mirrored, turned by multiples of 90°, and shifted by up to an eighth of their side (reflecting)."""
+    size = images.shape[-1]
+    take = iter(draws.unbind(1))
+    mirror = coin(next(take), p) & coin(next(take))
+    quarters = _zero_unless(coin(next(take), p), integer(next(take), 0, 3))
+    moves = coin(next(take), p)
+    right, down = (_zero_unless(moves, (between(next(take), -0.125, 0.125) * size).round().long()) for _ in range(2))
+    # a turn by a quarter, counter-clockwise, is the diagonal's mirror image upside down; the first mirror acts on what became rows
+    odd, half = quarters % 2 == 1, quarters >= 2
+    rows = mirrored(reflected(shifted(size, down), size), size, half ^ odd ^ (odd & mirror))
+    columns = mirrored(reflected(shifted(size, right), size), size, half ^ (~odd & mirror))
+    return blit(images, rows, columns, transpose=odd)
+
+
+def moved(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+    """Return images scaled, turned, stretched, turned again and shifted by fractions of a pixel."""
+    size = images.shape[-1]
+    take = iter(draws.double().unbind(1))
+    p_rotation = 1 - math.sqrt(1 - p)  # so that the two turns together come with p
+    chosen, s = coin(next(take), p), log_normal(next(take), 0.2)
+    steps = [(chosen, scale(s, s))]
+    steps.append((coin(next(take), p_rotation), rotation(between(next(take), -math.pi, math.pi))))
+    chosen, s = coin(next(take), p), log_normal(next(take), 0.2)
+    steps.append((chosen, scale(s, 1 / s)))
+    steps.append((coin(next(take), p_rotation), rotation(between(next(take), -math.pi, math.pi))))
+    steps.append((coin(next(take), p), shift(normal(next(take), 0.125) * size, normal(next(take), 0.125) * size)))
+    changed, matrices = _composed(steps)
+    return _replaced(images, changed, lambda some: warp(some, matrices[changed]))
+
+
+def recoloured(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+    """Return images with another brightness, contrast, luma (negated), hue and saturation: one affine map of RGB an image."""
+    take = iter(draws.double().unbind(1))
+    identity = torch.eye(4, dtype=torch.float64, device=draws.device)
+    grey = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64, device=draws.device) / math.sqrt(3)
+    luma = torch.outer(grey, grey)  # projection onto the grey axis
+    lift, rgb = identity.new_zeros(4, 4), torch.diag(identity.new_tensor([1.0, 1.0, 1.0, 0.0]))
+    lift[:3, 3] = 1.0
+    chosen, b = coin(next(take), p), _scalar(normal(next(take), 0.2))
+    steps = [(chosen, identity + b * lift)]
+    chosen, c = coin(next(take), p), _scalar(log_normal(next(take), 0.5))
+    steps.append((chosen, identity + (c - 1) * rgb))
+    steps.append((coin(next(take), p) & coin(next(take)), (identity - 2 * luma).expand(len(draws), 4, 4)))
+    steps.append((coin(next(take), p), _hue_rotation(between(next(take), -math.pi, math.pi))))
+    chosen, s = coin(next(take), p), _scalar(log_normal(next(take), 1.0))
+    steps.append((chosen, identity + (s - 1) * (rgb - luma)))
+    changed, matrices = _composed(steps)
+
+    def recolour(some: Images) -> Images:
+        maps = matrices[changed].to(some)
+        return torch.baddbmm(maps[:, :3, 3:], maps[:, :3, :3], some.flatten(2)).view(some.shape)
+
+    return _replaced(images, changed, recolour)
+
+
+def cut_out(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+    """Return images in which a square of half their side, its middle anywhere inside, is set to zero."""
+    size = images.shape[-1]
+    chosen, *middle = draws.unbind(1)
+    pixels = (torch.arange(size, device=draws.device) + 0.5) / size
+    rows, columns = ((pixels - m[:, None]).abs() < 0.25 for m in middle)
+    blank = rows[:, :, None] & columns[:, None, :] & coin(chosen, p)[:, None, None]
+    return images * ~blank[:, None].to(images.device)
+
+
+def _hue_rotation(angle: Uniform) -> Matrices:
+    """Return the turn of RGB about the grey axis v: cos I + sin [v]× + (1 − cos) v vᵀ (Rodrigues)."""
+    v = 1 / math.sqrt(3)
+    cross = angle.new_tensor([[0.0, -v, v, 0.0], [v, 0.0, -v, 0.0], [-v, v, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    rgb = torch.diag(angle.new_tensor([1.0, 1.0, 1.0, 0.0]))
+    luma = rgb.new_zeros(4, 4)
+    luma[:3, :3] = 1 / 3
+    last = torch.eye(4, dtype=angle.dtype, device=angle.device) - rgb
+    cos, sin = _scalar(angle.cos()), _scalar(angle.sin())
+    return cos * rgb + sin * cross + (1 - cos) * luma + last
+
+
+def _scalar(values: Uniform) -> Float[Tensor, "b 1 1"]:
+    return values[:, None, None]
+
+
+def _zero_unless(chosen: Tensor, values: Tensor) -> Tensor:
+    return torch.where(chosen, values, torch.zeros_like(values))
+
+
+def _composed(steps: list[tuple[Tensor, Matrices]]) -> tuple[Tensor, Matrices]:
+    """Return which images any step was chosen for, and the product of each one's chosen matrices, the first acting first."""
+    identity = torch.eye(steps[0][1].shape[-1], dtype=steps[0][1].dtype, device=steps[0][1].device)
+    product, changed = identity.expand_as(steps[0][1]), torch.zeros_like(steps[0][0])
+    for chosen, matrices in steps:
+        product = torch.where(chosen[:, None, None], matrices, identity) @ product
+        changed = changed | chosen
+    return changed, product
+
+
+def _replaced(images: Images, changed: Tensor, change: Callable[[Images], Images]) -> Images:
+    """Return ``images`` with those that are ``changed`` (known to the host, so nothing waits for a device) put through ``change``."""
+    if not changed.any():
+        return images
+    index = changed.nonzero().squeeze(1).to(images.device)
+    return images.index_copy(0, index, change(images[index]).to(images.dtype))

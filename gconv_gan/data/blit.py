@@ -1,0 +1,40 @@
+"""Moving whole pixels: every row and column of the result is some row and column of the image, or empty. Exact.
+
+Gathering has derivatives of every order, which penalties of the discriminator's gradient need.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Indices = Int[Tensor, "b s"]
+
+
+def blit(
+    images: Float[Tensor, "b c h w"],
+    rows: Indices,
+    columns: Indices,
+    transpose: Bool[Tensor, " b"] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """Return images whose pixel (i, j) is pixel (rows[b, i], columns[b, j]) of image b, turned over its diagonal first where asked.
+
+    Indices outside an image give 0. ``transpose`` needs square images. Index tensors may live on another device.
+    """
+    b, c, h, w = images.shape
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    if transpose is not None:
+        images = torch.where(transpose.to(images.device)[:, None, None, None], images.transpose(2, 3), images)
+    inside = ((rows >= 0) & (rows < h))[:, None, :, None] & ((columns >= 0) & (columns < w))[:, None, None, :]
+    gathered = images.gather(2, rows.clamp(0, h - 1)[:, None, :, None].expand(b, c, h, w))
+    gathered = gathered.gather(3, columns.clamp(0, w - 1)[:, None, None, :].expand(b, c, h, w))
+    return gathered * inside
+
+
+def shifted(size: int, offsets: Int[Tensor, " b"]) -> Indices:
+    """Return the indices [B, size] of a shift by ``offsets`` pixels towards the end; what comes from outside is outside."""
+    return torch.arange(size, device=offsets.device) - offsets[:, None]
+
+
+def mirrored(indices: Indices, size: int, coins: Bool[Tensor, " b"]) -> Indices:
+    """Return ``indices`` into an image that was mirrored first where the coin is true."""
+    return torch.where(coins[:, None], size - 1 - indices, indices)

@@ -1,0 +1,105 @@
+"""Affine warps of images, antialiased, with derivatives of every order with respect to the images.
+
+As in StyleGAN2-ADA (arXiv 2006.06676, appendix B) an image is enlarged twofold by a low-pass filter, sampled bilinearly, and
+reduced twofold by the same filter. The filter is Lanczos' with three lobes: the wavelet of the paper (sym6) is not symmetric,
+which moves an image a little when it is turned.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+LOBES = 3  # Lanczos' filter reaches 3 pixels of the small image, 6 of the large one, to either side
+
+Images = Float[Tensor, "b c s s"]
+
+
+def warp(images: Images, matrices: Float[Tensor, "b 3 3"]) -> Images:
+    """Return square images moved by affine maps of the plane: the content at p goes to M p.
+
+    ``matrices`` act on (x, y, 1), in pixels to the right of and below the middle of the image. Outside, the image is continued by
+    its mirror image. They are inverted in their own precision, on their own device.
+    """
+    size = images.shape[-1]
+    inverse = torch.linalg.inv(matrices)[:, :2].to(images)
+    # the large image's pixels, and as many beyond its border as the reducing filter reads
+    border = 2 * LOBES - 1
+    positions = (torch.arange(-border, 2 * size + border, device=images.device, dtype=images.dtype) - (size - 0.5)) / 2
+    x = inverse[:, 0, 0, None, None] * positions + inverse[:, 0, 1, None, None] * positions[:, None] + inverse[:, 0, 2, None, None]
+    y = inverse[:, 1, 0, None, None] * positions + inverse[:, 1, 1, None, None] * positions[:, None] + inverse[:, 1, 2, None, None]
+    middle = (size - 1) / 2
+    columns, rows = (2 * _folded(p + middle, size) + 0.5 for p in (x, y))  # pixel i of the image lies at 2 i + ½ of the large one
+    return halve(_bilinear(double(images), rows, columns))
+
+
+def _folded(position: Tensor, size: int) -> Tensor:
+    """Return positions folded back into [0, size - 1] at its ends."""
+    period = 2.0 * (size - 1)
+    folded = position.remainder(period)
+    return torch.minimum(folded, period - folded)
+
+
+def _bilinear(images: Images, rows: Float[Tensor, "b h w"], columns: Float[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
+    """Return the images at fractional rows and columns inside them, by four gathers (``grid_sample`` has no second derivative)."""
+    b, c, height, width = images.shape
+    top, left = rows.floor().clamp(max=height - 2), columns.floor().clamp(max=width - 2)
+    down, right = (rows - top)[:, None], (columns - left)[:, None]
+    corner = (top * width + left).long().flatten(1)[:, None].expand(b, c, -1)
+    flat = images.flatten(2)
+
+    def at(offset: int) -> Tensor:
+        return flat.gather(2, corner + offset).view(b, c, *rows.shape[1:])
+
+    return torch.lerp(torch.lerp(at(0), at(1), right), torch.lerp(at(width), at(width + 1), right), down)
+
+
+def double(images: Images) -> Float[Tensor, "b c t t"]:
+    """Return images of twice the side; pixel i lies at 2 i + ½ of the result."""
+    b, c, size, _ = images.shape
+    taps = torch.arange(-LOBES + 0.25, LOBES, dtype=torch.float64)  # from pixel 2 i's place, a quarter before i, to its neighbours
+    early = _unit(taps)
+    filters = torch.stack([early, early.flip(0)])  # the pixels a quarter before and after: each other's mirror
+    # six neighbours for the early pixel begin one place before those of the late one
+    kernel = torch.stack([F.pad(filters[0], (0, 1)), F.pad(filters[1], (1, 0))])
+    planes = torch.einsum("pi,qj->pqij", kernel, kernel).reshape(4, 1, 2 * LOBES + 1, 2 * LOBES + 1).to(images)
+    padded = F.pad(images, (LOBES,) * 4, mode="reflect").flatten(0, 1)[:, None]
+    return F.pixel_shuffle(F.conv2d(padded, planes), 2).view(b, c, 2 * size, 2 * size)
+
+
+def halve(images: Images) -> Float[Tensor, "b c t t"]:
+    """Return images [.., 2 S + 10] reduced to [.., S]: the filter uses up five pixels at each end."""
+    b, c = images.shape[:2]
+    taps = _unit((torch.arange(4 * LOBES, dtype=torch.float64) - (2 * LOBES - 0.5)) / 2)
+    kernel = torch.outer(taps, taps)[None, None].to(images)
+    reduced = F.conv2d(images.flatten(0, 1)[:, None], kernel, stride=2)
+    return reduced.view(b, c, *reduced.shape[2:])
+
+
+def _unit(positions: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+    """Return Lanczos' filter sinc(t) sinc(t/3) at ``positions``, with sum 1."""
+    values = torch.sinc(positions) * torch.sinc(positions / LOBES) * (positions.abs() < LOBES)
+    return values / values.sum()
+
+
+def shift(right: Float[Tensor, " b"], down: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
+    """Return the maps that move by so many pixels."""
+    one, zero = torch.ones_like(right), torch.zeros_like(right)
+    return _matrices([one, zero, right], [zero, one, down])
+
+
+def scale(x: Float[Tensor, " b"], y: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
+    """Return the maps that stretch by x along the rows and by y along the columns."""
+    zero = torch.zeros_like(x)
+    return _matrices([x, zero, zero], [zero, y, zero])
+
+
+def rotation(angle: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
+    """Return the maps that turn counter-clockwise by so many radians."""
+    zero = torch.zeros_like(angle)
+    return _matrices([angle.cos(), angle.sin(), zero], [-angle.sin(), angle.cos(), zero])
+
+
+def _matrices(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    last = torch.eye(3, dtype=first[0].dtype, device=first[0].device)[2].expand(len(first[0]), 3)
+    return torch.stack([torch.stack(first, 1), torch.stack(second, 1), last], 1)

@@ -1,0 +1,14 @@
+"""Fixtures for every room."""
+
+from collections.abc import Iterator
+
+import pytest
+from accelerate.state import AcceleratorState
+
+
+@pytest.fixture
+def fresh_accelerate_state() -> Iterator[None]:
+    """Let a test choose Accelerate's precision, which is fixed once per process otherwise."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
