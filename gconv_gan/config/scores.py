@@ -20,9 +20,9 @@ class ScoreOptions(Config):
     metrics: tuple[Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"], ...] | None = None
     """Which scores; None: those of the protocol."""
     extractor: tuple[str, ...] | None = None
-    """inception, efficientnet_lite0 or checkpoint:PATH (and their variants), each with every protocol; None: the protocol's."""
+    """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH, each with every protocol; None: its own."""
     weights: str | None = None
-    """File of Inception weights; None: its usual place."""
+    """File of Inception, DINOv2 or CLIP weights; None: its usual place."""
     num_fake: PositiveInt | None = None
     """Generated images; None: as the protocol says."""
     num_real: PositiveInt | None = None
@@ -86,9 +86,9 @@ class StatisticsCommand(Config):
     size: PositiveInt | None = None
     """Side of a data set's images; None: its usual one."""
     extractor: str = "inception"
-    """inception or efficientnet_lite0 (and their variants), or checkpoint:PATH."""
+    """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH."""
     weights: str | None = None
-    """File of Inception weights; None: its usual place."""
+    """File of Inception, DINOv2 or CLIP weights; None: its usual place."""
     num_real: PositiveInt | None = None
     """Images, chosen by the seed; None: all."""
     seed: NonNegativeInt = 0

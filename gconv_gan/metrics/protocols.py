@@ -107,12 +107,16 @@ PROTOCOLS = {
             neighbours=5,
             comparison="<",
         ),
+        # DINOv2's and CLIP's features.
+        Protocol(name="fd50k_dinov2", metrics=("fid", "kid", "prdc"), extractor="dinov2", neighbours=5, comparison="<"),
+        Protocol(name="fd50k_clip", metrics=("fid", "kid", "prdc"), extractor="clip", neighbours=5, comparison="<"),
         # Small sets and small classifiers: the quickstart's digits.
         Protocol(
             name="fd1k_classifier", metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=1_000, kid_subset_size=500, split="any"
         ),
         # Two sets of images, as they are.
         Protocol(name="images", metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=None, split="any"),
+        Protocol(name="images_without_classes", metrics=("fid", "kid", "prdc"), extractor=None, num_fake=None, split="any"),
     )
 }
 

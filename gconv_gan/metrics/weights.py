@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +17,51 @@ DIRECTORY_VARIABLE = "GCONV_GAN_WEIGHTS"
 class WeightsFile:
     """A published file of weights: its name, size in bytes, SHA-256, and the page to fetch it from."""
 
+    what: str
     name: str
-    size: int
+    size: int | None
+    """None: not published."""
     sha256: str
     url: str
 
 
 INCEPTION = WeightsFile(
+    what="Inception",
     name="weights-inception-2015-12-05-6726825d.pth",
     size=95_628_359,
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
 )
+DINOV2 = {
+    f"dinov2-vit-{letter}-14": WeightsFile(
+        what=f"DINOv2 ViT-{letter.upper()}/14",
+        name=f"dinov2_vit{letter}14_pretrain.pth",
+        size=size,
+        sha256=sha256,
+        url=f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{letter}14/dinov2_vit{letter}14_pretrain.pth",
+    )
+    for letter, size, sha256 in (
+        ("s", 88_283_115, "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"),
+        ("b", 346_378_731, "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"),
+        ("l", 1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"),
+    )
+}
+# The names are those under which torch-fidelity keeps them.
+CLIP = {
+    name: WeightsFile(
+        what=f"CLIP {model}",
+        name=f"{name}-{sha256}.pt",
+        size=None,
+        sha256=sha256,
+        url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{model}.pt",
+    )
+    for name, model, sha256 in (
+        ("clip-vit-b-32", "ViT-B-32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+        ("clip-vit-b-16", "ViT-B-16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
+        ("clip-vit-l-14", "ViT-L-14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
+        ("clip-rn50", "RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
+    )
+}
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -71,17 +103,23 @@ def lite0_weights() -> Path:
 
 def available_extractors() -> list[str]:
     """Return the names of the extractors that would work now, as the command line takes them."""
-    inception = ["inception"] if any((place / INCEPTION.name).is_file() for place in search_path()) else []
+    published = {"inception": INCEPTION, **DINOV2, **CLIP}
+    found = [name for name, file in published.items() if (name not in DINOV2 or has_timm()) and _in_search_path(file) is not None]
     lite0 = ["efficientnet_lite0"] if lite0_is_installed() else []
-    return [*inception, *lite0, "checkpoint:PATH (a classifier trained here)"]
+    return [*found, *lite0, "checkpoint:PATH (a classifier trained here)"]
 
 
-def _first_file(paths: Iterable[Path]) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
+def has_timm() -> bool:
+    """Whether timm is installed."""
+    return importlib.util.find_spec("timm") is not None
 
 
-def find_inception(path: Path | None = None) -> Path:
-    """Return where the Inception weights lie: ``path`` if given, else the first of ``search_path`` that holds them.
+def _in_search_path(file: WeightsFile) -> Path | None:
+    return next((place / file.name for place in search_path() if (place / file.name).is_file()), None)
+
+
+def find_weights(file: WeightsFile, path: Path | None = None) -> Path:
+    """Return where the weights lie: ``path`` if given, else the first directory of ``search_path`` that holds them.
 
     Raises:
         UserError: naming the file, its SHA-256, the place to put it, and the extractors that work without it.
@@ -91,11 +129,11 @@ def find_inception(path: Path | None = None) -> Path:
         if not path.is_file():
             raise UserError(f"there is no file of weights at {path}")
         return path
-    places = search_path()
-    if found := _first_file(place / INCEPTION.name for place in places):
+    if found := _in_search_path(file):
         return found
+    size = "" if file.size is None else f"{file.size:,} bytes, "
     raise UserError(
-        f"the Inception weights are missing: fetch {INCEPTION.url} ({INCEPTION.size:,} bytes, SHA-256 {INCEPTION.sha256}) and put "
-        f"{INCEPTION.name} into {places[0]}, or into the directory that ${DIRECTORY_VARIABLE} names, or pass it with --weights; "
+        f"the {file.what} weights are missing: fetch {file.url} ({size}SHA-256 {file.sha256}) and put it as "
+        f"{file.name} into {search_path()[0]}, or into the directory that ${DIRECTORY_VARIABLE} names, or pass it with --weights; "
         f"extractors available now: {', '.join(available_extractors())}"
     )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from accelerate import PartialState
@@ -24,7 +25,7 @@ from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_sta
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
-HELD_OUT = ("test", "valid", "val")
+HELD_OUT = ("val", "test", "valid")  # what data sets call it; where "val" and "test" both exist, the test images are unlabelled
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,15 @@ def named_data(reference: str, *, size: int | None, changes: dict[str, object], 
     values |= changes | ({"path": path} if path else {}) | ({"size": size} if size is not None else {})
     config: DataConfig = validated(DATA_CONFIGS[kind], values, "--reference")
     return config
+
+
+def usual_split(protocol: Protocol, kind: str) -> str | None:
+    """Return the split that ``protocol`` compares with, as the data sets of ``kind`` call it; None where they have none."""
+    if "split" not in DATA_CONFIGS[kind].model_fields:
+        return None
+    admitted = get_args(DATA_CONFIGS[kind].model_fields["split"].annotation)
+    held_out = next((name for name in HELD_OUT if name in admitted), "test")
+    return held_out if protocol.split == "test" else protocol.split
 
 
 def processes() -> Processes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import ScoreCommand, ScoreOptions
@@ -20,7 +21,7 @@ from gconv_gan.metrics.score_card import Score
 from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split
+from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split, usual_split
 from gconv_gan.runtime.atomic import write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
@@ -69,18 +70,32 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
         UserError: for a protocol that does not exist, or no protocol and an extractor whose usual one is not known.
 
     """
-    usual = {"inception": "fid50k_full", "efficientnet_lite0": "fd50k_lite0", "checkpoint": "fd1k_classifier"}
     jobs = []
     for name in options.protocol or (None,):
         for network in options.extractor or (None,):
-            kind = (network or "inception").split(":")[0]
-            chosen = protocol(name or (usual.get(kind, "images") if generated else "images"))
+            chosen = protocol(name or _usual_protocol(network or "inception", generated=generated))
             changes = {"metrics": options.metrics, "num_fake": options.num_fake, "num_real": options.num_real}
             chosen = adjusted(chosen, **{key: value for key, value in changes.items() if value is not None})
             jobs.append(Job(chosen, network or chosen.extractor or "inception"))
     if len(set(jobs)) != len(jobs):
         raise UserError("a protocol is named twice with the same extractor")
     return jobs
+
+
+USUAL = {
+    "inception": "fid50k_full",
+    "efficientnet_lite0": "fd50k_lite0",
+    "dinov2": "fd50k_dinov2",
+    "clip": "fd50k_clip",
+    "checkpoint": "fd1k_classifier",
+}
+
+
+def _usual_protocol(network: str, *, generated: bool) -> str:
+    kind = network.split(":")[0].split("-")[0]
+    if not generated:
+        return "images_without_classes" if kind in ("dinov2", "clip") else "images"
+    return USUAL.get(kind, "images")
 
 
 def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
@@ -179,11 +194,14 @@ class References:
         """Return the split to open: the one asked for, else the protocol's where the data are known to have splits."""
         if self.options.reference_split is not None:
             return self.options.reference_split
-        if chosen.split == "any" or (self.options.reference is not None and Path(self.options.reference).exists()):
+        named = (self.options.reference or "").partition(":")[0]
+        if chosen.split == "any" or (self.options.reference is not None and named not in DATA_CONFIGS):
             return None
-        if self.options.reference is None and (self.run is None or getattr(self.run.config.data, "split", None) is None):
+        if named:
+            return usual_split(chosen, named)
+        if self.run is None or getattr(self.run.config.data, "split", None) is None:
             return None
-        return chosen.split
+        return usual_split(chosen, self.run.config.data.kind)
 
     def _open(self, split: str | None) -> ReferenceStatistics | Reals | Path:
         data = None if self.run is None else self.run.config.data

@@ -18,7 +18,7 @@ from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.metrics.sources import ArrayImages
-from gconv_gan.metrics.weights import DIRECTORY_VARIABLE, INCEPTION, find_inception
+from gconv_gan.metrics.weights import DIRECTORY_VARIABLE, INCEPTION, find_weights
 
 FAKES, REALS = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)) // torch.tensor(
     [1, 2], dtype=torch.uint8
@@ -133,7 +133,7 @@ def test_missing_weights_are_named_with_their_place_and_no_socket_is_opened(tmp_
     ):
         assert part in message
     with pytest.raises(UserError, match=f"no file of weights at {tmp_path}/none.pth"):
-        find_inception(tmp_path / "none.pth")
+        find_weights(INCEPTION, tmp_path / "none.pth")
 
 
 def test_weights_are_found_in_the_named_directory_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +142,6 @@ def test_weights_are_found_in_the_named_directory_first(tmp_path: Path, monkeypa
     for place in (hub, tmp_path / "mine"):
         place.mkdir(parents=True)
         (place / INCEPTION.name).write_bytes(b"")
-    assert find_inception() == hub / INCEPTION.name
+    assert find_weights(INCEPTION) == hub / INCEPTION.name
     monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path / "mine"))
-    assert find_inception() == tmp_path / "mine" / INCEPTION.name
+    assert find_weights(INCEPTION) == tmp_path / "mine" / INCEPTION.name

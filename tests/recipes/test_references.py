@@ -4,7 +4,8 @@ import pytest
 
 from gconv_gan.config.data import DATA_CONFIGS, CIFAR10DataConfig, DigitsDataConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes.references import named_data
+from gconv_gan.metrics.protocols import protocol
+from gconv_gan.recipes.references import named_data, require_split, usual_split
 
 
 @pytest.mark.parametrize("kind", sorted(set(DATA_CONFIGS) - {"folder"}))
@@ -35,3 +36,15 @@ def test_a_size_or_split_that_the_data_have_not_is_refused() -> None:
         named_data("cifar10", size=64, changes={})
     with pytest.raises(UserError, match="--reference: split"):
         named_data("cifar10", size=None, changes={"split": "val"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "held_out"), [("cifar10", "test"), ("digits", "test"), ("tiny_imagenet", "val"), ("celeba", "test"), ("lsun_church", "val")]
+)
+def test_a_protocol_of_test_images_takes_what_the_data_call_so(kind: str, held_out: str) -> None:
+    assert usual_split(protocol("fid10k_test"), kind) == held_out
+    assert usual_split(protocol("fid50k_train"), kind) == "train"
+    require_split(protocol("fid10k_test"), held_out)
+    require_split(protocol("fid10k_test"), None)
+    with pytest.raises(UserError, match="compares with the test split, not train: give --reference-split test"):
+        require_split(protocol("fid10k_test"), "train")
