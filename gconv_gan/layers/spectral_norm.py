@@ -6,7 +6,7 @@ arXiv 1802.05957. The work is done by ``torch.nn.utils.parametrizations.spectral
 - The parameter moves to ``parametrizations.weight.original``, with the buffers ``parametrizations.weight.0._u`` and ``._v``;
   ``weight`` is computed. Initialise *before* registering: in-place changes of the computed ``weight`` are lost.
 - In training mode every *access* of ``weight`` advances the power iteration by one step, also that of a logger; wrap the
-  forward passes that should share one in ``torch.nn.utils.parametrize.cached()``. Evaluation leaves u and v alone.
+  passes that belong to one step of an optimiser in ``one_power_iteration``. Evaluation leaves u and v alone.
 - u and v are constants of the backward pass and are cloned before use, so two forwards of D may share one backward.
 - Whole modules cannot be pickled any more; ``copy.deepcopy`` and state dicts work.
 - The norm is that of the reshaped matrix, neither an upper nor a lower bound of the convolution's (``layers.lipschitz``).
@@ -14,6 +14,8 @@ arXiv 1802.05957. The work is done by ``torch.nn.utils.parametrizations.spectral
 Generators are normalised as well in SAGAN and BigGAN: all but their class embeddings.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -143,3 +145,28 @@ def advance_power_iterations(network: nn.Module) -> None:
             module()
             for step, training in zip(steps, modes, strict=True):
                 step.train(training)
+
+
+@contextmanager
+def one_power_iteration(*networks: nn.Module) -> Iterator[None]:
+    """Take one power iteration of every normalised tensor in training mode, on entry, and none within the scope.
+
+    So all passes between two steps of an optimiser (micro-batches, penalties) see the same weights, however many they are; a
+    single pass sees what it would without the scope.
+    """
+    resting: list[nn.Module] = []
+    for network in networks:
+        for module in network.modules():
+            steps = list(module) if isinstance(module, parametrize.ParametrizationList) else []
+            moving = [s for s in steps if s.training and isinstance(s, parametrizations._SpectralNorm | KernelwiseSpectralNorm)]
+            if moving:
+                with torch.no_grad():
+                    module()
+                resting += moving
+    for step in resting:
+        step.training = False
+    try:
+        yield
+    finally:
+        for step in resting:
+            step.training = True

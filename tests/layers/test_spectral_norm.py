@@ -12,7 +12,13 @@ from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.resample import ResampledConv2d
-from gconv_gan.layers.spectral_norm import advance_power_iterations, apply_spectral_norm, is_power_vector, spectral_norm
+from gconv_gan.layers.spectral_norm import (
+    advance_power_iterations,
+    apply_spectral_norm,
+    is_power_vector,
+    one_power_iteration,
+    spectral_norm,
+)
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 5, 3),
@@ -162,3 +168,29 @@ def test_power_iterations_may_be_advanced_in_evaluation() -> None:
     assert {name for name in network.state_dict() if is_power_vector(name)} == {
         f"{layer}.parametrizations.weight.0._{vector}" for layer in (0, 2) for vector in "uv"
     }
+
+
+def test_within_one_power_iteration_all_passes_see_the_weight_that_a_single_pass_would() -> None:
+    torch.manual_seed(0)
+    layer = spectral_norm(nn.Linear(9, 9))
+    with torch.no_grad():
+        layer.parametrizations.weight.original.normal_()
+    alone = copy.deepcopy(layer)
+    expected = alone.weight
+    with one_power_iteration(nn.Sequential(layer)):
+        assert torch.equal(layer.weight, expected)
+        assert torch.equal(layer.weight, expected)
+        layer.weight.sum().backward()
+    assert torch.equal(layer.parametrizations.weight[0]._u, alone.parametrizations.weight[0]._u)
+    assert not torch.equal(layer.weight, expected)  # it moves again
+    expected.sum().backward()
+    assert torch.equal(layer.parametrizations.weight.original.grad, alone.parametrizations.weight.original.grad)
+
+
+def test_one_power_iteration_leaves_an_evaluated_network_alone() -> None:
+    layer = spectral_norm(nn.Linear(9, 9)).eval()
+    before = copy.deepcopy(layer.state_dict())
+    with one_power_iteration(layer):
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+    assert not layer.parametrizations.weight[0].training
