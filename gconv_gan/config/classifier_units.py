@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.units import GhostConvConfig
 
 
 class DefinedConfig(Config):
@@ -39,18 +40,8 @@ class ConvNorm2dConfig(Config):
     """Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm."""
 
 
-class GhostConv2dConfig(Config):
-    """``GhostModule`` without norm and activation of its own: the network's follow it."""
-
-    kind: Literal["ghost"] = "ghost"
-    ratio: PositiveInt = 2
-    """Output maps per map that an ordinary convolution makes."""
-    cheap_kernel_size: PositiveInt = 3
-    """Side of the depthwise kernels that make the others."""
-
-
 ClassifierConvConfig = Annotated[
-    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConv2dConfig,
+    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConvConfig,
     Field(discriminator="kind"),
 ]
 

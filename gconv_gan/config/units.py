@@ -45,6 +45,16 @@ class GConvConfig(Config):
     """Length of a class's embedding under class_gates."""
 
 
+class GhostConvConfig(Config):
+    """Every convolution is a ``GhostModule`` without norm and activation of its own: the network's follow it."""
+
+    kind: Literal["ghost"] = "ghost"
+    ratio: PositiveInt = 2
+    """Output maps per map that an ordinary convolution makes."""
+    cheap_kernel_size: PositiveInt = 3
+    """Side of the depthwise kernels that make the others; odd."""
+
+
 class CondConvConfig(Config):
     """Every 3×3 convolution of a generator block is a ``CondConv2d``: a bank mixed by the pooled feature map."""
 
@@ -112,7 +122,15 @@ class GigaGANConvConfig(Config):
 
 
 ConvConfig = Annotated[
-    PlainConvConfig | GConvConfig | CondConvConfig | DyConvConfig | ODConvConfig | CConvConfig | StyleGAN2ConvConfig | GigaGANConvConfig,
+    PlainConvConfig
+    | GConvConfig
+    | GhostConvConfig
+    | CondConvConfig
+    | DyConvConfig
+    | ODConvConfig
+    | CConvConfig
+    | StyleGAN2ConvConfig
+    | GigaGANConvConfig,
     Field(discriminator="kind"),
 ]
 

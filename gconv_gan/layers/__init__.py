@@ -18,7 +18,7 @@ from gconv_gan.layers.kernel_banks import KernelBank2d
 from gconv_gan.layers.kernel_gates import KernelGate, LatentGate
 from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
 from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
-from gconv_gan.layers.multigrid import MultigridChannels2d
+from gconv_gan.layers.multigrid import MultigridChannels2d, MultigridInvertedBottleneck
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.od_conv import ODConv2d
 from gconv_gan.layers.parts import Parts
@@ -56,6 +56,7 @@ __all__ = [
     "LatentGate",
     "ModulatedConv2d",
     "MultigridChannels2d",
+    "MultigridInvertedBottleneck",
     "NonLocal2d",
     "ODConv2d",
     "Parts",

@@ -14,6 +14,7 @@ from gconv_gan.config.units import (
     DyConvConfig,
     GConvConfig,
     GeneratorNormConfig,
+    GhostConvConfig,
     GigaGANConvConfig,
     ODConvConfig,
     PlainConvConfig,
@@ -26,6 +27,7 @@ from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conv_norm import conv_norm
 from gconv_gan.layers.dy_conv import DyConv2d
 from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.ghost import GhostModule
 from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
 from gconv_gan.layers.od_conv import ODConv2d
 from gconv_gan.layers.resample import ResampledConv2d
@@ -46,6 +48,8 @@ def conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | 
             return ResampledConv2d
         case GConvConfig():
             return partial(GConv2d, latent_dim=latent_dim, num_classes=num_classes if config.class_gates else None, **options)
+        case GhostConvConfig():
+            return partial(GhostModule, conv=ResampledConv2d, **options)
         case CondConvConfig():
             return partial(CondConv2d, **options)
         case DyConvConfig():

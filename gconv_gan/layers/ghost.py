@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.layers.parts import STANDARD, ActivationConstructor, AttentionConstructor, ConvConstructor, NormConstructor, Parts
+from gconv_gan.layers.resample import Resample
 
 
 class GhostModule(nn.Module):
@@ -40,6 +41,7 @@ class GhostModule(nn.Module):
         norm: ``norm(channels)`` after each part.
         activation: ``activation()`` after each part.
         conv: constructor of W.
+        resample: "up" or "down" before or after W, for a ``conv`` that takes it, such as ``ResampledConv2d``.
 
     Raises:
         ValueError: for groups other than 1, a ratio below 1, or an even cheap kernel.
@@ -62,6 +64,7 @@ class GhostModule(nn.Module):
         norm: NormConstructor | None = None,
         activation: ActivationConstructor | None = None,
         conv: ConvConstructor = nn.Conv2d,
+        resample: Resample = "none",
     ) -> None:
         super().__init__()
         if groups != 1:
@@ -69,6 +72,7 @@ class GhostModule(nn.Module):
         if ratio < 1 or cheap_kernel_size % 2 == 0:
             raise ValueError(f"ratio must be at least 1 and cheap_kernel_size odd, not {ratio} and {cheap_kernel_size}")
         self.out_channels = out_channels
+        conv = conv if resample == "none" else partial(conv, resample=resample)
         parts = Parts(conv=conv, norm=norm, activation=activation or nn.Identity)
         intrinsic, activate = math.ceil(out_channels / ratio), activation is not None
         self.primary = parts.unit(

@@ -14,15 +14,18 @@ from functools import partial
 from torch import Tensor, nn
 
 from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.ghost import GhostModule
 from gconv_gan.layers.kernel_banks import KernelBank2d
 
 BLOCK_GAIN = math.sqrt(2.0)
-Weighted = nn.Conv2d | nn.Linear | nn.Embedding | GConv2d | KernelBank2d
+Weighted = nn.Conv2d | nn.Linear | nn.Embedding | GConv2d | GhostModule | KernelBank2d
 """Layers that ``initialise_`` can fill."""
 
 
 def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
     """Fill the weight of a convolution, linear map or embedding, or every kernel of a bank or dictionary, by ``init``.
+
+    Each group of a grouped convolution is filled as the convolution that it is, so that fans are those of a group.
 
     Raises:
         TypeError: for a layer of another kind.
@@ -30,7 +33,14 @@ def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
     """
     if isinstance(layer, GConv2d | KernelBank2d):
         layer.reset_kernels(init)
-    elif isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+    elif isinstance(layer, GhostModule):
+        for part in (layer.primary, layer.cheap):
+            if part is not None:
+                initialise_(part.get_submodule("conv"), init)
+    elif isinstance(layer, nn.Conv2d):
+        for kernel in layer.weight.chunk(layer.groups):
+            init(kernel)
+    elif isinstance(layer, nn.Linear | nn.Embedding):
         init(layer.weight)
     else:
         raise TypeError(f"no initialisation is defined for {type(layer).__name__}")

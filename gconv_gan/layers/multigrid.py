@@ -8,6 +8,7 @@ later loop overwrites it).
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -98,37 +99,50 @@ class ChannelVCycle(nn.Module):
 
 
 class MultigridChannels2d(nn.Module):
-    r"""A residual block, or a wide k = 3 convolution's drop-in, whose parameters grow linearly with its channels.
+    r"""A residual block, or a wide convolution's drop-in, whose parameters grow linearly with its channels.
 
     A :class:`ChannelVCycle` of c = O channels whose blocks are
 
     .. math:: S_l(z) = \varphi\big(z + N(K_2\, \varphi(N(K_1 z)))\big)
 
-    with 3×3 convolutions of :math:`g_l = \max(\lfloor c_l/s_g \rfloor, 1)` groups, dense on the coarsest level. Where channels or
-    resolution change, :math:`x \leftarrow \varphi(N(K * x))` goes before, K a 3×3 convolution with the stride and I groups. With
-    ``expansion`` e > 1 the maps have e c_l channels and the blocks are bottlenecks of c_l (1×1, 3×3, 1×1, all in g_l groups).
+    with k×k convolutions of :math:`g_l = \max(\lfloor c_l/s_g \rfloor, 1)` groups, dense on the coarsest level. Where channels or
+    resolution change, :math:`x \leftarrow \varphi(N(K * x))` goes before, K a k×k convolution with the stride and I groups. With
+    ``expansion`` e > 1 the maps have e c_l channels and the blocks are bottlenecks of c_l (1×1, k×k, 1×1, all in g_l groups).
     Input [B, I, H, W], result [B, e·O, H/stride, W/stride].
 
     Args:
         in_channels: I.
         out_channels: O.
+        kernel_size: k, odd.
         stride: of the entry convolution.
+        padding: (k−1)/2, the only one there is; None: that.
+        dilation: 1, as above.
+        groups: 1, as above: the groups follow from ``group_size``.
+        bias: add a learned constant to each channel of the result.
         group_size: s_g, channels per group.
         dense_below: F; the first level narrower than this is the coarsest, and dense.
         expansion: e.
-        dense_groups: groups of the coarsest bottleneck's 3×3 convolution (as in ResNeXt, 32); for ``expansion`` > 1.
+        dense_groups: groups of the coarsest bottleneck's k×k convolution (as in ResNeXt, 32); for ``expansion`` > 1.
         parts: convolution, norm, activation, attention, order of the blocks.
 
     Raises:
-        ValueError: if the levels cannot be halved or do not divide into their groups, or if the result's channels are not a multiple of I.
+        ValueError: for a kernel, padding, dilation or groups other than above; if the levels cannot be halved or do not divide into
+            their groups; if the result's channels are not a multiple of I.
 
     """
+
+    bias: nn.Parameter | None
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        kernel_size: int = 3,
         stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
         *,
         group_size: int = 32,
         dense_below: int = 32,
@@ -137,29 +151,41 @@ class MultigridChannels2d(nn.Module):
         parts: Parts = STANDARD,
     ) -> None:
         super().__init__()
+        if kernel_size % 2 == 0 or padding not in (None, kernel_size // 2) or (dilation, groups) != (1, 1):
+            raise ValueError(
+                f"a multigrid block keeps the size of its maps and chooses its groups: kernel_size must be odd, padding half of it, "
+                f"dilation and groups 1, not {kernel_size}, {padding}, {dilation}, {groups}"
+            )
         levels = channel_levels(out_channels, dense_below)
-        groups = tuple(max(channels // group_size, 1) for channels in levels[:-1])
-        _check_groups(levels, groups, group_size)
+        level_groups = tuple(max(channels // group_size, 1) for channels in levels[:-1])
+        _check_groups(levels, level_groups, group_size)
         width = expansion * out_channels
         self.entry: nn.Module = nn.Identity()
         if stride != 1 or in_channels != width:
             if width % in_channels:
                 raise ValueError(f"the entry convolution has a group per input channel: {width} is not a multiple of {in_channels}")
-            self.entry = parts.unit(in_channels, width, 3, stride=stride, groups=in_channels)
+            self.entry = parts.unit(in_channels, width, kernel_size, stride=stride, groups=in_channels)
 
         def smoother(level: int, g: int) -> ResidualBlock:
             channels = expansion * levels[level]
             if expansion == 1:
-                return basic_block(channels, channels, groups=g, parts=parts)
-            coarsest = level == len(levels) - 1
-            middle_groups = min(dense_groups, levels[level]) if coarsest else g
-            return bottleneck(channels, channels, width_ratio=1 / expansion, groups=middle_groups, pointwise_groups=g, parts=parts)
+                return basic_block(channels, channels, kernel_size=kernel_size, groups=g, parts=parts)
+            return bottleneck(
+                channels,
+                channels,
+                kernel_size=kernel_size,
+                width_ratio=1 / expansion,
+                groups=g if level < len(level_groups) else min(dense_groups, levels[level]),
+                pointwise_groups=g,
+                parts=parts,
+            )
 
-        self.cycle = ChannelVCycle(levels, groups, smoother, expansion=expansion, parts=parts)
+        self.cycle = ChannelVCycle(levels, level_groups, smoother, expansion=expansion, parts=parts)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         y: Tensor = self.cycle(self.entry(x))
-        return y
+        return y if self.bias is None else y + self.bias[:, None, None]
 
 
 class MultigridInvertedBottleneck(nn.Module):

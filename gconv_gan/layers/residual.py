@@ -101,13 +101,14 @@ def basic_block(
     *,
     stride: int = 1,
     parts: Parts = STANDARD,
+    kernel_size: int = 3,
     groups: int = 1,
     shortcut: ShortcutConstructor = projection_shortcut,
 ) -> ResidualBlock:
-    """Return a post-activation block with two 3×3 convolutions, the first of which has the stride."""
+    """Return a post-activation block with two k×k convolutions, the first of which has the stride."""
     steps: OrderedDict[str, nn.Module] = OrderedDict(
-        unit1=parts.unit(in_channels, out_channels, 3, stride=stride, groups=groups),
-        unit2=parts.unit(out_channels, out_channels, 3, groups=groups, activate=False),
+        unit1=parts.unit(in_channels, out_channels, kernel_size, stride=stride, groups=groups),
+        unit2=parts.unit(out_channels, out_channels, kernel_size, groups=groups, activate=False),
         **parts.attentions(out_channels),
     )
     return ResidualBlock(nn.Sequential(steps), shortcut(in_channels, out_channels, stride, parts), parts.activation())
@@ -119,29 +120,31 @@ def bottleneck(
     *,
     stride: int = 1,
     parts: Parts = STANDARD,
+    kernel_size: int = 3,
     width_ratio: float = 0.25,
     groups: int = 1,
     pointwise_groups: int = 1,
     middle: Callable[..., nn.Module] | None = None,
     shortcut: ShortcutConstructor = projection_shortcut,
 ) -> ResidualBlock:
-    """Return a post-activation block 1×1, 3×3 (with the stride), 1×1.
+    """Return a post-activation block 1×1, k×k (with the stride), 1×1.
 
     Args:
         in_channels: I.
         out_channels: O.
         stride: of the middle convolution and the shortcut.
         parts: what it is made of.
+        kernel_size: k.
         width_ratio: channels between the convolutions, divided by O: 1/4 ResNet, 1/2 WRN-50-2 and ResNeXt 32×4d, 1 RegNet.
         groups: of the middle convolution.
         pointwise_groups: of the two 1×1 convolutions.
-        middle: ``middle(channels, channels, *, stride, groups, parts)`` instead of the 3×3 unit.
+        middle: ``middle(channels, channels, *, stride, groups, parts)`` instead of the k×k unit.
         shortcut: ``projection_shortcut`` or ``zero_pad_shortcut``.
 
     """
     width = int(out_channels * width_ratio)
     if middle is None:
-        unit2: nn.Module = parts.unit(width, width, 3, stride=stride, groups=groups)
+        unit2: nn.Module = parts.unit(width, width, kernel_size, stride=stride, groups=groups)
     else:
         unit2 = middle(width, width, stride=stride, groups=groups, parts=parts)
     steps: OrderedDict[str, nn.Module] = OrderedDict(

@@ -12,7 +12,6 @@ from gconv_gan.config.classifier_units import (
     ClassifierNormConfig,
     ConvNorm2dConfig,
     DigitsClassifierConfig,
-    GhostConv2dConfig,
     GroupNorm2dConfig,
     IterNorm2dConfig,
     NamedClassifierConfig,
@@ -23,6 +22,7 @@ from gconv_gan.config.classifier_units import (
     SqueezeExciteConfig,
 )
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.units import GhostConvConfig
 from gconv_gan.layers.activations import activation
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conv_norm import ConvNorm2d
@@ -72,7 +72,7 @@ def _conv(config: ClassifierConvConfig) -> Any:
             return _spectral_conv
         case ConvNorm2dConfig():
             return partial(ConvNorm2d, **config.model_dump(exclude={"kind"}))
-        case GhostConv2dConfig():
+        case GhostConvConfig():
             return partial(GhostModule, **config.model_dump(exclude={"kind"}))
         case _:
             return None

@@ -78,6 +78,9 @@ CONTRACTS: dict[str, Contract] = {
         lambda: layers.IterNorm(8, group_size=4, running="covariance", affine=False), batch_coupled=True
     ),
     "modulated_conv": Contract(lambda: layers.ModulatedConv2d(8, 6, 3, latent_dim=LATENT, stride=2), (4, 6, 2, 2)),
+    "mobile multigrid": Contract(
+        lambda: layers.MultigridInvertedBottleneck(8, 20, 16, stride=2, group_size=4, dense_below=8), (4, 16, 3, 3), batch_coupled=True
+    ),
     "multigrid": Contract(lambda: layers.MultigridChannels2d(8, 16, group_size=4, dense_below=8), (4, 16, 6, 5), batch_coupled=True),
     "latent_batch_norm": Contract(lambda: layers.LatentBatchNorm2d(8, LATENT), batch_coupled=True),
     "non_local": Contract(lambda: layers.NonLocal2d(8, heads=2), batch_coupled=True),

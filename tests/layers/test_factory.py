@@ -17,6 +17,7 @@ from gconv_gan.layers import (
     ConditionalBatchNorm2d,
     DyConv2d,
     GConv2d,
+    GhostModule,
     KernelGate,
     ModulatedConv2d,
     ODConv2d,
@@ -30,6 +31,7 @@ from tests.training.tiny import tiny
 KINDS: dict[str, type[nn.Module]] = {
     "plain": ResampledConv2d,
     "gconv": GConv2d,
+    "ghost": GhostModule,
     "condconv": CondConv2d,
     "dyconv": DyConv2d,
     "odconv": ODConv2d,

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gconv_gan.layers.ghost import GhostBottleneck, GhostModule
+from gconv_gan.layers.initialisers import glorot_, orthogonal_
+from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.squeeze_excite import SqueezeExcite
 from tests.reference.randomised import randomise, x64
 
@@ -83,6 +85,27 @@ def test_ghosts_of_unit_variance_maps_have_unit_variance() -> None:
     layer = GhostModule(64, 512, 3, padding=1, bias=False)
     ghosts = layer.cheap.conv(torch.randn(4, 256, 12, 12))[:, :, 1:-1, 1:-1]
     assert ghosts.var().item() == pytest.approx(2.0, rel=0.05)  # He's gain for a rectifier, per group
+
+
+@pytest.mark.parametrize(("resample", "side"), [("up", 12), ("down", 3)])
+def test_resampling_is_the_primary_convolutions(resample: str, side: int) -> None:
+    torch.manual_seed(0)
+    layer = GhostModule(4, 6, 3, padding=1, conv=ResampledConv2d, resample=resample).double()
+    x = x64(2, 4, 6, 6)
+    expected = ResampledConv2d(4, 3, 3, padding=1, resample=resample).double()
+    expected.load_state_dict(layer.primary.conv.state_dict())
+    assert layer(x).shape == (2, 6, side, side)
+    torch.testing.assert_close(layer(x)[:, :3], expected(x))
+
+
+def test_initialisers_fill_each_ghosts_kernel_by_itself() -> None:
+    torch.manual_seed(0)
+    layer = GhostModule(64, 512, 3, bias=False)
+    glorot_(layer)
+    assert layer.primary.conv.weight.var().item() == pytest.approx(2 / (9 * (64 + 256)), rel=0.02)
+    assert layer.cheap.conv.weight.var().item() == pytest.approx(2 / (9 * 2), rel=0.06)
+    orthogonal_(layer)
+    torch.testing.assert_close(layer.cheap.conv.weight.square().sum((1, 2, 3)), torch.ones(256))
 
 
 def test_what_it_refuses() -> None:

@@ -72,7 +72,7 @@ def plain(block: MultigridChannels2d, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("inputs", "stride", "group"), [(16, 1, 4), (8, 2, 4), (16, 2, 8), (16, 1, 32)])
 def test_the_equations(inputs: int, stride: int, group: int) -> None:
     torch.manual_seed(0)
-    block, x = randomise(MultigridChannels2d(inputs, 16, stride, group_size=group, dense_below=4)), x64(2, inputs, 6, 6)
+    block, x = randomise(MultigridChannels2d(inputs, 16, stride=stride, group_size=group, dense_below=4)), x64(2, inputs, 6, 6)
     torch.testing.assert_close(block(x), plain(block, x))
     groups = [smoother.branch.unit1.conv.groups for smoother in block.cycle.smoothers]
     assert groups == [max(16 // group, 1), max(8 // group, 1), max(4 // group, 1), 1]
@@ -131,7 +131,24 @@ def test_forward_leaves_its_input_alone() -> None:
     assert not x.requires_grad
 
 
+def test_it_takes_the_place_of_a_convolution() -> None:
+    for arguments in ((8, 16, 5, 2, 2, 1, 1, True), (16, 16, 1, 1, 0, 1, 1, False)):
+        x = torch.randn(2, arguments[0], 9, 8)
+        block = MultigridChannels2d(*arguments, group_size=4, dense_below=8)
+        assert block(x).shape == nn.Conv2d(*arguments)(x).shape
+        assert (block.bias is not None) == arguments[-1]
+        assert {smoother.branch.unit1.conv.kernel_size[0] for smoother in block.cycle.smoothers} == {arguments[2]}
+    block = MultigridChannels2d(8, 8, bias=True, group_size=4, dense_below=8).eval()
+    x = torch.randn(2, 8, 4, 4)
+    before = block(x)
+    nn.init.constant_(block.bias, -1.5)
+    torch.testing.assert_close(block(x), before - 1.5)
+
+
 def test_what_it_refuses() -> None:
+    for options in ({"kernel_size": 4}, {"padding": 0}, {"dilation": 2}, {"groups": 2}):
+        with pytest.raises(ValueError, match="keeps the size of its maps and chooses its groups"):
+            MultigridChannels2d(16, 16, **options)
     with pytest.raises(ValueError, match="cannot be halved"):
         MultigridChannels2d(12, 12, dense_below=2)
     with pytest.raises(ValueError, match="do not divide into the 8 groups"):

@@ -13,6 +13,7 @@ from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.models.classifiers import CLASSIFIERS
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.summary import main, summarise, table
+from tests.layers.test_contract import CONTRACTS, case
 
 
 @pytest.mark.parametrize("norm", [NoNormConfig(), SpectralNormConfig(), ConvNormConfig()], ids=lambda norm: norm.kind)
@@ -111,3 +112,21 @@ def test_wrong_input_is_one_sentence_and_code_2(arguments: list[str], sentence: 
     assert sentence in printed.err
     assert printed.err.count("\n") == 1
     assert not printed.out
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_every_parameter_of_every_layer_is_counted_once(name: str) -> None:
+    contract = CONTRACTS[name]
+    c = case(contract)
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = c.layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return c.run(x)
+
+    rows = summarise(Network(), c.x)
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in c.layer.parameters())
+    assert len({row.name for row in rows}) == len(rows)
