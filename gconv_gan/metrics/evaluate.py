@@ -236,7 +236,8 @@ def _numbers(
         kernel = kid(fake, real, subsets=formula.kid_subsets, subset_size=formula.kid_subset_size, seed=formula.kid_seed)
         numbers |= {"kid_mean": kernel.mean, "kid_std": kernel.std}
     if formula.neighbours is not None and formula.comparison is not None:
-        balls = neighbourhoods(*_features(extraction, one), k=formula.neighbours, comparison=formula.comparison)
+        k, radii = formula.neighbours, one.reference.squared_radii(formula.neighbours, one.extractor.device)
+        balls = neighbourhoods(*_features(extraction, one), k=k, comparison=formula.comparison, real_radii=radii)
         numbers |= {"precision": balls.precision, "recall": balls.recall, "density": balls.density, "coverage": balls.coverage}
     if labels is not None:
         assert one.reference.labels is not None

@@ -6,7 +6,8 @@ arXiv 2002.09797 (2020).
 
 A ball's radius is itself the distance of a pair of images, so "inside" must be decided exactly, or ties would depend on how the
 work was cut. Squared distances are first taken as |a|² + |b|² - 2ab (a matrix product); where that cannot decide, the pair is
-computed again as Σ(a - b)², whose value depends on the two rows alone. Memory is O(tile²): no [n, n] matrix exists.
+computed again as Σ(a - b)², whose value depends on the two rows alone. Beside the features as given, memory is O(tile²): no
+[n, n] matrix exists, and no copy of the features in float64.
 """
 
 from dataclasses import dataclass
@@ -41,21 +42,24 @@ class Neighbourhoods:
 
 @dataclass(frozen=True)
 class _Points:
-    """The rows as given, from which ties are decided, and shifted towards the origin, where the fast form loses fewer digits."""
+    """Rows as given, and a point near their middle: about it the fast form loses fewer digits."""
 
-    given: Float64[Tensor, "n d"]
-    centred: Float64[Tensor, "n d"]
+    given: Float[Tensor, "n d"]
+    centre: Float64[Tensor, " d"]
 
     def __len__(self) -> int:
         return len(self.given)
 
     def __getitem__(self, rows: slice) -> "_Points":
-        return _Points(self.given[rows], self.centred[rows])
+        return _Points(self.given[rows], self.centre)
+
+    @property
+    def centred(self) -> Float64[Tensor, "n d"]:
+        return self.given.double() - self.centre
 
 
-def _squared_distances(a: _Points, b: _Points) -> Float64[Tensor, "m n"]:
-    """Return |a|² + |b|² - 2ab for all pairs: fast, with an error of order d·ε·(|a|² + |b|²)."""
-    x, y = a.centred, b.centred
+def _squared_distances(x: Float64[Tensor, "m d"], y: Float64[Tensor, "n d"]) -> Float64[Tensor, "m n"]:
+    """Return |a|² + |b|² - 2ab for all pairs of centred rows: fast, with an error of order d·ε·(|a|² + |b|²)."""
     return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2)
 
 
@@ -63,44 +67,102 @@ def _exact(a: _Points, b: _Points, rows: Int[Tensor, " p"], cols: Int[Tensor, " 
     """Return Σ(a_i - b_j)² for the listed pairs, in chunks of bounded memory."""
     x, y = a.given, b.given
     chunk = max(1, DIFFERENCES // x.shape[1])
-    parts = [(x[i] - y[j]).square().sum(1) for i, j in zip(torch.split(rows, chunk), torch.split(cols, chunk), strict=True)]
-    return torch.cat(parts) if parts else x.new_empty(0)
+    parts = [
+        (x[i].double() - y[j].double()).square().sum(1) for i, j in zip(torch.split(rows, chunk), torch.split(cols, chunk), strict=True)
+    ]
+    return torch.cat(parts) if parts else x.new_empty(0, dtype=torch.float64)
 
 
-def _squared_radii(x: _Points, *, k: int, tile: int) -> Float64[Tensor, " n"]:
-    """Return the squared distance of each row of ``x`` to its k-th nearest *other* row."""
-    device, kept, radii = x.given.device, min(k + 1 + SPARE_NEIGHBOURS, len(x)), []
-    for start in range(0, len(x), tile):
-        rows = x[start : start + tile]
-        nearest = torch.empty(len(rows), 0, dtype=torch.float64, device=device)
-        index = torch.empty(len(rows), 0, dtype=torch.long, device=device)
-        for offset in range(0, len(x), tile):
-            distances = _squared_distances(rows, x[offset : offset + tile])
-            columns = torch.arange(offset, offset + distances.shape[1], device=device).expand_as(distances)
-            candidates, numbers = torch.cat([nearest, distances], 1), torch.cat([index, columns], 1)
-            nearest, order = candidates.topk(min(kept, candidates.shape[1]), 1, largest=False)
-            index = numbers.gather(1, order)
-        own = torch.arange(len(rows), device=device).repeat_interleave(kept)
-        exact = _exact(rows, x, own, index.flatten()).view(len(rows), kept)
+class _Nearest:
+    """The nearest of all rows seen so far, for each of n rows: squared distances [n, kept], and which rows they are of."""
+
+    def __init__(self, count: int, kept: int, device: torch.device) -> None:
+        self.distances = torch.full((count, kept), torch.inf, dtype=torch.float64, device=device)
+        self.index = torch.zeros(count, kept, dtype=torch.long, device=device)
+
+    def see(self, rows: slice, distances: Float64[Tensor, "m n"], first: int) -> None:
+        """Take the distances of ``rows`` from the rows numbered from ``first``."""
+        nearest, columns = distances.topk(min(self.distances.shape[1], distances.shape[1]), 1, largest=False)
+        candidates = torch.cat([self.distances[rows], nearest], 1)
+        numbers = torch.cat([self.index[rows], columns + first], 1)
+        self.distances[rows], order = candidates.topk(self.distances.shape[1], 1, largest=False)
+        self.index[rows] = numbers.gather(1, order)
+
+
+def squared_radii(points: Float[Tensor, "n d"], *, k: int, tile: int = 2048) -> Float64[Tensor, " n"]:
+    """Return the squared distance of each row to its k-th nearest *other* row: the balls' radii.
+
+    Every pair of tiles is formed once and serves the rows of both.
+
+    Raises:
+        ValueError: for k rows or fewer, or features that are not finite.
+
+    """
+    _check(points, k)
+    x = _Points(points, _middle(points, tile))
+    kept = min(k + 1 + SPARE_NEIGHBOURS, len(x))
+    nearest = _Nearest(len(x), kept, points.device)
+    tiles = [slice(start, min(start + tile, len(x))) for start in range(0, len(x), tile)]
+    for i, rows in enumerate(tiles):
+        own = x[rows].centred
+        for columns in tiles[i:]:
+            distances = _squared_distances(own, own if columns is rows else x[columns].centred)
+            nearest.see(rows, distances, columns.start)
+            if columns is not rows:
+                nearest.see(columns, distances.T, rows.start)
+    radii = []
+    for rows in tiles:
+        count = rows.stop - rows.start
+        own_rows = torch.arange(count, device=points.device).repeat_interleave(kept)
+        exact = _exact(x[rows], x, own_rows, nearest.index[rows].flatten()).view(count, kept)
         radii.append(exact.kthvalue(k + 1, dim=1).values)  # the row itself, at distance 0, is among them
     return torch.cat(radii)
 
 
-def _inside(
-    fake: _Points, real: _Points, distances: Float64[Tensor, "m n"], radii: Float64[Tensor, "m n"], comparison: Comparison
-) -> Bool[Tensor, "m n"]:
-    """Return whether each distance is within the radius, computing again the pairs that round-off could decide."""
-    inside = distances < radii
-    norms = fake.centred.square().sum(1)[:, None] + real.centred.square().sum(1)
-    error = 4 * fake.given.shape[1] * torch.finfo(torch.float64).eps * norms
-    rows, cols = ((distances - radii).abs() <= error).nonzero(as_tuple=True)
-    exact, radius = _exact(fake, real, rows, cols), radii[rows, cols]
-    inside[rows, cols] = exact < radius if comparison == "<" else exact <= radius
-    return inside
+def _middle(points: Float[Tensor, "n d"], tile: int) -> Float64[Tensor, " d"]:
+    """Return the mean, tile by tile: ``points.double()`` would be a copy of all."""
+    return torch.stack([rows.double().sum(0) for rows in torch.split(points, tile)]).sum(0) / len(points)
+
+
+def _check(points: Float[Tensor, "n d"], k: int) -> None:
+    if len(points) <= k or k < 1:
+        raise ValueError(f"the {k}-th neighbour does not exist among {len(points)} images")
+    if not torch.isfinite(points).all():
+        raise ValueError("features are not finite")
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """A tile of fakes against a tile of reals: their squared distances, and how far off these may be."""
+
+    fake: _Points
+    real: _Points
+    distances: Float64[Tensor, "m n"]
+    error: Float64[Tensor, "m n"]
+
+    def inside(self, radii: Float64[Tensor, "m n"], comparison: Comparison) -> Bool[Tensor, "m n"]:
+        """Return whether each distance is within the radius, computing again the pairs that round-off could decide."""
+        inside = self.distances < radii
+        rows, cols = ((self.distances - radii).abs_() <= self.error).nonzero(as_tuple=True)
+        exact, radius = _exact(self.fake, self.real, rows, cols), radii[rows, cols]
+        inside[rows, cols] = exact < radius if comparison == "<" else exact <= radius
+        return inside
+
+
+def _pairs(fake: _Points, real: _Points) -> _Pairs:
+    x, y = fake.centred, real.centred
+    norms = x.square().sum(1)[:, None] + y.square().sum(1)
+    return _Pairs(fake, real, torch.addmm(norms, x, y.T, alpha=-2), norms * (4 * x.shape[1] * torch.finfo(torch.float64).eps))
 
 
 def neighbourhoods(
-    fake: Float[Tensor, "m d"], real: Float[Tensor, "n d"], *, k: int, comparison: Comparison, tile: int = 2048
+    fake: Float[Tensor, "m d"],
+    real: Float[Tensor, "n d"],
+    *,
+    k: int,
+    comparison: Comparison,
+    real_radii: Float64[Tensor, " n"] | None = None,
+    tile: int = 2048,
 ) -> Neighbourhoods:
     r"""Return precision, recall, density and coverage.
 
@@ -115,29 +177,29 @@ def neighbourhoods(
         k: which neighbour; 3 in torch-fidelity and StyleGAN3, 5 in prdc and StudioGAN.
         comparison: whether a point on the sphere is inside: "<=" in torch-fidelity, "<" in prdc (a set against itself then
             scores exactly 1 four times).
+        real_radii: ``squared_radii(real, k=k)``, where they are known.
         tile: rows and columns of distances held at once.
 
     Raises:
         ValueError: for sets of k images or fewer, or features that are not finite.
 
     """
-    if min(len(fake), len(real)) <= k or k < 1:
-        raise ValueError(f"the {k}-th neighbour does not exist among {min(len(fake), len(real))} images")
-    if not (torch.isfinite(fake).all() and torch.isfinite(real).all()):
-        raise ValueError("features are not finite")
-    centre = real.double().mean(0)
-    x, y = (_Points(rows, rows - centre) for rows in (fake.double(), real.double()))
-    fake_radii, real_radii = _squared_radii(x, k=k, tile=tile), _squared_radii(y, k=k, tile=tile)
+    _check(fake, k)
+    _check(real, k)
+    fake_radii = squared_radii(fake, k=k, tile=tile)
+    radii = squared_radii(real, k=k, tile=tile) if real_radii is None else real_radii
+    centre = _middle(real, tile)
+    x, y = _Points(fake, centre), _Points(real, centre)
     in_real = torch.zeros(len(x), dtype=torch.long, device=fake.device)
     recalled, covered = (torch.zeros(len(y), dtype=torch.bool, device=fake.device) for _ in range(2))
     for i in range(0, len(x), tile):
         for j in range(0, len(y), tile):
             rows, cols = slice(i, i + tile), slice(j, j + tile)
-            distances = _squared_distances(x[rows], y[cols])
-            inside = _inside(x[rows], y[cols], distances, real_radii[cols].expand_as(distances), comparison)
+            pairs = _pairs(x[rows], y[cols])
+            inside = pairs.inside(radii[cols].expand_as(pairs.distances), comparison)
             in_real[rows] += inside.sum(1)
             covered[cols] |= inside.any(0)
-            recalled[cols] |= _inside(x[rows], y[cols], distances, fake_radii[rows, None].expand_as(distances), comparison).any(0)
+            recalled[cols] |= pairs.inside(fake_radii[rows, None].expand_as(pairs.distances), comparison).any(0)
     return Neighbourhoods(
         precision=_share(in_real > 0),
         recall=_share(recalled),

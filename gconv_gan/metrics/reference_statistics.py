@@ -7,7 +7,7 @@ decides the numbers, and the file's own hash is stored beside it, so that a chan
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.frechet import symmetric_root
+from gconv_gan.metrics.neighbours import squared_radii
 from gconv_gan.metrics.score_card import ExtractorCard, ReferenceCard, extractor_card
 from gconv_gan.metrics.sources import StoredImages
 from gconv_gan.metrics.statistics import Moments
@@ -75,6 +76,15 @@ class ReferenceStatistics:
     labels: Int64[Tensor, " n"] | None = None
     classes: tuple[str, ...] = ()
     """Names of the classes in the order of their labels."""
+    radii: dict[int, Float64[Tensor, " n"]] = field(default_factory=dict, compare=False)
+    """k -> squared radii of the balls around the features, where they were asked for."""
+
+    def squared_radii(self, k: int, device: torch.device) -> Float64[Tensor, " n"]:
+        """Return the squared distance of each real image to its k-th neighbour, computed when first asked for."""
+        assert self.features is not None
+        if k not in self.radii:
+            self.radii[k] = squared_radii(self.features.to(device), k=k)
+        return self.radii[k]
 
     @cached_property
     def root(self) -> Float64[Tensor, "d d"]:

@@ -1,11 +1,15 @@
 """Precision, recall, density and coverage: constants, brute force, torch-fidelity, and the conventions of "inside"."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
-from gconv_gan.metrics.neighbours import neighbourhoods
+from gconv_gan.metrics.neighbours import SPARE_NEIGHBOURS, neighbourhoods, squared_radii
 from tests.reference.scores import neighbour_scores
 
 _draw = np.random.RandomState(5)  # noqa: NPY002  (the constants are defined by this stream)
@@ -58,6 +62,54 @@ def test_mode_collapse_has_precision_and_no_recall() -> None:
     assert found.recall < 0.3
     swapped = neighbourhoods(diverse, collapsed, k=3, comparison="<=")
     assert (swapped.precision, swapped.recall) == (found.recall, found.precision)
+
+
+class LargestTensor(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation makes; views of what exists are not counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, Tensor) and not tensor._is_view():
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_memory_is_that_of_a_tile_whatever_the_number_of_images(ties: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gconv_gan.metrics.neighbours.DIFFERENCES", 4096)
+    draw, tile = torch.Generator().manual_seed(0), 64
+    largest = []
+    for count in (500, 1500):  # 1500 x 1500 distances would be 2.25 million elements, their features are 3,000
+        points = torch.randint(0, 20, (2, count, 2), generator=draw).float() if ties else torch.randn(2, count, 2, generator=draw)
+        with LargestTensor() as watch:
+            neighbourhoods(points[0], points[1], k=5, comparison="<", tile=tile)
+        largest.append(watch.elements)
+    per_row = 1500 * (5 + 1 + SPARE_NEIGHBOURS)  # what is kept of every row's neighbours grows with the images, and nothing else
+    assert max(largest) <= max(2 * tile * tile, per_row)
+
+
+def test_known_radii_change_nothing() -> None:
+    radii = squared_radii(REAL, k=3, tile=70)
+    distances = torch.cdist(REAL, REAL).square()
+    torch.testing.assert_close(radii, distances.kthvalue(4, 1).values, rtol=1e-9, atol=1e-9)
+    assert neighbourhoods(FAKE, REAL, k=3, comparison="<=", real_radii=radii) == neighbourhoods(FAKE, REAL, k=3, comparison="<=")
+    shrunk = neighbourhoods(FAKE, REAL, k=3, comparison="<=", real_radii=radii / 4)
+    assert shrunk.precision < neighbourhoods(FAKE, REAL, k=3, comparison="<=").precision
+
+
+def test_float32_features_are_compared_in_float64() -> None:
+    """Far from the origin and close together: float32 distances would be noise."""
+    fake, real = (rows.float() / 1000 + 1000 for rows in (FAKE, REAL))
+    found = neighbourhoods(fake, real, k=3, comparison="<", tile=90)
+    assert found == neighbourhoods(fake.double(), real.double(), k=3, comparison="<")
+    expected = neighbour_scores(fake[:40].double().numpy(), real[:50].double().numpy(), 3, "<")
+    few = neighbourhoods(fake[:40], real[:50], k=3, comparison="<")
+    assert (few.precision, few.recall, few.density, few.coverage) == pytest.approx(expected, rel=1e-12)
 
 
 def test_refusals() -> None:
