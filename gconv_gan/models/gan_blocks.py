@@ -238,7 +238,7 @@ def run_generator_blocks(
 def first_map(linear: nn.Module, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c 4 4"]:
     """Return a linear map of z as the 4×4 map a generator begins with."""
     flat: Tensor = linear(z)
-    return flat.view(len(z), -1, BASE, BASE)
+    return flat.view(z.shape[0], -1, BASE, BASE)  # len() would fix the batch of an exported graph
 
 
 def to_image(h: Float[Tensor, "b c s s"], last_norm: nn.Module, to_rgb: nn.Module, condition: Condition) -> Float[Tensor, "b 3 s s"]:

@@ -1,0 +1,57 @@
+"""A generator in a folder of its own: weights and the few facts that rebuild it, without the data set and without the run."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
+from gconv_gan.config.networks import GeneratorConfig
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.models.factory import build_generator
+from gconv_gan.training.checkpoint import load_network
+
+TENSORS = "generator.safetensors"
+DESCRIPTION = "config.json"
+
+
+class ExportedGenerator(Config):
+    """What ``config.json`` of an exported folder says."""
+
+    exported: int = 1
+    """Version of this layout."""
+    generator: GeneratorConfig
+    image_size: int
+    """Side of an image in pixels."""
+    classes: tuple[str, ...]
+    """Names in the order of y; empty for an unconditional generator."""
+    data_title: str
+    images_seen: int
+    """Real images the discriminator had seen."""
+    weights_sha256: str
+    run: GANRunConfig
+    """The whole config of the training run, for the record; nothing of it is needed to sample."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Return how many classes the generator knows; None for an unconditional one."""
+        return len(self.classes) or None
+
+
+def load_exported(folder: Path) -> tuple[nn.Module, ExportedGenerator]:
+    """Return the generator in ``folder``, in eval mode, and its description.
+
+    Raises:
+        UserError: where a file is missing, damaged, or does not fit the others.
+
+    """
+    for path in (folder / DESCRIPTION, folder / TENSORS):
+        if not path.is_file():
+            raise UserError(f"{folder} is not an exported generator: {path} is missing; python -m gconv_gan.export RUN makes one")
+    description = load_config(ExportedGenerator, folder / DESCRIPTION)
+    with torch.random.fork_rng():
+        generator = build_generator(description.generator, image_size=description.image_size, num_classes=description.num_classes)
+    load_network(folder / TENSORS, generator)
+    return generator.eval().requires_grad_(False), description

@@ -1,0 +1,97 @@
+"""An exported folder gives the run's images without the run, says what it is, and its ONNX agrees at batch sizes never traced."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gconv_gan.config.data import DATA_CONFIGS
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.grid import read_tiles
+from gconv_gan.metrics.sources import FakeSource
+from gconv_gan.recipes import export as recipe
+from gconv_gan.recipes import sample as sampling
+from gconv_gan.recipes.exported import load_exported
+from gconv_gan.recipes.model_card import LICENCES
+from gconv_gan.recipes.networks import load_run
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run, exported without ONNX."""
+    return recipe.export(recipe.ExportCommand(run=str(tiny_run), out=str(tmp_path_factory.mktemp("export") / "tiny"), no_onnx=True))
+
+
+def test_the_folder_alone_gives_the_run_s_images_to_another_process(tiny_run: Path, folder: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    expected = FakeSource(load_run(tiny_run).generator(), count=32, seed=5, batch_size=32).block(0)
+    picture = tmp_path / "grid.png"
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "gconv_gan.sample", str(moved), "--num", "9", "--seed", "5", "--out"]
+    subprocess.run([*command, str(picture)], check=True, cwd=Path(__file__).parents[2])
+    assert torch.equal(read_tiles(picture, side=8), expected[:9])
+
+
+def test_image_i_depends_on_the_seed_and_i_alone(folder: Path) -> None:
+    generator, _ = load_exported(folder)
+    few, many = (sampling.sample(generator, count=count, seed=1) for count in (3, 300))
+    assert many.shape == (300, 3, 8, 8)
+    assert torch.equal(many[:3], few)
+    assert not torch.equal(sampling.sample(generator, count=3, seed=2), few)
+
+
+def test_a_class_is_drawn_alone_from_the_same_latents(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, description = load_exported(folder)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    for label in (3, 7):
+        sampling.sample(generator, count=40, seed=0, counts=sampling.class_counts(description, label))
+    assert [set(y.tolist()) for _, y in seen] == [{3}, {3}, {7}, {7}]
+    assert torch.equal(seen[0][0], seen[2][0])
+    with pytest.raises(UserError, match="--class 10: the classes are 0 to 9"):
+        sampling.class_counts(description, 10)
+    unconditional = description.model_copy(update={"classes": ()})
+    with pytest.raises(UserError, match="--class 3: tiny is unconditional, it knows no classes"):
+        sampling.class_counts(unconditional, 3)
+
+
+def test_an_export_is_not_overwritten_and_a_stranger_is_named(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists already: remove it"):
+        recipe.export(recipe.ExportCommand(run=str(tiny_run), out=str(folder), no_onnx=True))
+    with pytest.raises(UserError, match=r"is not an exported generator: .*config\.json is missing"):
+        load_exported(tmp_path)
+
+
+def test_the_card_says_what_the_scores_and_the_config_say(folder: Path) -> None:
+    card, config = (folder / "card.md").read_text(), json.loads((folder / "config.json").read_text())
+    assert config["weights_sha256"] in card
+    assert "480 real images seen, batch 16, n_dis 2" in card
+    assert "CC BY 4.0" in card
+    assert "Not scored yet" in card
+    generator, _ = load_exported(folder)
+    assert f"{sum(p.numel() for p in generator.parameters()):,} parameters" in card
+
+
+def test_every_kind_of_data_has_a_licence_line() -> None:
+    assert LICENCES.keys() == DATA_CONFIGS.keys()
+
+
+def test_without_onnx_s_packages_the_way_out_is_said(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"ONNX needs onnx, onnxscript, onnxruntime: pip install 'gconv_gan\[onnx\]', or .*--no-onnx"):
+        recipe.export(recipe.ExportCommand(run=str(tiny_run)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_onnx_agrees_at_other_batch_sizes_and_a_wrong_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    generator, _ = load_exported(folder)
+    path = tmp_path / "generator.onnx"
+    recipe.write_onnx(generator, path)
+    assert recipe.onnx_difference(generator, path) < 1e-5
+    with torch.no_grad():
+        generator.to_rgb.bias += 0.1  # type: ignore[union-attr, operator]
+    with pytest.raises(UserError, match=r"gives other images at batch 1"):
+        recipe.onnx_difference(generator, path)
