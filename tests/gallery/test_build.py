@@ -8,10 +8,11 @@ import torch
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery, redraw
+from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.grid import read_tiles
 from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.manifest import changed_files, read_manifest
-from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind, draw_class_gates, draw_classes, draw_timeline, evenly
+from gconv_gan.gallery.pictures import PICTURES, draw_class_gates, draw_classes, draw_timeline, evenly
 from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, generate
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
