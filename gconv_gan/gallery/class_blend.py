@@ -61,6 +61,8 @@ def draw_class_blend(subject: Subject, *, seed: int, rows: int, columns: int) ->
     for t in torch.linspace(0, 1, columns).tolist():
         with blended_classes(subject.generator, partner, t):
             steps.append(generate(subject.generator, z, y))
+    if torch.equal(steps[0], steps[-1]):
+        return []  # a generator that ignores its class
     if (steps[-1].int() - generate(subject.generator, z, partner[y]).int()).abs().max() > 1:
         return []
     names = tuple(f"{subject.class_name(int(start))} → {subject.class_name(int(partner[start]))}" for start in y)
