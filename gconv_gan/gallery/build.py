@@ -1,14 +1,16 @@
 """Build a gallery: walk the table of pictures, write the files, the manifest and the page."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.grid import TILE_SIDE
 from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
 from gconv_gan.gallery.page import page_html
-from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind
+from gconv_gan.gallery.pictures import PICTURES
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 
@@ -34,21 +36,7 @@ def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: M
 
     """
     drawn = {kind: row.draw(subject, seed=seed, **row.parameters) for kind, row in pictures.items()}
-    entries = [
-        Entry(
-            name,
-            kind,
-            seed,
-            dict(pictures[kind].parameters),
-            subject.run.checkpoint_sha256,
-            sha256(content),
-            drawing.title,
-            dict(drawing.facts),
-        )
-        for kind, drawings in drawn.items()
-        for drawing in drawings
-        for name, content in drawing.files().items()
-    ]
+    entries = [entry for kind, drawings in drawn.items() for entry in entries_of(kind, drawings, pictures[kind], subject, seed=seed)]
     files = {name: content for drawings in drawn.values() for drawing in drawings for name, content in drawing.files().items()}
     if len(files) != len(entries):
         raise ValueError(f"two drawings share a file name among {sorted(entry.file for entry in entries)}")
@@ -62,15 +50,40 @@ def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: M
         seed=seed,
         versions=versions,
     )
-    outdated = {entry.file for entry in read_manifest(out_dir).pictures} - files.keys() if (out_dir / MANIFEST).is_file() else set()
+    with remove_outdated(out_dir, files):
+        for name, content in files.items():
+            write_bytes(out_dir / name, content)
+        write_bytes(out_dir / MANIFEST, manifest_json(Manifest(asdict(subject.run), versions, tuple(entries))))
+        write_bytes(out_dir / INDEX, page.encode())
+    return out_dir / INDEX
+
+
+def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, subject: Subject, *, seed: int) -> list[Entry]:
+    """Return the manifest's entries for the files of one kind."""
+    return [
+        Entry(
+            name,
+            kind,
+            seed,
+            dict(row.parameters),
+            subject.run.checkpoint_sha256,
+            sha256(content),
+            drawing.title,
+            dict(drawing.facts),
+        )
+        for drawing in drawings
+        for name, content in drawing.files().items()
+    ]
+
+
+@contextmanager
+def remove_outdated(out_dir: Path, files: Collection[str]) -> Iterator[None]:
+    """Make the folder, and after the block remove the files of an earlier gallery in it that are not among ``files``."""
+    outdated = {entry.file for entry in read_manifest(out_dir).pictures} - set(files) if (out_dir / MANIFEST).is_file() else set()
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_bytes(out_dir / name, content)
-    write_bytes(out_dir / MANIFEST, manifest_json(Manifest(asdict(subject.run), versions, tuple(entries))))
-    write_bytes(out_dir / INDEX, page.encode())
+    yield
     for name in outdated:
         (out_dir / name).unlink(missing_ok=True)
-    return out_dir / INDEX
 
 
 def by_section(drawn: Mapping[str, list[Drawing]], pictures: Mapping[str, PictureKind]) -> dict[str, list[Drawing]]:

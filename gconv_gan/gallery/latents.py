@@ -16,6 +16,8 @@ from torch import Tensor
 
 from gconv_gan.runtime.seeding import draw_labels, draw_latents
 
+UNCONDITIONAL = "unconditional"  # latents of the hero; gate maps, neighbours and truncation use the first of them
+
 
 @dataclass(frozen=True)
 class Sheet:

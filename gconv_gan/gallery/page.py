@@ -1,16 +1,15 @@
 """One static ``index.html``: no external resource, readable from 320 px up, light and dark, by keyboard and by screen reader."""
 
-import io
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.document import breakable, document_html
+from gconv_gan.gallery.drawing import Drawing
 from gconv_gan.gallery.history import number
-from gconv_gan.gallery.pictures import Drawing
 from gconv_gan.gallery.score_names import NAMES, SPREADS, score_name
-from gconv_gan.gallery.style import STYLE
 from gconv_gan.gallery.subject import RunFacts
 
 PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
@@ -43,8 +42,33 @@ SECTIONS = (
     Section(
         "interpolation",
         "Interpolation",
-        "Between latents",
+        "In between",
         "A good generator changes smoothly and passes through plausible pictures. Sudden jumps mean that it memorised islands.",
+    ),
+    Section(
+        "truncation",
+        "Truncation",
+        "Typical or varied",
+        "The closer latents stay to the middle, the more typical the pictures, and the more alike.",
+    ),
+    Section(
+        "verdicts",
+        "Verdicts",
+        "Best and worst",
+        "The discriminator of this run is the judge. Where its favourites look no better than the rest, its logit says nothing of quality.",
+    ),
+    Section(
+        "neighbours",
+        "Neighbours",
+        "Learned or copied",
+        "A generator that memorised its training set shows it here: sample and neighbour would be the same picture.",
+    ),
+    Section(
+        "spectrum",
+        "Spectrum",
+        "Detail of every size",
+        "How much of a picture is coarse and how much is fine. Upsampling often leaves too much or too little power at the right end.",
+        {"dB": "10 log10 of the mean power of pixel values from 0 to 1"},
     ),
     Section(
         "gates",
@@ -63,33 +87,25 @@ SECTIONS = (
     Section("training", "Training", "Training curves", "What the training log recorded, over real images seen by the discriminator."),
 )
 
-SCRIPT = """
-const plates=[...document.querySelectorAll("figure a")];
-addEventListener("keydown",event=>{
-  if(event.ctrlKey||event.metaKey||event.altKey)return;
-  const step={j:1,k:-1}[event.key];if(!step)return;
-  const at=plates.indexOf(document.activeElement);
-  const next=plates[Math.min(plates.length-1,Math.max(0,at+step))];
-  if(next){next.focus();next.scrollIntoView({block:"center"})}
-});
-"""
 
-
-def png_size(content: bytes) -> tuple[int, int]:
-    """Return (width, height) from a PNG's header."""
-    width, height = struct.unpack(">II", io.BytesIO(content).getbuffer()[16:24])
+def pixel_size(content: bytes) -> tuple[int, int]:
+    """Return (width, height) from the header of a PNG or a GIF."""
+    width, height = struct.unpack("<HH", content[6:10]) if content.startswith(b"GIF8") else struct.unpack(">II", content[16:24])
     return int(width), int(height)
 
 
 def image_html(drawing: Drawing, *, lazy: bool) -> str:
-    """Return the picture as a link to its file, with the dark variant where there is one."""
+    """Return the picture as a link to its file, with the variants for dark pages and for less motion where there are any."""
     density = PLOT_PIXELS if drawing.dark is not None else 1
-    width, height = (side // density for side in png_size(drawing.content))
+    width, height = (side * drawing.enlarged // density for side in pixel_size(drawing.content))
     loading = ' loading="lazy"' if lazy else ""
     image = f'<img src="{escape(drawing.file)}" width="{width}" height="{height}" alt="{escape(drawing.alt)}"{loading}>'
-    if drawing.dark is not None:
-        source = f'<source srcset="{escape(drawing.dark_file)}" media="(prefers-color-scheme: dark)">'
-        image = f"<picture>{source}{image}</picture>"
+    variants = {
+        "(prefers-color-scheme: dark)": drawing.dark_file if drawing.dark is not None else None,
+        "(prefers-reduced-motion: reduce)": drawing.still_file if drawing.still is not None else None,
+    }
+    sources = "".join(f'<source srcset="{escape(file)}" media="{media}">' for media, file in variants.items() if file is not None)
+    image = f"<picture>{sources}{image}</picture>" if sources else image
     return f'<a href="{escape(drawing.file)}">{image}</a>'
 
 
@@ -101,7 +117,8 @@ def sheet_html(drawing: Drawing, *, pixels: bool, lazy: bool = True) -> str:
         image = f'<div class="labelled"><ol class="rows" aria-hidden="true">{labels}</ol>{image}</div>'
     caption = f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)}</figcaption>"
     role = ' class="pixels"' if pixels else ""
-    return f"<figure{role}>{image}{caption}</figure>"
+    numbers = f"<details><summary>In numbers</summary>{facts_html(drawing.facts)}</details>" if drawing.facts else ""
+    return f"<figure{role}>{image}{caption}{numbers}</figure>"
 
 
 def panel_html(drawing: Drawing) -> str:
@@ -194,11 +211,6 @@ def section_html(section: Section, drawings: Sequence[Drawing], *, pixels: bool,
     )
 
 
-def breakable(name: str) -> str:
-    """Return an escaped name that may break after underscores and hyphens."""
-    return escape(name).replace("_", "_<wbr>").replace("-", "-<wbr>")
-
-
 def page_html(
     run: RunFacts,
     *,
@@ -230,7 +242,6 @@ def page_html(
         raise ValueError(f"no section is called {sorted(unknown)}; add a line to SECTIONS")
     extras = {"scores": scores_html(scores)}
     shown = [section for section in SECTIONS if sections.get(section.name) or extras.get(section.name)]
-    links = "".join(f'<a href="#{section.name}">{escape(section.link)}</a>' for section in shown)
     body = "".join(
         section_html(section, sections.get(section.name, ()), pixels=pixels, extra=extras.get(section.name, "")) for section in shown
     )
@@ -239,30 +250,15 @@ def page_html(
     facts |= {**run.details, "Weights SHA-256": run.checkpoint_sha256[:16], "Latent seed": str(seed)}
     lead = f"Pictures of <strong>{escape(run.dataset)}</strong> from a generator trained on <strong>{run.images_seen:,}</strong> images."
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(run.name)} · gallery</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}</style>
-</head>
-<body>
-<a class="skip" href="#pictures">Skip to the pictures</a>
-<div class="bar"><nav class="wrap" aria-label="Sections"><a class="mark" href="#pictures">gconv_gan</a>{links}</nav></div>
-<main id="pictures">
-<header class="hero wrap"><div><h1>{breakable(run.name)}</h1><p class="lead">{lead}</p></div>
+    return document_html(
+        title=f"{run.name} · gallery",
+        links={f"#{section.name}": section.link for section in shown},
+        main=f"""<header class="hero wrap"><div><h1>{breakable(run.name)}</h1><p class="lead">{lead}</p></div>
 {sheet_html(hero, pixels=pixels, lazy=False)}
 {facts_html(facts)}</header>
-{body}
-</main>
-<footer class="wrap"><p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>:
+{body}""",
+        footer=f"""<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>:
 it names the seed, the parameters and the SHA-256 of the weights and of the file.</p>
 <p>Select a picture to open it at full size. <kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous one.</p>
-<p>Drawn with {escape(libraries)}.</p></footer>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+<p>Drawn with {escape(libraries)}.</p>""",
+    )

@@ -1,74 +1,26 @@
-"""The table of pictures. A new picture is one function and one line of ``PICTURES``.
+"""The table of pictures. A new picture is one function and one line of ``PICTURES``."""
 
-A drawing function takes the subject, a seed and its own parameters, and returns finished drawings: an empty list where the run
-has nothing to show (no classes, no gates, no history). It depends on nothing else, so that the manifest can repeat the call.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from gconv_gan.gallery.class_blend import draw_class_blend
+from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.gate_map import draw_gate_map
 from gconv_gan.gallery.gates import gate_statistics, kernel_similarity, mean_by_class, record_gates
 from gconv_gan.gallery.grid import grid_png, read_tiles
 from gconv_gan.gallery.history import Series, draw_series, score_series, short_count, training_series
-from gconv_gan.gallery.latents import class_sheet, random_sheet, slerp_sheet
+from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, random_sheet, slerp_sheet
+from gconv_gan.gallery.neighbours import draw_feature_neighbours, draw_pixel_neighbours
+from gconv_gan.gallery.spectrum import draw_spectrum
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.gallery.theme import DARK, LIGHT
+from gconv_gan.gallery.truncation import draw_truncation
+from gconv_gan.gallery.verdicts import draw_verdicts
+from gconv_gan.gallery.walk import draw_walk
 
 Item = TypeVar("Item")
-
-UNCONDITIONAL = "unconditional"  # latents of the hero; the gate maps use the first of them
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A finished picture and what a page says about it.
-
-    Args:
-        file: name of the file, unique in the gallery.
-        content: the file's bytes.
-        title: a few words.
-        caption: what to look for, in plain words.
-        alt: what the picture shows, for readers who cannot see it.
-        dark: the same picture for dark pages, where it has colours of its own (plots).
-        row_labels: a name per row of a grid; the page sets them beside the picture.
-        facts: numbers that belong to the picture.
-        shape: a "sheet" takes the width of the page, a "panel" stands beside others.
-
-    """
-
-    file: str
-    content: bytes
-    title: str
-    caption: str
-    alt: str
-    dark: bytes | None = None
-    row_labels: tuple[str, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-    shape: Literal["sheet", "panel"] = "sheet"
-
-    def files(self) -> dict[str, bytes]:
-        """Return every file of the drawing by name."""
-        return {self.file: self.content} | ({} if self.dark is None else {self.dark_file: self.dark})
-
-    @property
-    def dark_file(self) -> str:
-        """Name of the dark variant: "x.png" -> "x-dark.png"."""
-        stem, _, suffix = self.file.rpartition(".")
-        return f"{stem}-dark.{suffix}"
-
-
-@dataclass(frozen=True)
-class PictureKind:
-    """A line of the table: which function draws it, with which parameters, in which section of the page."""
-
-    section: str
-    draw: Callable[..., list[Drawing]]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def draw_unconditional(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
@@ -247,6 +199,13 @@ PICTURES: dict[str, PictureKind] = {
     "timeline": PictureKind("timeline", draw_timeline, {"moments": 12, "columns": 12}),
     "reals": PictureKind("timeline", draw_reals, {"columns": 12}),
     "slerp": PictureKind("interpolation", draw_slerp, {"rows": 6, "columns": 12}),
+    "class-blend": PictureKind("interpolation", draw_class_blend, {"rows": 6, "columns": 12}),
+    "walk": PictureKind("interpolation", draw_walk, {"stops": 4, "frames_per_leg": 12, "tiles": 12}),
+    "truncation": PictureKind("truncation", draw_truncation, {"levels": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0), "columns": 12}),
+    "verdicts": PictureKind("verdicts", draw_verdicts, {"classes": 20, "candidates": 32, "kept": 5}),
+    "neighbours-pixels": PictureKind("neighbours", draw_pixel_neighbours, {"samples": 8, "nearest": 7}),
+    "neighbours-features": PictureKind("neighbours", draw_feature_neighbours, {"samples": 8, "nearest": 7}),
+    "spectrum": PictureKind("spectrum", draw_spectrum, {"count": 256}),
     "gates-latents": PictureKind("gates", draw_latent_gates, {"shown": 12, "measured": 64}),
     "gates-classes": PictureKind("gates", draw_class_gates, {"latents_per_class": 8}),
     "scores": PictureKind("scores", draw_scores),

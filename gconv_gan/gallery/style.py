@@ -58,6 +58,9 @@ figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
   text-align:right;min-height:0;min-width:0}
 .rows li{min-height:0;min-width:0;display:flex;align-items:center;justify-content:flex-end;overflow:hidden}
 .rows span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.pair{display:grid;gap:1.5rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));align-items:start}
+.pair>*{min-width:0}
+.index{padding-bottom:4rem;align-items:start}
 .panel{background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:1rem 1rem .9rem;display:flex;flex-direction:column}
 .panel h3{font-size:.9375rem;font-weight:600;line-height:1.3;margin:0 0 .7rem;overflow-wrap:anywhere}
 .panel h3.code{font:600 .8125rem/1.4 var(--mono)}
@@ -82,7 +85,9 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
   .hero{grid-template:auto 1fr/minmax(0,1fr) minmax(0,auto);gap:1.75rem clamp(2.5rem,5vw,4.5rem);align-items:start}
   .hero figure{grid-area:1/2/3/3}
   section{grid-template-columns:14.5rem minmax(0,1fr);gap:3.5rem}
+  section.stacked,.hero.stacked{grid-template:none;grid-template-columns:minmax(0,1fr);gap:1.5rem}
   .intro{position:sticky;top:5rem;align-self:start}
+  .stacked .intro{position:static}
 }
 @media (max-width:40rem){
   .labelled{grid-template-columns:fit-content(3.75rem) minmax(0,auto);gap:.5rem}

@@ -1,14 +1,16 @@
 """What a gallery is made from: a generator, the facts of its run, and what the run recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.gallery.grid import as_bytes
 from gconv_gan.gallery.latents import Sheet
 from gconv_gan.runtime.modes import evaluating
@@ -39,6 +41,30 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
+class TrainingImages:
+    """The images a run was trained on."""
+
+    images: UInt8[np.ndarray, "n 3 s s"] | DecodedImages
+    """In the order of the converted data set."""
+    title: str
+    """The data set's name."""
+    content_hash: str
+    """SHA-256 of the converted data."""
+    mirrored: bool
+    """Whether training showed their mirror images too."""
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """A network whose features say which images look alike."""
+
+    name: str
+    """As the command line names it."""
+    features: Callable[[UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b d"]]
+    """Bytes to features on the CPU."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """A generator and everything that the pictures of its run are drawn from.
 
@@ -49,6 +75,9 @@ class Subject:
         scores: score files of the run: ``{"scores": {name: number}, "card": {"protocol": ..., ...}}`` each.
         timeline: (images seen, PNG grid written by ``save_grid``) of the same latents as training went on.
         reals: PNG grid of training images, written by ``save_grid``; None where the run kept none.
+        discriminator: called as ``discriminator(images, y)``; None where the run kept none.
+        training: what the run was trained on; None where it is out of reach.
+        extractor: for nearest neighbours in features; None: in pixels only.
 
     """
 
@@ -58,6 +87,9 @@ class Subject:
     scores: tuple[Mapping[str, object], ...] = ()
     timeline: tuple[tuple[int, Path], ...] = ()
     reals: Path | None = None
+    discriminator: nn.Module | None = None
+    training: TrainingImages | None = None
+    extractor: FeatureExtractor | None = None
 
     @property
     def latent_dim(self) -> int:

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
+from accelerate import PartialState
 from pydantic import NonNegativeInt
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.load import parse_command
+from gconv_gan.config.data import DataConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import parse_command, validated
+from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
-from gconv_gan.gallery.subject import RunFacts, Subject
+from gconv_gan.gallery.index import write_index
+from gconv_gan.gallery.subject import SAMPLE_BATCH, FeatureExtractor, RunFacts, Subject, TrainingImages
+from gconv_gan.metrics.factory import extractor
 from gconv_gan.recipes.networks import TrainedRun, load_run
 from gconv_gan.runtime.tracking import read_metrics
 
@@ -28,6 +35,12 @@ class GalleryCommand(Config):
     """Images seen at the checkpoint; None: the newest."""
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
+    extractor: str | None = None
+    """Also look for nearest training images in the features of this network, named as for scores; None: in pixels only."""
+    weights: str | None = None
+    """A file of Inception weights, for an extractor that takes one."""
+    cache_dir: str | None = None
+    """Where converted data are kept; None: as the run has it."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,10 +48,47 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(GalleryCommand, arguments)
     run = load_run(command.run, images=command.checkpoint)
     out = Path(command.out) if command.out else Path("samples") / run.config.name
-    print(f"gallery: {build_gallery(out, subject(run, Path(command.run)), seed=command.seed)}")
+    network = feature_extractor(command.extractor, command.weights)
+    shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
+    print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
+    list_galleries(out.parent)
 
 
-def subject(run: TrainedRun, folder: Path) -> Subject:
+def list_galleries(folder: Path) -> None:
+    """Write the index of a folder's galleries and print where it lies, or why it was not written."""
+    index = write_index(folder)
+    print(f"index: {index}" if index else f"index: {folder / 'index.html'} is another page and stays as it is")
+
+
+def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor | None:
+    """Return the network that ``--extractor`` names, on the device of this process; None where none is named.
+
+    Raises:
+        UserError: for an unknown name or missing weights, or weights without an extractor that takes them.
+
+    """
+    if name is None:
+        if weights is not None:
+            raise UserError("--weights is a file for --extractor inception, which is not given")
+        return None
+    network = extractor(name, weights=Path(weights) if weights else None, device=PartialState().device)
+    return FeatureExtractor(
+        name, lambda images: torch.cat([network(batch.to(network.device))[0].cpu() for batch in torch.split(images, SAMPLE_BATCH)])
+    )
+
+
+def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages | None:
+    """Return what a run was trained on; None, and a printed sentence, where the data are no longer there."""
+    values = json.loads(data.model_dump_json()) | ({"cache_dir": cache_dir} if cache_dir else {})
+    try:
+        dataset = open_dataset(validated(type(data), values, "--cache-dir"))
+    except UserError as error:
+        print(f"gallery: no nearest training images, because the data are out of reach: {error}")
+        return None
+    return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
+
+
+def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
     """Return everything the pictures of ``run`` are drawn from."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator()
@@ -68,4 +118,14 @@ def subject(run: TrainedRun, folder: Path) -> Subject:
     scores = tuple(json.loads(path.read_text()) for path in sorted((folder / "scores").glob("*.json")))
     reals = folder / "samples" / "reals.png"
     records = tuple(record for record in read_metrics(folder / "metrics.jsonl") if record["images"] <= run.images_seen)
-    return Subject(generator, facts, records, scores, timeline, reals if reals.is_file() else None)
+    return Subject(
+        generator,
+        facts,
+        records,
+        scores,
+        timeline,
+        reals if reals.is_file() else None,
+        discriminator=run.discriminator(),
+        training=training_images(config.data, cache_dir),
+        extractor=extractor,
+    )

@@ -1,14 +1,16 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.grid import save_grid
-from gconv_gan.gallery.subject import RunFacts, Subject
+from gconv_gan.gallery.subject import FeatureExtractor, RunFacts, Subject, TrainingImages
+from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
 from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.models.gan_resnet import ResNetGenerator
+from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 
 RECORDS = tuple(
     {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step} | ({"tiny2k/fd": 90.0 - step} if step % 4 == 0 else {})
@@ -26,6 +28,16 @@ def small_generator(num_classes: int | None = 3) -> ResNetGenerator:
     torch.manual_seed(0)
     conv = partial(GConv2d, latent_dim=6, gate_init_std=1.0)
     return ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=num_classes, conv=conv).eval()
+
+
+def class_generator() -> ResNetGenerator:
+    """A generator whose images depend on the class, through conditional BatchNorm."""
+    torch.manual_seed(0)
+    generator = ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=3, norm=partial(ConditionalBatchNorm2d, num_classes=3))
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight)
+    return generator.eval()
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +69,11 @@ def subject(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
         scores=(SCORE,),
         timeline=tuple((images_seen, samples / f"{images_seen}.png") for images_seen in moments),
         reals=samples / "reals.png",
+        discriminator=ResNetDiscriminator(image_size=8, width=4, num_classes=3).eval(),
+        training=TrainingImages(
+            np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8), dtype=np.uint8), "noise", "ef" * 32, mirrored=True
+        ),
+        extractor=FeatureExtractor("mean colour", lambda images: images.float().mean((2, 3))),
     )
 
 

@@ -8,10 +8,11 @@ import torch
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery, redraw
+from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.grid import read_tiles
 from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.manifest import changed_files, read_manifest
-from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind, draw_class_gates, draw_classes, draw_timeline, evenly
+from gconv_gan.gallery.pictures import PICTURES, draw_class_gates, draw_classes, draw_timeline, evenly
 from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, generate
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
@@ -37,7 +38,7 @@ class ClassGated(torch.nn.Module):
 def test_the_manifest_describes_every_file(gallery: Path) -> None:
     files = {path.name for path in gallery.iterdir()}
     assert files == {entry.file for entry in read_manifest(gallery).pictures} | {"index.html", "manifest.json"}
-    assert {entry.kind for entry in read_manifest(gallery).pictures} == set(PICTURES) - {"gates-classes"}
+    assert {entry.kind for entry in read_manifest(gallery).pictures} == set(PICTURES) - {"gates-classes", "class-blend"}
     assert changed_files(gallery) == []
 
 
@@ -130,7 +131,15 @@ def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_pat
         ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(subject.run, class_names=(), details={})
     )
     build_gallery(tmp_path, bare)
-    assert {path.name for path in tmp_path.iterdir()} == {"unconditional.png", "slerp.png", "manifest.json", "index.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "unconditional.png",
+        "slerp.png",
+        "walk.gif",
+        "walk-still.png",
+        "truncation.png",
+        "manifest.json",
+        "index.html",
+    }
 
 
 def test_many_classes_are_spread_over_sheets(subject: Subject) -> None:

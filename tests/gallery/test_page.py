@@ -13,6 +13,7 @@ from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page import score_rows, scores_html
 from gconv_gan.gallery.pictures import PICTURES
 from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.theme import DARK, LIGHT
 
 VOID = {"meta", "link", "img", "source", "br", "wbr", "hr", "input"}
 HERO_ONLY = {"unconditional": PICTURES["unconditional"]}
@@ -140,19 +141,27 @@ def chromium(*arguments: str) -> str:
 def test_nothing_sticks_out_of_a_phone_or_a_desktop(gallery: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(gallery, tmp_path / "gallery")
     index = folder / "index.html"
-    report = """<script>addEventListener("load",()=>parent.postMessage([innerWidth,document.documentElement.scrollWidth,
+    report = """<script>addEventListener("load",()=>{
+      const press=key=>{dispatchEvent(new KeyboardEvent("keydown",{key}));
+        return [...document.querySelectorAll("figure a")].indexOf(document.activeElement)};
+      parent.postMessage([innerWidth,document.documentElement.scrollWidth,
       Math.max(...[...document.querySelectorAll("main *:not(.rows *)")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
-      [...document.images].every(i=>i.naturalWidth>0)].join(" "),"*"))</script></body>"""
+      [...document.images].every(i=>i.naturalWidth>0),[press("j"),press("j"),press("k")].join(),
+      getComputedStyle(document.body).backgroundColor.replaceAll(" ","")].join(" "),"*")})</script></body>"""
     index.write_text(index.read_text().replace(' loading="lazy"', "").replace("</body>", report))
     frames = "".join(
-        f'<iframe src="gallery/index.html" style="border:0;width:{width}px;height:900px"></iframe>' for width in (320, 375, 1440)
+        f'<iframe src="gallery/index.html" style="border:0;width:{width}px;height:900px"></iframe>' for width in (320, 390, 1280)
     )
     listen = (
         '<script>addEventListener("message",e=>{const p=document.createElement("p");p.textContent=e.data;document.body.append(p)})</script>'
     )
     (tmp_path / "frames.html").write_text(f"<!doctype html><body>{listen}{frames}</body>")
-    dom = chromium(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000", "--dump-dom", f"file://{tmp_path}/frames.html")
-    rows = sorted(tuple(text.split()) for text in re.findall(r"<p>([^<]*)</p>", dom))
-    assert [row[0] for row in rows] == ["1440", "320", "375"]
-    for width, scroll_width, right_edge, all_loaded in rows:
-        assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")
+    for scheme, theme in (("0", DARK), ("1", LIGHT)):
+        options = (f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}", "--window-size=1600,1000")
+        dom = chromium(*options, "--dump-dom", f"file://{tmp_path}/frames.html")
+        rows = sorted(tuple(text.split()) for text in re.findall(r"<p>([^<]*)</p>", dom))
+        assert [row[0] for row in rows] == ["1280", "320", "390"]
+        background = "rgb({},{},{})".format(*bytes.fromhex(theme.page[1:]))
+        for width, scroll_width, right_edge, all_loaded, focused, shown in rows:
+            assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")
+            assert (focused, shown) == ("0,1,0", background)

@@ -1,0 +1,135 @@
+"""Two runs side by side: the same pictures of the same latents, the first run left, the second right.
+
+``manifest.json`` is that of a gallery: each entry names the weights it was drawn from, and files of the two sides begin with "a-"
+and "b-".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from html import escape
+from pathlib import Path
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.build import INDEX, entries_of, remove_outdated
+from gconv_gan.gallery.document import breakable, document_html
+from gconv_gan.gallery.drawing import Drawing, PictureKind
+from gconv_gan.gallery.grid import TILE_SIDE
+from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json
+from gconv_gan.gallery.page import facts_html, panel_html, scores_html, sheet_html
+from gconv_gan.gallery.pictures import PICTURES, draw_unconditional
+from gconv_gan.gallery.subject import Subject
+from gconv_gan.runtime.atomic import write_bytes
+
+SIDES = ("a", "b")
+COLUMNS = {"columns": 6}  # two sheets have to stand side by side
+COMPARED: dict[str, PictureKind] = {
+    "unconditional": PictureKind("samples", draw_unconditional, {"rows": 6, **COLUMNS}),
+    **{
+        kind: replace(PICTURES[kind], parameters={**PICTURES[kind].parameters, **COLUMNS})
+        for kind in ("classes", "slerp", "class-blend", "truncation")
+    },
+    "verdicts": replace(PICTURES["verdicts"], parameters={**PICTURES["verdicts"].parameters, "kept": 3}),
+    "spectrum": PICTURES["spectrum"],
+}
+
+
+def require_same_latents(first: Subject, second: Subject) -> None:
+    """Raise ``UserError`` where two generators cannot be shown the same latents and classes."""
+    for words, one, other in (
+        ("latent dimension", first.latent_dim, second.latent_dim),
+        ("number of classes", first.num_classes, second.num_classes),
+    ):
+        if one != other:
+            raise UserError(f"{first.run.name} and {second.run.name} cannot share latents: their {words} is {one} and {other}")
+
+
+def build_comparison(
+    out_dir: Path, subjects: tuple[Subject, Subject], *, seed: int = 0, pictures: Mapping[str, PictureKind] = COMPARED
+) -> Path:
+    """Draw ``pictures`` of both runs and write them with a manifest and a page; return the path of the page.
+
+    A kind that either run cannot show is left out.
+
+    Raises:
+        UserError: if the runs differ in latent dimension or classes, or a score has no protocol.
+
+    """
+    require_same_latents(*subjects)
+    drawn: dict[str, list[list[Drawing]]] = {}
+    for kind, row in pictures.items():
+        sides = [
+            [prefixed(drawing, side, subject.run.name) for drawing in row.draw(subject, seed=seed, **row.parameters)]
+            for side, subject in zip(SIDES, subjects, strict=True)
+        ]
+        if all(sides):
+            drawn[kind] = sides
+    entries: list[Entry] = []
+    files: dict[str, bytes] = {}
+    for kind, sides in drawn.items():
+        for drawings, subject in zip(sides, subjects, strict=True):
+            entries += entries_of(kind, drawings, pictures[kind], subject, seed=seed)
+            files |= {name: content for drawing in drawings for name, content in drawing.files().items()}
+    versions = library_versions()
+    page = comparison_html(subjects, list(drawn.values()), seed=seed)
+    first, second = (subject.run for subject in subjects)
+    run = {
+        "name": f"{first.name} and {second.name}",
+        "dataset": first.dataset if first.dataset == second.dataset else f"{first.dataset} and {second.dataset}",
+        "images_seen": max(first.images_seen, second.images_seen),
+        **{side: asdict(subject.run) for side, subject in zip(SIDES, subjects, strict=True)},
+    }
+    with remove_outdated(out_dir, files):
+        for name, content in files.items():
+            write_bytes(out_dir / name, content)
+        write_bytes(out_dir / MANIFEST, manifest_json(Manifest(run, versions, tuple(entries))))
+        write_bytes(out_dir / INDEX, page.encode())
+    return out_dir / INDEX
+
+
+def prefixed(drawing: Drawing, side: str, run: str) -> Drawing:
+    """Return a drawing under the file name of its side, its alternative text naming the run."""
+    return replace(drawing, file=f"{side}-{drawing.file}", alt=f"{run}: {drawing.alt}")
+
+
+def pair_html(sides: Sequence[Sequence[Drawing]], subjects: tuple[Subject, Subject]) -> str:
+    """Return the drawings of a kind: those of the first run beside those of the second."""
+    pairs = []
+    for drawings in zip(*sides, strict=True):
+        figures = [
+            sheet_html(replace(drawing, title=subject.run.name), pixels=subject.image_size < TILE_SIDE)
+            if drawing.shape == "sheet"
+            else panel_html(replace(drawing, title=subject.run.name))
+            for drawing, subject in zip(drawings, subjects, strict=True)
+        ]
+        pairs.append(f'<div class="pair">{"".join(figures)}</div>')
+    return "".join(pairs)
+
+
+def comparison_html(subjects: tuple[Subject, Subject], kinds: Sequence[Sequence[Sequence[Drawing]]], *, seed: int) -> str:
+    """Return the page: facts and scores of both runs, then a section for each kind of picture."""
+    names = [subject.run.name for subject in subjects]
+    columns = []
+    for subject in subjects:
+        run = subject.run
+        facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
+        facts["Weights SHA-256"] = run.checkpoint_sha256[:16]
+        columns.append(f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}{scores_html(subject.scores)}</div>")
+    sections, links = [], {}
+    for sides in kinds:
+        title, name = sides[0][0].title, sides[0][0].file.partition("-")[2].partition(".")[0]
+        links[f"#{name}"] = title
+        sections.append(
+            f'<section id="{escape(name)}" class="wrap stacked" aria-labelledby="{escape(name)}-title">'
+            f'<div class="intro"><h2 id="{escape(name)}-title">{escape(title)}</h2></div>'
+            f'<div class="plates">{pair_html(sides, subjects)}</div></section>'
+        )
+    return document_html(
+        title=f"{names[0]} and {names[1]}",
+        links=links,
+        main=f'<header class="wrap stacked hero"><div><h1>{breakable(names[0])} and {breakable(names[1])}</h1><p class="lead">Two runs, '
+        f"the same latents of seed {seed}: pictures at the same place come from the same latent.</p></div>"
+        f'<div class="pair">{"".join(columns)}</div>'
+        f"</header>{''.join(sections)}",
+        footer='<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>.</p>'
+        "<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture.</p>",
+    )

@@ -1,0 +1,58 @@
+"""The frame of every page: head, navigation, main part, footer, and j and k to move between pictures."""
+
+from collections.abc import Mapping
+from html import escape
+
+from gconv_gan.gallery.style import STYLE
+
+SCRIPT = """
+const plates=[...document.querySelectorAll("figure a")];
+addEventListener("keydown",event=>{
+  if(event.ctrlKey||event.metaKey||event.altKey)return;
+  const step={j:1,k:-1}[event.key];if(!step)return;
+  const at=plates.indexOf(document.activeElement);
+  const next=plates[Math.min(plates.length-1,Math.max(0,at+step))];
+  if(next){next.focus();next.scrollIntoView({block:"center"})}
+});
+"""
+
+
+def breakable(name: str) -> str:
+    """Return an escaped name that may break after underscores and hyphens."""
+    return escape(name).replace("_", "_<wbr>").replace("-", "-<wbr>")
+
+
+def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan") -> str:
+    """Return a whole page.
+
+    Args:
+        title: of the window, as text.
+        links: target -> word of the navigation.
+        main: HTML between navigation and footer.
+        footer: HTML at the end.
+        maker: what the page says made it.
+
+    """
+    navigation = "".join(f'<a href="{escape(target)}">{escape(word)}</a>' for target, word in links.items())
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="{escape(maker)}">
+<title>{escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}</style>
+</head>
+<body>
+<a class="skip" href="#pictures">Skip to the pictures</a>
+<div class="bar"><nav class="wrap" aria-label="Sections"><a class="mark" href="#pictures">gconv_gan</a>{navigation}</nav></div>
+<main id="pictures">
+{main}
+</main>
+<footer class="wrap">{footer}</footer>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""

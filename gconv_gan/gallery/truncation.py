@@ -1,0 +1,59 @@
+r"""Truncation: fewer extremes in the latent, so more typical images and fewer kinds of them.
+
+Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018), section 3.1.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gconv_gan.gallery.drawing import Drawing
+from gconv_gan.gallery.grid import grid_png
+from gconv_gan.gallery.latents import UNCONDITIONAL, random_sheet
+from gconv_gan.gallery.subject import Subject, generate
+
+
+def truncate(z: Float[Tensor, "n d"], threshold: float) -> Float[Tensor, "n d"]:
+    r"""Map a normal latent to the normal distribution truncated to [-threshold, threshold], entry by entry and in order.
+
+    .. math:: z' = \Phi^{-1}\bigl(\Phi(-t) + \Phi(z)\,(\Phi(t) - \Phi(-t))\bigr)
+
+    with :math:`\Phi` the normal distribution function. BigGAN draws entries beyond t anew, which gives the same distribution; the
+    quantile map keeps the latent recognisable, moves it continuously with t, and is odd: :math:`(-z)' = -z'`. Computed in float64.
+
+    Args:
+        z: entries of N(0, 1).
+        threshold: t; infinity leaves z as it is.
+
+    Raises:
+        ValueError: if the threshold is not positive.
+
+    """
+    if not threshold > 0:
+        raise ValueError(f"a threshold of truncation must be positive, not {threshold}")
+    if math.isinf(threshold):
+        return z
+    # On |z| with erf, whose inverse is exact near 0: Φ(z) - 1/2 = erf(z / √2) / 2, so erf(z'/√2) = erf(z/√2) erf(t/√2).
+    shrunk = torch.erf(z.double() / math.sqrt(2)) * math.erf(threshold / math.sqrt(2))
+    return (torch.erfinv(shrunk) * math.sqrt(2)).clamp(-threshold, threshold).to(z.dtype)
+
+
+def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], columns: int) -> list[Drawing]:
+    """The first latents of the hero, a row per threshold, the untruncated ones last."""
+    sheet = random_sheet(seed, UNCONDITIONAL, rows=1, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
+    rows = [generate(subject.generator, truncate(sheet.z, level), sheet.y) for level in (*levels, math.inf)]
+    labels = (*(f"{level:g}" for level in levels), "none")
+    return [
+        Drawing(
+            file="truncation.png",
+            content=grid_png(torch.cat(rows), columns=columns),
+            title="Truncated latents",
+            caption="A row is a threshold: every entry of the latent is brought within it, as a normal distribution cut off there. "
+            "A column is one latent throughout; the last row is not truncated and repeats the first samples of this page.",
+            alt=f"Grid of generated images with a row for each threshold of truncation: {', '.join(labels)}.",
+            row_labels=labels,
+        )
+    ]

@@ -1,0 +1,45 @@
+"""Two runs side by side, as pictures of the same latents on one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import NonNegativeInt
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.load import parse_command
+from gconv_gan.gallery.comparison import build_comparison
+from gconv_gan.recipes.gallery import list_galleries, subject
+from gconv_gan.recipes.networks import load_run
+
+
+class CompareGalleriesCommand(Config):
+    """Draw two runs side by side."""
+
+    first: Annotated[str, tyro.conf.Positional]
+    """The run folder on the left."""
+    second: Annotated[str, tyro.conf.Positional]
+    """The run folder on the right."""
+    out: str | None = None
+    """Folder of the page; None: samples/FIRST-SECOND."""
+    checkpoint: NonNegativeInt | None = None
+    """Images seen at the checkpoints of both; None: the newest of each."""
+    seed: NonNegativeInt = 0
+    """Seed of all latents and labels."""
+    cache_dir: str | None = None
+    """Where converted data are kept; None: as the runs have it."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw the page that the command line names and print where it lies."""
+    command = parse_command(CompareGalleriesCommand, arguments)
+    folders = Path(command.first), Path(command.second)
+    first, second = (load_run(folder, images=command.checkpoint) for folder in folders)
+    out = Path(command.out) if command.out else Path("samples") / f"{first.config.name}-{second.config.name}"
+    sides = (
+        subject(first, folders[0], cache_dir=command.cache_dir),
+        subject(second, folders[1], cache_dir=command.cache_dir),
+    )
+    print(f"comparison: {build_comparison(out, sides, seed=command.seed)}")
+    list_galleries(out.parent)
