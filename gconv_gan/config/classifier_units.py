@@ -49,8 +49,24 @@ class GhostConv2dConfig(Config):
     """Side of the depthwise kernels that make the others."""
 
 
+class InvariantConv2dConfig(Config):
+    """``InvariantConv2d``, which takes the place of convolution and norm: set norm.kind none."""
+
+    kind: Literal["invariant"] = "invariant"
+    local_norm: Literal["layer", "l1", "none"] = "layer"
+    """Normalisation of each image before the convolution, against changes of scale."""
+    whiten: bool = True
+    """Whiten the patches over the batch, against linear mixing of the channels."""
+    block_size: PositiveInt = 64
+    """Channels whitened together."""
+    sampling_stride: PositiveInt = 3
+    """Distance of the patches that the covariance is taken over."""
+    iterations: PositiveInt = 5
+    """Newton iterations."""
+
+
 ClassifierConvConfig = Annotated[
-    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConv2dConfig,
+    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConv2dConfig | InvariantConv2dConfig,
     Field(discriminator="kind"),
 ]
 
@@ -77,6 +93,16 @@ class GroupNorm2dConfig(Config):
     """Number of groups; lowered to a divisor of the channels."""
 
 
+class GroupNormPlusConfig(Config):
+    """A learned mixture of group normalisation and batch normalisation of its result."""
+
+    kind: Literal["group_plus"] = "group_plus"
+    groups: PositiveInt = 32
+    """Number of groups; lowered to a divisor of the channels."""
+    statistics: Literal["batch", "batch_position"] = "batch"
+    """Batch part over batch and positions, with running averages; or over the batch at each position, as the released code."""
+
+
 class IterNorm2dConfig(Config):
     """Iterative whitening of groups of channels."""
 
@@ -90,7 +116,8 @@ class IterNorm2dConfig(Config):
 
 
 ClassifierNormConfig = Annotated[
-    DefinedConfig | NoNorm2dConfig | BatchNorm2dConfig | GroupNorm2dConfig | IterNorm2dConfig, Field(discriminator="kind")
+    DefinedConfig | NoNorm2dConfig | BatchNorm2dConfig | GroupNorm2dConfig | GroupNormPlusConfig | IterNorm2dConfig,
+    Field(discriminator="kind"),
 ]
 
 

@@ -14,6 +14,8 @@ from gconv_gan.config.classifier_units import (
     DigitsClassifierConfig,
     GhostConv2dConfig,
     GroupNorm2dConfig,
+    GroupNormPlusConfig,
+    InvariantConv2dConfig,
     IterNorm2dConfig,
     NamedClassifierConfig,
     NetworkConfig,
@@ -27,6 +29,8 @@ from gconv_gan.layers.activations import activation
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conv_norm import ConvNorm2d
 from gconv_gan.layers.ghost import GhostModule
+from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.invariant_conv import InvariantConv2d
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.spectral_norm import spectral_norm
@@ -74,6 +78,8 @@ def _conv(config: ClassifierConvConfig) -> Any:
             return partial(ConvNorm2d, **config.model_dump(exclude={"kind"}))
         case GhostConv2dConfig():
             return partial(GhostModule, **config.model_dump(exclude={"kind"}))
+        case InvariantConv2dConfig():
+            return partial(InvariantConv2d, **config.model_dump(exclude={"kind"}))
         case _:
             return None
 
@@ -87,7 +93,9 @@ def _norm(config: ClassifierNormConfig) -> Any:
         case BatchNorm2dConfig():
             return partial(_scaled_batch_norm, config.initial_scale)
         case GroupNorm2dConfig():
-            return partial(_group_norm, config.groups)
+            return partial(GroupNorm, num_groups=config.groups)
+        case GroupNormPlusConfig():
+            return partial(GroupNormPlus, num_groups=config.groups, statistics=config.statistics)
         case IterNorm2dConfig():
             return partial(IterNorm, **config.model_dump(exclude={"kind"}))
         case _:
@@ -98,11 +106,6 @@ def _scaled_batch_norm(scale: float, channels: int) -> nn.Module:
     norm = BatchNorm2d(channels)
     nn.init.constant_(norm.weight, scale)
     return norm
-
-
-def _group_norm(groups: int, channels: int) -> nn.Module:
-    fitting = max(count for count in range(1, min(groups, channels) + 1) if channels % count == 0)
-    return nn.GroupNorm(fitting, channels)
 
 
 def _attention(config: ClassifierAttentionConfig) -> Any:

@@ -12,6 +12,8 @@ from gconv_gan.config.load import validated
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
 from gconv_gan.layers.ghost import GhostModule
+from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.invariant_conv import InvariantConv2d
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.squeeze_excite import SqueezeExcite
@@ -47,7 +49,9 @@ def test_nothing_exchanged_is_the_network_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("changes", "layer", "expected"),
     [
-        ({"norm": {"kind": "group", "groups": 4}}, nn.GroupNorm, 7),
+        ({"norm": {"kind": "group", "groups": 4}}, GroupNorm, 7),
+        ({"norm": {"kind": "group_plus", "groups": 4}}, GroupNormPlus, 7),
+        ({"conv": {"kind": "invariant", "block_size": 4}, "norm": {"kind": "none"}}, InvariantConv2d, 7),
         ({"norm": {"kind": "iter", "group_size": 8}}, IterNorm, 7),
         ({"norm": {"kind": "none"}}, BatchNorm2d, 0),
         ({"activation": "elu"}, nn.ELU, 7),
@@ -64,7 +68,7 @@ def test_a_part_is_exchanged_everywhere(changes: dict[str, Any], layer: type[nn.
 
 
 def test_details_reach_the_layers() -> None:
-    assert {norm.num_groups for norm in network(norm={"kind": "group", "groups": 6}).modules() if isinstance(norm, nn.GroupNorm)} == {4}
+    assert {norm.num_groups for norm in network(norm={"kind": "group", "groups": 6}).modules() if isinstance(norm, GroupNorm)} == {4}
     scaled = [module for module in network(norm={"kind": "batch", "initial_scale": 0.1}).modules() if isinstance(module, BatchNorm2d)]
     assert all(torch.equal(norm.weight, torch.full_like(norm.weight, 0.1)) for norm in scaled)
     attention = network(attention={"kind": "non_local", "norm": "softmax", "embed_channels": 4})
