@@ -89,7 +89,7 @@ class GroupNorm2dConfig(Config):
     """Group normalisation."""
 
     kind: Literal["group"] = "group"
-    groups: PositiveInt = 32
+    num_groups: PositiveInt = 32
     """Number of groups; lowered to a divisor of the channels."""
 
 
@@ -97,7 +97,7 @@ class GroupNormPlusConfig(Config):
     """A learned mixture of group normalisation and batch normalisation of its result."""
 
     kind: Literal["group_plus"] = "group_plus"
-    groups: PositiveInt = 32
+    num_groups: PositiveInt = 32
     """Number of groups; lowered to a divisor of the channels."""
     statistics: Literal["batch", "batch_position"] = "batch"
     """Batch part over batch and positions, with running averages; or over the batch at each position, as the released code."""

@@ -22,10 +22,11 @@ from gconv_gan.data.class_batches import Augmentation, ClassBatches
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.label_noise import symmetric_noise
+from gconv_gan.data.loaders import gather
 from gconv_gan.data.subset import stratified
-from gconv_gan.models import classifier_factory
+from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS, describe
+from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.standardised import Standardised
-from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS, describe
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
@@ -156,7 +157,7 @@ def build_network(config: ClassifierRunConfig, dataset: ImageDataset, training: 
     """Return the network, initialised from the run's seed: equal on every process, without a broadcast."""
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(config.seed, "networks", 0))
-        network = classifier_factory.build_network(config.network, num_classes=len(dataset.classes), image_size=config.image_size)
+        network = build_classifier_network(config.network, num_classes=len(dataset.classes), image_size=config.image_size)
     description = describe(config.network, image_size=config.image_size, classes=dataset.classes)
     if config.standardise:
         mean, deviation = channel_statistics(dataset, training)
@@ -166,11 +167,11 @@ def build_network(config: ClassifierRunConfig, dataset: ImageDataset, training: 
 
 
 def channel_statistics(dataset: ImageDataset, training: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float]]:
-    """Return mean and deviation of each colour channel in [-1, 1], over at most 50,000 training images spread evenly."""
-    chosen = training[np.arange(min(len(training), 50_000)) * len(training) // min(len(training), 50_000)]
+    """Return mean and deviation of each colour channel in [-1, 1], over at most 10,000 training images spread evenly."""
+    chosen = training[np.arange(min(len(training), 10_000)) * len(training) // min(len(training), 10_000)]
     sums, squares = np.zeros(3), np.zeros(3)
     for start in range(0, len(chosen), 1000):
-        pixels = dataset.images[chosen[start : start + 1000]].astype(np.float64) / 127.5 - 1
+        pixels = gather(dataset.images, torch.from_numpy(chosen[start : start + 1000])).numpy().astype(np.float64) / 127.5 - 1
         sums, squares = sums + pixels.sum((0, 2, 3)), squares + (pixels**2).sum((0, 2, 3))
     count = len(chosen) * dataset.manifest.size**2
     mean = sums / count

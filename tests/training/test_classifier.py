@@ -19,7 +19,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
-from gconv_gan.models.trained_classifier import load_classifier
+from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
