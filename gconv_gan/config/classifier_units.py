@@ -172,7 +172,7 @@ class NamedClassifierConfig(Config):
     """At the end of each residual branch."""
     order: Literal["defined", "standard", "whitened"] = "defined"
     """convolution, norm, activation; or norm, convolution, activation, the whitening unit."""
-    options: dict[str, bool | int | float | str | tuple[int, ...]] = {}
+    options: dict[str, bool | int | float | str | tuple[int | float, ...]] = {}
     """Keyword arguments of the network's class: dropout, widths, depths, …"""
 
 
