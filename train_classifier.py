@@ -1,4 +1,4 @@
-"""Train a classifier: ``accelerate launch train_classifier.py CONFIG.toml [--key value …]``."""
+"""Train a classifier: ``accelerate launch train_classifier.py CONFIG.toml [--key value …] [--dry-run]``."""
 
 import sys
 

@@ -40,8 +40,24 @@ class ConvNorm2dConfig(Config):
     """Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm."""
 
 
+class InvariantConv2dConfig(Config):
+    """``InvariantConv2d``, which takes the place of convolution and norm: set norm.kind none."""
+
+    kind: Literal["invariant"] = "invariant"
+    local_norm: Literal["layer", "l1", "none"] = "layer"
+    """Normalisation of each image before the convolution, against changes of scale."""
+    whiten: bool = True
+    """Whiten the patches over the batch, against linear mixing of the channels."""
+    block_size: PositiveInt = 64
+    """Channels whitened together."""
+    sampling_stride: PositiveInt = 3
+    """Distance of the patches that the covariance is taken over."""
+    iterations: PositiveInt = 5
+    """Newton iterations."""
+
+
 ClassifierConvConfig = Annotated[
-    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConvConfig,
+    DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConvConfig | InvariantConv2dConfig,
     Field(discriminator="kind"),
 ]
 
@@ -64,8 +80,18 @@ class GroupNorm2dConfig(Config):
     """Group normalisation."""
 
     kind: Literal["group"] = "group"
-    groups: PositiveInt = 32
+    num_groups: PositiveInt = 32
     """Number of groups; lowered to a divisor of the channels."""
+
+
+class GroupNormPlusConfig(Config):
+    """A learned mixture of group normalisation and batch normalisation of its result."""
+
+    kind: Literal["group_plus"] = "group_plus"
+    num_groups: PositiveInt = 32
+    """Number of groups; lowered to a divisor of the channels."""
+    statistics: Literal["batch", "batch_position"] = "batch"
+    """Batch part over batch and positions, with running averages; or over the batch at each position, as the released code."""
 
 
 class IterNorm2dConfig(Config):
@@ -81,7 +107,8 @@ class IterNorm2dConfig(Config):
 
 
 ClassifierNormConfig = Annotated[
-    DefinedConfig | NoNorm2dConfig | BatchNorm2dConfig | GroupNorm2dConfig | IterNorm2dConfig, Field(discriminator="kind")
+    DefinedConfig | NoNorm2dConfig | BatchNorm2dConfig | GroupNorm2dConfig | GroupNormPlusConfig | IterNorm2dConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -136,7 +163,7 @@ class NamedClassifierConfig(Config):
     """At the end of each residual branch."""
     order: Literal["defined", "standard", "whitened"] = "defined"
     """convolution, norm, activation; or norm, convolution, activation, the whitening unit."""
-    options: dict[str, bool | int | float | str | tuple[int, ...]] = {}
+    options: dict[str, bool | int | float | str | tuple[int | float, ...]] = {}
     """Keyword arguments of the network's class: dropout, widths, depths, …"""
 
 

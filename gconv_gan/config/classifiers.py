@@ -110,6 +110,8 @@ class ClassifierRunConfig(Config):
     standardise: bool = False
     """Bring each colour channel to mean 0 and deviation 1 over the training images; otherwise pixels go from -1 to 1."""
     network: NetworkConfig = DigitsClassifierConfig()
+    start_from: str | None = None
+    """Folder of a classifier trained here, with the same network but any classes: all its weights but the head's are taken over."""
     optimizer: OptimizerConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantScheduleConfig()
     average: AverageConfig = AverageConfig()

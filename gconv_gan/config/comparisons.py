@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import tyro
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config
@@ -114,7 +115,7 @@ class ComparisonConfig(Config):
 class CompareCommand(Config):
     """Train the same small network with a layer swapped, and say whether the published claim holds."""
 
-    comparisons: tuple[str, ...] = ()
+    comparisons: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Names (files of configs/compare) or TOML files; none: all."""
     seeds: PositiveInt | None = None
     """Number of seeds; None: the comparison's."""

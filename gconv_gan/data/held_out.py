@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gconv_gan.data.augment import centre_crop
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.loaders import gather
 from gconv_gan.data.transforms import to_unit
 
 
@@ -40,7 +41,7 @@ class HeldOut:
         mine = chosen[index::processes]
         for start in range(0, len(mine), batch_size):
             part = mine[start : start + batch_size]
-            images = torch.from_numpy(self.dataset.images[part])
+            images = gather(self.dataset.images, torch.from_numpy(part))
             yield centre_crop(images, self.size), torch.from_numpy(self.dataset.labels[part])
 
     def batches(

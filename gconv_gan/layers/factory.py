@@ -2,9 +2,28 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
+from gconv_gan.config.classifier_units import (
+    BatchNorm2dConfig,
+    ClassifierAttentionConfig,
+    ClassifierConvConfig,
+    ClassifierNormConfig,
+    ConvNorm2dConfig,
+    DefinedConfig,
+    GroupNorm2dConfig,
+    GroupNormPlusConfig,
+    InvariantConv2dConfig,
+    IterNorm2dConfig,
+    NoAttentionConfig,
+    NonLocalConfig,
+    NoNorm2dConfig,
+    PlainConv2dConfig,
+    SpectralConv2dConfig,
+    SqueezeExciteConfig,
+)
 from gconv_gan.config.units import (
     BatchNormConfig,
     CConvConfig,
@@ -24,15 +43,20 @@ from gconv_gan.config.units import (
 from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
-from gconv_gan.layers.conv_norm import conv_norm
+from gconv_gan.layers.conv_norm import ConvNorm2d, conv_norm
 from gconv_gan.layers.dy_conv import DyConv2d
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.ghost import GhostModule
+from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.invariant_conv import InvariantConv2d
+from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
+from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.od_conv import ODConv2d
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
-from gconv_gan.layers.spectral_norm import apply_spectral_norm
+from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
+from gconv_gan.layers.squeeze_excite import SqueezeExcite
 
 
 def conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | None) -> Callable[..., nn.Module]:
@@ -94,3 +118,58 @@ def normalise_discriminator(network: nn.Module, config: DiscriminatorNormConfig)
                 if isinstance(module, nn.Conv2d):
                     conv_norm(module, affine=config.affine, bn=config.bn, detach=config.detach, scale=config.scale)
             apply_spectral_norm(network)
+
+
+def classifier_conv(config: ClassifierConvConfig) -> Callable[..., nn.Module]:
+    """Return ``conv(in_channels, out_channels, kernel_size, …)``, as ``nn.Conv2d``, for a classifier's units."""
+    options = config.model_dump(exclude={"kind"})
+    match config:
+        case DefinedConfig() | PlainConv2dConfig():
+            return nn.Conv2d
+        case SpectralConv2dConfig():
+            return _spectral_conv
+        case ConvNorm2dConfig():
+            return partial(ConvNorm2d, **options)
+        case GhostConvConfig():
+            return partial(GhostModule, **options)
+        case InvariantConv2dConfig():
+            return partial(InvariantConv2d, **options)
+
+
+def _spectral_conv(*args: Any, **kwargs: Any) -> nn.Module:
+    return spectral_norm(nn.Conv2d(*args, **kwargs))
+
+
+def classifier_norm(config: ClassifierNormConfig) -> Callable[[int], nn.Module] | None:
+    """Return ``norm(channels)`` for a classifier's units, or None where there is none."""
+    options = config.model_dump(exclude={"kind"})
+    match config:
+        case NoNorm2dConfig():
+            return None
+        case DefinedConfig():
+            return BatchNorm2d
+        case BatchNorm2dConfig(initial_scale=scale):
+            return partial(_scaled_batch_norm, scale)
+        case GroupNorm2dConfig():
+            return partial(GroupNorm, **options)
+        case GroupNormPlusConfig():
+            return partial(GroupNormPlus, **options)
+        case IterNorm2dConfig():
+            return partial(IterNorm, **options)
+
+
+def _scaled_batch_norm(scale: float, channels: int) -> nn.Module:
+    norm = BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, scale)
+    return norm
+
+
+def classifier_attention(config: ClassifierAttentionConfig) -> Callable[[int], nn.Module] | None:
+    """Return ``attention(channels)`` for a classifier's branches, or None where there is none."""
+    match config:
+        case DefinedConfig() | NoAttentionConfig():
+            return None
+        case SqueezeExciteConfig():
+            return SqueezeExcite
+        case NonLocalConfig():
+            return partial(NonLocal2d, **config.model_dump(exclude={"kind"}))

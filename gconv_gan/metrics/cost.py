@@ -65,8 +65,8 @@ def _synchronise(device: torch.device | str) -> None:
 
 def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu") -> int:
     """Return by how many bytes torch's allocator grows at most while ``run`` runs; what lives before does not count."""
-    run()  # lazy state (gradients, caches, workspaces) belongs to a steady step
     if torch.device(device).type == "cuda":
+        run()  # lazy state (gradients, caches, workspaces) belongs to a steady step
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -74,7 +74,8 @@ def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu")
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
+        for _ in range(2):  # the second is a steady step, which frees the gradients of the first
+            run()
     now = peak = 0
     for event in recorded.profiler.kineto_results.events():
         if event.name() == "[memory]":

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.folding import fold_batch_norms
 from gconv_gan.metrics.resize import RESIZERS
+from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 from gconv_gan.metrics.weights import INCEPTION, LITE0_SHA256, check_sha256, find_weights, lite0_weights, sha256_of
-from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 
 
 @runtime_checkable
@@ -259,7 +259,7 @@ def _lite0_network(path: Path) -> nn.Module:
 
 
 class CheckpointExtractor(NetworkExtractor):
-    """A classifier trained here, as ``models.trained_classifier`` describes it on disk.
+    """A classifier trained here, as ``metrics.trained_classifier`` describes it on disk.
 
     Args:
         folder: where its two files lie.

@@ -29,7 +29,7 @@ from gconv_gan.metrics.classification import (
 from gconv_gan.metrics.cost import counts, inference, peak_bytes, seconds, training_step
 from gconv_gan.metrics.robustness import robustness
 from gconv_gan.metrics.score_card import library_versions
-from gconv_gan.models.trained_classifier import DESCRIPTION, TENSORS, load_classifier
+from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 from gconv_gan.runtime.atomic import write_text
 
 

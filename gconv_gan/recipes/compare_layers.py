@@ -20,10 +20,12 @@ from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.metrics.cost import counts, peak_bytes, seconds, training_step
 from gconv_gan.metrics.robustness import robustness
+from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.metrics.verdicts import ArmResult, judge, overall
-from gconv_gan.models.trained_classifier import load_classifier
-from gconv_gan.recipes.classifier import build_network, fit, splits
+from gconv_gan.recipes.classifier import fit
 from gconv_gan.recipes.classifier_card import clean_scores, evenly
+from gconv_gan.recipes.classifier_data import splits
+from gconv_gan.recipes.classifier_network import build_network
 from gconv_gan.recipes.comparison_report import ComparisonResult, plot, table
 from gconv_gan.runtime.atomic import write_bytes, write_text
 from gconv_gan.runtime.run_folder import versions

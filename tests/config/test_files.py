@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.models.factory import build_classifier_network
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GAN = sorted((CONFIGS / "gan").glob("*.toml"))
@@ -28,3 +30,11 @@ def test_its_header_says_command_hardware_and_what_to_expect(path: Path) -> None
     assert f"accelerate launch {script} configs/{path.parent.name}/{path.name}" in header[0]
     assert "Hardware:" in header[0]
     assert re.search(r"[Aa]ims at|[Rr]eaches|[Nn]o published number", header[0])
+
+
+@pytest.mark.parametrize("path", CLASSIFY, ids=lambda path: path.stem)
+def test_its_network_exists_and_takes_its_parts(path: Path) -> None:
+    config = load_config(ClassifierRunConfig, path)
+    with torch.device("meta"):  # shapes alone: ImageNet's networks are large
+        network = build_classifier_network(config.network, num_classes=10, image_size=config.image_size)
+    assert sum(parameter.numel() for parameter in network.parameters()) > 0

@@ -11,12 +11,12 @@ from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.metrics.cost import counts
 from gconv_gan.metrics.factory import extractor
-from gconv_gan.models.trained_classifier import load_classifier
+from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
 from gconv_gan.recipes.classifier_card import ClassifierCard, ClassifierCardCommand, classifier_card, main
 from tests.training.tiny_classifier import tiny_classifier
 
-NETWORK = {"kind": "named", "name": "wrn_10_1", "norm": {"kind": "group", "groups": 4}, "options": {"width": 0.25, "dropout": 0.1}}
+NETWORK = {"kind": "named", "name": "wrn_10_1", "norm": {"kind": "group", "num_groups": 4}, "options": {"width": 0.25, "dropout": 0.1}}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Whole classifier runs: exact resume, two processes, refusals, guards, what lies in the run folder."""
 
 import copy
+import dataclasses
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
-from gconv_gan.models.trained_classifier import load_classifier
+from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
+from gconv_gan.recipes.classifier_data import splits
+from gconv_gan.recipes.classifier_network import Built
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.classifier import ClassifierTraining, train_classifier
@@ -46,7 +49,7 @@ class At(Hook):
             self.action()
 
 
-def coupled(config: Any, dataset: Any, training: Any) -> recipe.Built:
+def coupled(config: Any, dataset: Any, training: Any) -> Built:
     """Build the digits classifier with batch normalisation and dropout, which couple images and draw masks."""
     built = original(config, dataset, training)
     network: Any = built.network
@@ -161,7 +164,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 def _data(folder: Path) -> tuple[Any, Any]:
     config = tiny_classifier(folder)
     dataset = open_dataset(config.data)
-    return dataset, recipe.splits(config, dataset).training
+    return dataset, splits(config, dataset).training
 
 
 def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
@@ -235,6 +238,22 @@ def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: 
     torch.testing.assert_close(standard.std((0, 2, 3), correction=0), torch.ones(3), rtol=1e-4, atol=0)
     assert network.features(pixels[:2]).shape == (2, network.feature_dim)
     torch.testing.assert_close(network.head(network.features(pixels[:2])), network(pixels[:2]))
+
+
+def test_a_run_may_start_from_another_classifier_of_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "build_network", original)
+    recipe.fit(tiny_classifier(tmp_path, name="first", trainer={"total_images": 160}))
+    dataset, training = _data(tmp_path)
+    fewer = dataclasses.replace(dataset, manifest=dataset.manifest.model_copy(update={"classes": dataset.classes[:4]}))
+    config = tiny_classifier(tmp_path, start_from=str(tmp_path / "first"))
+    built = original(config, fewer, training)
+    trained, _ = load_classifier(tmp_path / "first")
+    ours, theirs = built.network.state_dict(), trained.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if ".head." not in name)
+    assert ours["network.head.weight"].shape == (4, 32)
+    assert built.description["start_from"]["path"] == str(tmp_path / "first")
+    with pytest.raises(UserError, match=r"start_from: .*first holds another network than this run's: .* differs"):
+        original(tiny_classifier(tmp_path, start_from=str(tmp_path / "first"), network={"width": 16}), dataset, training)
 
 
 def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

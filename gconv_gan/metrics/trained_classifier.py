@@ -16,7 +16,7 @@ from torch import nn
 from gconv_gan.config.classifier_units import DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
-from gconv_gan.models.classifier_factory import build_network
+from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.standardised import Standardised
 
 TENSORS = "model.safetensors"
@@ -72,7 +72,7 @@ def _built(fields: dict[str, Any], path: Path) -> nn.Module:
     if not isinstance(image_size, int):
         raise UserError(f"{path}, arguments: key 'image_size' is required")
     try:
-        network = build_network(config, num_classes=len(classes), image_size=image_size)
+        network = build_classifier_network(config, num_classes=len(classes), image_size=image_size)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return Standardised(network, **fields["standardise"]) if fields.get("standardise") else network

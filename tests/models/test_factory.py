@@ -12,12 +12,14 @@ from gconv_gan.config.load import validated
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
 from gconv_gan.layers.ghost import GhostModule
+from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.invariant_conv import InvariantConv2d
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.squeeze_excite import SqueezeExcite
-from gconv_gan.models.classifier_factory import build_network
+from gconv_gan.metrics.trained_classifier import describe
 from gconv_gan.models.classifiers import build_classifier
-from gconv_gan.models.trained_classifier import describe
+from gconv_gan.models.factory import build_classifier_network
 
 SMALL = {"name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 16, 32], "stem_width": 8}}
 
@@ -28,7 +30,7 @@ def config(**changes: Any) -> NamedClassifierConfig:
 
 def network(**changes: Any) -> nn.Module:
     torch.manual_seed(0)
-    return build_network(config(**changes), num_classes=4, image_size=16)
+    return build_classifier_network(config(**changes), num_classes=4, image_size=16)
 
 
 def count(built: nn.Module, kind: type[nn.Module]) -> int:
@@ -47,7 +49,9 @@ def test_nothing_exchanged_is_the_network_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("changes", "layer", "expected"),
     [
-        ({"norm": {"kind": "group", "groups": 4}}, nn.GroupNorm, 7),
+        ({"norm": {"kind": "group", "num_groups": 4}}, GroupNorm, 7),
+        ({"norm": {"kind": "group_plus", "num_groups": 4}}, GroupNormPlus, 7),
+        ({"conv": {"kind": "invariant", "block_size": 4}, "norm": {"kind": "none"}}, InvariantConv2d, 7),
         ({"norm": {"kind": "iter", "group_size": 8}}, IterNorm, 7),
         ({"norm": {"kind": "none"}}, BatchNorm2d, 0),
         ({"activation": "elu"}, nn.ELU, 7),
@@ -64,7 +68,7 @@ def test_a_part_is_exchanged_everywhere(changes: dict[str, Any], layer: type[nn.
 
 
 def test_details_reach_the_layers() -> None:
-    assert {norm.num_groups for norm in network(norm={"kind": "group", "groups": 6}).modules() if isinstance(norm, nn.GroupNorm)} == {4}
+    assert {norm.num_groups for norm in network(norm={"kind": "group", "num_groups": 6}).modules() if isinstance(norm, GroupNorm)} == {4}
     scaled = [module for module in network(norm={"kind": "batch", "initial_scale": 0.1}).modules() if isinstance(module, BatchNorm2d)]
     assert all(torch.equal(norm.weight, torch.full_like(norm.weight, 0.1)) for norm in scaled)
     attention = network(attention={"kind": "non_local", "norm": "softmax", "embed_channels": 4})
@@ -89,7 +93,7 @@ def test_what_a_network_does_not_take_is_named(changes: dict[str, Any], message:
 
 
 def test_a_description_builds_the_same_network() -> None:
-    changes = {"norm": {"kind": "group", "groups": 4}, "activation": "elu"}
+    changes = {"norm": {"kind": "group", "num_groups": 4}, "activation": "elu"}
     fields = describe(config(**changes), image_size=16, classes="abcd")
     assert fields["network"] == "resnet20"
     assert "name" not in fields["arguments"]

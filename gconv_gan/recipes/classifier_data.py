@@ -1,0 +1,66 @@
+"""The images of a classifier run: which are trained on, which choose among checkpoints, and what is done to their labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from accelerate import Accelerator
+from jaxtyping import Int64
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.data.class_batches import Augmentation, ClassBatches
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.label_noise import symmetric_noise
+from gconv_gan.data.subset import stratified
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the training set."""
+
+    training: Int64[np.ndarray, " n"]
+    validation: Int64[np.ndarray, " m"]
+
+
+def require_same_classes(dataset: ImageDataset, test: ImageDataset) -> None:
+    """Raise ``UserError`` unless both sets are labelled with the same two or more classes."""
+    if len(dataset.classes) < 2:
+        found = f"has the single class '{dataset.classes[0]}'" if dataset.classes else "is unlabelled"
+        raise UserError(f"a classifier needs classes, but {dataset.title} {found}: put the pictures of each into a folder of their own")
+    if test.classes != dataset.classes:
+        raise UserError(f"test_data has the classes {test.classes}, but data has {dataset.classes}")
+
+
+def splits(config: ClassifierRunConfig, dataset: ImageDataset) -> Split:
+    """Return which images are trained on and which choose among checkpoints, both with the class proportions of the whole."""
+    assert dataset.labels is not None
+    everything = np.arange(len(dataset))
+    validation, rest = stratified(dataset.labels, everything, fraction=config.split.validation, seed=config.seed, stream="validation")
+    training, _ = stratified(dataset.labels, rest, fraction=config.split.train, seed=config.seed, stream="subset")
+    if len(training) == 0:
+        raise UserError(f"split.train {config.split.train} of {len(rest)} images leaves none to train on")
+    return Split(training, validation)
+
+
+def batches(
+    config: ClassifierRunConfig, dataset: ImageDataset, training: Int64[np.ndarray, " n"], accelerator: Accelerator
+) -> ClassBatches:
+    """Return the endless training batches of this process, with the label noise the config asks for."""
+    assert dataset.labels is not None
+    labels = dataset.labels.copy()
+    if config.labels.noise:
+        labels[training] = symmetric_noise(
+            labels[training], fraction=config.labels.noise, num_classes=len(dataset.classes), seed=config.seed
+        )
+    how = config.augmentation.model_dump(exclude={"crop_size"})
+    return ClassBatches(
+        dataset,
+        augmentation=Augmentation(size=config.image_size, flip=config.data.flip, **how),
+        seed=config.seed,
+        batch_size=config.trainer.batch_size,
+        indices=training,
+        labels=labels,
+        process_index=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+        device=accelerator.device,
+    )
