@@ -58,6 +58,9 @@ class FakesCard(Config):
     batch_norm: str | None = None
     """eval, standing (over how many batches), or batch (of which size)."""
     truncation: float | None = None
+    """Threshold of a truncated normal z, or ψ of a truncated w."""
+    truncated: Literal["z", "w"] | None = None
+    """Which of them."""
     precision: str | None = None
     labels: str | None = None
     """none, uniform or empirical."""
@@ -158,7 +161,7 @@ class Score(Config):
 # Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are
 # what one wants to compare, and everything in ``run`` is circumstance.
 COMPARED_GROUPS = ("formula", "reference", "extractor")
-COMPARED_FAKES = ("batch_norm", "truncation", "precision", "labels")
+COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels")
 
 
 def _differences(a: Config, b: Config, prefix: str) -> list[str]:

@@ -177,6 +177,7 @@ class FakeSource:
         device: where the generator lives.
         class_counts: draw labels with these relative frequencies; None: uniform over the classes.
         batch_size: images per call, at most 256; it does not change them beyond float round-off.
+        threshold: truncation of the latents, see ``draw_latents``; None: normal latents.
         statistics_batch: normalise by the statistics of batches of this size, a divisor of 256, which are always whole: image i
             then depends on its batch as well, but still on no other choice. None: by the running statistics.
 
@@ -195,9 +196,10 @@ class FakeSource:
         device: torch.device | str = "cpu",
         class_counts: Sequence[int] | None = None,
         batch_size: int = BLOCK,
+        threshold: float | None = None,
         statistics_batch: int | None = None,
     ) -> None:
-        self.generator, self.count, self.seed, self.device = generator, count, seed, device
+        self.generator, self.count, self.seed, self.device, self.threshold = generator, count, seed, device, threshold
         self.latent_dim, self.num_classes = shape_of(generator)
         if class_counts is not None and len(class_counts) != self.num_classes:
             raise ValueError(f"{len(class_counts)} class frequencies for a generator of {self.num_classes} classes")
@@ -219,7 +221,7 @@ class FakeSource:
     @torch.no_grad()
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
         numbers = block_range(index, self.count)
-        z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim)
+        z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim, threshold=self.threshold)
         y = self._labels(index)
         batches = []
         with batch_statistics(self.generator) if self.by_batch else evaluating(self.generator):

@@ -15,10 +15,13 @@ STANDING = "standing, 16 batches of 64"  # what score cards say of the defaults 
 
 
 @torch.no_grad()
-def set_standing_statistics(generator: nn.Module, *, seed: int, batches: int = 16, batch_size: int = 64) -> None:
+def set_standing_statistics(
+    generator: nn.Module, *, seed: int, batches: int = 16, batch_size: int = 64, threshold: float | None = None
+) -> None:
     """Replace all running statistics by plain averages over ``batches`` batches of the generator's own images.
 
-    Draws depend on (seed, "standing", batch) alone, and every process computes the same, so nothing is exchanged.
+    Draws depend on (seed, "standing", batch) alone, and every process computes the same, so nothing is exchanged. Latents are
+    truncated at ``threshold``: statistics belong to the distribution that is sampled.
     """
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d | RunningStatistics)]
     latent_dim, classes = shape_of(generator)
@@ -32,7 +35,7 @@ def set_standing_statistics(generator: nn.Module, *, seed: int, batches: int = 1
             if isinstance(norm, RunningStatistics):
                 norm.over_processes = False
         for index in range(batches):
-            z = draw_latents(seed, "standing", index, count=batch_size, latent_dim=latent_dim)
+            z = draw_latents(seed, "standing", index, count=batch_size, latent_dim=latent_dim, threshold=threshold)
             y = None if classes is None else draw_labels(seed, "standing_labels", index, count=batch_size, num_classes=classes)
             generator(z.to(device), None if y is None else y.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -23,9 +23,24 @@ def generator_for(seed: int, stream: str, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, stream, step))
 
 
-def draw_latents(seed: int, stream: str, step: int, *, count: int, latent_dim: int) -> Float[Tensor, "b d"]:
-    """Draw z ~ N(0, I), [count, latent_dim], for the global batch."""
-    return torch.randn(count, latent_dim, generator=generator_for(seed, stream, step))
+def draw_latents(seed: int, stream: str, step: int, *, count: int, latent_dim: int, threshold: float | None = None) -> Float[Tensor, "b d"]:
+    """Draw z ~ N(0, I), [count, latent_dim], for the global batch.
+
+    With a ``threshold``, entries of a larger absolute value are drawn anew until there are none: z is then truncated normal (Brock,
+    Donahue, Simonyan, arXiv 1809.11096, section 3.1), and what lies within the threshold stays as it was without.
+
+    Raises:
+        ValueError: the threshold is not positive.
+
+    """
+    draw = generator_for(seed, stream, step)
+    z = torch.randn(count, latent_dim, generator=draw)
+    if threshold is not None:
+        if threshold <= 0:
+            raise ValueError(f"a threshold of truncation must be positive, not {threshold}")
+        while (outside := z.abs() > threshold).any():
+            z[outside] = torch.randn(int(outside.sum()), generator=draw)
+    return z
 
 
 def draw_labels(seed: int, stream: str, step: int, *, count: int, num_classes: int) -> Int[Tensor, " b"]:
