@@ -4,8 +4,9 @@ A drawing function takes the subject, a seed and its own parameters, and returns
 has nothing to show (no classes, no gates, no history). It depends on nothing else, so that the manifest can repeat the call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -15,9 +16,10 @@ from gconv_gan.gallery.gate_map import draw_gate_map
 from gconv_gan.gallery.gates import gate_statistics, kernel_similarity, mean_by_class, record_gates
 from gconv_gan.gallery.grid import grid_png, read_tiles
 from gconv_gan.gallery.history import Series, draw_series, score_series, short_count, training_series
-from gconv_gan.gallery.latents import class_sheet, random_sheet, slerp_sheet
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.latents import class_sheet, fixed_labels, fixed_latents, random_sheet, slerp_sheet
+from gconv_gan.gallery.subject import Subject, generate
 from gconv_gan.gallery.theme import DARK, LIGHT
+from gconv_gan.models.mapping import MappedGenerator
 
 Item = TypeVar("Item")
 
@@ -160,6 +162,30 @@ def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[
     ]
 
 
+def draw_truncation(subject: Subject, *, seed: int, columns: int, thresholds: Sequence[float], psis: Sequence[float]) -> list[Drawing]:
+    """The same latents at several truncations: of z, or of w where the generator has a mapping network; the last row is not truncated."""
+    y = None if subject.num_classes is None else fixed_labels(seed, "truncation", count=columns, num_classes=subject.num_classes)
+    draw = partial(fixed_latents, seed, "truncation", count=columns, latent_dim=subject.latent_dim)
+    generator = subject.generator
+    if isinstance(generator, MappedGenerator):
+        rows = {f"ψ = {psi:g}": generate(generator.truncated(psi), draw(), y) for psi in psis}
+        caption = "Down a column one latent leaves the mean image: w is moved towards its mean by 1 - ψ."
+    else:
+        rows = {f"|z| ≤ {threshold:g}": generate(generator, draw(threshold=threshold), y) for threshold in thresholds}
+        caption = "Down a column the same latent, of which entries beyond the threshold are drawn anew."
+    rows["whole"] = generate(generator, draw(), y)
+    return [
+        Drawing(
+            file="truncation.png",
+            content=grid_png(torch.cat(list(rows.values())), columns=columns),
+            title="Truncation",
+            caption=f"Fidelity above, variety below. {caption}",
+            alt=f"Grid of generated images at the truncations {', '.join(rows)}.",
+            row_labels=tuple(rows),
+        )
+    ]
+
+
 def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int) -> list[Drawing]:
     """Which kernels the first latents of the hero select, layer by layer, with their images; the numbers are over more latents."""
     sheet = random_sheet(seed, UNCONDITIONAL, rows=measured, columns=1, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
@@ -247,6 +273,9 @@ PICTURES: dict[str, PictureKind] = {
     "timeline": PictureKind("timeline", draw_timeline, {"moments": 12, "columns": 12}),
     "reals": PictureKind("timeline", draw_reals, {"columns": 12}),
     "slerp": PictureKind("interpolation", draw_slerp, {"rows": 6, "columns": 12}),
+    "truncation": PictureKind(
+        "interpolation", draw_truncation, {"columns": 12, "thresholds": [0.25, 0.5, 1.0, 2.0], "psis": [0.0, 0.25, 0.5, 0.75]}
+    ),
     "gates-latents": PictureKind("gates", draw_latent_gates, {"shown": 12, "measured": 64}),
     "gates-classes": PictureKind("gates", draw_class_gates, {"latents_per_class": 8}),
     "scores": PictureKind("scores", draw_scores),

@@ -9,13 +9,23 @@ import torch
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery, redraw
 from gconv_gan.gallery.grid import read_tiles
-from gconv_gan.gallery.latents import fixed_latents
+from gconv_gan.gallery.latents import fixed_labels, fixed_latents
 from gconv_gan.gallery.manifest import changed_files, read_manifest
-from gconv_gan.gallery.pictures import PICTURES, Drawing, PictureKind, draw_class_gates, draw_classes, draw_timeline, evenly
+from gconv_gan.gallery.pictures import (
+    PICTURES,
+    Drawing,
+    PictureKind,
+    draw_class_gates,
+    draw_classes,
+    draw_timeline,
+    draw_truncation,
+    evenly,
+)
 from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, generate
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.models.gan_resnet import ResNetGenerator
+from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
 
 FEW = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
 
@@ -130,7 +140,7 @@ def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_pat
         ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(subject.run, class_names=(), details={})
     )
     build_gallery(tmp_path, bare)
-    assert {path.name for path in tmp_path.iterdir()} == {"unconditional.png", "slerp.png", "manifest.json", "index.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"unconditional.png", "slerp.png", "truncation.png", "manifest.json", "index.html"}
 
 
 def test_many_classes_are_spread_over_sheets(subject: Subject) -> None:
@@ -164,3 +174,19 @@ def test_classes_have_a_gate_map_where_gates_see_them(subject: Subject) -> None:
     assert drawing.title == "conv"
     assert "3 classes by 3 kernels" in drawing.alt
     assert drawing.facts["kernels"] == "3"
+
+
+def test_truncation_of_z_and_of_w(subject: Subject, tmp_path: Path) -> None:
+    parameters = dict(PICTURES["truncation"].parameters)
+    [drawing] = draw_truncation(subject, seed=0, **parameters)
+    assert drawing.row_labels == ("|z| ≤ 0.25", "|z| ≤ 0.5", "|z| ≤ 1", "|z| ≤ 2", "whole")
+    torch.manual_seed(0)
+    mapping = MappingNetwork(latent_dim=5, width=6, depth=2, num_classes=3)
+    mapped = MappedGenerator(mapping, subject.generator, latent_dim=5).eval()
+    [drawing] = draw_truncation(dataclasses.replace(subject, generator=mapped), seed=0, **parameters)
+    assert drawing.row_labels == ("ψ = 0", "ψ = 0.25", "ψ = 0.5", "ψ = 0.75", "whole")
+    (tmp_path / drawing.file).write_bytes(drawing.content)
+    tiles = read_tiles(tmp_path / drawing.file, side=8).view(5, 12, -1).float()
+    y = fixed_labels(0, "truncation", count=12, num_classes=3)
+    assert all(len(tiles[0, y == c].unique(dim=0)) == 1 for c in range(3))  # ψ = 0: one image a class
+    assert tiles[4].std(0).mean() > tiles[1].std(0).mean()
