@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
 from pydantic import ValidationError
@@ -66,7 +66,8 @@ def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
 def _members(field: FieldInfo) -> list[type[Config]]:
     """Return the config models a field may hold: one, or the members of a union."""
     candidates = [field.annotation, *get_args(field.annotation)]
-    return [c for c in candidates if isinstance(c, type) and issubclass(c, Config)]
+    bare = [get_args(c)[0] if get_origin(c) is Annotated else c for c in candidates]
+    return [c for c in bare if isinstance(c, type) and issubclass(c, Config)]
 
 
 def _kind(model: type[Config]) -> str | None:

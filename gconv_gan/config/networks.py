@@ -1,8 +1,8 @@
-"""Config of the two networks."""
+"""Config of the two networks. Their resolution is ``data.size``."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.units import (
@@ -15,37 +15,159 @@ from gconv_gan.config.units import (
 )
 
 
-class ResNetGeneratorConfig(Config):
-    """The SNGAN residual generator; its resolution is ``data.size``."""
+class NoMappingConfig(Config):
+    """z itself reaches the generator."""
+
+    kind: Literal["none"] = "none"
+
+
+class MLPMappingConfig(Config):
+    """StyleGAN2's mapping network: layers are selected and modulated by w = f(z, y)."""
+
+    kind: Literal["mlp"] = "mlp"
+    depth: PositiveInt = 8
+    """Layers (StyleGAN2: 8; its CIFAR-10 preset: 2)."""
+    width: PositiveInt = 512
+    """Dimension of w and of every hidden layer."""
+    lr_multiplier: PositiveFloat = 0.01
+    """Factor by which its parameters are stored enlarged, so that they move less."""
+
+
+MappingConfig = Annotated[NoMappingConfig | MLPMappingConfig, Field(discriminator="kind")]
+
+
+class AnyGeneratorConfig(Config):
+    """What every generator has."""
+
+    width: PositiveInt
+    """Channels of the first, widest feature map (resnet: 256 at 32 px, 1024 at 64 and 128 px; biggan: 4·ch and 16·ch; dcgan: 512)."""
+    conv: ConvConfig = PlainConvConfig()
+    """The convolutions of its blocks."""
+    conv_to_rgb: bool = False
+    """Use ``conv`` for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation)."""
+    norm: GeneratorNormConfig = BatchNormConfig()
+    """The norms of its blocks."""
+    mapping: MappingConfig = NoMappingConfig()
+    """A mapping network in front of it."""
+    spectral_norm: bool = False
+    """Normalise every weight but class embeddings spectrally (SAGAN, BigGAN)."""
+    spectral_eps: PositiveFloat = 1e-12
+    """Guard of the power iteration's normalisations."""
+    orthogonal: NonNegativeFloat = 0.0
+    """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
+
+
+class ResNetGeneratorConfig(AnyGeneratorConfig):
+    """The SNGAN residual generator."""
 
     kind: Literal["resnet"] = "resnet"
-    width: PositiveInt
-    """Channels of the first, widest feature map (SNGAN: 256 at 32 px, 1024 at 64 and 128 px)."""
     latent_dim: PositiveInt = 128
     """Dimension of z."""
-    conv: ConvConfig = PlainConvConfig()
-    """The 3×3 convolutions of the residual blocks."""
+    attention: tuple[PositiveInt, ...] = ()
+    """Resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px)."""
     conv_in_shortcuts: bool = False
     """Use ``conv`` for the 1×1 shortcuts too."""
-    conv_to_rgb: bool = False
-    """Use ``conv`` for the last convolution too (stylegan2, gigagan: one kernel, no demodulation)."""
-    norm: GeneratorNormConfig = BatchNormConfig()
-    """The norms of the residual blocks."""
 
 
-class ResNetDiscriminatorConfig(Config):
-    """The SNGAN residual discriminator, with the projection head when the run is conditional."""
+class DCGANGeneratorConfig(AnyGeneratorConfig):
+    """The DCGAN generator: transposed 4×4 convolutions."""
+
+    kind: Literal["dcgan"] = "dcgan"
+    latent_dim: PositiveInt = 100
+    """Dimension of z."""
+
+
+class BigGANGeneratorConfig(AnyGeneratorConfig):
+    """The BigGAN generator: a chunk of z and a shared class embedding for every block."""
+
+    kind: Literal["biggan"] = "biggan"
+    latent_dim: PositiveInt = 120
+    """Dimension of z; hierarchical, a multiple of 4, 5, 6 chunks at 32, 64, 128 px (StudioGAN: 80, 100, 120)."""
+    shared_dim: NonNegativeInt = 128
+    """Dimension of the shared class embedding of a conditional run; 0: none, each norm has its own table."""
+    hierarchical: bool = True
+    """Split z into chunks, one for the first map and one for each block."""
+    attention: tuple[PositiveInt, ...] = ()
+    """Resolutions with self-attention (BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px)."""
+    conv_in_shortcuts: bool = False
+    """Use ``conv`` for the 1×1 shortcuts too."""
+    init: Literal["orthogonal", "normal"] = "orthogonal"
+    """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
+    spectral_norm: bool = True
+    """Normalise every weight but class embeddings spectrally."""
+
+
+class SkipGeneratorConfig(AnyGeneratorConfig):
+    """StyleGAN2's skip generator: the image is the sum of one from every resolution."""
+
+    kind: Literal["skip"] = "skip"
+    latent_dim: PositiveInt = 128
+    """Dimension of z."""
+
+
+class AnyDiscriminatorConfig(Config):
+    """What every discriminator has; with the projection head when the run is conditional."""
+
+    width: PositiveInt
+    """Channels of the last, widest feature map (resnet: 128 at 32 px, 1024 at 64 and 128 px; biggan: 4·ch and 16·ch; dcgan: 512)."""
+    norm: DiscriminatorNormConfig = SpectralNormConfig()
+    """How the discriminator's layers are kept Lipschitz."""
+    orthogonal: NonNegativeFloat = 0.0
+    """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
+
+
+class ResNetDiscriminatorConfig(AnyDiscriminatorConfig):
+    """The SNGAN residual discriminator."""
 
     kind: Literal["resnet"] = "resnet"
-    width: PositiveInt
-    """Channels of the last, widest feature map (SNGAN: 128 at 32 px, 1024 at 64 and 128 px)."""
     middle: Literal["thin", "wide"] = "thin"
     """Width between a block's two convolutions: its input's (SNGAN, mimicry) or its output's (StudioGAN)."""
     shortcut_preact: bool = False
     """Rectify the shortcut's input, as mimicry's and StudioGAN's in-place ReLU does."""
-    norm: DiscriminatorNormConfig = SpectralNormConfig()
-    """How the discriminator's layers are kept Lipschitz."""
+    attention: tuple[PositiveInt, ...] = ()
+    """Resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px)."""
 
 
-GeneratorConfig = ResNetGeneratorConfig
-DiscriminatorConfig = ResNetDiscriminatorConfig
+class DCGANDiscriminatorConfig(AnyDiscriminatorConfig):
+    """The DCGAN discriminator: strided 4×4 convolutions."""
+
+    kind: Literal["dcgan"] = "dcgan"
+    batch_norm: bool = False
+    """BatchNorm after every convolution but the first, as published (with norm.kind = "none")."""
+
+
+class BigGANDiscriminatorConfig(AnyDiscriminatorConfig):
+    """The BigGAN discriminator: wide residual blocks."""
+
+    kind: Literal["biggan"] = "biggan"
+    attention: tuple[PositiveInt, ...] = ()
+    """Resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px)."""
+    init: Literal["orthogonal", "normal"] = "orthogonal"
+    """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
+
+
+class SkipDiscriminatorConfig(AnyDiscriminatorConfig):
+    """A discriminator that sees the image at every resolution."""
+
+    kind: Literal["skip"] = "skip"
+
+
+def _kind(value: object) -> object:
+    """Return the kind of a network; a config file may leave it out and means "resnet"."""
+    return value.get("kind", "resnet") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+GeneratorConfig = Annotated[
+    Annotated[ResNetGeneratorConfig, Tag("resnet")]
+    | Annotated[DCGANGeneratorConfig, Tag("dcgan")]
+    | Annotated[BigGANGeneratorConfig, Tag("biggan")]
+    | Annotated[SkipGeneratorConfig, Tag("skip")],
+    Discriminator(_kind),
+]
+DiscriminatorConfig = Annotated[
+    Annotated[ResNetDiscriminatorConfig, Tag("resnet")]
+    | Annotated[DCGANDiscriminatorConfig, Tag("dcgan")]
+    | Annotated[BigGANDiscriminatorConfig, Tag("biggan")]
+    | Annotated[SkipDiscriminatorConfig, Tag("skip")],
+    Discriminator(_kind),
+]

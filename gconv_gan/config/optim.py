@@ -125,3 +125,5 @@ class EmaConfig(Config):
     """Images after which an old weight counts half; 44,340 is a decay of 0.999 per step of 64 images."""
     ramp: PositiveFloat | None = None
     """Hold the half-life at most at ramp · images seen, so that early averages forget the start; None: no ramp."""
+    start_images: NonNegativeInt = 0
+    """Until so many images have been seen the average is the generator itself (BigGAN: 1,000 to 20,000 steps' worth)."""

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
 
@@ -31,6 +31,8 @@ class ScoreOptions(Config):
     """Averaged or last weights of a run's generator."""
     batch_norm: Literal["eval", "standing", "batch"] = "eval"
     """The generator's BatchNorm: running statistics, statistics re-estimated over 16 batches of 64, or those of each batch of 64."""
+    truncation: PositiveFloat | None = None
+    """Threshold beyond which entries of z are drawn anew, or ψ of a generator behind a mapping network; None: not truncated."""
     labels: Literal["uniform", "empirical"] = "uniform"
     """Classes asked of a conditional generator: all equally often, or as often as in its training data."""
     seed: NonNegativeInt = 0

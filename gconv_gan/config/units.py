@@ -136,9 +136,13 @@ ConvConfig = Annotated[
 
 
 class BatchNormConfig(Config):
-    """BatchNorm; in a conditional run its scale and shift are the class's."""
+    """BatchNorm; in a conditional run its scale and shift are the class's, in BigGAN linear in the block's part of z and the class."""
 
     kind: Literal["batch"] = "batch"
+    eps: PositiveFloat = 1e-5
+    """Added to the variance (pfnet: 2e-5; StudioGAN: 1e-4)."""
+    momentum: Fraction = 0.1
+    """Weight of a batch in the running statistics."""
 
 
 class SelfModulatedConfig(Config):
@@ -149,7 +153,13 @@ class SelfModulatedConfig(Config):
     """Width of the hidden layer between latent vector and scale."""
 
 
-GeneratorNormConfig = Annotated[BatchNormConfig | SelfModulatedConfig, Field(discriminator="kind")]
+class NoGeneratorNormConfig(Config):
+    """No norms, as with modulated convolutions, which normalise themselves."""
+
+    kind: Literal["none"] = "none"
+
+
+GeneratorNormConfig = Annotated[BatchNormConfig | SelfModulatedConfig | NoGeneratorNormConfig, Field(discriminator="kind")]
 
 
 class NoNormConfig(Config):

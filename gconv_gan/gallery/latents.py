@@ -28,9 +28,10 @@ class Sheet:
     columns: int
 
 
-def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int) -> Float[Tensor, "n d"]:
-    """Draw z ~ N(0, I), [count, latent_dim]; row i is a function of (seed, purpose, i)."""
-    return torch.cat([draw_latents(seed, f"gallery/{purpose}", index, count=1, latent_dim=latent_dim) for index in range(count)])
+def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int, threshold: float | None = None) -> Float[Tensor, "n d"]:
+    """Draw z ~ N(0, I), [count, latent_dim], truncated at ``threshold`` if any; row i is a function of (seed, purpose, i, threshold)."""
+    rows = (draw_latents(seed, f"gallery/{purpose}", index, count=1, latent_dim=latent_dim, threshold=threshold) for index in range(count))
+    return torch.cat(list(rows))
 
 
 def fixed_labels(seed: int, purpose: str, *, count: int, num_classes: int) -> Int[Tensor, " n"]:

@@ -35,12 +35,13 @@ from gconv_gan.config.units import (
     GeneratorNormConfig,
     GhostConvConfig,
     GigaGANConvConfig,
+    NoGeneratorNormConfig,
     ODConvConfig,
     PlainConvConfig,
     SelfModulatedConfig,
     StyleGAN2ConvConfig,
 )
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conv_norm import ConvNorm2d, conv_norm
@@ -97,13 +98,29 @@ def rgb_conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: in
     return conv_constructor(config, latent_dim=latent_dim, num_classes=num_classes)
 
 
-def norm_constructor(config: GeneratorNormConfig, *, latent_dim: int, num_classes: int | None) -> Callable[[int], nn.Module]:
-    """Return ``norm(channels)`` for the generator's blocks; BatchNorm takes its class-conditional form where there are classes."""
+def norm_constructor(
+    config: GeneratorNormConfig, *, latent_dim: int, num_classes: int | None, by_vector: bool = False
+) -> Callable[[int], nn.Module]:
+    """Return ``norm(channels)`` for the generator's blocks.
+
+    Args:
+        config: which norm.
+        latent_dim: length of the vector that blocks are conditioned on.
+        num_classes: BatchNorm takes its class-conditional form; None: there are no classes, or the vector holds the class.
+        by_vector: BatchNorm takes scale and shift from the vector.
+
+    """
     match config:
-        case BatchNormConfig():
-            return BatchNorm2d if num_classes is None else partial(ConditionalBatchNorm2d, num_classes=num_classes)
+        case NoGeneratorNormConfig():
+            return lambda channels: nn.Identity()
         case SelfModulatedConfig():
             return partial(SelfModulatedBatchNorm2d, latent_dim=latent_dim, num_classes=num_classes, hidden=config.hidden)
+        case BatchNormConfig() if by_vector:
+            return partial(LatentBatchNorm2d, latent_dim=latent_dim, eps=config.eps, momentum=config.momentum)
+        case BatchNormConfig() if num_classes is not None:
+            return partial(ConditionalBatchNorm2d, num_classes=num_classes, eps=config.eps, momentum=config.momentum)
+        case BatchNormConfig():
+            return partial(BatchNorm2d, eps=config.eps, momentum=config.momentum)
 
 
 def normalise_discriminator(network: nn.Module, config: DiscriminatorNormConfig) -> None:

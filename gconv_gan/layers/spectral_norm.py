@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.kernel_banks import KernelBank2d
+from gconv_gan.layers.weights import as_matrices, stored, weights_of
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -73,7 +72,7 @@ class KernelwiseSpectralNorm(nn.Module):
     def __init__(self, bank: Float[Tensor, "k o i kh kw"], *, eps: float = 1e-12, n_power_iterations: int = 1) -> None:
         super().__init__()
         self.eps, self.n_power_iterations = eps, n_power_iterations
-        matrices = bank.detach().flatten(2)
+        matrices = as_matrices(bank.detach())
         self.register_buffer("_u", F.normalize(torch.randn_like(matrices[:, :, 0]), dim=1, eps=eps))
         self.register_buffer("_v", F.normalize(torch.randn_like(matrices[:, 0]), dim=1, eps=eps))
         self._iterate(matrices, 15)
@@ -85,7 +84,7 @@ class KernelwiseSpectralNorm(nn.Module):
             self._u.copy_(F.normalize(torch.einsum("kom,km->ko", matrices, self._v), dim=1, eps=self.eps))
 
     def forward(self, bank: Float[Tensor, "k o i kh kw"]) -> Float[Tensor, "k o i kh kw"]:
-        matrices = bank.flatten(2)
+        matrices = as_matrices(bank)
         if self.training:
             self._iterate(matrices, self.n_power_iterations)
         # clones, so that two forward passes may share one backward pass
@@ -110,21 +109,14 @@ def apply_spectral_norm(network: Module, *, eps: float = 1e-12, n_power_iteratio
 
     """
     options = {"eps": eps, "n_power_iterations": n_power_iterations}
-    match network:
-        case ConvNorm2d():
-            pass
-        case GConv2d(mode="bank") | KernelBank2d():
-            parametrize.register_parametrization(network, "bank", KernelwiseSpectralNorm(network.bank, **options))  # type: ignore[arg-type]
-        case GConv2d():
-            for name in ("dictionary", "mix"):
-                parametrizations.spectral_norm(network, name, **options)  # type: ignore[arg-type]
-        case nn.Embedding() if not embeddings:
-            pass
-        case nn.Conv2d() | nn.Linear() | nn.Embedding():
-            spectral_norm(network, **options)  # type: ignore[arg-type]
-        case _:
-            for child in network.children():
-                apply_spectral_norm(child, eps=eps, n_power_iterations=n_power_iterations, embeddings=embeddings)
+    for layer, name in list(weights_of(network, embeddings=embeddings)):
+        if name == "bank":
+            step = KernelwiseSpectralNorm(stored(layer, name), **options)  # type: ignore[arg-type]
+            parametrize.register_parametrization(layer, name, step)
+        elif name == "weight":
+            spectral_norm(layer, **options)  # type: ignore[arg-type]
+        else:
+            parametrizations.spectral_norm(layer, name, **options)  # type: ignore[arg-type]
     return network
 
 

@@ -7,9 +7,21 @@ from torch import nn
 
 from gconv_gan.config.classifier_units import DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
+from gconv_gan.config.networks import (
+    BigGANDiscriminatorConfig,
+    BigGANGeneratorConfig,
+    DCGANDiscriminatorConfig,
+    DCGANGeneratorConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    MLPMappingConfig,
+    NoMappingConfig,
+    ResNetDiscriminatorConfig,
+    ResNetGeneratorConfig,
+    SkipDiscriminatorConfig,
+    SkipGeneratorConfig,
+)
 from gconv_gan.layers.activations import activation
-from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.factory import (
     classifier_attention,
     classifier_conv,
@@ -20,39 +32,112 @@ from gconv_gan.layers.factory import (
     rgb_conv_constructor,
 )
 from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.models.classifiers import build_classifier
 from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.models.gan_biggan import BigGANDiscriminator, BigGANGenerator, block_latent_dim
+from gconv_gan.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.models.gan_skip import SkipDiscriminator, SkipGenerator
+from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
 
 
-def build_generator(config: GeneratorConfig, *, image_size: int, num_classes: int | None) -> ResNetGenerator:
-    """Return the generator, initialised from torch's global random state."""
-    latent_dim = config.latent_dim
-    conv = conv_constructor(config.conv, latent_dim=latent_dim, num_classes=num_classes)
+def build_generator(config: GeneratorConfig, *, image_size: int, num_classes: int | None) -> nn.Module:
+    """Return the generator, initialised from torch's global random state, normalised, behind its mapping network.
+
+    Raises:
+        ValueError: the network does not exist in this size or width, or nothing in it would look at the class.
+
+    """
+    match config.mapping:
+        case NoMappingConfig():
+            generator = synthesis(config, image_size=image_size, num_classes=num_classes, latent_dim=config.latent_dim)
+        case MLPMappingConfig(width=width, depth=depth, lr_multiplier=lr_multiplier):
+            inner = synthesis(config, image_size=image_size, num_classes=num_classes, latent_dim=width)
+            mapping = MappingNetwork(
+                latent_dim=config.latent_dim, width=width, depth=depth, num_classes=num_classes, lr_multiplier=lr_multiplier
+            )
+            generator = MappedGenerator(mapping, inner, latent_dim=config.latent_dim)
+    if num_classes is not None and not any(isinstance(module, nn.Embedding) for module in generator.modules()):
+        raise ValueError(
+            'the generator would not look at the class: take norm.kind = "batch", mapping.kind = "mlp", or kind = "biggan"; '
+            "or train unconditionally"
+        )
+    return generator
+
+
+def synthesis(config: GeneratorConfig, *, image_size: int, num_classes: int | None, latent_dim: int) -> nn.Module:
+    """Return the generator without its mapping network; ``latent_dim`` is that of z, or of w behind one."""
+    shape: dict[str, Any] = {"image_size": image_size, "width": config.width, "latent_dim": latent_dim, "num_classes": num_classes}
+    network: nn.Module
+    match config:
+        case ResNetGeneratorConfig():
+            network = ResNetGenerator(**shape, **_residual_layers(config, latent_dim, num_classes), attention=config.attention)
+        case DCGANGeneratorConfig():
+            network = DCGANGenerator(**shape, **_layers(config, latent_dim, num_classes))
+        case SkipGeneratorConfig():
+            network = SkipGenerator(**shape, **_layers(config, latent_dim, num_classes))
+        case BigGANGeneratorConfig():
+            shared_dim = config.shared_dim if num_classes is not None and config.shared_dim else None
+            own: dict[str, Any] = {"shared_dim": shared_dim, "hierarchical": config.hierarchical}
+            dim = block_latent_dim(image_size=image_size, latent_dim=latent_dim, **own)
+            by_vector = config.hierarchical or shared_dim is not None
+            layers = _residual_layers(config, dim, num_classes, by_vector=by_vector)
+            network = BigGANGenerator(**shape, **layers, **own, attention=config.attention, init=config.init)
+    if config.spectral_norm:
+        apply_spectral_norm(network, eps=config.spectral_eps, embeddings=False)
+    return network
+
+
+def _layers(config: GeneratorConfig, latent_dim: int, num_classes: int | None, *, by_vector: bool = False) -> dict[str, Any]:
+    """Return the constructors that every generator takes.
+
+    ``latent_dim`` is the length of the vector its blocks are conditioned on; ``by_vector``: the norms take it in place of the class.
+    """
     rgb_conv = rgb_conv_constructor(config.conv, latent_dim=latent_dim, num_classes=num_classes)
-    norm = norm_constructor(config.norm, latent_dim=latent_dim, num_classes=num_classes)
-    return ResNetGenerator(
-        image_size=image_size,
-        width=config.width,
-        latent_dim=latent_dim,
-        num_classes=num_classes,
-        conv=conv,
-        shortcut_conv=conv if config.conv_in_shortcuts else ResampledConv2d,
-        rgb_conv=rgb_conv if config.conv_to_rgb else ResampledConv2d,
-        norm=norm,
-        last_norm=BatchNorm2d if config.norm.kind == "batch" else norm,
-    )
+    classes = None if by_vector else num_classes
+    return {
+        "conv": conv_constructor(config.conv, latent_dim=latent_dim, num_classes=num_classes),
+        "rgb_conv": rgb_conv if config.conv_to_rgb else ResampledConv2d,
+        "norm": norm_constructor(config.norm, latent_dim=latent_dim, num_classes=classes, by_vector=by_vector),
+    }
+
+
+def _residual_layers(
+    config: ResNetGeneratorConfig | BigGANGeneratorConfig, latent_dim: int, num_classes: int | None, *, by_vector: bool = False
+) -> dict[str, Any]:
+    """Return the constructors that residual generators take; a BatchNorm before the image is the same for all latents and classes."""
+    layers = _layers(config, latent_dim, num_classes, by_vector=by_vector)
+    plain = norm_constructor(config.norm, latent_dim=latent_dim, num_classes=None)
+    return layers | {
+        "shortcut_conv": layers["conv"] if config.conv_in_shortcuts else ResampledConv2d,
+        "last_norm": plain if config.norm.kind == "batch" else layers["norm"],
+    }
 
 
 def build_discriminator(config: DiscriminatorConfig, *, image_size: int, num_classes: int | None) -> nn.Module:
-    """Return the discriminator, initialised from torch's global random state, then normalised."""
-    network = ResNetDiscriminator(
-        image_size=image_size,
-        width=config.width,
-        num_classes=num_classes,
-        middle=config.middle,
-        shortcut_preact=config.shortcut_preact,
-    )
+    """Return the discriminator, initialised from torch's global random state, then normalised.
+
+    Raises:
+        ValueError: the network does not exist in this size or width.
+
+    """
+    shape: dict[str, Any] = {"image_size": image_size, "width": config.width, "num_classes": num_classes}
+    network: nn.Module
+    match config:
+        case ResNetDiscriminatorConfig():
+            network = ResNetDiscriminator(
+                **shape,
+                middle=config.middle,
+                shortcut_preact=config.shortcut_preact,
+                attention=config.attention,
+            )
+        case DCGANDiscriminatorConfig():
+            network = DCGANDiscriminator(**shape, batch_norm=config.batch_norm)
+        case BigGANDiscriminatorConfig():
+            network = BigGANDiscriminator(**shape, attention=config.attention, init=config.init)
+        case SkipDiscriminatorConfig():
+            network = SkipDiscriminator(**shape)
     normalise_discriminator(network, config.norm)
     return network
 

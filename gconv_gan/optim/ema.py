@@ -41,14 +41,16 @@ class Ema:
 
     """
 
-    def __init__(self, network: nn.Module, *, half_life_images: int, ramp: float | None = None) -> None:
+    def __init__(self, network: nn.Module, *, half_life_images: int, ramp: float | None = None, start_images: int = 0) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.half_life_images, self.ramp = half_life_images, ramp
+        self.half_life_images, self.ramp, self.start_images = half_life_images, ramp, start_images
 
     @torch.no_grad()
     def update(self, network: nn.Module, *, batch_images: int, images_seen: int) -> None:
-        """Move the average towards ``network`` after a step that consumed ``batch_images`` images."""
+        """Move the average towards ``network`` after a step that consumed ``batch_images`` images; to it, before ``start_images``."""
         weight = 1 - decay(self.half_life_images, batch_images, images_seen=images_seen, ramp=self.ramp)
+        if images_seen < self.start_images:
+            weight = 1.0
         settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
         averages, current = [], []
         for name, (ours, theirs) in matched(self.network, network).items():

@@ -17,6 +17,7 @@ from gconv_gan.data.cache import open_dataset
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
 from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
 from gconv_gan.metrics.standing import STANDING, set_standing_statistics
+from gconv_gan.models.mapping import MappedGenerator
 from gconv_gan.recipes.networks import TrainedRun
 
 BATCH = 64  # of --batch-norm batch: StudioGAN's
@@ -41,14 +42,28 @@ def generator_source(
     seed: int,
     batch_norm: BatchNormMode,
     device: torch.device,
+    truncation: float | None = None,
     class_counts: list[int] | None = None,
 ) -> FakeSource:
-    """Return ``count`` images of ``generator``, which stays as it is, with its BatchNorms in the mode ``batch_norm``."""
+    """Return ``count`` images of ``generator``, which stays as it is, with its BatchNorms in the mode ``batch_norm``.
+
+    ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other.
+    """
+    threshold = truncation
+    if isinstance(generator, MappedGenerator) and truncation is not None:
+        generator, threshold = generator.truncated(truncation), None
     if batch_norm == "standing":
         generator = copy.deepcopy(generator)
-        set_standing_statistics(generator, seed=seed)
-    statistics_batch = BATCH if batch_norm == "batch" else None
-    return FakeSource(generator, count=count, seed=seed, device=device, class_counts=class_counts, statistics_batch=statistics_batch)
+        set_standing_statistics(generator, seed=seed, threshold=threshold)
+    return FakeSource(
+        generator,
+        count=count,
+        seed=seed,
+        device=device,
+        class_counts=class_counts,
+        threshold=threshold,
+        statistics_batch=BATCH if batch_norm == "batch" else None,
+    )
 
 
 def run_card(config: GANRunConfig, *, rule: str | None, batch_size: int, device: torch.device) -> RunCard:
@@ -71,6 +86,7 @@ def run_fakes(
     seed: int,
     weights: Literal["ema", "raw"],
     batch_norm: BatchNormMode,
+    truncation: float | None,
     labels: Literal["uniform", "empirical"],
     rule: str,
     batch_size: int,
@@ -83,8 +99,9 @@ def run_fakes(
     """
     device = PartialState().device
     counts = _class_counts(run) if labels == "empirical" else None
+    generator = run.generator(weights).to(device)
     source = generator_source(
-        run.generator(weights).to(device), count=count, seed=seed, batch_norm=batch_norm, device=device, class_counts=counts
+        generator, count=count, seed=seed, batch_norm=batch_norm, device=device, truncation=truncation, class_counts=counts
     )
     file = run.checkpoint / ("ema.safetensors" if weights == "ema" else "generator.safetensors")
     progress = run.state["progress"]
@@ -96,6 +113,8 @@ def run_fakes(
         generator_step=progress["g_steps"],
         n_dis=run.config.trainer.n_dis,
         batch_norm=BATCH_NORM[batch_norm],
+        truncation=truncation,
+        truncated=None if truncation is None else "w" if isinstance(generator, MappedGenerator) else "z",
         precision="fp32",
         labels=source.labels,
         seed=seed,

@@ -20,7 +20,8 @@ from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.gan import GANTraining, train_gan
-from gconv_gan.training.hooks import Hook
+from gconv_gan.training.hooks import Hook, Player
+from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
 from gconv_gan.training.state import GANProgress
 from gconv_gan.training.temperature import GateTemperature
 
@@ -92,9 +93,12 @@ def fit(config: GANRunConfig) -> GANProgress:
 
 
 def hooks(config: GANRunConfig) -> tuple[Hook, ...]:
-    """Return what touches training besides the losses: the schedule of the gates' temperature, if there is one."""
+    """Return what touches training besides the losses: orthogonal regularisation and the gates' temperature, where they are asked for."""
+    found: list[Hook] = []
+    if config.generator.orthogonal or config.discriminator.orthogonal:
+        strengths: dict[Player, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
+        found.append(OrthogonalRegularisation(strengths))
     match config.generator.conv:
         case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):
-            return (GateTemperature(config.generator.conv.temperature, images=images),)
-        case _:
-            return ()
+            found.append(GateTemperature(config.generator.conv.temperature, images=images))
+    return tuple(found)

@@ -131,6 +131,7 @@ def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rul
         seed=options.seed,
         weights=options.generator_weights,
         batch_norm=options.batch_norm,
+        truncation=options.truncation,
         labels=options.labels,
         rule=rule,
         batch_size=options.batch_size,
@@ -228,6 +229,7 @@ def score_file(run: Path, options: ScoreOptions, job: Job, images: int) -> Path:
     usual = ScoreOptions()
     chosen = [(options.batch_norm, usual.batch_norm), (options.generator_weights, usual.generator_weights), (options.labels, usual.labels)]
     mode = [str(value) for value, default in [*chosen, (f"seed{options.seed}", f"seed{usual.seed}")] if value != default]
+    mode += [] if options.truncation is None else [f"truncation{options.truncation:g}"]
     network = "checkpoint" if job.extractor.startswith("checkpoint:") else job.extractor
     name = "-".join([job.protocol.name, network, *mode, str(images)])
     return run / "scores" / ("".join(c if c.isalnum() or c in "._-" else "_" for c in name) + ".json")

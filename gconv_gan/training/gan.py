@@ -75,7 +75,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     state = GANState(
         generator,
         discriminator,
-        Ema(generator, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp),
+        Ema(generator, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp, start_images=config.ema.start_images),
         build_network_optimizer(config.generator_optimizer, generator),
         build_network_optimizer(config.discriminator_optimizer, discriminator),
         GANProgress(),
@@ -100,7 +100,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
         accelerator.device,
         trainer.micro_batches,
     )
-    grids = SampleGrids(run.folder, seed=config.seed, latent_dim=config.generator.latent_dim, num_classes=run.num_classes)
+    grids = SampleGrids(run.folder, latent_dim=config.generator.latent_dim, num_classes=run.num_classes)
     if accelerator.is_main_process and progress.images_seen == 0:
         grids.save_reals(run.data)
         grids.save(state.ema.network, 0)

@@ -1,4 +1,7 @@
-"""Pictures during training: real images, and the averaged generator on latents that never change."""
+"""Pictures during training: real images, and the averaged generator on latents that never change.
+
+The latents are the same for every run with their dimension, whatever its seed, so that runs can be compared picture by picture.
+"""
 
 import torch
 from torch import nn
@@ -6,22 +9,23 @@ from torch import nn
 from gconv_gan.data.loaders import BatchSource, fixed_batch
 from gconv_gan.gallery.gates import gate_entropy, record_gates
 from gconv_gan.gallery.grid import save_grid
+from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.layers.kernel_gates import KernelGate
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.runtime.seeding import draw_latents
 
 COLUMNS = 10
 ROWS = 10
+BANK = 0  # seed of the latents
 
 
 class SampleGrids:
     """``samples/reals.png`` and ``samples/<images>.png``: ten by ten, one row per class (of the first ten) if conditional."""
 
-    def __init__(self, folder: RunFolder, *, seed: int, latent_dim: int, num_classes: int | None) -> None:
+    def __init__(self, folder: RunFolder, *, latent_dim: int, num_classes: int | None) -> None:
         self._folder = folder
         rows = ROWS if num_classes is None else min(ROWS, num_classes)
-        self._z = draw_latents(seed, "samples", 0, count=rows * COLUMNS, latent_dim=latent_dim)
+        self._z = fixed_latents(BANK, "samples", count=rows * COLUMNS, latent_dim=latent_dim)
         self._y = None if num_classes is None else torch.arange(rows).repeat_interleave(COLUMNS)
 
     def save_reals(self, data: BatchSource) -> None:

@@ -90,3 +90,11 @@ def test_a_slerp_sheet_keeps_the_class_of_a_row_and_uses_fresh_ends_in_each() ->
 def test_an_unconditional_sheet_has_no_classes() -> None:
     assert random_sheet(0, "x", rows=2, columns=3, latent_dim=4, num_classes=None).y is None
     assert slerp_sheet(0, "x", rows=2, columns=3, latent_dim=4, num_classes=None).y is None
+
+
+def test_truncated_rows_keep_their_number() -> None:
+    whole, truncated = (fixed_latents(0, "truncation", count=6, latent_dim=30, threshold=threshold) for threshold in (None, 1.0))
+    assert truncated.abs().max() <= 1
+    inside = whole.abs() <= 1
+    assert torch.equal(truncated[inside], whole[inside])
+    assert torch.equal(fixed_latents(0, "truncation", count=2, latent_dim=30, threshold=1.0), truncated[:2])

@@ -36,6 +36,16 @@ def test_the_ramp_forgets_the_start() -> None:
     assert decay(1000, 64, images_seen=10**6, ramp=0.05) == pytest.approx(0.5**0.064)
 
 
+def test_before_its_start_the_average_is_the_network() -> None:
+    source = network()
+    ema = Ema(source, half_life_images=64, start_images=128)
+    for images_seen, expected in ((64, 1.0), (128, 1.5), (192, 2.25)):  # the network moves by one each time
+        with torch.no_grad():
+            source[0].bias.fill_(images_seen / 64)
+        ema.update(source, batch_images=64, images_seen=images_seen)
+        torch.testing.assert_close(ema.network[0].bias, torch.full((4,), expected))
+
+
 def test_running_statistics_are_averaged_and_counters_copied() -> None:
     source = network()
     ema = Ema(source, half_life_images=64)

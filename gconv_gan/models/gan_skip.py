@@ -1,0 +1,173 @@
+"""A generator and a discriminator with skip connections to the image at every resolution, 8 to 128 px.
+
+Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958 (2020),
+section 4.1 and figure 7(b); the idea is that of Karnewar and Wang, MSG-GAN, arXiv 1903.06048. Widths are those of the residual
+networks at the same size. With modulated convolutions, a mapping network and no norm the generator is StyleGAN2's synthesis network
+but for its noise inputs, its constant first map, and its image without tanh.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.conditioning import Condition, apply
+from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
+from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.models.gan_blocks import (
+    BASE,
+    ConvConstructor,
+    NormConstructor,
+    ProjectionDiscriminator,
+    check_labels,
+    check_size,
+    divided,
+    first_map,
+)
+from gconv_gan.models.gan_resnet import GENERATOR_DIVISORS
+
+SLOPE = 0.2  # of the leaky ReLU
+
+
+class SkipGeneratorBlock(nn.Module):
+    r"""Two convolutions, of which the first may double the resolution, and an image beside them.
+
+    .. math:: h' = \phi(n_2(C_2 * \phi(n_1(C_1 * \mathrm{up}(h))))), \qquad r' = \mathrm{up}(r) + R * h'
+
+    with :math:`\phi` a leaky ReLU, R a 1×1 convolution to three channels, and bilinear upsampling of the image r, which equals the
+    filter [1, 3, 3, 1] of StyleGAN2 but at the border. Input [B, I, H, W] and r [B, 3, H, W], result [B, O, 2H, 2W] and
+    [B, 3, 2H, 2W]; without ``up`` there is one convolution, r is absent and the sides stay.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, up: bool, conv: ConvConstructor, rgb_conv: ConvConstructor, norm: NormConstructor
+    ) -> None:
+        super().__init__()
+        resamples = ("up", "none") if up else ("none",)
+        inputs = (in_channels, out_channels)
+        self.convs = nn.ModuleList(conv(i, out_channels, 3, padding=1, resample=r) for i, r in zip(inputs, resamples, strict=False))
+        self.norms = nn.ModuleList(norm(out_channels) for _ in resamples)
+        self.to_rgb = rgb_conv(out_channels, 3, 1, padding=0, resample="none")
+        for layer in self.convs:
+            glorot_(layer, gain=BLOCK_GAIN)
+        glorot_(self.to_rgb)
+
+    def forward(
+        self, h: Float[Tensor, "b i h w"], image: Float[Tensor, "b 3 h w"] | None, condition: Condition
+    ) -> tuple[Float[Tensor, "b o h2 w2"], Float[Tensor, "b 3 h2 w2"]]:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            h = F.leaky_relu(apply(norm, apply(conv, h, condition), condition), SLOPE)
+        rgb = apply(self.to_rgb, h, condition)
+        if image is not None:
+            rgb = rgb + F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return h, rgb
+
+
+class SkipGenerator(nn.Module):
+    r"""z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
+
+    Linear to a 4×4 map, a ``SkipGeneratorBlock`` at every resolution, tanh of the summed image.
+
+    Args:
+        image_size: 8, 16, 32, 64 or 128.
+        width: channels of the 4×4 map.
+        latent_dim: dimension of z, or of w behind a mapping network.
+        num_classes: condition on this many classes through ``norm`` or a mapping network; None: unconditional.
+        conv: constructor of the 3×3 convolutions; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
+        rgb_conv: constructor of the 1×1 convolutions that make the images.
+        norm: constructor of the norms from a channel count.
+
+    Raises:
+        ValueError: for a size without a table, a width its divisors do not divide, or a missing or unwanted y.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        width: int,
+        latent_dim: int = 128,
+        num_classes: int | None = None,
+        conv: ConvConstructor = ResampledConv2d,
+        rgb_conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        check_size(image_size, GENERATOR_DIVISORS)
+        self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
+        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
+        glorot_(self.linear)
+        block = partial(SkipGeneratorBlock, conv=conv, rgb_conv=rgb_conv, norm=norm)
+        self.blocks = nn.ModuleList([block(channels[0], channels[0], up=False)])
+        self.blocks.extend(block(i, o, up=True) for i, o in zip(channels[:-1], channels[1:], strict=True))
+
+    def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
+        check_labels(y, self.num_classes, "generator")
+        condition = Condition(z, y)
+        h, image = first_map(self.linear, z), None
+        for block in self.blocks:
+            h, image = block(h, image, condition)
+        assert image is not None
+        return torch.tanh(image)
+
+
+class SkipDiscriminatorBlock(nn.Module):
+    r"""The image of this resolution joins the map, and two convolutions follow, of which the second halves the resolution.
+
+    .. math:: h' = \phi(\mathrm{pool}(C_2 * \phi(C_1 * (h + \phi(R * r)))))
+
+    with :math:`\phi` a leaky ReLU and R a 1×1 convolution of the image r. Input [B, I, H, W] (absent in the
+    first block) and r [B, 3, H, W], result [B, O, H/2, W/2].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.from_rgb = ResampledConv2d(3, in_channels, 1)
+        self.conv1 = ResampledConv2d(in_channels, in_channels, 3, padding=1)
+        self.conv2 = ResampledConv2d(in_channels, out_channels, 3, padding=1, resample="down")
+        for layer in (self.from_rgb, self.conv1, self.conv2):
+            glorot_(layer, gain=BLOCK_GAIN)
+
+    def forward(self, h: Float[Tensor, "b i h w"] | None, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b o h2 w2"]:
+        joined = F.leaky_relu(self.from_rgb(image), SLOPE)
+        joined = joined if h is None else h + joined
+        return F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(joined), SLOPE)), SLOPE)
+
+
+class SkipDiscriminator(ProjectionDiscriminator):
+    r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
+
+    A ``SkipDiscriminatorBlock`` at every resolution down to 8, each fed with the image at its own resolution (2×2 averages), a 3×3
+    convolution of the 4×4 map, and the sum over its pixels, as in the residual discriminators.
+
+    Args:
+        image_size: 8, 16, 32, 64 or 128.
+        width: channels of the 4×4 map.
+        num_classes: projection onto this many classes; None: unconditional.
+
+    Raises:
+        ValueError: for a size without a table, a width its divisors do not divide, or a missing or unwanted y.
+
+    """
+
+    def __init__(self, *, image_size: int, width: int, num_classes: int | None = None) -> None:
+        super().__init__(image_size=image_size, num_classes=num_classes)
+        check_size(image_size, GENERATOR_DIVISORS)
+        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
+        self.blocks = nn.ModuleList(SkipDiscriminatorBlock(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        self.last_conv = ResampledConv2d(width, width, 3, padding=1)
+        glorot_(self.last_conv, gain=BLOCK_GAIN)
+        self.add_head(width)
+
+    def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
+        h: Tensor | None = None
+        image = images
+        for block in self.blocks:
+            h, image = block(h, image), F.avg_pool2d(image, 2)
+        total: Tensor = F.leaky_relu(self.last_conv(h), SLOPE).sum((2, 3))
+        return total

@@ -1,0 +1,40 @@
+"""Orthogonal regularisation, added to a complete gradient: no graph, and each weight once, however many micro-batches there are."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from gconv_gan.layers.weights import as_matrices, stored, weights_of
+from gconv_gan.losses.orthogonal import orthogonal_gradient
+from gconv_gan.models.mapping import MappedGenerator
+from gconv_gan.training.hooks import Hook, Player
+
+
+class OrthogonalRegularisation(Hook):
+    r"""Add the gradient of :math:`\beta \sum_W \lVert W W^\top \odot (1 - I) \rVert_F^2` to that of the loss.
+
+    The sum is over the convolutions and linear maps of a network, kernel by kernel of a bank, as they are stored (before spectral
+    normalisation); embeddings and a mapping network, whose weights are stored enlarged, are left out. BigGAN-PyTorch adds half this
+    gradient: its ``ortho`` strength of 1e-4 is β = 5e-5.
+
+    Args:
+        strengths: β of each player; one that is absent is not regularised.
+
+    """
+
+    def __init__(self, strengths: Mapping[Player, float]) -> None:
+        self.strengths = strengths
+
+    @torch.no_grad()
+    def after_backward(self, player: Player, network: nn.Module) -> None:
+        """Change the gradients in place."""
+        strength = self.strengths.get(player)
+        if not strength:
+            return
+        regularised = network.synthesis if isinstance(network, MappedGenerator) else network
+        for layer, name in weights_of(regularised, embeddings=False):
+            weight = stored(layer, name)
+            if weight.grad is not None:
+                matrices = as_matrices(weight)
+                weight.grad.add_(orthogonal_gradient(matrices).view_as(weight), alpha=strength)

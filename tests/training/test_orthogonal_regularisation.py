@@ -1,0 +1,80 @@
+"""The hook adds β times the gradient of the penalty of every weight, and of nothing else."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.spectral_norm import apply_spectral_norm
+from gconv_gan.losses.orthogonal import orthogonal_penalty
+from gconv_gan.models.gan_biggan import BigGANGenerator, block_latent_dim
+from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
+from gconv_gan.recipes.gan import hooks
+from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
+from tests.training.tiny import tiny
+
+
+def generator() -> nn.Module:
+    torch.manual_seed(0)
+    dim = block_latent_dim(image_size=8, latent_dim=6, shared_dim=3, hierarchical=True)
+    network = BigGANGenerator(
+        image_size=8,
+        width=4,
+        latent_dim=6,
+        num_classes=2,
+        shared_dim=3,
+        conv=partial(GConv2d, latent_dim=dim, mode="bank"),
+        shortcut_conv=partial(GConv2d, latent_dim=dim),
+        init="normal",
+    )
+    apply_spectral_norm(network, embeddings=False)
+    return network.double()
+
+
+def added(network: nn.Module, strength: float) -> dict[str, torch.Tensor]:
+    """Return what the hook adds to gradients of one."""
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    hook = OrthogonalRegularisation({"generator": strength})
+    hook.after_backward("discriminator", network)
+    assert all((p.grad == 1).all() for p in network.parameters())
+    hook.after_backward("generator", network)
+    return {name: p.grad - 1 for name, p in network.named_parameters()}
+
+
+def test_it_is_the_gradient_of_the_formula_for_every_convolution_and_linear_map() -> None:
+    network = generator()
+    gradients = added(network, 0.25)
+    for name, parameter in network.named_parameters():
+        weight = name.endswith("original") or name.endswith("to_rgb.weight")
+        if not weight:
+            assert not gradients[name].any(), name
+            continue
+        leaf = parameter.detach().clone().requires_grad_()
+        (expected,) = torch.autograd.grad(0.25 * orthogonal_penalty(leaf.flatten(2) if leaf.ndim == 5 else leaf.flatten(1)), leaf)
+        torch.testing.assert_close(gradients[name], expected, rtol=1e-7, atol=1e-12)
+    changed = {name for name, gradient in gradients.items() if gradient.any()}
+    assert {name.split(".")[-1] for name in changed} == {"original"}
+    assert any("bank" in name for name in changed)
+    assert any("dictionary" in name for name in changed)
+    assert any("norm1.scale" in name for name in changed)
+    assert not any("shared" in name or "gate" in name for name in changed)
+
+
+def test_a_mapping_network_is_left_alone() -> None:
+    inner = generator()
+    inner.latent_dim = 6
+    network = MappedGenerator(MappingNetwork(latent_dim=3, width=6, depth=1), inner, latent_dim=3).double()
+    changed = {name for name, gradient in added(network, 1.0).items() if gradient.any()}
+    assert changed
+    assert all(name.startswith("synthesis.") for name in changed)
+
+
+def test_the_config_asks_for_it(tmp_path: Path) -> None:
+    assert hooks(tiny(tmp_path)) == ()
+    [hook] = hooks(tiny(tmp_path, generator={"orthogonal": 5e-5}))
+    assert isinstance(hook, OrthogonalRegularisation)
+    assert hook.strengths == {"generator": pytest.approx(5e-5), "discriminator": 0.0}
