@@ -42,6 +42,7 @@ LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "GhostBottleneck": lambda c: layers.GhostBottleneck(c, 2 * c, c),
     "GGhostStage of 3": lambda c: layers.GGhostStage(c, c, 3, stride=1, group_width=8),
     "MultigridChannels2d, groups of 8": lambda c: layers.MultigridChannels2d(c, c, group_size=8, dense_below=8),
+    "MultigridInvertedBottleneck, groups of 8": lambda c: layers.MultigridInvertedBottleneck(c, 2 * c, c, group_size=8, dense_below=8),
     "SelectiveKernel2d, 8 groups": lambda c: layers.SelectiveKernel2d(c, c, groups=8),
     "WhitenedUnit": lambda c: layers.WhitenedUnit(c, c, 3),
     "ResidualAttention": lambda c: layers.ResidualAttention(c),
