@@ -21,9 +21,10 @@ def every_pair(axes: Mapping[str, Sequence[str]]) -> set[Combination]:
 def next_row(axes: Mapping[str, Sequence[str]], missing: Collection[Combination], forbidden: Collection[Combination]) -> Row:
     """Return a row with one missing pair and, greedily, many others, that contains no forbidden combination."""
     row: Row = dict(min(missing, key=sorted))
-    for axis in sorted(axes, key=lambda name: -len(axes[name])):
+    for axis in sorted(axes, key=lambda name: len(axes[name])):
         if axis not in row:
             allowed = [value for value in axes[axis] if not any(bad <= {*row.items(), (axis, value)} for bad in forbidden)]
             gained = {value: sum(frozenset([(axis, value), other]) in missing for other in row.items()) for value in allowed}
-            row[axis] = max(allowed, key=gained.__getitem__)
+            # a pair that no allowed row holds gets a row all the same, which is refused
+            row[axis] = max(allowed, key=gained.__getitem__) if allowed else axes[axis][0]
     return row
