@@ -6,10 +6,14 @@ from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, Pos
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.units import (
+    ActivationName,
     BatchNormConfig,
+    BlockNormConfig,
     ConvConfig,
+    DiscriminatorConvConfig,
     DiscriminatorNormConfig,
     GeneratorNormConfig,
+    NoBlockNormConfig,
     PlainConvConfig,
     SpectralNormConfig,
 )
@@ -47,6 +51,8 @@ class AnyGeneratorConfig(Config):
     """Use ``conv`` for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation)."""
     norm: GeneratorNormConfig = BatchNormConfig()
     """The norms of its blocks."""
+    activation: ActivationName = "relu"
+    """The activation of its blocks; where weights start by a gain, by this activation's."""
     mapping: MappingConfig = NoMappingConfig()
     """A mapping network in front of it."""
     spectral_norm: bool = False
@@ -67,6 +73,8 @@ class ResNetGeneratorConfig(AnyGeneratorConfig):
     """Resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px)."""
     conv_in_shortcuts: bool = False
     """Use ``conv`` for the 1×1 shortcuts too."""
+    order: Literal["standard", "whitened"] = "standard"
+    """Norm, activation, convolution; or activation, norm, convolution: the whitening unit."""
 
 
 class DCGANGeneratorConfig(AnyGeneratorConfig):
@@ -91,6 +99,8 @@ class BigGANGeneratorConfig(AnyGeneratorConfig):
     """Resolutions with self-attention (BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px)."""
     conv_in_shortcuts: bool = False
     """Use ``conv`` for the 1×1 shortcuts too."""
+    order: Literal["standard", "whitened"] = "standard"
+    """Norm, activation, convolution; or activation, norm, convolution: the whitening unit."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
     """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
     spectral_norm: bool = True
@@ -103,6 +113,8 @@ class SkipGeneratorConfig(AnyGeneratorConfig):
     kind: Literal["skip"] = "skip"
     latent_dim: PositiveInt = 128
     """Dimension of z."""
+    activation: ActivationName = "leaky_relu"
+    """The activation of its blocks, which start by this activation's gain."""
 
 
 class AnyDiscriminatorConfig(Config):
@@ -112,6 +124,12 @@ class AnyDiscriminatorConfig(Config):
     """Channels of the last, widest feature map (resnet: 128 at 32 px, 1024 at 64 and 128 px; biggan: 4·ch and 16·ch; dcgan: 512)."""
     norm: DiscriminatorNormConfig = SpectralNormConfig()
     """How the discriminator's layers are kept Lipschitz."""
+    conv: DiscriminatorConvConfig = PlainConvConfig()
+    """The convolutions of its blocks, but those that see the images."""
+    block_norm: BlockNormConfig = NoBlockNormConfig()
+    """Norms between its layers; all but "group" let an image's logit depend on the other images of the batch."""
+    activation: ActivationName = "relu"
+    """The activation of its blocks; where weights start by a gain, by this activation's."""
     orthogonal: NonNegativeFloat = 0.0
     """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
 
@@ -132,8 +150,10 @@ class DCGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """The DCGAN discriminator: strided 4×4 convolutions."""
 
     kind: Literal["dcgan"] = "dcgan"
-    batch_norm: bool = False
-    """BatchNorm after every convolution but the first, as published (with norm.kind = "none")."""
+    block_norm: BlockNormConfig = NoBlockNormConfig()
+    """Norms after every convolution but the first; DCGAN as published has "batch", with norm.kind = "none"."""
+    activation: ActivationName = "leaky_relu"
+    """The activation after every convolution."""
 
 
 class BigGANDiscriminatorConfig(AnyDiscriminatorConfig):
@@ -150,6 +170,8 @@ class SkipDiscriminatorConfig(AnyDiscriminatorConfig):
     """A discriminator that sees the image at every resolution."""
 
     kind: Literal["skip"] = "skip"
+    activation: ActivationName = "leaky_relu"
+    """The activation after every convolution, which starts by this activation's gain."""
 
 
 def _kind(value: object) -> object:

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from gconv_gan.config.base import Config
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+ActivationName = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh"]
 
 
 class PlainConvConfig(Config):
@@ -111,10 +112,48 @@ class GigaGANConvConfig(Config):
     """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
 
 
+class InvariantConvConfig(Config):
+    """Every 3×3 convolution of a block is an ``InvariantConv2d``, of locally normalised and whitened patches; it needs no norm."""
+
+    kind: Literal["invariant"] = "invariant"
+    local_norm: Literal["layer", "l1", "none"] = "layer"
+    """Divide each image's map by its deviation, or by its mean absolute value."""
+    whiten: bool = True
+    """Whiten the patches by the statistics of the batch."""
+    block_size: PositiveInt = 16
+    """Channels whose patches are whitened together (released code: 64, which costs ten times a plain convolution at small batches)."""
+    sampling_stride: PositiveInt = 3
+    """Distance of the patches that the statistics are taken of."""
+    iterations: PositiveInt = 5
+    """Newton iterations; the more, the whiter."""
+    running: Literal["matrix", "covariance"] = "matrix"
+    """What is averaged for evaluation: the whitening matrix or, nearer to a batch's own where weights move fast, the covariance."""
+    freeze: bool = False
+    """Update the statistics in the first 100 of every 1000 passes alone."""
+
+
 ConvConfig = Annotated[
-    PlainConvConfig | GConvConfig | CondConvConfig | DyConvConfig | ODConvConfig | CConvConfig | StyleGAN2ConvConfig | GigaGANConvConfig,
+    PlainConvConfig
+    | GConvConfig
+    | CondConvConfig
+    | DyConvConfig
+    | ODConvConfig
+    | CConvConfig
+    | StyleGAN2ConvConfig
+    | GigaGANConvConfig
+    | InvariantConvConfig,
     Field(discriminator="kind"),
 ]
+
+
+class ScaleInvariantConvConfig(InvariantConvConfig):
+    """Every 3×3 convolution of a block, but one that sees the images, is an ``InvariantConv2d``."""
+
+    whiten: bool = False
+    """Whiten the patches by the statistics of the batch, which lets an image's logit depend on the others."""
+
+
+DiscriminatorConvConfig = Annotated[PlainConvConfig | ScaleInvariantConvConfig, Field(discriminator="kind")]
 
 
 class BatchNormConfig(Config):
@@ -125,6 +164,10 @@ class BatchNormConfig(Config):
     """Added to the variance (pfnet: 2e-5; StudioGAN: 1e-4)."""
     momentum: Fraction = 0.1
     """Weight of a batch in the running statistics."""
+    initial_scale: PositiveFloat = 1.0
+    """Scale before training (0.1: scale-initialised BatchNorm, with the optimiser's norm_scale_divisor = 100); 1: the network's own."""
+    last_initial_scale: PositiveFloat = 1.0
+    """The same of the network's last norm."""
 
 
 class SelfModulatedConfig(Config):
@@ -141,7 +184,49 @@ class NoGeneratorNormConfig(Config):
     kind: Literal["none"] = "none"
 
 
-GeneratorNormConfig = Annotated[BatchNormConfig | SelfModulatedConfig | NoGeneratorNormConfig, Field(discriminator="kind")]
+class IterNormConfig(Config):
+    """IterNorm: groups of channels are whitened; in a conditional run its scale and shift are the class's, as BatchNorm's are."""
+
+    kind: Literal["iter"] = "iter"
+    group_size: PositiveInt = 64
+    """Channels whitened together; halved until it divides the channels."""
+    iterations: PositiveInt = 5
+    """Newton iterations; the more, the whiter."""
+    running: Literal["matrix", "covariance"] = "matrix"
+    """What is averaged for evaluation: the whitening matrix or, nearer to a batch's own where weights move fast, the covariance."""
+
+
+class GroupNormConfig(Config):
+    """Group normalisation; in a conditional run its scale and shift are the class's."""
+
+    kind: Literal["group"] = "group"
+    groups: PositiveInt = 32
+    """Number of groups; lowered to a divisor of the channels."""
+
+
+class GroupNormPlusConfig(Config):
+    """GN+: a learned mixture of group and batch normalisation; in a conditional run its scale and shift are the class's."""
+
+    kind: Literal["group_plus"] = "group_plus"
+    groups: PositiveInt = 32
+    """Number of groups; lowered to a divisor of the channels."""
+
+
+GeneratorNormConfig = Annotated[
+    BatchNormConfig | SelfModulatedConfig | NoGeneratorNormConfig | IterNormConfig | GroupNormConfig | GroupNormPlusConfig,
+    Field(discriminator="kind"),
+]
+
+
+class NoBlockNormConfig(Config):
+    """No norms between the layers."""
+
+    kind: Literal["none"] = "none"
+
+
+BlockNormConfig = Annotated[
+    NoBlockNormConfig | BatchNormConfig | IterNormConfig | GroupNormConfig | GroupNormPlusConfig, Field(discriminator="kind")
+]
 
 
 class NoNormConfig(Config):

@@ -14,9 +14,11 @@ from torch import nn
 
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh", "identity"]
 
+LEAKY_SLOPE = 0.2  # of DCGAN and its successors; torch's default is 0.01
+
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
-    "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope of DCGAN and its successors; torch's default is 0.01
+    "leaky_relu": partial(nn.LeakyReLU, LEAKY_SLOPE),
     "elu": nn.ELU,
     "selu": nn.SELU,
     "gelu": nn.GELU,
@@ -48,8 +50,14 @@ def activation_gain(name: Activation) -> float:
 
     the criterion of He, Zhang, Ren, Sun, arXiv 1502.01852, equation 10, for any f: :math:`\sqrt 2` for ReLU,
     :math:`\sqrt{2/(1+a^2)}` for a leaky one of slope a, as ``torch.nn.init.calculate_gain`` has them. torch's values for tanh (5/3)
-    and SELU (3/4) follow other rules, and it has none for the rest. By quadrature, to 1e-9.
+    and SELU (3/4) follow other rules, and it has none for the rest. Where torch's is this rule its value is taken, elsewhere a quadrature
+    to 1e-9.
     """
+    match name:
+        case "relu" | "identity":
+            return nn.init.calculate_gain("relu" if name == "relu" else "linear")
+        case "leaky_relu":
+            return nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE)
     u = torch.linspace(-12.0, 12.0, 2**16 + 1, dtype=torch.float64)  # 0, where activations have kinks, is one of the points
     density = torch.exp(-0.5 * u.square()) / (2 * torch.pi) ** 0.5
     return float(torch.trapezoid(activation(name)(u).square() * density, u).rsqrt())

@@ -7,26 +7,43 @@ from torch import nn
 
 from gconv_gan.config.units import (
     BatchNormConfig,
+    BlockNormConfig,
     CConvConfig,
     CondConvConfig,
     ConvConfig,
+    DiscriminatorConvConfig,
     DiscriminatorNormConfig,
     DyConvConfig,
     GConvConfig,
     GeneratorNormConfig,
     GigaGANConvConfig,
+    GroupNormConfig,
+    GroupNormPlusConfig,
+    InvariantConvConfig,
+    IterNormConfig,
+    NoBlockNormConfig,
     NoGeneratorNormConfig,
     ODConvConfig,
     PlainConvConfig,
+    ScaleInvariantConvConfig,
     SelfModulatedConfig,
     StyleGAN2ConvConfig,
 )
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm import (
+    BatchNorm2d,
+    ClassConditionalNorm2d,
+    ConditionalBatchNorm2d,
+    LatentBatchNorm2d,
+    LatentNorm2d,
+)
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conv_norm import conv_norm
 from gconv_gan.layers.dy_conv import DyConv2d
 from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.invariant_conv import InvariantConv2d
+from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
 from gconv_gan.layers.od_conv import ODConv2d
 from gconv_gan.layers.resample import ResampledConv2d
@@ -61,6 +78,8 @@ def conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | 
             return partial(ModulatedConv2d, latent_dim=latent_dim, **options)
         case GigaGANConvConfig():
             return partial(AdaptiveConv2d, latent_dim=latent_dim, **options)
+        case InvariantConvConfig():
+            return partial(InvariantConv2d, **options)
 
 
 def rgb_conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | None) -> Callable[..., nn.Module]:
@@ -93,6 +112,40 @@ def norm_constructor(
             return partial(ConditionalBatchNorm2d, num_classes=num_classes, eps=config.eps, momentum=config.momentum)
         case BatchNormConfig():
             return partial(BatchNorm2d, eps=config.eps, momentum=config.momentum)
+        case _ if by_vector:
+            return _with_affine(partial(LatentNorm2d, latent_dim=latent_dim), block_norm_constructor(config, affine=False))
+        case _ if num_classes is not None:
+            return _with_affine(partial(ClassConditionalNorm2d, num_classes=num_classes), block_norm_constructor(config, affine=False))
+        case _:
+            return block_norm_constructor(config)
+
+
+def _with_affine(modulation: Callable[..., nn.Module], norm: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    return lambda channels: modulation(norm(channels), channels)
+
+
+def block_norm_constructor(config: BlockNormConfig, *, affine: bool = True) -> Callable[[int], nn.Module]:
+    """Return ``norm(channels)`` without conditions, with or without scale and shift per channel."""
+    match config:
+        case NoBlockNormConfig():
+            return lambda channels: nn.Identity()
+        case BatchNormConfig():
+            return partial(BatchNorm2d, eps=config.eps, momentum=config.momentum, affine=affine)
+        case IterNormConfig():
+            return partial(IterNorm, affine=affine, **config.model_dump(exclude={"kind"}))
+        case GroupNormConfig():
+            return partial(GroupNorm, num_groups=config.groups, affine=affine)
+        case GroupNormPlusConfig():
+            return partial(GroupNormPlus, num_groups=config.groups, affine=affine)
+
+
+def block_conv_constructor(config: DiscriminatorConvConfig) -> Callable[..., nn.Module]:
+    """Return ``conv(in_channels, out_channels, kernel_size, *, stride, padding, resample)`` for the discriminator's blocks."""
+    match config:
+        case PlainConvConfig():
+            return ResampledConv2d
+        case ScaleInvariantConvConfig():
+            return partial(InvariantConv2d, **config.model_dump(exclude={"kind"}))
 
 
 def normalise_discriminator(network: nn.Module, config: DiscriminatorNormConfig) -> None:

@@ -1,5 +1,6 @@
 """Config of a network -> the network."""
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -18,7 +19,13 @@ from gconv_gan.config.networks import (
     SkipDiscriminatorConfig,
     SkipGeneratorConfig,
 )
+from gconv_gan.config.units import BatchNormConfig, BlockNormConfig, GeneratorNormConfig
+from gconv_gan.layers.activations import activation, activation_gain
+from gconv_gan.layers.batch_norm_init import initialise_batch_norms
+from gconv_gan.layers.conditioning import Conditioned
 from gconv_gan.layers.factory import (
+    block_conv_constructor,
+    block_norm_constructor,
     conv_constructor,
     norm_constructor,
     normalise_discriminator,
@@ -75,6 +82,12 @@ def synthesis(config: GeneratorConfig, *, image_size: int, num_classes: int | No
             by_vector = config.hierarchical or shared_dim is not None
             layers = _residual_layers(config, dim, num_classes, by_vector=by_vector)
             network = BigGANGenerator(**shape, **layers, **own, attention=config.attention, init=config.init)
+            if by_vector and not any(isinstance(module, Conditioned) for module in network.blocks.modules()):
+                raise ValueError(
+                    "the blocks of biggan would look at neither z nor class: take another norm.kind than none, a convolution that sees "
+                    "the latent vector, or hierarchical = false and shared_dim = 0"
+                )
+    _start_batch_norms(network, config.norm)
     if config.spectral_norm:
         apply_spectral_norm(network, eps=config.spectral_eps, embeddings=False)
     return network
@@ -91,18 +104,32 @@ def _layers(config: GeneratorConfig, latent_dim: int, num_classes: int | None, *
         "conv": conv_constructor(config.conv, latent_dim=latent_dim, num_classes=num_classes),
         "rgb_conv": rgb_conv if config.conv_to_rgb else ResampledConv2d,
         "norm": norm_constructor(config.norm, latent_dim=latent_dim, num_classes=classes, by_vector=by_vector),
+        **_activation(config),
     }
+
+
+def _activation(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, Any]:
+    """Return the constructor of the activation and, for networks that start by a gain, its gain."""
+    gain = {} if config.kind in ("biggan", "dcgan") else {"gain": activation_gain(config.activation)}
+    return {"activation": partial(activation, config.activation), **gain}
+
+
+def _start_batch_norms(network: nn.Module, config: GeneratorNormConfig | BlockNormConfig) -> None:
+    """Set the scales that a BatchNorm of this config starts with, where they are not the network's own."""
+    if isinstance(config, BatchNormConfig) and (config.initial_scale, config.last_initial_scale) != (1.0, 1.0):
+        initialise_batch_norms(network, config.initial_scale, last_scale=config.last_initial_scale)
 
 
 def _residual_layers(
     config: ResNetGeneratorConfig | BigGANGeneratorConfig, latent_dim: int, num_classes: int | None, *, by_vector: bool = False
 ) -> dict[str, Any]:
-    """Return the constructors that residual generators take; a BatchNorm before the image is the same for all latents and classes."""
+    """Return the constructors that residual generators take; but for self-modulation, the last norm knows neither latents nor classes."""
     layers = _layers(config, latent_dim, num_classes, by_vector=by_vector)
     plain = norm_constructor(config.norm, latent_dim=latent_dim, num_classes=None)
     return layers | {
         "shortcut_conv": layers["conv"] if config.conv_in_shortcuts else ResampledConv2d,
-        "last_norm": plain if config.norm.kind == "batch" else layers["norm"],
+        "last_norm": layers["norm"] if config.norm.kind == "self_modulated" else plain,
+        "order": config.order,
     }
 
 
@@ -114,20 +141,23 @@ def build_discriminator(config: DiscriminatorConfig, *, image_size: int, num_cla
 
     """
     shape: dict[str, Any] = {"image_size": image_size, "width": config.width, "num_classes": num_classes}
+    layers = {"conv": block_conv_constructor(config.conv), "norm": block_norm_constructor(config.block_norm), **_activation(config)}
     network: nn.Module
     match config:
         case ResNetDiscriminatorConfig():
             network = ResNetDiscriminator(
                 **shape,
+                **layers,
                 middle=config.middle,
                 shortcut_preact=config.shortcut_preact,
                 attention=config.attention,
             )
         case DCGANDiscriminatorConfig():
-            network = DCGANDiscriminator(**shape, batch_norm=config.batch_norm)
+            network = DCGANDiscriminator(**shape, **layers)
         case BigGANDiscriminatorConfig():
-            network = BigGANDiscriminator(**shape, attention=config.attention, init=config.init)
+            network = BigGANDiscriminator(**shape, **layers, attention=config.attention, init=config.init)
         case SkipDiscriminatorConfig():
-            network = SkipDiscriminator(**shape)
+            network = SkipDiscriminator(**shape, **layers)
+    _start_batch_norms(network, config.block_norm)
     normalise_discriminator(network, config.norm)
     return network

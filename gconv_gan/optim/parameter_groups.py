@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentNorm2d
 from gconv_gan.layers.group_norm import GroupNormPlus
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
@@ -20,7 +20,7 @@ Decay = Literal["all", "weights"]
 
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, IterNorm, GroupNormPlus)
 """Norms whose ``weight`` is a scale; whatever else they hold is ``norm_other``."""
-MODULATED_NORMS = (ClassConditionalNorm2d, LatentBatchNorm2d, SelfModulatedBatchNorm2d)
+MODULATED_NORMS = (ClassConditionalNorm2d, LatentNorm2d, SelfModulatedBatchNorm2d)
 """Norms whose scale and shift are made by the sub-modules ``scale`` and ``shift``; other sub-modules are weights and biases."""
 
 

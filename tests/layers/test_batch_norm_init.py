@@ -85,6 +85,13 @@ def test_images_enter_with_the_deviation_of_scaled_rectified_features() -> None:
     assert InputBatchNorm2d(scale=1.0).weight[0].item() == pytest.approx(rectified.std().item(), abs=0.005)
 
 
+def test_the_last_norm_may_start_otherwise() -> None:
+    network = nn.Sequential(BatchNorm2d(4), ConditionalBatchNorm2d(4, 3), nn.Conv2d(4, 3, 3), nn.GroupNorm(1, 3))
+    initialise_batch_norms(network, last_scale=1.0)
+    assert torch.equal(network[0].weight, torch.full((4,), 0.1))
+    assert torch.equal(network[1].scale.weight, torch.ones(3, 4))
+
+
 def test_a_scale_that_is_not_positive_is_refused() -> None:
     with pytest.raises(ValueError, match="must be positive"):
         initialise_batch_norms(BatchNorm2d(2), 0.0)
