@@ -7,14 +7,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from gconv_gan.config.base import Config
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
+from gconv_gan.config.objective import AugmentConfig, NoAugmentConfig, ObjectiveConfig
 from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, EmaConfig, ScheduleConfig
-
-
-class ObjectiveConfig(Config):
-    """What the two networks minimise."""
-
-    loss: Literal["hinge", "non_saturating"] = "hinge"
-    """Adversarial loss."""
 
 
 class TrainerConfig(Config):
@@ -24,6 +18,8 @@ class TrainerConfig(Config):
     """Length of the run."""
     batch_size: PositiveInt = 64
     """Global batch, over all processes and micro-batches."""
+    balance: Literal["none", "per_class", "overall"] = "none"
+    """Real images: each once an epoch (none), or every class equally often, in each batch (per_class) or in each epoch (overall)."""
     n_dis: PositiveInt = 1
     """Discriminator steps per generator step."""
     micro_batches: PositiveInt = 1
@@ -89,6 +85,7 @@ class GANRunConfig(Config):
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     objective: ObjectiveConfig = ObjectiveConfig()
+    augment: AugmentConfig = NoAugmentConfig()
     generator_optimizer: AdamConfig = AdamConfig()
     discriminator_optimizer: AdamConfig = AdamConfig()
     schedule: ScheduleConfig = ConstantScheduleConfig()
@@ -112,5 +109,19 @@ class GANRunConfig(Config):
         if self.conditional and getattr(self.data, "labels", None) == "none":
             raise ValueError(
                 'conditional = true needs classes, but data.labels = "none": choose what the classes are, or train unconditionally'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_the_objective_fit(self) -> "GANRunConfig":
+        loss = self.objective.loss
+        if self.augment.kind == "ada" and loss in ("wasserstein", "relativistic_pairing"):
+            raise ValueError(
+                f'augment.kind = "ada" reads overfitting from the signs of logits, which mean nothing under objective.loss = "{loss}": '
+                'use augment.kind = "scheduled", or another loss'
+            )
+        if self.objective.top_k.final_fraction < 1 and self.trainer.micro_batches > 1:
+            raise ValueError(
+                "objective.top_k chooses among all images of a batch, which trainer.micro_batches > 1 never has together: use one of them"
             )
         return self

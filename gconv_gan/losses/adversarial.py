@@ -1,53 +1,114 @@
-r"""Adversarial losses of logits: what the discriminator and the generator minimise. Means over the batch.
+r"""Adversarial losses of logits: what the discriminator and the generator minimise, for each image or pair of images.
 
-=============== ============================================== ======================== ==============================
-name            discriminator                                  generator                source
-=============== ============================================== ======================== ==============================
-hinge           relu(1 − s_r) + relu(1 + s_f)                  −s_f                     Lim and Ye, arXiv 1705.02894
-non_saturating  softplus(−s_r) + softplus(s_f)                 softplus(−s_f)           Goodfellow et al., 1406.2661
-=============== ============================================== ======================== ==============================
+==================== ======================================== ========================== ==============================
+name                 discriminator                            generator                  source
+==================== ======================================== ========================== ==============================
+hinge                relu(1 − s_r) + relu(1 + s_f)            −s_f                       Lim and Ye, arXiv 1705.02894
+non_saturating       softplus(−s_r) + softplus(s_f)           softplus(−s_f)             Goodfellow et al., 1406.2661
+wasserstein          s_f − s_r                                −s_f                       Arjovsky et al., 1701.07875
+least_squares        ½(s_r − 1)² + ½ s_f²                     ½(s_f − 1)²                Mao et al., 1611.04076
+relativistic_pairing softplus(−(s_r − s_f))                   softplus(−(s_f − s_r))     Jolicoeur-Martineau, 1807.00734
+==================== ======================================== ========================== ==============================
 
-``s_r``, ``s_f`` are the logits of real and fake images, [B].
+``s_r``, ``s_f`` are the logits of real and generated images, [B], paired by position; the players average over the batch.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 Logits = Float[Tensor, " b"]
-Scalar = Float[Tensor, ""]
 
 
 @runtime_checkable
 class AdversarialLoss(Protocol):
-    """The two sides of one game."""
+    """The two sides of one game.
 
-    def discriminator(self, real: Logits, fake: Logits) -> Scalar:
-        """Return what the discriminator minimises."""
+    Attributes:
+        boundary: the logit between real and generated; None where only differences of logits mean anything.
+        relativistic: whether the generator's side compares with the logits of real images.
+
+    """
+
+    boundary: ClassVar[float | None]
+    relativistic: ClassVar[bool]
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """Return what the discriminator minimises, [B]."""
         ...
 
-    def generator(self, fake: Logits) -> Scalar:
-        """Return what the generator minimises."""
+    def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Return what the generator minimises, [B]; ``real`` is given to relativistic losses alone."""
         ...
 
 
 class Hinge:
-    """L_D = E relu(1 − s_r) + E relu(1 + s_f), L_G = −E s_f."""
+    """L_D = relu(1 − s_r) + relu(1 + s_f), L_G = −s_f."""
 
-    def discriminator(self, real: Logits, fake: Logits) -> Scalar:
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    boundary: ClassVar[float | None] = 0.0
+    relativistic: ClassVar[bool] = False
 
-    def generator(self, fake: Logits) -> Scalar:
-        return -fake.mean()
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        return F.relu(1 - real) + F.relu(1 + fake)
+
+    def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        return -fake
 
 
 class NonSaturating:
-    """L_D = E softplus(−s_r) + E softplus(s_f), L_G = E softplus(−s_f); softplus keeps its gradient for any logit."""
+    """L_D = softplus(−s_r) + softplus(s_f), L_G = softplus(−s_f); softplus keeps its gradient for any logit."""
 
-    def discriminator(self, real: Logits, fake: Logits) -> Scalar:
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    boundary: ClassVar[float | None] = 0.0
+    relativistic: ClassVar[bool] = False
 
-    def generator(self, fake: Logits) -> Scalar:
-        return F.softplus(-fake).mean()
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        return F.softplus(-real) + F.softplus(fake)
+
+    def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        return F.softplus(-fake)
+
+
+class Wasserstein:
+    """L_D = s_f − s_r, L_G = −s_f; it needs a discriminator of bounded slope (a penalty, a norm)."""
+
+    boundary: ClassVar[float | None] = None
+    relativistic: ClassVar[bool] = False
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        return fake - real
+
+    def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        return -fake
+
+
+class LeastSquares:
+    """L_D = ½(s_r − 1)² + ½ s_f², L_G = ½(s_f − 1)²: real images are worth 1, generated ones 0."""
+
+    boundary: ClassVar[float | None] = 0.5
+    relativistic: ClassVar[bool] = False
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        return 0.5 * ((real - 1).square() + fake.square())
+
+    def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        return 0.5 * (fake - 1).square()
+
+
+class RelativisticPairing:
+    """L_D = softplus(−(s_r − s_f)), L_G = softplus(−(s_f − s_r)): a real and a generated image of one pair are compared.
+
+    Checked against R3GAN's ``Trainer.py`` (arXiv 2501.05441), where the generator's real images are a batch of their own.
+    """
+
+    boundary: ClassVar[float | None] = None
+    relativistic: ClassVar[bool] = True
+
+    def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        return F.softplus(fake - real)
+
+    def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        if real is None:
+            raise ValueError("the relativistic pairing loss compares each generated image with a real one: give the logits of both")
+        return F.softplus(real - fake)

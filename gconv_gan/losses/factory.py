@@ -1,7 +1,12 @@
-"""Config of the objective -> adversarial loss."""
+"""Config of the objective -> loss, penalty, regularisers."""
 
-from gconv_gan.config.runs import ObjectiveConfig
-from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, NonSaturating
+from functools import partial
+
+from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig
+from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
+from gconv_gan.losses.consistency import Consistency
+from gconv_gan.losses.lecam import LeCam
+from gconv_gan.losses.penalties import Penalty, dragan, r1, r1_r2, r2, wgan_gp
 
 
 def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
@@ -11,3 +16,36 @@ def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
             return Hinge()
         case "non_saturating":
             return NonSaturating()
+        case "wasserstein":
+            return Wasserstein()
+        case "least_squares":
+            return LeastSquares()
+        case "relativistic_pairing":
+            return RelativisticPairing()
+
+
+def gradient_penalty(config: PenaltyConfig) -> Penalty | None:
+    """Return the penalty that ``config.kind`` names; None for none."""
+    match config.kind:
+        case "none":
+            return None
+        case "r1":
+            return Penalty(partial(r1, gamma=config.gamma))
+        case "r2":
+            return Penalty(partial(r2, gamma=config.gamma))
+        case "r1_r2":
+            return Penalty(partial(r1_r2, gamma=config.gamma))
+        case "wgan_gp":
+            return Penalty(partial(wgan_gp, weight=config.weight), noise="one")
+        case "dragan":
+            return Penalty(partial(dragan, weight=config.weight), noise="one_and_values", needs_std=True)
+
+
+def consistency(config: ConsistencyConfig) -> Consistency | None:
+    """Return the regulariser; None where both weights are 0."""
+    return Consistency(config.real_weight, config.fake_weight) if config.real_weight or config.fake_weight else None
+
+
+def lecam(config: LeCamConfig) -> LeCam | None:
+    """Return the regulariser with its averages at 0; None where its weight is 0."""
+    return LeCam(weight=config.weight, decay=config.decay, start_images=config.start_images) if config.weight else None

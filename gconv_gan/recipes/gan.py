@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
@@ -11,12 +12,13 @@ from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
-from gconv_gan.losses.factory import adversarial_loss
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.networks import build_networks
+from gconv_gan.recipes.objective import build_objective
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.gan import GANTraining, train_gan
 from gconv_gan.training.hooks import Hook, Player
 from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
@@ -50,16 +52,19 @@ def fit(config: GANRunConfig) -> GANProgress:
         require_labels(dataset)
         num_classes = dataset.num_classes
     generator, discriminator = build_networks(config, num_classes)
+    objective = build_objective(config, discriminator, num_classes)
     folder = RunFolder(Path(config.runs_dir) / config.name)
     with folder.alone() if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             folder.prepare(config)
         accelerator.wait_for_everyone()
-        data = BatchSource(
+        batches = partial(
+            BatchSource,
             dataset,
-            seed=config.seed,
             flip=config.data.flip,
             batch_size=config.trainer.batch_size,
+            balance=config.trainer.balance,
+            micro_batches=config.trainer.micro_batches,
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
             device=accelerator.device,
@@ -75,13 +80,14 @@ def fit(config: GANRunConfig) -> GANProgress:
             config=config,
             generator=generator,
             discriminator=discriminator,
-            loss=adversarial_loss(config.objective),
-            data=data,
+            objective=objective,
+            data=batches(seed=config.seed),
             num_classes=num_classes,
             folder=folder,
             facts=facts,
             hooks=hooks(config),
             scorer=training_scorer(config, dataset, accelerator, folder.scores),
+            generator_data=batches(seed=stream_seed(config.seed, "generator_reals", 0)) if objective.loss.relativistic else None,
         )
         return train_gan(training, accelerator)
 

@@ -8,6 +8,7 @@ from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.models.summary import summarise, table
 from gconv_gan.recipes.networks import build_networks
+from gconv_gan.recipes.objective import build_objective
 
 
 def plan(config: GANRunConfig) -> str:
@@ -15,6 +16,7 @@ def plan(config: GANRunConfig) -> str:
     dataset = open_dataset(config.data)
     num_classes = dataset.num_classes if config.conditional else None
     generator, discriminator = build_networks(config, num_classes)
+    build_objective(config, discriminator, num_classes)  # refuses what could not be trained
     y = None if num_classes is None else torch.zeros(1, dtype=torch.long)
     g_rows = summarise(generator, torch.zeros(1, config.generator.latent_dim), y)
     d_rows = summarise(discriminator, torch.zeros(1, 3, config.data.size, config.data.size), y)

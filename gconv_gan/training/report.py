@@ -20,6 +20,8 @@ LABELS = {
     "loss_g": "G",
     "accuracy_real": "acc real",
     "accuracy_fake": "fake",
+    "penalty": "penalty",
+    "augment_p": "p",
     "grad_norm": "|grad|",
     "grad_norm_d": "|grad D|",
     "grad_norm_g": "|grad G|",

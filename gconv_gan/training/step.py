@@ -1,9 +1,11 @@
 """What every loop does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the hooks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gconv_gan.training.guards import require_finite
@@ -19,10 +21,24 @@ def channels_last(network: nn.Module) -> None:
 
 
 def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
-    """Yield (whether it is the last, the parts) for each of ``count`` equal parts of the tensors; None stays None."""
-    split = [[None] * count if tensor is None else tensor.chunk(count) for tensor in tensors]
+    """Yield (whether it is the last, the parts) for each of ``count`` equal parts of the tensors; None and scalars are in each."""
+    split = [[tensor] * count if tensor is None or tensor.ndim == 0 else tensor.chunk(count) for tensor in tensors]
     for index in range(count):
         yield index == count - 1, [parts[index] for parts in split]
+
+
+def over_micro_batches(
+    step: Callable[..., dict[str, Tensor]], inputs: Any, network: nn.Module, *, count: int, accelerator: Accelerator
+) -> dict[str, Tensor]:
+    """Run ``step(part, backward=…, share=…)`` on ``count`` parts of a named tuple ``inputs``; return the means of its statistics.
+
+    The gradients of ``network``, as Accelerate wrapped it, are averaged over processes with the last part.
+    """
+    found: list[dict[str, Tensor]] = []
+    for last, parts in micro_batches(count, *inputs):
+        with nullcontext() if last else accelerator.no_sync(network):
+            found.append(step(type(inputs)(*parts), backward=accelerator.backward, share=1 / count))
+    return {name: torch.stack([statistics[name] for statistics in found]).mean(0) for name in found[0]}
 
 
 def finish_step(

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.gan import GANTraining, train_gan
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
 from gconv_gan.training.hooks import Hook, Player
-from tests.training.tiny import final_files, tiny
+from tests.training.tiny import final_files, merge, tiny
 
 
 class PowerCutError(Exception):
@@ -71,6 +72,47 @@ def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(
         del line["seconds_per_kimg"], line["peak_memory_gib"]
     assert [line["images"] for line in ours] == [line["images"] for line in theirs]
     assert ours[-1] == theirs[-1]
+
+
+# every part that draws numbers or keeps state of its own; checkpoints every 160 images, ADA adjusts every 48, R1 every 3rd step
+EVERYTHING: dict[str, Any] = {
+    "objective": {
+        "loss": "least_squares",
+        "penalty": {"kind": "dragan", "weight": 0.1, "every": 3},
+        "consistency": {"real_weight": 1.0, "fake_weight": 1.0},
+        "lecam": {"weight": 0.3, "start_images": 100},
+        "top_k": {"final_fraction": 0.5, "decay": 0.9, "decay_images": 48},
+    },
+    "augment": {"kind": "ada", "initial_probability": 0.8, "ramp_images": 1000, "every": 3, "cutout": 1.0},
+}
+RELATIVISTIC: dict[str, Any] = {
+    "objective": {"loss": "relativistic_pairing", "penalty": {"kind": "wgan_gp", "schedule": {"kind": "cosine", "end_images": 300}}},
+    "augment": {"kind": "scheduled", "rise_images": 200},
+    "trainer": {"micro_batches": 2},
+}
+
+
+@pytest.mark.parametrize("changes", [EVERYTHING, RELATIVISTIC], ids=["everything", "relativistic"])
+def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_one(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = merge({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
+    recipe.fit(tiny(tmp_path / "unbroken", **changes))
+    with pytest.raises(PowerCutError):
+        fit_with(monkeypatch, At(208, power_cut), tmp_path / "broken", **changes)
+    torch.manual_seed(7)
+    recipe.fit(tiny(tmp_path / "broken", **changes))
+    ours, theirs = final_files(tmp_path / "broken", 320), final_files(tmp_path / "unbroken", 320)
+    assert ours == theirs
+    lines = read_metrics(tmp_path / "unbroken" / "tiny" / "metrics.jsonl")
+    assert all(torch.isfinite(torch.tensor(list(line.values()))).all() for line in lines)
+    if "lecam" in changes["objective"]:
+        assert {"augment.safetensors", "lecam.safetensors"} <= ours.keys()
+        assert len({line["augment_p"] for line in lines}) > 3
+        assert {"consistency", "lecam", "lecam_real", "sign_real"} <= lines[-1].keys()
+        assert {"penalty" in line for line in lines} == {True, False}  # lazy: not in every line
+    else:
+        assert lines[-1]["augment_p"] == pytest.approx(0.55)
 
 
 def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:

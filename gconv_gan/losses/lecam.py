@@ -1,0 +1,45 @@
+"""LeCam regularisation: logits of one kind of image are held near the average logit of the other kind.
+
+Tseng, Jiang, Liu, Yang, Yang, "Regularizing Generative Adversarial Networks under Limited Data", arXiv 2104.03310 (2021).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LeCam(nn.Module):
+    r"""The penalty :math:`\lambda (E\,\mathrm{relu}(s_r - a_f)^2 + E\,\mathrm{relu}(a_r - s_f)^2)` with moving averages a of the logits.
+
+    .. math:: a \leftarrow d\,a + (1 - d)\,\bar s
+
+    after every discriminator step, with the mean logit over the batch of all processes. The averages follow from the first step
+    on, without inertia (d = 0) until ``start_images`` have been seen, when the penalty sets in. The rectified form is that of the
+    authors' code (google/lecam-gan), as StudioGAN writes it; there a step's own logits enter the averages first, here afterwards,
+    so that micro-batches and processes share the averages that the step began with.
+
+    Buffers ``real`` and ``fake`` hold a_r and a_f and belong into a checkpoint.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+    def __init__(self, *, weight: float, decay: float, start_images: int) -> None:
+        super().__init__()
+        self.weight, self.decay, self.start_images = weight, decay, start_images
+        self.register_buffer("real", torch.zeros(()))
+        self.register_buffer("fake", torch.zeros(()))
+
+    def forward(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"], *, images_seen: int) -> Float[Tensor, ""]:
+        if images_seen < self.start_images:
+            return real.new_zeros(())
+        penalty: Tensor = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
+        return self.weight * penalty
+
+    @torch.no_grad()
+    def follow(self, real: Float[Tensor, ""], fake: Float[Tensor, ""], *, images_seen: int) -> None:
+        """Move the averages towards the mean logits of a step that began at ``images_seen``."""
+        decay = self.decay if images_seen >= self.start_images else 0.0
+        self.real.lerp_(real.to(self.real), 1 - decay)
+        self.fake.lerp_(fake.to(self.fake), 1 - decay)

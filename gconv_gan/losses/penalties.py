@@ -1,0 +1,126 @@
+r"""Penalties on the gradient of the discriminator (the critic D) with respect to its images.
+
+With :math:`g(x) = \nabla_x D(x, y)`, norms over channels, rows and columns, and means over the batch:
+
+======== ============================================== ==========================================================================
+r1       :math:`\tfrac\gamma2 E \lVert g(x_r) \rVert^2`        Mescheder, Geiger, Nowozin, arXiv 1801.04406, equation 9
+r2       :math:`\tfrac\gamma2 E \lVert g(x_f) \rVert^2`        the same, equation 10
+r1_r2    the sum of both                                Huang et al. (R3GAN), arXiv 2501.05441
+wgan_gp  :math:`\lambda E (\lVert g(\hat x) \rVert - 1)^2`     Gulrajani et al., arXiv 1704.00028, equation 3; :math:`\hat x` on
+         at a random point between x_r and x_f          the line from x_f to x_r
+dragan   the same, near x_r                             Kodali et al., arXiv 1705.07215; checked against StudioGAN's ``losses.py``
+======== ============================================== ==========================================================================
+
+They are differentiated once more, exactly, and are computed in fp32: the caller keeps autocast away (squares of small gradients
+vanish in half precision). Random numbers are arguments, uniform in [0, 1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Scalar = Float[Tensor, ""]
+
+
+class Examples(NamedTuple):
+    """Images [B, 3, S, S] with what else the critic is told of them: labels [B], and the numbers [B, n] that augment them."""
+
+    images: Float[Tensor, "b 3 s s"]
+    labels: Int[Tensor, " b"] | None = None
+    draws: Float[Tensor, "b n"] | None = None
+
+
+Critic = Callable[[Examples], Float[Tensor, " b"]]
+"""The logits of examples, each a function of its own image alone."""
+
+
+class PenaltyInputs(NamedTuple):
+    """Where a penalty may look.
+
+    ``noise`` holds the uniform numbers that it asked for, [B, n]; ``real_std`` is the standard deviation of all values of
+    the whole batch of real images.
+    """
+
+    reals: Examples
+    fakes: Examples
+    noise: Float[Tensor, "b n"] | None = None
+    real_std: Scalar | None = None
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty with what its caller must provide.
+
+    Attributes:
+        value: ``value(critic, inputs)``, the penalty with its weight.
+        noise: uniform numbers an image needs: none, one, or one and another for every value of the image.
+        needs_std: whether it reads ``real_std``.
+
+    """
+
+    value: Callable[[Critic, PenaltyInputs], Scalar]
+    noise: Literal["none", "one", "one_and_values"] = "none"
+    needs_std: bool = False
+
+    def numbers_per_image(self, values: int) -> int:
+        """Return how many uniform numbers an image of that many values needs."""
+        return {"none": 0, "one": 1, "one_and_values": 1 + values}[self.noise]
+
+
+def input_gradients(critic: Critic, examples: Examples) -> Float[Tensor, "b n"]:
+    """Return the gradient of each logit with respect to its image, flattened, as a function that can be differentiated again."""
+    images = examples.images.detach().requires_grad_()
+    # the images of a batch are independent: the gradient of the sum is each one's own
+    (gradients,) = torch.autograd.grad(critic(examples._replace(images=images)).sum(), images, create_graph=True)
+    return gradients.flatten(1)
+
+
+def r1(critic: Critic, inputs: PenaltyInputs, *, gamma: float) -> Scalar:
+    """Return γ/2 · E‖∇D‖² at real images."""
+    return 0.5 * gamma * input_gradients(critic, inputs.reals).square().sum(1).mean()
+
+
+def r2(critic: Critic, inputs: PenaltyInputs, *, gamma: float) -> Scalar:
+    """Return γ/2 · E‖∇D‖² at generated images."""
+    return 0.5 * gamma * input_gradients(critic, inputs.fakes).square().sum(1).mean()
+
+
+def r1_r2(critic: Critic, inputs: PenaltyInputs, *, gamma: float) -> Scalar:
+    """Return the sum of both, from one pass: the mean over both halves is half the sum of their means."""
+    return gamma * input_gradients(critic, joined(inputs.reals, inputs.fakes)).square().sum(1).mean()
+
+
+def wgan_gp(critic: Critic, inputs: PenaltyInputs, *, weight: float) -> Scalar:
+    """Return λ · E(‖∇D‖ − 1)² at x̂ = ε x_r + (1 − ε) x_f, one ε an image; x̂ has the label of x_r."""
+    assert inputs.noise is not None
+    points = torch.lerp(inputs.fakes.images, inputs.reals.images, inputs.noise[:, 0, None, None, None])
+    return weight * _one_centred(critic, inputs.reals._replace(images=points))
+
+
+def dragan(critic: Critic, inputs: PenaltyInputs, *, weight: float) -> Scalar:
+    """Return λ · E(‖∇D‖ − 1)² at x̂ = x_r + ε · ½ std(x_r) · U, one ε an image, one U a value, std over the whole batch."""
+    assert inputs.noise is not None
+    assert inputs.real_std is not None
+    images = inputs.reals.images
+    values = inputs.noise[:, 1:].view(images.shape)
+    points = images + inputs.noise[:, 0, None, None, None] * (0.5 * inputs.real_std) * values
+    return weight * _one_centred(critic, inputs.reals._replace(images=points))
+
+
+def _one_centred(critic: Critic, examples: Examples) -> Scalar:
+    # vector_norm has gradient 0, not nan, where a critic is flat
+    norms = torch.linalg.vector_norm(input_gradients(critic, examples), dim=1)
+    penalty: Tensor = (norms - 1).square().mean()
+    return penalty
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """Return two sets of examples as one; both have labels (and numbers), or neither."""
+    images = torch.cat([first.images, second.images])
+    labels = None if first.labels is None or second.labels is None else torch.cat([first.labels, second.labels])
+    draws = None if first.draws is None or second.draws is None else torch.cat([first.draws, second.draws])
+    return Examples(images, labels, draws)

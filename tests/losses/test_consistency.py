@@ -1,0 +1,24 @@
+"""Consistency regularisation of logits (gan_training.md, section 2)."""
+
+import pytest
+import torch
+
+from gconv_gan.config.objective import ConsistencyConfig
+from gconv_gan.losses.consistency import Consistency
+from gconv_gan.losses.factory import consistency
+
+
+def test_the_penalty_is_that_of_the_equation() -> None:
+    real, fake, real_twin, fake_twin = torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, 4.0], [3.0, 1.0]])
+    assert Consistency(10.0, 2.0)(real, fake, real_twin, fake_twin).item() == pytest.approx(10 * 4 / 2 + 2 * 10 / 2)
+
+
+def test_gradients_flow_through_image_and_twin() -> None:
+    logits = torch.tensor([[1.0], [1.0], [0.0], [0.0]], requires_grad=True)
+    Consistency(10.0, 10.0)(*logits).backward()
+    assert logits.grad.flatten().tolist() == [20.0, 20.0, -20.0, -20.0]
+
+
+def test_no_weight_no_regulariser() -> None:
+    assert consistency(ConsistencyConfig()) is None
+    assert consistency(ConsistencyConfig(real_weight=10.0)) == Consistency(10.0, 0.0)

@@ -1,0 +1,30 @@
+"""Top-k training (gan_training.md, section 2)."""
+
+import pytest
+import torch
+
+from gconv_gan.losses.top_k import top_k_count, top_k_weights
+
+
+@pytest.mark.parametrize(
+    ("images", "k"), [(0, 64), (49_999, 64), (50_000, 63), (100_000, 62), (34 * 50_000, 45), (69 * 50_000, 32), (10**9, 32)]
+)
+def test_k_falls_by_a_hundredth_every_epoch_down_to_half_the_batch(images: int, k: int) -> None:
+    assert top_k_count(64, images, final_fraction=0.5, decay=0.99, decay_images=50_000) == k
+
+
+def test_k_is_never_zero_and_all_is_all() -> None:
+    assert top_k_count(3, 10**9, final_fraction=0.01, decay=0.5, decay_images=1) == 1
+    assert top_k_count(64, 10**9, final_fraction=1.0, decay=0.5, decay_images=1) == 64
+
+
+def test_weights_turn_a_mean_into_the_mean_of_the_best() -> None:
+    logits = torch.tensor([0.1, -2.0, 3.0, 0.7])
+    losses = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    weights = top_k_weights(logits, 2)
+    assert weights.tolist() == [0.0, 0.0, 2.0, 2.0]
+    assert (losses * weights).mean().item() == 550.0
+
+
+def test_of_equal_logits_exactly_k_are_chosen() -> None:
+    assert top_k_weights(torch.zeros(8), 3).count_nonzero() == 3

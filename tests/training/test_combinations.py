@@ -1,0 +1,140 @@
+"""Every network, convolution, norm, loss, penalty and augmentation with every other: it trains ten steps, or is refused in a sentence.
+
+The kinds are read from the config unions, so that a new one is tested from then on. All pairs of kinds are covered by some sixty
+runs of the real command on 8-px digits. Where one is refused, the values it is refused for are found and kept out of later runs.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import validated
+from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
+from gconv_gan.config.objective import AugmentConfig, ObjectiveConfig, PenaltyConfig
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.units import ConvConfig, DiscriminatorNormConfig, GeneratorNormConfig
+from gconv_gan.recipes import gan as recipe
+from gconv_gan.recipes.networks import build_networks
+from gconv_gan.recipes.objective import build_objective
+from gconv_gan.runtime.tracking import read_metrics
+from gconv_gan.training import samples
+from tests.config_members import members
+from tests.reference.pairwise import Combination, Row, every_pair, next_row, pairs_of
+
+STEPS, BATCH = 10, 4
+NEEDED = {"width": 8, "latent_dim": 6}  # small values of fields without a default, or with a large one
+
+
+def kinds(union: Any) -> tuple[str, ...]:
+    return tuple(member.model_fields["kind"].default for member in members(union))
+
+
+# a value is a kind, or a kind with one more setting: "conv_norm bn=true"
+AXES: dict[str, tuple[str, ...]] = {
+    "generator": kinds(GeneratorConfig),
+    "generator.conv": (*kinds(ConvConfig), "gconv mode=bank"),
+    "generator.norm": kinds(GeneratorNormConfig),
+    "discriminator": kinds(DiscriminatorConfig),
+    "discriminator.norm": (*kinds(DiscriminatorNormConfig), "conv_norm bn=true"),
+    "objective.loss": get_args(ObjectiveConfig.model_fields["loss"].annotation),
+    "objective.penalty": kinds(PenaltyConfig),
+    "augment": kinds(AugmentConfig),
+    "conditional": ("true", "false"),
+}
+DEFAULTS: Row = {axis: values[0] for axis, values in AXES.items()} | {"discriminator.norm": "spectral"}
+
+
+def member_of(axis: str, kind: str) -> type[Config]:
+    (member,) = [m for m in members({"generator": GeneratorConfig, "discriminator": DiscriminatorConfig}[axis]) if kinds(m) == (kind,)]
+    return member
+
+
+def config_of(row: Row, folder: Path, name: str) -> GANRunConfig:
+    data: dict[str, Any] = {
+        "name": name,
+        "runs_dir": str(folder),
+        "conditional": row["conditional"] == "true",
+        "data": {"kind": "digits", "split": "test", "cache_dir": str(folder / "cache")},
+        "objective": {"loss": row["objective.loss"]},
+        "ema": {"half_life_images": 20},
+        "trainer": {"total_images": STEPS * BATCH, "batch_size": BATCH, "log_every": STEPS * BATCH},
+    }
+    for network in ("generator", "discriminator"):
+        fields = member_of(network, row[network]).model_fields
+        data[network] = {"kind": row[network]} | {field: small for field, small in NEEDED.items() if field in fields}
+    for axis in row.keys() - {"generator", "discriminator", "objective.loss", "conditional"}:
+        part, _, key = axis.rpartition(".")
+        if part in ("generator", "discriminator") and row[axis] == DEFAULTS[axis] and key not in member_of(part, row[part]).model_fields:
+            continue  # a network without such a part; any other value is refused as an unknown key
+        kind, *settings = row[axis].split()
+        place = data[part] if part else data
+        place[key] = {"kind": kind}
+        for setting in settings:
+            option, _, value = setting.partition("=")
+            place[key][option] = {"true": True, "false": False}.get(value, value)
+    return validated(GANRunConfig, data, "combination")
+
+
+def outcome(row: Row, folder: Path, name: str, *, train: bool = True) -> str | None:
+    """Train ten steps (or only build everything); return None, or the sentence of the refusal. Whatever else happens is a failure."""
+    try:
+        config = config_of(row, folder, name)
+        if not train:
+            num_classes = 10 if config.conditional else None
+            build_objective(config, build_networks(config, num_classes)[1], num_classes)
+            return None
+        recipe.fit(config)
+    except UserError as refusal:
+        return str(refusal)
+    (line,) = read_metrics(folder / name / "metrics.jsonl")
+    assert line["images"] == STEPS * BATCH, row
+    assert all(math.isfinite(value) for value in line.values()), (row, line)
+    return None
+
+
+def culprit(row: Row, folder: Path) -> Combination:
+    """Return values that the row is refused for: as many as possible go back to their defaults while it still is."""
+    for axis in row:
+        simpler = {**row, axis: DEFAULTS[axis]}
+        if outcome(simpler, folder, "x", train=False) is not None:
+            row = simpler
+    return frozenset(item for item in row.items() if outcome({**row, item[0]: DEFAULTS[item[0]]}, folder, "x", train=False) is None)
+
+
+def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "save_grid", lambda *_, **__: None)  # three pictures a run, tested elsewhere
+    missing = every_pair(AXES)
+    refused: dict[Combination, str] = {}
+    for index in range(1000):
+        if not missing:
+            break
+        row = next_row(AXES, missing, refused)
+        sentence = outcome(row, tmp_path, f"row{index}")
+        if sentence is None:
+            missing -= pairs_of(row)
+            continue
+        found = culprit(row, tmp_path)
+        assert len(found) > 1, f"{dict(found) or row} is refused whatever goes with it: {sentence}"
+        refused[found] = sentence
+        missing.discard(found)
+    assert not missing
+    for values, sentence in refused.items():
+        assert "\n" not in sentence, (values, sentence)
+        assert 20 < len(sentence) < 400, (values, sentence)
+        print(*(f"{axis}={value}" for axis, value in sorted(values)), "->", sentence)
+    assert refused.keys() >= EXPECTED
+
+
+# refusals that no change may lose: their numbers would be wrong, not merely slow
+EXPECTED: set[Combination] = {
+    *(
+        frozenset([("discriminator.norm", "conv_norm bn=true"), ("objective.penalty", kind)])
+        for kind in kinds(PenaltyConfig)
+        if kind != "none"
+    ),
+    *(frozenset([("augment", "ada"), ("objective.loss", loss)]) for loss in ("wasserstein", "relativistic_pairing")),
+}

@@ -1,0 +1,72 @@
+"""What a step is given depends on the counters alone, and only what the objective needs is drawn."""
+
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from gconv_gan.data.diff_augment import DiffAugment
+from gconv_gan.data.loaders import BatchSource
+from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
+from gconv_gan.losses.consistency import Consistency
+from gconv_gan.losses.penalties import Penalty, dragan
+from gconv_gan.training.draws import Draws
+from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs, standard_deviation
+from gconv_gan.training.objective import Objective
+from gconv_gan.training.state import GANProgress
+from tests.data.made import in_memory, noise
+
+B = 8
+PENALTY = Penalty(dragan, noise="one_and_values", needs_std=True)
+EVERYTHING = Objective(Hinge(), DiffAugment(), PENALTY, Consistency(1.0, 1.0))
+
+
+def given(objective: Objective, *, images_seen: int = 16, penalised: bool = True, rank: int = 0, processes: int = 1) -> Any:
+    who: dict[str, Any] = {"batch_size": B, "process_index": rank, "num_processes": processes}
+    data = BatchSource(in_memory(noise(0, 30, 3, 8, 8), [i % 3 for i in range(30)], ("a", "b", "c")), seed=0, flip=False, **who)
+    draws = Draws(seed=0, latent_dim=5, num_classes=3, device=torch.device("cpu"), **who)
+    progress = GANProgress(images_seen=images_seen, d_steps=images_seen // B, g_steps=images_seen // B)
+    d_inputs = discriminator_inputs(data, draws, objective, progress, Accelerator(cpu=True), penalised=penalised)
+    relativistic = objective.loss.relativistic
+    return d_inputs, generator_inputs(data if relativistic else None, draws, objective, progress, batch_size=B)
+
+
+def test_nothing_is_drawn_that_nothing_needs() -> None:
+    d_inputs, g_inputs = given(Objective(Hinge()))
+    assert [value is not None for value in d_inputs] == [True] * 4 + [False] * 6
+    assert [value is not None for value in g_inputs] == [True] * 2 + [False] * 4
+    d_inputs, _ = given(EVERYTHING, penalised=False)
+    assert d_inputs.penalty_noise is None
+    assert d_inputs.real_std is None
+
+
+def test_every_stream_has_numbers_of_its_own_and_new_ones_at_every_step() -> None:
+    (first, g_first), (again, _), (later, g_later) = given(EVERYTHING), given(EVERYTHING), given(EVERYTHING, images_seen=24)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    drawn = [first.real_draws, first.fake_draws, g_first.fake_draws, later.real_draws, later.fake_draws, g_later.fake_draws]
+    assert all(not torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+    assert not torch.equal(first.real_twin_draws, first.fake_twin_draws)
+    assert first.penalty_noise.shape == (B, 1 + 3 * 64)
+
+
+def test_two_processes_share_what_one_has() -> None:
+    whole, g_whole = given(EVERYTHING)
+    shares = [given(EVERYTHING, rank=rank, processes=2) for rank in range(2)]
+    for name in set(whole._fields) - {"real_std"}:
+        assert torch.cat([getattr(d, name) for d, _ in shares]).equal(getattr(whole, name)), name
+    assert torch.cat([g.fake_draws for _, g in shares]).equal(g_whole.fake_draws)
+
+
+def test_the_deviation_is_that_of_all_values() -> None:
+    reals = torch.randn(B, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.3 + 5
+    torch.testing.assert_close(standard_deviation(reals, Accelerator(cpu=True)), reals.std())
+
+
+@pytest.mark.parametrize("player", ["d", "g"])
+def test_a_relativistic_pair_shares_its_label(player: str) -> None:
+    inputs = given(Objective(RelativisticPairing()))[player == "g"]
+    assert inputs.reals is not None
+    assert inputs.fake_labels.equal(inputs.real_labels)
+    plain = given(Objective(Hinge()))[0]
+    assert not plain.fake_labels.equal(plain.real_labels)

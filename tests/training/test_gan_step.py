@@ -1,0 +1,203 @@
+"""The two steps: their gradients are those of the objective, written out plainly, however the batch is split."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gconv_gan.data.diff_augment import DiffAugment
+from gconv_gan.data.weak_augment import weak_augment
+from gconv_gan.layers.spectral_norm import apply_spectral_norm, one_power_iteration
+from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
+from gconv_gan.losses.consistency import Consistency
+from gconv_gan.losses.factory import gradient_penalty
+from gconv_gan.losses.lecam import LeCam
+from gconv_gan.losses.penalties import Penalty
+from gconv_gan.losses.top_k import top_k_weights
+from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.training.gan_step import DiscriminatorInputs, GeneratorInputs, d_step, g_step
+from gconv_gan.training.objective import Objective
+from gconv_gan.training.step import over_micro_batches
+from tests.losses.test_penalties import CONFIGS
+
+B, CLASSES = 8, 3
+AUGMENT = DiffAugment()
+
+
+def norm_free(channels: int) -> nn.Module:
+    return nn.Identity()
+
+
+def networks(*, normalised: bool = False) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    generator = ResNetGenerator(image_size=8, width=4, latent_dim=5, num_classes=CLASSES, norm=norm_free)
+    generator.last_norm = nn.Identity()
+    discriminator = ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES)
+    if normalised:
+        apply_spectral_norm(discriminator)
+    return generator.double(), discriminator.double()
+
+
+def d_inputs(penalty: Penalty | None) -> DiscriminatorInputs:
+    generator = torch.Generator().manual_seed(1)
+
+    def uniform(numbers: int) -> Tensor:
+        return torch.rand(B, numbers, generator=generator, dtype=torch.float64)
+
+    reals = uniform(3 * 64).view(B, 3, 8, 8) * 2 - 1
+    labels = torch.randint(CLASSES, (2, B), generator=generator)
+    z = torch.randn(B, 5, generator=generator, dtype=torch.float64)
+    noise = uniform(0 if penalty is None else penalty.numbers_per_image(3 * 64))
+    return DiscriminatorInputs(reals, labels[0], z, labels[1], uniform(7), uniform(7), uniform(3), uniform(3), noise, reals.std())
+
+
+def lecam() -> LeCam:
+    regulariser = LeCam(weight=0.3, decay=0.9, start_images=100).double()
+    regulariser.real.fill_(0.3)
+    regulariser.fake.fill_(-0.2)
+    return regulariser
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def backward(value: Tensor) -> None:
+    value.backward()
+
+
+def assert_equal_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = 1e-12) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_discriminators_gradient_is_that_of_the_whole_objective() -> None:
+    generator, discriminator = networks()
+    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "r1"))
+    objective = Objective(Hinge(), AUGMENT, penalty, Consistency(10.0, 5.0), lecam())
+    inputs = d_inputs(penalty)
+    statistics = d_step(generator, discriminator, objective, inputs, images_seen=100, penalty_factor=16.0, backward=backward)
+    ours = gradients(discriminator)
+    discriminator.zero_grad()
+
+    reals, y_r, z, y_f, u_r, u_f, t_r, t_f, *_ = inputs
+    fakes = generator(z, y_f).detach()
+    raw = reals.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator(AUGMENT(raw, u_r), y_r).sum(), raw, create_graph=True)
+    r1 = 0.01 / 2 * slope.square().sum((1, 2, 3)).mean()
+    real, fake = AUGMENT(reals, u_r), AUGMENT(fakes, u_f)
+    s_r, s_f = discriminator(real, y_r), discriminator(fake, y_f)
+    twins = discriminator(weak_augment(real, t_r), y_r), discriminator(weak_augment(fake, t_f), y_f)
+    hinge = (1 - s_r).relu().mean() + (1 + s_f).relu().mean()
+    agreement = 10 * (s_r - twins[0]).square().mean() + 5 * (s_f - twins[1]).square().mean()
+    held = 0.3 * ((s_r + 0.2).relu().square().mean() + (0.3 - s_f).relu().square().mean())
+    (hinge + agreement + held + 16 * r1).backward()
+    assert_equal_gradients(ours, gradients(discriminator))
+    expected = {"loss_d": hinge, "penalty": r1, "consistency": agreement, "lecam": held, "d_real": s_r.mean(), "d_fake": s_f.mean()}
+    for name, value in expected.items():
+        torch.testing.assert_close(statistics[name], value.detach(), msg=name)
+    assert statistics["accuracy_real"].item() == (s_r > 0).double().mean().item()
+    assert statistics["sign_real"].item() == s_r.sign().mean().item()
+    assert not any(value.requires_grad for value in statistics.values())
+
+
+def test_on_other_steps_there_is_no_penalty() -> None:
+    generator, discriminator = networks()
+    penalty = gradient_penalty(CONFIGS[0])
+    found = []
+    for objective in (Objective(Hinge()), Objective(Hinge(), penalty=penalty)):
+        discriminator.zero_grad()
+        assert "penalty" not in d_step(generator, discriminator, objective, d_inputs(penalty), images_seen=0, backward=backward)
+        found.append(gradients(discriminator))
+    assert_equal_gradients(*found, tolerance=0)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm(config: Any) -> None:
+    penalty = gradient_penalty(config)
+    assert penalty is not None
+    objective = Objective(Hinge(), AUGMENT, penalty, Consistency(1.0, 1.0), lecam())
+    found, statistics = [], []
+    for count in (1, 4):
+        generator, discriminator = networks(normalised=True)
+        accelerator = Accelerator(cpu=True)
+
+        def step(part: DiscriminatorInputs, **how: Any) -> dict[str, Tensor]:
+            return d_step(generator, discriminator, objective, part, images_seen=100, penalty_factor=2.0, **how)  # noqa: B023
+
+        with one_power_iteration(generator, discriminator):
+            statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count, accelerator=accelerator))
+        found.append(gradients(discriminator))
+    assert_equal_gradients(*found)
+    for name, value in statistics[0].items():
+        torch.testing.assert_close(value, statistics[1][name], msg=name)
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
+def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
+    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "wgan_gp"))
+    discriminator = networks()[1].float()
+    inputs = DiscriminatorInputs(*(t.float() if t is not None and t.is_floating_point() else t for t in d_inputs(penalty)))
+    objective = Objective(Hinge(), penalty=penalty)
+
+    class Fixed(nn.Module):
+        """The same fakes for both, whatever their precision."""
+
+        def forward(self, *_: Any) -> Tensor:
+            return inputs.reals.flip(0)
+
+    fakes = Fixed()
+    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare(discriminator)
+    mixed = d_step(fakes, prepared, objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    assert torch.equal(exact["penalty"], mixed["penalty"])
+    assert not torch.equal(exact["loss_d"], mixed["loss_d"])
+
+
+# ---- the generator's step ------------------------------------------------------------------------------------------
+
+
+def g_inputs(*, relativistic: bool) -> GeneratorInputs:
+    reals, y_r, z, y_f, u_r, u_f, *_ = d_inputs(None)
+    return GeneratorInputs(z, y_f, u_f, reals, y_r, u_r) if relativistic else GeneratorInputs(z, y_f, u_f)
+
+
+def test_the_generators_gradient_goes_through_augmentation_and_frozen_discriminator() -> None:
+    generator, discriminator = networks()
+    inputs = g_inputs(relativistic=False)
+    value = g_step(generator, discriminator, Objective(Hinge(), AUGMENT), inputs, backward=backward)["loss_g"]
+    ours = gradients(generator)
+    assert not gradients(discriminator)
+    assert all(p.requires_grad for p in discriminator.parameters())
+    generator.zero_grad()
+    expected = -discriminator(AUGMENT(generator(inputs.z, inputs.fake_labels), inputs.fake_draws), inputs.fake_labels).mean()
+    expected.backward()
+    assert_equal_gradients(ours, gradients(generator))
+    torch.testing.assert_close(value, expected.detach())
+
+
+def test_a_relativistic_generator_is_compared_with_its_own_reals() -> None:
+    generator, discriminator = networks()
+    inputs = g_inputs(relativistic=True)
+    g_step(generator, discriminator, Objective(RelativisticPairing(), AUGMENT), inputs, backward=backward)
+    ours = gradients(generator)
+    generator.zero_grad()
+    s_f = discriminator(AUGMENT(generator(inputs.z, inputs.fake_labels), inputs.fake_draws), inputs.fake_labels)
+    s_r = discriminator(AUGMENT(inputs.reals, inputs.real_draws), inputs.real_labels).detach()
+    torch.nn.functional.softplus(s_r - s_f).mean().backward()
+    assert_equal_gradients(ours, gradients(generator))
+
+
+def test_top_k_teaches_by_the_best_images_alone() -> None:
+    generator, discriminator = networks()
+    inputs = g_inputs(relativistic=False)
+    g_step(generator, discriminator, Objective(Hinge()), inputs, weights=lambda logits: top_k_weights(logits, 3), backward=backward)
+    ours = gradients(generator)
+    generator.zero_grad()
+    logits = discriminator(generator(inputs.z, inputs.fake_labels), inputs.fake_labels)
+    (-logits.sort(descending=True).values[:3].mean()).backward()
+    assert_equal_gradients(ours, gradients(generator))
