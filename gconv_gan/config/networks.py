@@ -133,6 +133,17 @@ class AnyDiscriminatorConfig(Config):
     orthogonal: NonNegativeFloat = 0.0
     """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
 
+    @property
+    def coupling(self) -> str | None:
+        """Return the key and value that let an image's logit depend on the other images of its batch, if there is one."""
+        if self.block_norm.kind in ("batch", "iter", "group_plus"):
+            return f'discriminator.block_norm.kind = "{self.block_norm.kind}"'
+        if self.conv.kind == "invariant" and self.conv.whiten:
+            return "discriminator.conv.whiten = true"
+        if self.norm.kind == "conv_norm" and self.norm.bn:
+            return "discriminator.norm.bn = true"
+        return None
+
 
 class ResNetDiscriminatorConfig(AnyDiscriminatorConfig):
     """The SNGAN residual discriminator."""
