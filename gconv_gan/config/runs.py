@@ -138,8 +138,8 @@ class GANRunConfig(Config):
         if discriminator.conv.kind == "invariant":
             if discriminator.norm.kind == "conv_norm":
                 raise ValueError(
-                    'discriminator.norm.kind = "conv_norm" makes every convolution a ConvNorm2d, which discriminator.conv.kind = "invariant" '
-                    "is not: choose one of them"
+                    'discriminator.norm.kind = "conv_norm" makes every convolution a ConvNorm2d, which discriminator.conv.kind = '
+                    '"invariant" is not: choose one of them'
                 )
             if discriminator.conv.whiten and discriminator.norm.kind == "spectral":
                 raise ValueError(
