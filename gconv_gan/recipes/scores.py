@@ -133,7 +133,6 @@ def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rul
         batch_norm=options.batch_norm,
         labels=options.labels,
         rule=rule,
-        batch_size=options.batch_size,
     )
 
 
