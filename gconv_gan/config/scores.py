@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
 
@@ -37,8 +37,8 @@ class ScoreOptions(Config):
     """Classes asked of a conditional generator: all equally often, or as often as in its training data."""
     seed: NonNegativeInt = 0
     """Seed of the latents, the labels and the choice of images."""
-    batch_size: PositiveInt = 64
-    """Images per pass of the extractor; it changes no score beyond rounding."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Images per pass of the extractor, which changes no score beyond rounding; None: 16 on a CPU, else 64."""
     cache_dir: str = "cache"
     """Where reference statistics and converted data are kept."""
 
@@ -95,8 +95,8 @@ class StatisticsCommand(Config):
     """Images, chosen by the seed; None: all."""
     seed: NonNegativeInt = 0
     """Seed of the choice of images."""
-    batch_size: PositiveInt = 64
-    """Images per pass of the extractor."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Images per pass of the extractor; None: 16 on a CPU, else 64."""
     cache_dir: str = "cache"
     """Where statistics and converted data are kept."""
     export: Literal["torch_fidelity", "clean_fid"] | None = None

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extraction import ALONE, Extraction, Processes, Wanted, extract
+from gconv_gan.metrics.extraction import ALONE, Extraction, Processes, Wanted, extract, usual_batch_size
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.extrapolation import counts_to_fit, fid_infinity
 from gconv_gan.metrics.frechet import frechet_distance, frechet_distance_few_fakes
@@ -72,7 +72,7 @@ def score(
     fakes: FakesCard,
     run: RunCard | None = None,
     processes: Processes = ALONE,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Score:
     """Return the scores of all of ``source`` by one protocol: ``score_all`` of one evaluation."""
     one = Evaluation(protocol, len(source), extractor, reference)
@@ -86,7 +86,7 @@ def score_all(
     fakes: FakesCard,
     run: RunCard | None = None,
     processes: Processes = ALONE,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> list[Score]:
     """Return the scores of ``source`` and their cards, one for each evaluation; every process returns the same.
 
@@ -98,9 +98,9 @@ def score_all(
         source: the images to be scored, as many as the largest evaluation takes.
         evaluations: what to compute; equal extractors must be the same object.
         fakes: what is known about the images; their hash is filled in.
-        run: what is known about the training run; processes and seconds are filled in.
+        run: what is known about the training run; processes, batch size and seconds are filled in.
         processes: who takes part.
-        batch_size: images per call of an extractor.
+        batch_size: images per call of an extractor; None: ``usual_batch_size``.
 
     Raises:
         UserError: where numbers of images are not the protocol's or too few for it, the reference is another extractor's or has
@@ -116,13 +116,15 @@ def score_all(
         labels = _labels(source, one.num_fake) if "intra_fid" in one.protocol.metrics else None
         formula = _formula_card(one, labels)
         numbers, per_class = _numbers(extraction, one, formula, labels)
-        about = run or RunCard(batch_size=batch_size, device=str(one.extractor.device), versions=library_versions(), seconds=0.0)
+        seconds = time.perf_counter() - started
+        size = batch_size or usual_batch_size(one.extractor.device)
+        about = run or RunCard(batch_size=size, device=str(one.extractor.device), versions=library_versions(), seconds=0.0)
         card = ScoreCard(
             formula=formula,
             fakes=fakes.model_copy(update={"images_sha256": extraction.images_sha256}),
             reference=one.reference.reference,
             extractor=one.reference.extractor,
-            run=about.model_copy(update={"processes": processes.count, "seconds": round(time.perf_counter() - started, 3)}),
+            run=about.model_copy(update={"processes": processes.count, "batch_size": size, "seconds": round(seconds, 3)}),
         )
         results.append(Score(scores=numbers, card=card, per_class=per_class))
     return results

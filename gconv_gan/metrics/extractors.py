@@ -7,8 +7,6 @@ classifier trained here can be an extractor too. DINOv2 and CLIP are in ``founda
 
 import io
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -22,6 +20,7 @@ from gconv_gan.metrics.folding import fold_batch_norms
 from gconv_gan.metrics.resize import RESIZERS
 from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 from gconv_gan.metrics.weights import INCEPTION, LITE0_SHA256, check_sha256, find_weights, lite0_weights, sha256_of
+from gconv_gan.runtime.precision import float32_arithmetic
 
 
 @runtime_checkable
@@ -64,29 +63,14 @@ class InputConvention:
         else:
             raise UserError(f"this extractor takes images of {self.size}x{self.size} pixels, got {images.shape[2]}x{images.shape[3]}")
         if isinstance(self.offset, float) and isinstance(self.scale, float):
-            return (resized - self.offset) / self.scale
+            return resized.sub_(self.offset).div_(self.scale)
         offset, scale = (torch.tensor(value, device=resized.device)[..., None, None] for value in (self.offset, self.scale))
-        return (resized - offset) / scale
+        return resized.sub_(offset).div_(scale)
 
     @property
     def normalisation(self) -> str:
         offset, scale = (f"{v:g}" if isinstance(v, float) else f"({', '.join(f'{c:g}' for c in v)})" for v in (self.offset, self.scale))
         return f"(x - {offset}) / {scale}"
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Switch off autocast and, on a GPU, TF32: both change features in the third digit."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    flags = cudnn.allow_tf32, matmul.allow_tf32
-    if device.type == "cuda":
-        cudnn.allow_tf32 = matmul.allow_tf32 = False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        if device.type == "cuda":
-            cudnn.allow_tf32, matmul.allow_tf32 = flags
 
 
 class NetworkExtractor:
@@ -114,7 +98,7 @@ class NetworkExtractor:
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> tuple[Float32[Tensor, "b d"], Float32[Tensor, "b k"]]:
-        with full_precision(self.device):
+        with float32_arithmetic(self.device):
             x = self.convention(images.to(self.device))
             features, logits = self.forward(x.contiguous(memory_format=torch.channels_last) if self.folded else x)
         return features.float(), logits.float()

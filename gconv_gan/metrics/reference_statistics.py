@@ -160,7 +160,7 @@ def reference_statistics(
     labels: Int64[Tensor, " n"] | None = None,
     classes: tuple[str, ...] = (),
     processes: Processes = ALONE,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> ReferenceStatistics:
     """Return the statistics of the reals, from the cache where they are in it.
 
@@ -175,7 +175,7 @@ def reference_statistics(
         labels: the class of each image, kept beside the features.
         classes: names of the classes.
         processes: who takes part; the first one writes.
-        batch_size: images per call of the extractor.
+        batch_size: images per call of the extractor; None: ``usual_batch_size``.
 
     Raises:
         UserError: where cached statistics were changed after they were written, or features are not finite.

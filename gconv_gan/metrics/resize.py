@@ -24,11 +24,15 @@ def _linear_taps(old: int, new: int, device: torch.device) -> tuple[Tensor, Tens
 
 def tf1_bilinear(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
     """Resize as TensorFlow 1 does: source coordinate i·(h/size) without the half-pixel shift, no antialiasing."""
-    x = images.float()
-    low, high, weight = _linear_taps(x.shape[3], size, x.device)
-    x = x[..., low] + (x[..., high] - x[..., low]) * weight
-    low, high, weight = _linear_taps(x.shape[2], size, x.device)
-    return x[:, :, low] + (x[:, :, high] - x[:, :, low]) * weight[:, None]
+    rows = _interpolated(images.float(), 3, size)
+    return _interpolated(rows, 2, size)
+
+
+def _interpolated(x: Float32[Tensor, "b 3 h w"], axis: int, size: int) -> Float32[Tensor, "b 3 h2 w2"]:
+    """Return low + (high - low)·weight along an axis, in place: large images are made once, not four times."""
+    low, high, weight = _linear_taps(x.shape[axis], size, x.device)
+    below, result = x.index_select(axis, low), x.index_select(axis, high)
+    return result.sub_(below).mul_(weight if axis == 3 else weight[:, None]).add_(below)
 
 
 def _bicubic_weights(old: int, new: int, device: torch.device) -> Float32[Tensor, "new old"]:

@@ -23,6 +23,7 @@ from gconv_gan.data.pictures import DamagedImageError, standardise
 from gconv_gan.data.transforms import quantise
 from gconv_gan.metrics.batch_statistics import batch_statistics
 from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.runtime.seeding import draw_labels, draw_latents, generator_for
 
 BLOCK = 256
@@ -176,7 +177,8 @@ class FakeSource:
         seed: of latents and labels.
         device: where the generator lives.
         class_counts: draw labels with these relative frequencies; None: uniform over the classes.
-        batch_size: images per call, at most 256; it does not change them beyond float round-off.
+        batch_size: images per call, at most 256, which does not change them beyond float round-off; None: 32 on a CPU, whose caches
+            hold no more, else 256.
         threshold: truncation of the latents, see ``draw_latents``; None: normal latents.
         statistics_batch: normalise by the statistics of batches of this size, a divisor of 256, which are always whole: image i
             then depends on its batch as well, but still on no other choice. None: by the running statistics.
@@ -195,7 +197,7 @@ class FakeSource:
         seed: int,
         device: torch.device | str = "cpu",
         class_counts: Sequence[int] | None = None,
-        batch_size: int = BLOCK,
+        batch_size: int | None = None,
         threshold: float | None = None,
         statistics_batch: int | None = None,
     ) -> None:
@@ -206,7 +208,8 @@ class FakeSource:
         if statistics_batch is not None and BLOCK % statistics_batch:
             raise ValueError(f"batches of {statistics_batch} do not fill blocks of {BLOCK}")
         self.class_counts = class_counts
-        self.batch_size, self.by_batch = statistics_batch or batch_size, statistics_batch is not None
+        usual = 32 if torch.device(device).type == "cpu" else BLOCK
+        self.batch_size, self.by_batch = statistics_batch or batch_size or usual, statistics_batch is not None
 
     @property
     def labels(self) -> str:
@@ -224,7 +227,8 @@ class FakeSource:
         z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim, threshold=self.threshold)
         y = self._labels(index)
         batches = []
-        with batch_statistics(self.generator) if self.by_batch else evaluating(self.generator):
+        mode = batch_statistics(self.generator) if self.by_batch else evaluating(self.generator)
+        with mode, float32_arithmetic(torch.device(self.device)):
             for start in range(0, len(numbers), self.batch_size):
                 rows = slice(start, start + self.batch_size if self.by_batch else min(start + self.batch_size, len(numbers)))
                 images = self.generator(z[rows].to(self.device), None if y is None else y[rows].to(self.device))

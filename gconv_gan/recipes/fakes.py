@@ -14,11 +14,13 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.metrics.extraction import usual_batch_size
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
 from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
 from gconv_gan.metrics.standing import STANDING, set_standing_statistics
 from gconv_gan.models.mapping import MappedGenerator
 from gconv_gan.recipes.networks import TrainedRun
+from gconv_gan.training.step import channels_last
 
 BATCH = 64  # of --batch-norm batch: StudioGAN's
 
@@ -66,13 +68,13 @@ def generator_source(
     )
 
 
-def run_card(config: GANRunConfig, *, rule: str | None, batch_size: int, device: torch.device) -> RunCard:
-    """Return what a card says about a training run; processes and seconds are filled in by the evaluation."""
+def run_card(config: GANRunConfig, *, rule: str | None, device: torch.device) -> RunCard:
+    """Return what a card says about a training run; processes, batch size and seconds are filled in by the evaluation."""
     return RunCard(
         config_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         training_seed=config.seed,
         checkpoint_rule=rule,
-        batch_size=batch_size,
+        batch_size=usual_batch_size(device),
         device=str(device),
         versions=library_versions(),
         seconds=0.0,
@@ -89,7 +91,6 @@ def run_fakes(
     truncation: float | None,
     labels: Literal["uniform", "empirical"],
     rule: str,
-    batch_size: int,
 ) -> Fakes:
     """Return the images of a run's generator at its checkpoint.
 
@@ -100,6 +101,7 @@ def run_fakes(
     device = PartialState().device
     counts = _class_counts(run) if labels == "empirical" else None
     generator = run.generator(weights).to(device)
+    channels_last(generator)
     source = generator_source(
         generator, count=count, seed=seed, batch_norm=batch_norm, device=device, truncation=truncation, class_counts=counts
     )
@@ -119,7 +121,7 @@ def run_fakes(
         labels=source.labels,
         seed=seed,
     )
-    return Fakes(source, card, run_card(run.config, rule=rule, batch_size=batch_size, device=device))
+    return Fakes(source, card, run_card(run.config, rule=rule, device=device))
 
 
 def _class_counts(run: TrainedRun) -> list[int]:

@@ -148,7 +148,7 @@ def reference_of(
     seed: int,
     cache_dir: Path,
     with_features: bool | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> ReferenceStatistics:
     """Return the statistics of ``reals`` that ``protocol`` asks for, from the cache where they are in it.
 
@@ -159,7 +159,7 @@ def reference_of(
         seed: of the choice, where there are more images than the protocol takes.
         cache_dir: where statistics are kept.
         with_features: keep all features; None: as the protocol needs.
-        batch_size: images per call of the extractor.
+        batch_size: images per call of the extractor; None: as is fastest.
 
     Raises:
         UserError: the protocol asks for another split, or for more images than there are.

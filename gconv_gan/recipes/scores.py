@@ -134,7 +134,6 @@ def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rul
         truncation=options.truncation,
         labels=options.labels,
         rule=rule,
-        batch_size=options.batch_size,
     )
 
 

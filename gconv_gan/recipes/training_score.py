@@ -54,7 +54,7 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
             labels=fakes.labels,
             seed=config.seed,
         )
-        about = run_card(config, rule=None, batch_size=64, device=accelerator.device)
+        about = run_card(config, rule=None, device=accelerator.device)
         result = score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes())
         if accelerator.is_main_process:
             (scores / CARDS).mkdir(exist_ok=True)
