@@ -68,6 +68,8 @@ class EvaluationConfig(Config):
     """Training images in the reference; None: as the protocol says."""
     batch_norm: Literal["eval", "standing"] = "eval"
     """BatchNorm of the scored generator: running statistics, or statistics re-estimated over 16 batches."""
+    seed: NonNegativeInt = 0
+    """Seed of the latents, the labels and the choice of training images: runs of other training seeds are scored alike."""
 
 
 class GANRunConfig(Config):

@@ -39,11 +39,11 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
         raise UserError(f"evaluation.protocol {chosen.name} has no Fréchet distance, by which the best checkpoint is kept")
     name = evaluation.extractor or chosen.extractor or "inception"
     network = extractor(name, weights=Path(evaluation.weights) if evaluation.weights else None, device=accelerator.device)
-    reference = reference_of(dataset_reals(dataset), chosen, network, seed=config.seed, cache_dir=Path(config.data.cache_dir))
+    reference = reference_of(dataset_reals(dataset), chosen, network, seed=evaluation.seed, cache_dir=Path(config.data.cache_dir))
 
     def scorer(generator: nn.Module, images_seen: int) -> dict[str, float]:
         count = chosen.num_fake or len(dataset)
-        fakes = generator_source(generator, count=count, seed=config.seed, batch_norm=evaluation.batch_norm, device=accelerator.device)
+        fakes = generator_source(generator, count=count, seed=evaluation.seed, batch_norm=evaluation.batch_norm, device=accelerator.device)
         card = FakesCard(
             source=f"{config.name} in training",
             weights="ema",
@@ -52,7 +52,7 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
             batch_norm=BATCH_NORM[evaluation.batch_norm],
             precision="fp32",
             labels=fakes.labels,
-            seed=config.seed,
+            seed=evaluation.seed,
         )
         about = run_card(config, rule=None, device=accelerator.device)
         result = score(fakes, reference, network, chosen, fakes=card, run=about, processes=processes())

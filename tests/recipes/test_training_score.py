@@ -48,6 +48,18 @@ def test_every_number_has_its_card(scored: Path) -> None:
         assert stored.scores["fd"] == value
         assert stored.card.fakes.images_seen == images
         assert (stored.card.formula.num_fake, stored.card.formula.num_real) == (64, 256)
+        assert (stored.card.fakes.seed, stored.card.run.training_seed) == (0, 3)
+
+
+def test_the_score_has_a_seed_of_its_own(judge: Path, scored: Path, tmp_path: Path) -> None:
+    recipe.fit(tiny(tmp_path, **evaluation(judge, seed=5)))
+    assert final_files(tmp_path)["ema.safetensors"] == final_files(scored)["ema.safetensors"]
+    card, other = (
+        Score.model_validate_json((path / "tiny" / "scores" / CARDS / "480.json").read_text()).card for path in (tmp_path, scored)
+    )
+    assert card.fakes.seed == 5
+    assert card.fakes.images_sha256 != other.fakes.images_sha256
+    assert card.reference.images_sha256 != other.reference.images_sha256
 
 
 def test_the_best_checkpoint_stays(scored: Path) -> None:
