@@ -1,4 +1,7 @@
-"""Draw two runs side by side: ``python eval/compare_galleries.py runs/A runs/B [--out samples/A-B] [--checkpoint IMAGES] [--seed 0]``."""
+"""Draw two runs side by side.
+
+python eval/compare_galleries.py runs/A runs/B [--out samples/A-B] [--checkpoint IMAGES|best] [--seed 0]
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Print bounds of the operator norm of every layer of a trained discriminator: ``python eval/lipschitz.py RUN [CHECKPOINT_IMAGES]``."""
+"""Print bounds of the operator norm of every layer of a trained discriminator: ``python eval/lipschitz.py RUN [IMAGES|best]``."""
 
 import sys
 

@@ -7,6 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
 
+CheckpointChoice = int | Literal["best"]
+"""Images seen at a checkpoint, or the one that the run keeps as its best."""
+
 
 class ScoreOptions(Config):
     """What to compare with, and how."""
@@ -48,8 +51,8 @@ class ScoreCommand(ScoreOptions):
 
     source: Annotated[str, tyro.conf.Positional]
     """A run folder, or images in a folder or zip."""
-    checkpoint: NonNegativeInt | None = None
-    """Images seen at the run's checkpoint; None: the newest."""
+    checkpoint: CheckpointChoice | None = None
+    """Images seen at the run's checkpoint, or best (by its score curve, else by its score during training); None: the newest."""
     json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
     """Write scores and card to this file: one object, or a list of them where several are computed."""
 
@@ -72,8 +75,8 @@ class CompareCommand(Config):
     """Files that gan_metrics wrote with --json, or run folders; changes are against the first."""
     protocol: str | None = None
     """Only scores under this protocol; None: every one that all sources have."""
-    checkpoint: NonNegativeInt | None = None
-    """Only scores at this number of images; None: the newest of each run."""
+    checkpoint: CheckpointChoice | None = None
+    """Only scores at this number of images, or at the best checkpoint of each run; None: the newest of each run."""
     mark: bool = False
     """Print scores that may not be compared too, marked, with the fields that differ."""
 

@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
+from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.metrics.class_agreement import class_agreement
 from gconv_gan.metrics.extractors import CheckpointExtractor
 from gconv_gan.recipes.networks import load_run
@@ -23,8 +24,8 @@ class ClassAgreementCommand(Config):
     """The run folder."""
     classifier: str
     """Folder of a classifier trained on the same classes."""
-    checkpoint: NonNegativeInt | None = None
-    """Images seen at the checkpoint; None: the newest."""
+    checkpoint: CheckpointChoice | None = None
+    """Images seen at the checkpoint, or best; None: the newest."""
     num_fake: PositiveInt = 2_000
     """Samples of the averaged generator, labels uniform over the classes."""
     seed: NonNegativeInt = 0
@@ -34,7 +35,7 @@ class ClassAgreementCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Print the share of confirmed samples, over all classes and of each."""
     command = parse_command(ClassAgreementCommand, arguments)
-    run = load_run(command.run, images=command.checkpoint)
+    run = load_run(command.run, checkpoint=command.checkpoint)
     judge = CheckpointExtractor(Path(command.classifier))
     if tuple(judge.classes) != run.class_names:
         raise UserError(f"{command.classifier} knows the classes {judge.classes}, but {command.run} has {list(run.class_names)}")

@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import parse_command
+from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.gallery.comparison import build_comparison
 from gconv_gan.recipes.gallery import list_galleries, subject
 from gconv_gan.recipes.networks import load_run
@@ -23,8 +24,8 @@ class CompareGalleriesCommand(Config):
     """The run folder on the right."""
     out: str | None = None
     """Folder of the page; None: samples/FIRST-SECOND."""
-    checkpoint: NonNegativeInt | None = None
-    """Images seen at the checkpoints of both; None: the newest of each."""
+    checkpoint: CheckpointChoice | None = None
+    """Images seen at the checkpoints of both, or best for the best of each; None: the newest of each."""
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
     cache_dir: str | None = None
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     """Draw the page that the command line names and print where it lies."""
     command = parse_command(CompareGalleriesCommand, arguments)
     folders = Path(command.first), Path(command.second)
-    first, second = (load_run(folder, images=command.checkpoint) for folder in folders)
+    first, second = (load_run(folder, checkpoint=command.checkpoint) for folder in folders)
     out = Path(command.out) if command.out else Path("samples") / f"{first.config.name}-{second.config.name}"
     sides = (
         subject(first, folders[0], cache_dir=command.cache_dir),

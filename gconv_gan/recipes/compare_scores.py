@@ -9,6 +9,7 @@ from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.scores import CompareCommand
 from gconv_gan.metrics.comparison import groups, table
 from gconv_gan.metrics.score_card import Score
+from gconv_gan.recipes.checkpoint_choice import best_of
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -16,8 +17,17 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(CompareCommand, arguments)
     if len(set(command.sources)) < 2:
         raise UserError("name at least two different files of scores or run folders")
-    sources = [(source, read(source, protocol=command.protocol, checkpoint=command.checkpoint)) for source in command.sources]
+    sources = [(source, read(source, protocol=command.protocol, checkpoint=_images(source, command))) for source in command.sources]
     print("\n\n".join("\n".join(table(entries, mark=command.mark)) for entries in groups(sources)))
+
+
+def _images(source: str, command: CompareCommand) -> int | None:
+    """Return the number of images that ``--checkpoint`` means for this source; None: any."""
+    if command.checkpoint != "best":
+        return command.checkpoint
+    if not (Path(source) / "config.json").is_file():
+        raise UserError(f"--checkpoint best is for run folders, which {source} is not: name the file of the scores you mean, without it")
+    return best_of(Path(source))[0]
 
 
 def read(source: str, *, protocol: str | None, checkpoint: int | None) -> list[Score]:

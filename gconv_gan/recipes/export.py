@@ -11,12 +11,12 @@ from typing import Annotated
 
 import torch
 import tyro
-from pydantic import NonNegativeInt
 from torch import nn
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
+from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.metrics.sources import shape_of
 from gconv_gan.recipes.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
 from gconv_gan.recipes.model_card import model_card
@@ -37,8 +37,8 @@ class ExportCommand(Config):
     """The run folder."""
     out: str | None = None
     """The new folder; None: RUN/exported-IMAGES."""
-    checkpoint: NonNegativeInt | None = None
-    """Export the checkpoint at this many images; None: the newest."""
+    checkpoint: CheckpointChoice | None = None
+    """Export the checkpoint at this many images, or best; None: the newest."""
     no_onnx: bool = False
     """Leave generator.onnx out."""
 
@@ -58,7 +58,7 @@ def export(command: ExportCommand) -> Path:
     """
     if not command.no_onnx:
         require_onnx()
-    run = load_run(command.run, images=command.checkpoint)
+    run = load_run(command.run, checkpoint=command.checkpoint)
     out = Path(command.out or Path(command.run) / f"exported-{run.images_seen}")
     if out.exists():
         raise UserError(f"{out} exists already: remove it, or name another folder with --out")

@@ -15,6 +15,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.index import write_index
@@ -31,8 +32,8 @@ class GalleryCommand(Config):
     """The run folder."""
     out: str | None = None
     """Folder of the gallery; None: samples/NAME."""
-    checkpoint: NonNegativeInt | None = None
-    """Images seen at the checkpoint; None: the newest."""
+    checkpoint: CheckpointChoice | None = None
+    """Images seen at the checkpoint, or best; None: the newest."""
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
     extractor: str | None = None
@@ -46,7 +47,7 @@ class GalleryCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Draw the gallery that the command line names and print where its page lies."""
     command = parse_command(GalleryCommand, arguments)
-    run = load_run(command.run, images=command.checkpoint)
+    run = load_run(command.run, checkpoint=command.checkpoint)
     out = Path(command.out) if command.out else Path("samples") / run.config.name
     network = feature_extractor(command.extractor, command.weights)
     shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)

@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import torch
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.layers.lipschitz import LayerRow, discriminator_table
 from gconv_gan.recipes.networks import load_run
 
-USAGE = "usage: python eval/lipschitz.py RUN [CHECKPOINT_IMAGES]"
+USAGE = "usage: python eval/lipschitz.py RUN [CHECKPOINT_IMAGES | best]"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table of ``RUN``'s newest checkpoint, or of the one at ``CHECKPOINT_IMAGES`` images."""
-    if not 1 <= len(arguments) <= 2 or arguments[0] in ("-h", "--help") or not all(a.isdigit() for a in arguments[1:]):
+    """Print the table of ``RUN``'s newest checkpoint, of the one at ``CHECKPOINT_IMAGES`` images, or of its best."""
+    if not 1 <= len(arguments) <= 2 or arguments[0] in ("-h", "--help") or not all(a == "best" or a.isdigit() for a in arguments[1:]):
         if arguments[:1] in (["-h"], ["--help"]):
             print(USAGE)
             return
         raise UserError(USAGE)
-    run = load_run(arguments[0], images=int(arguments[1]) if len(arguments) == 2 else None)
+    choices: list[CheckpointChoice] = ["best" if word == "best" else int(word) for word in arguments[1:]]
+    run = load_run(arguments[0], checkpoint=choices[0] if choices else None)
     size = run.config.data.size
     y = None if run.num_classes is None else torch.zeros(1, dtype=torch.long)
     rows = discriminator_table(run.discriminator(), torch.zeros(1, 3, size, size), *([] if y is None else [y]))

@@ -11,10 +11,12 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.models.factory import build_discriminator, build_generator
+from gconv_gan.recipes.checkpoint_choice import choose_checkpoint
 from gconv_gan.runtime.seeding import stream_seed
-from gconv_gan.training.checkpoint import checkpoints, damage, load_network, newest_whole
+from gconv_gan.training.checkpoint import load_network
 
 
 def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Module, nn.Module]:
@@ -43,6 +45,8 @@ class TrainedRun:
 
     config: GANRunConfig
     checkpoint: Path
+    rule: str
+    """By which rule the checkpoint stands out: last, chosen, or best by which score."""
     state: dict[str, Any]
     """Counters and facts stored beside the weights."""
     class_names: tuple[str, ...]
@@ -71,8 +75,8 @@ class TrainedRun:
         return discriminator.eval().requires_grad_(False)
 
 
-def load_run(folder: str | Path, *, images: int | None = None) -> TrainedRun:
-    """Read a run folder at its newest whole checkpoint, or at the one that was written after ``images`` images.
+def load_run(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> TrainedRun:
+    """Read a run folder at its newest whole checkpoint, at the one that was written after so many images, or at its best.
 
     Raises:
         UserError: there is no run, no whole checkpoint, or not the one asked for.
@@ -82,16 +86,6 @@ def load_run(folder: str | Path, *, images: int | None = None) -> TrainedRun:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a run folder: it has no config.json")
     config = load_config(GANRunConfig, folder / "config.json")
-    if images is None:
-        path = newest_whole(folder, print)
-    else:
-        path = folder / f"checkpoint-{images}"
-        if not path.is_dir():
-            raise UserError(f"{folder} has no checkpoint at {images} images; it has {[n for n, _ in checkpoints(folder)]}")
-        fault = damage(path)
-        if fault is not None:
-            raise UserError(f"{path} is damaged: {fault}")
-    if path is None:
-        raise UserError(f"{folder} has no whole checkpoint yet")
-    state = json.loads((path / "state.json").read_text())
-    return TrainedRun(config, path, state, tuple(state["classes"] or ()))
+    chosen = choose_checkpoint(folder, checkpoint)
+    state = json.loads((chosen.path / "state.json").read_text())
+    return TrainedRun(config, chosen.path, chosen.rule, state, tuple(state["classes"] or ()))

@@ -103,7 +103,7 @@ def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]
     curves: list[Curve] = [{} for _ in jobs]
     references: References | None = None
     for images in _agreed([images for images, path in reversed(checkpoints(folder)) if _is_whole(path)]):
-        run = load_run(folder, images=images)
+        run = load_run(folder, checkpoint=images)
         references = references or References(command, run, None)
         fakes = fakes_of(run, command, jobs, rule="")
         evaluations = evaluations_of(fakes, jobs, networks, references)

@@ -108,11 +108,11 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
 
     """
     device = PartialState().device
-    run = load_run(command.source, images=command.checkpoint) if is_run(command.source) else None
+    run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
     size = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints").size[0] if run is None else None
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     if run is not None:
-        fakes = fakes_of(run, command, jobs, rule="last" if command.checkpoint is None else "chosen")
+        fakes = fakes_of(run, command, jobs, rule=run.rule)
         return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))
     references = References(command, None, size)
     results: dict[Job, Score] = {}

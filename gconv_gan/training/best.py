@@ -6,6 +6,7 @@ Scores computed during training are kept in the training state; this file is for
 import json
 from pathlib import Path
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.atomic import write_text
 
 FILE = "best.json"
@@ -18,10 +19,18 @@ def mark_best(folder: Path, score: str, *, images: int, value: float, out_of: in
     write_text(folder / FILE, json.dumps(marks, indent=2) + "\n")
 
 
+def marked(folder: Path) -> dict[str, int]:
+    """Return images seen at the best checkpoint by each score; raise ``UserError`` where the file cannot be read."""
+    marks = _read(folder)
+    if marks is None:
+        raise UserError(f"{folder / FILE} cannot be read: run eval/score_curve.py again, or name the checkpoint by its images")
+    return {score: int(mark["images"]) for score, mark in marks.items()}
+
+
 def is_marked(folder: Path, images: int) -> bool:
     """Whether the checkpoint at ``images`` images is the best by some score; of a damaged file, every one may be."""
     marks = _read(folder)
-    return marks is None or any(mark.get("images") == images for mark in marks.values())
+    return marks is None or any(mark["images"] == images for mark in marks.values())
 
 
 def _read(folder: Path) -> dict[str, dict[str, int | float]] | None:
@@ -32,4 +41,5 @@ def _read(folder: Path) -> dict[str, dict[str, int | float]] | None:
         return {}
     except ValueError:
         return None
-    return marks if isinstance(marks, dict) and all(isinstance(mark, dict) for mark in marks.values()) else None
+    whole = isinstance(marks, dict) and all(isinstance(mark, dict) and isinstance(mark.get("images"), int) for mark in marks.values())
+    return marks if whole else None

@@ -8,6 +8,7 @@ import pytest
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.compare_scores import main
+from gconv_gan.training.best import mark_best
 from tests.metrics.test_score_card import card
 
 
@@ -47,6 +48,19 @@ def test_run_folders_and_filters(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert ("89 (-1.1%)" in out, "79 (" in out, out.count("features of")) == (True, False, 1)
     with pytest.raises(UserError, match="has no such score; it has p at 10, p at 20, q .num_fake=7. at 10"):
         main([*runs, "--checkpoint", "30"])
+
+
+def test_the_best_checkpoint_of_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run, best in (("a", 10), ("b", 20)):
+        for images in (10, 20):
+            write(tmp_path / run / "scores" / f"{images}.json", 100.0 - images, fakes__images_seen=images)
+        (tmp_path / run / "config.json").touch()
+        mark_best(tmp_path / run, "p/fid", images=best, value=0.0, out_of=2)
+    runs = [str(tmp_path / "a"), str(tmp_path / "b")]
+    main([*runs, "--checkpoint", "best"])
+    assert "80 (-11.1%)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--checkpoint best is for run folders, which .* is not"):
+        main([str(tmp_path / "a" / "scores" / "10.json"), runs[1], "--checkpoint", "best"])
 
 
 def test_a_file_of_several_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

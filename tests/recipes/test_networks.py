@@ -13,7 +13,7 @@ from gconv_gan.recipes.networks import build_networks, load_run
 
 
 def test_averaged_and_raw_weights_are_read_at_any_checkpoint(tiny_run: Path) -> None:
-    newest, earlier = load_run(tiny_run), load_run(tiny_run, images=160)
+    newest, earlier = load_run(tiny_run), load_run(tiny_run, checkpoint=160)
     assert (newest.images_seen, earlier.images_seen, newest.num_classes) == (480, 160, 10)
     z, y = torch.randn(2, 6), torch.tensor([3, 7])
     pictures = [run.generator(weights)(z, y) for run in (newest, earlier) for weights in ("ema", "raw")]
@@ -27,7 +27,7 @@ def test_what_is_no_run_is_said_to_be_none(tiny_run: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"is not a run folder: it has no config\.json"):
         load_run(tmp_path)
     with pytest.raises(UserError, match=r"has no checkpoint at 7 images; it has \[480, 320, 160\]"):
-        load_run(tiny_run, images=7)
+        load_run(tiny_run, checkpoint=7)
 
 
 def test_damage_is_named(tiny_run: Path, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_damage_is_named(tiny_run: Path, tmp_path: Path) -> None:
     (copy / "checkpoint-480" / "ema.safetensors").write_bytes(b"torn")
     assert load_run(copy).images_seen == 320
     with pytest.raises(UserError, match=r"checkpoint-480 is damaged: ema\.safetensors does not match its SHA-256"):
-        load_run(copy, images=480)
+        load_run(copy, checkpoint=480)
 
 
 @pytest.mark.parametrize(
