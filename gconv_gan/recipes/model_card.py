@@ -6,21 +6,23 @@ from pathlib import Path
 from torch import nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import validated
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.exported import ExportedGenerator
 
+IMAGENET = "non-commercial research and education only, under ImageNet's terms of access"
 LICENCES = {
     "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits; bundled with scikit-learn).",
-    "cifar10": "No licence is stated by its authors; widely used for research. Cite Krizhevsky, 2009.",
-    "cifar100": "No licence is stated by its authors; widely used for research. Cite Krizhevsky, 2009.",
+    "cifar10": "Not stated by the authors. Cite Krizhevsky, 2009.",
+    "cifar100": "Not stated by the authors. Cite Krizhevsky, 2009.",
     "fashion_mnist": "MIT (Zalando SE).",
-    "svhn": "Non-commercial use only, as its authors state. Cite Netzer et al., 2011.",
-    "tiny_imagenet": "A subset of ImageNet: non-commercial research and education only, under ImageNet's terms of access.",
-    "imagenet": "Non-commercial research and education only, under ImageNet's terms of access.",
-    "celeba": "Non-commercial research only, under the agreement of its authors (MMLAB, CUHK). The images are of real persons.",
-    "lsun_church": "No licence is stated; the pictures belong to their owners. Research use. Cite Yu et al., 2015.",
+    "svhn": "Non-commercial use only, as the authors state. Cite Netzer et al., 2011.",
+    "tiny_imagenet": f"Not stated by the authors of the subset; ImageNet's images: {IMAGENET}.",
+    "imagenet": f"ImageNet's images: {IMAGENET}.",
+    "celeba": "Non-commercial research only, under the agreement of the authors (MMLAB, CUHK). The images are of real persons.",
+    "lsun_church": "Not stated by the authors; the pictures belong to their owners. Cite Yu et al., 2015.",
     "cub": "Non-commercial research and education only (Caltech); the pictures belong to their owners.",
-    "stanford_dogs": "A subset of ImageNet: non-commercial research and education only, under ImageNet's terms of access.",
+    "stanford_dogs": f"Not stated by the authors of the subset; ImageNet's images: {IMAGENET}.",
     "folder": "Your own pictures: their licence is not known to this software. State it here before you pass the model on.",
     "webdataset": "Your own shards: their licence is not known to this software. State it here before you pass the model on.",
 }
@@ -33,7 +35,7 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
     Args:
         generator: for its number of parameters.
         description: what the folder's config.json says.
-        run: the run folder, whose ``scores/*.json`` are quoted.
+        run: the run folder, whose ``scores/*.json`` of these weights are quoted.
         onnx_difference: of images in [-1, 1], between generator.onnx and the weights; None: there is no such file.
 
     """
@@ -58,7 +60,8 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
         "Seed": str(config.seed),
     }
     data = {"Data set": description.data_title, "Licence": LICENCES[config.data.kind]}
-    sections = [f"# {config.name}", _rows(facts), "## Training", _rows(training), "## Data", _rows(data), "## Scores", *_scores(run)]
+    scores = _scores(run, description.weights_sha256)
+    sections = [f"# {config.name}", _rows(facts), "## Training", _rows(training), "## Data", _rows(data), "## Scores", *scores]
     use = "python -m gconv_gan.sample FOLDER --num 64 --seed 0" + (" --class 0" if description.classes else "")
     return "\n\n".join([*sections, "## Use", f"    {use}"]) + "\n"
 
@@ -67,23 +70,33 @@ def _rows(facts: dict[str, str]) -> str:
     return "\n".join(f"- **{name}:** {value}" for name, value in facts.items())
 
 
-def _scores(run: Path) -> list[str]:
-    """Return one table per score file of the run, each under what its card says, or a sentence that there is none."""
-    tables = []
-    for path in sorted((run / "scores").glob("*.json")):
-        if "card" not in (fields := json.loads(path.read_text())):
-            continue  # another test's card, such as a classifier's
-        try:
-            score = Score.model_validate_json(json.dumps(fields))
-        except ValueError as error:
-            raise UserError(f"{path} is not a score this version reads: score the run again, or remove it ({error})") from error
-        card, fakes = score.card.formula, score.card.fakes
-        real = "an unknown number" if card.num_real is None else f"{card.num_real:,}"
-        head = (
-            f"{card.protocol}: features of {score.card.extractor.name}, {card.num_fake:,} generated against {real} of "
-            f"{score.card.reference.source} (split {score.card.reference.split}), {fakes.weights} weights at {fakes.images_seen} images, "
-            f"BatchNorm {fakes.batch_norm}, seed {fakes.seed}"
-        )
-        rows = [f"| {name} | {value:.6g} |" for name, value in score.scores.items()]
-        tables.append("\n".join([head, "", "| score | value |", "|---|---|", *rows]))
-    return tables or ["Not scored yet: eval/gan_metrics.py RUN, then export again."]
+def _scores(run: Path, weights_sha256: str) -> list[str]:
+    """Return a table for each score of these weights that the run keeps, or a sentence that there is none."""
+    kept = [score for path in sorted((run / "scores").glob("*.json")) if (score := _score(path)) is not None]
+    tables = [_table(score) for score in kept if score.card.fakes.weights_sha256 == weights_sha256]
+    return tables or ["These weights are not scored yet: eval/gan_metrics.py RUN --checkpoint IMAGES, then export again."]
+
+
+def _score(path: Path) -> Score | None:
+    """Return the score in a file; None where it is another test's card, such as a classifier's."""
+    try:
+        fields = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): score the run again, or remove it") from error
+    return validated(Score, fields, str(path)) if "card" in fields else None
+
+
+def _table(score: Score) -> str:
+    """Return the numbers of a score under what its card says."""
+    formula, fakes, reference = score.card.formula, score.card.fakes, score.card.reference
+    real = "an unknown number" if formula.num_real is None else f"{formula.num_real:,}"
+    split = "" if reference.split is None else f" (split {reference.split})"
+    rule = "" if score.card.run.checkpoint_rule is None else f", chosen as {score.card.run.checkpoint_rule}"
+    cut = "none" if fakes.truncation is None else f"{fakes.truncated} at {fakes.truncation:g}"
+    head = (
+        f"{formula.protocol}: features of {score.card.extractor.name}, {formula.num_fake:,} generated against {real} of {reference.source}"
+        f"{split}; {fakes.weights} weights at {fakes.images_seen} images{rule}; BatchNorm {fakes.batch_norm}, truncation {cut}, "
+        f"labels {fakes.labels}, seed {fakes.seed}."
+    )
+    rows = [f"| {name} | {value:.6g} |" for name, value in score.scores.items()]
+    return "\n".join([head, "", "| score | value |", "|---|---|", *rows])

@@ -1,6 +1,7 @@
 """An exported folder gives the run's images without the run, says what it is, and its ONNX agrees at batch sizes never traced."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from gconv_gan.metrics.sources import FakeSource
 from gconv_gan.recipes import export as recipe
 from gconv_gan.recipes import sample as sampling
 from gconv_gan.recipes.exported import load_exported
-from gconv_gan.recipes.model_card import LICENCES
+from gconv_gan.recipes.model_card import LICENCES, model_card
 from gconv_gan.recipes.networks import load_run
+from gconv_gan.recipes.scores import main as score
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,46 @@ def test_the_card_says_what_the_scores_and_the_config_say(folder: Path) -> None:
     assert config["weights_sha256"] in card
     assert "480 real images seen, batch 16, n_dis 2" in card
     assert "CC BY 4.0" in card
-    assert "Not scored yet" in card
+    assert "These weights are not scored yet" in card
     generator, _ = load_exported(folder)
     assert f"{sum(p.numel() for p in generator.parameters()):,} parameters" in card
+
+
+def test_the_card_quotes_the_scores_of_its_own_weights_alone(run: Path, judge: Path, folder: Path, tmp_path: Path) -> None:
+    generator, description = load_exported(folder)
+    small = ["--extractor", f"checkpoint:{judge}", "--num-fake", "520", "--num-real", "80", "--cache-dir", str(tmp_path / "cache")]
+    out = tmp_path / "score.json"
+    score([str(run), *small, "--json", str(out)])
+    score([str(run), *small, "--checkpoint", "320"])
+    score([str(run), *small, "--generator-weights", "raw"])
+    (run / "scores" / "robustness.json").write_text('{"accuracy": 0.5}')  # of another test
+    card = model_card(generator, description, run, onnx_difference=None)
+    assert card.count("| score | value |") == 1
+    printed = {name: value for name, value in re.findall(r"^\| (\w+) \| ([-+.\de]+) \|$", card, re.MULTILINE)}
+    assert printed == {name: f"{value:.6g}" for name, value in json.loads(out.read_text())["scores"].items()}
+    assert {"fd", "is_mean", "precision"} <= printed.keys()
+    assert "520 generated against 80 of " in card
+    assert "ema weights at 480 images, chosen as last; BatchNorm eval, truncation none, labels uniform, seed 0." in card
+    assert "not scored yet" not in card
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("{", "is damaged"), ('{"scores": {}, "card": {}}', "key 'card.formula' is required")])
+def test_a_damaged_score_is_named(run: Path, folder: Path, text: str, sentence: str) -> None:
+    generator, description = load_exported(folder)
+    (run / "scores").mkdir(exist_ok=True)
+    (run / "scores" / "x.json").write_text(text)
+    with pytest.raises(UserError, match=rf"x\.json.*{sentence}"):
+        model_card(generator, description, run, onnx_difference=None)
+
+
+@pytest.mark.parametrize("kind", ["cifar10", "cifar100", "lsun_church", "tiny_imagenet", "stanford_dogs"])
+def test_where_the_authors_state_no_licence_the_card_says_so(kind: str) -> None:
+    assert LICENCES[kind].startswith("Not stated by the authors")
+
+
+@pytest.mark.parametrize("kind", ["svhn", "celeba", "cub", "imagenet", "tiny_imagenet", "stanford_dogs"])
+def test_what_is_not_for_commerce_says_so(kind: str) -> None:
+    assert "non-commercial" in LICENCES[kind].lower()
 
 
 def test_every_kind_of_data_has_a_licence_line() -> None:
