@@ -26,7 +26,7 @@ COMPARED: dict[str, PictureKind] = {
     "unconditional": PictureKind("samples", draw_unconditional, {"rows": 6, **COLUMNS}),
     **{
         kind: replace(PICTURES[kind], parameters={**PICTURES[kind].parameters, **COLUMNS})
-        for kind in ("classes", "slerp", "class-blend", "truncation")
+        for kind in ("classes", "slerp", "class-blend", "truncation", "truncation-w")
     },
     "verdicts": replace(PICTURES["verdicts"], parameters={**PICTURES["verdicts"].parameters, "kept": 3}),
     "spectrum": PICTURES["spectrum"],

@@ -49,7 +49,8 @@ SECTIONS = (
         "truncation",
         "Truncation",
         "Typical or varied",
-        "The closer latents stay to the middle, the more typical the pictures, and the more alike.",
+        "The closer latents stay to the middle, the more typical the pictures, and the more alike. What is truncated is z, or, behind "
+        "a mapping network, w = f(z).",
     ),
     Section(
         "verdicts",

@@ -16,7 +16,7 @@ from gconv_gan.gallery.neighbours import draw_feature_neighbours, draw_pixel_nei
 from gconv_gan.gallery.spectrum import draw_spectrum
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.gallery.theme import DARK, LIGHT
-from gconv_gan.gallery.truncation import draw_truncation
+from gconv_gan.gallery.truncation import draw_psi_truncation, draw_truncation
 from gconv_gan.gallery.verdicts import draw_verdicts
 from gconv_gan.gallery.walk import draw_walk
 
@@ -202,6 +202,7 @@ PICTURES: dict[str, PictureKind] = {
     "class-blend": PictureKind("interpolation", draw_class_blend, {"rows": 6, "columns": 12}),
     "walk": PictureKind("interpolation", draw_walk, {"stops": 4, "frames_per_leg": 12, "tiles": 12}),
     "truncation": PictureKind("truncation", draw_truncation, {"levels": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0), "columns": 12}),
+    "truncation-w": PictureKind("truncation", draw_psi_truncation, {"psis": (0.0, 0.2, 0.4, 0.6, 0.8), "columns": 12}),
     "verdicts": PictureKind("verdicts", draw_verdicts, {"classes": 20, "candidates": 32, "kept": 5}),
     "neighbours-pixels": PictureKind("neighbours", draw_pixel_neighbours, {"samples": 8, "nearest": 7}),
     "neighbours-features": PictureKind("neighbours", draw_feature_neighbours, {"samples": 8, "nearest": 7}),

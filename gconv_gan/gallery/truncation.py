@@ -1,6 +1,8 @@
 r"""Truncation: fewer extremes in the latent, so more typical images and fewer kinds of them.
 
-Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018), section 3.1.
+Of z: Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018),
+section 3.1. Of w = f(z, y), where the generator has a mapping network f: Karras, Laine, Aila, "A Style-Based Generator Architecture for
+Generative Adversarial Networks", arXiv 1812.04948 (2019), appendix B.
 """
 
 import math
@@ -14,6 +16,7 @@ from gconv_gan.gallery.drawing import Drawing
 from gconv_gan.gallery.grid import grid_png
 from gconv_gan.gallery.latents import UNCONDITIONAL, random_sheet
 from gconv_gan.gallery.subject import Subject, generate
+from gconv_gan.models.mapping import MappedGenerator
 
 
 def truncate(z: Float[Tensor, "n d"], threshold: float) -> Float[Tensor, "n d"]:
@@ -42,7 +45,9 @@ def truncate(z: Float[Tensor, "n d"], threshold: float) -> Float[Tensor, "n d"]:
 
 
 def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], columns: int) -> list[Drawing]:
-    """The first latents of the hero, a row per threshold, the untruncated ones last."""
+    """The first latents of the hero, a row per threshold of z, the untruncated ones last; nothing behind a mapping network."""
+    if isinstance(subject.generator, MappedGenerator):
+        return []
     sheet = random_sheet(seed, UNCONDITIONAL, rows=1, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
     rows = [generate(subject.generator, truncate(sheet.z, level), sheet.y) for level in (*levels, math.inf)]
     labels = (*(f"{level:g}" for level in levels), "none")
@@ -50,10 +55,35 @@ def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], col
         Drawing(
             file="truncation.png",
             content=grid_png(torch.cat(rows), columns=columns),
-            title="Truncated latents",
-            caption="A row is a threshold: every entry of the latent is brought within it, as a normal distribution cut off there. "
+            title="Truncated z",
+            caption="A row is a threshold: every entry of the latent z is brought within it, as a normal distribution cut off there. "
             "A column is one latent throughout; the last row is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each threshold of truncation: {', '.join(labels)}.",
+            row_labels=labels,
+        )
+    ]
+
+
+def draw_psi_truncation(subject: Subject, *, seed: int, psis: Sequence[float], columns: int) -> list[Drawing]:
+    r"""The first latents of the hero, a row per ψ, the untruncated ones last; nothing without a mapping network.
+
+    .. math:: w' = \bar w + \psi\,(w - \bar w)
+
+    with :math:`\bar w` the mean that training kept.
+    """
+    if not isinstance(subject.generator, MappedGenerator):
+        return []
+    sheet = random_sheet(seed, UNCONDITIONAL, rows=1, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
+    rows = [generate(subject.generator.truncated(psi), sheet.z, sheet.y) for psi in (*psis, 1.0)]
+    labels = (*(f"ψ {psi:g}" for psi in psis), "none")
+    return [
+        Drawing(
+            file="truncation-w.png",
+            content=grid_png(torch.cat(rows), columns=columns),
+            title="Truncated w",
+            caption="A row is a ψ: the mapped latent w is drawn towards its mean w̄, to w̄ + ψ (w − w̄); at ψ = 0 every latent is the mean. "
+            "A column is one latent throughout; the last row (ψ = 1) is not truncated and repeats the first samples of this page.",
+            alt=f"Grid of generated images with a row for each ψ of the truncation of w: {', '.join(labels)}.",
             row_labels=labels,
         )
     ]
