@@ -11,12 +11,13 @@ from pathlib import Path
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import INDEX, entries_of, remove_outdated
-from gconv_gan.gallery.document import breakable, document_html
+from gconv_gan.gallery.document import breakable, document_html, facts_html
 from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.grid import TILE_SIDE
 from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json
-from gconv_gan.gallery.page import facts_html, panel_html, scores_html, sheet_html
+from gconv_gan.gallery.page import panel_html, sheet_html
 from gconv_gan.gallery.pictures import PICTURES, draw_unconditional
+from gconv_gan.gallery.score_table import scores_html
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 

@@ -1,5 +1,6 @@
 """The frame of every page: head, navigation, main part, footer, and j and k to move between pictures."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 
@@ -18,8 +19,13 @@ addEventListener("keydown",event=>{
 
 
 def breakable(name: str) -> str:
-    """Return an escaped name that may break after underscores and hyphens."""
-    return escape(name).replace("_", "_<wbr>").replace("-", "-<wbr>")
+    """Return an escaped name that may break after the signs that join its words: underscore, hyphen, colon, slash, equals sign."""
+    return re.sub("([-_:/=])", r"\1<wbr>", escape(name))
+
+
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Return a table of facts as a description list."""
+    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
 
 
 def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan") -> str:

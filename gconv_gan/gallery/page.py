@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.document import breakable, document_html
+from gconv_gan.gallery.document import breakable, document_html, facts_html
 from gconv_gan.gallery.drawing import Drawing
-from gconv_gan.gallery.history import number
-from gconv_gan.gallery.score_names import NAMES, SPREADS, score_name
+from gconv_gan.gallery.score_table import scores_html
 from gconv_gan.gallery.subject import RunFacts
 
 PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
@@ -127,75 +125,7 @@ def panel_html(drawing: Drawing) -> str:
     chips = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in drawing.facts.items())
     chips = f'<dl class="chips">{chips}</dl>' if chips else ""
     caption = f"<figcaption>{escape(drawing.caption)}</figcaption>" if drawing.caption else ""
-    return f'<figure class="panel"><h3>{escape(drawing.title)}</h3>{image_html(drawing, lazy=True)}{chips}{caption}</figure>'
-
-
-def facts_html(facts: Mapping[str, str]) -> str:
-    """Return a table of facts as a description list."""
-    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
-
-
-def flatten(card: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Return a nested score card as "group.field" -> text."""
-    flat: dict[str, str] = {}
-    for name, value in card.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
-
-
-def card_field(card: Mapping[str, object], group: str, field: str) -> object:
-    """Return ``card[group][field]``; None where either is missing."""
-    fields = card.get(group)
-    return fields.get(field) if isinstance(fields, Mapping) else None
-
-
-def score_rows(score: Mapping[str, object]) -> list[dict[str, str]]:
-    """Return the table rows of one score file: score, value, protocol, extractor, how many images.
-
-    Raises:
-        UserError: if the file has no scores, or no protocol or extractor in its card.
-
-    """
-    values, card = score.get("scores"), score.get("card")
-    if not isinstance(values, Mapping) or not values:
-        raise UserError(f"a score file needs an object 'scores' with numbers; this one has the keys {sorted(score)}")
-    card = card if isinstance(card, Mapping) else {}
-    protocol, extractor = card_field(card, "formula", "protocol"), card_field(card, "extractor", "name")
-    if not protocol or not extractor:
-        raise UserError(f"the scores {sorted(values)} come without protocol and extractor in their card; a score is never a bare number")
-    images = f"{card_field(card, 'formula', 'num_fake') or '?'} against {card_field(card, 'formula', 'num_real') or '?'}"
-    rows = []
-    for key in NAMES:
-        value, spread = number(values.get(key)), number(values.get(SPREADS.get(key, "")))
-        if value is not None:
-            shown = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
-            words = score_name(key, values)
-            rows.append({"Score": words, "Value": shown, "Protocol": str(protocol), "Features of": str(extractor), "Images": images})
-    return rows
-
-
-def scores_html(scores: Sequence[Mapping[str, object]]) -> str:
-    """Return the table of scores, and every card in full below it; nothing without scores."""
-    tables = [(rows, score["card"]) for score in scores if (rows := score_rows(score))]
-    if not tables:
-        return ""
-    head = "".join(f'<th scope="col">{name}</th>' for name in tables[0][0][0])
-    body = "".join(f"<tr>{row_html(row)}</tr>" for rows, _ in tables for row in rows)
-    cards = "".join(
-        f"<details><summary>Protocol {escape(rows[0]['Protocol'])} in full</summary>{facts_html(flatten(card))}</details>"
-        for rows, card in tables
-        if isinstance(card, Mapping)
-    )
-    return f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{cards}</div>"
-
-
-def row_html(row: Mapping[str, str]) -> str:
-    """Return the cells of a row of scores; each carries its column's name for narrow screens, where there is no head."""
-    roles = {"Score": "name", "Value": "value"}
-    return "".join(f'<td class="{roles.get(name, "more")}" data-label="{name}">{escape(text)}</td>' for name, text in row.items())
+    return f'<figure class="panel"><h3>{breakable(drawing.title)}</h3>{image_html(drawing, lazy=True)}{chips}{caption}</figure>'
 
 
 def section_html(section: Section, drawings: Sequence[Drawing], *, pixels: bool, extra: str) -> str:

@@ -69,12 +69,16 @@ figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .chips div{display:flex;gap:.4rem}.chips dt,.chips dd{margin:0}
 .chips dd{font-family:var(--mono);color:var(--ink);font-variant-numeric:tabular-nums}
 
+.scores{display:grid;gap:2rem 2.5rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));align-items:start}
+.scores>*{min-width:0}
+.facts+.scores{margin-top:2rem}
 table{width:100%;border-collapse:collapse;font-size:.9375rem}
-th{text-align:left;font-weight:500;font-size:.8125rem;color:var(--muted);padding:0 1.25rem .5rem 0;border-bottom:1px solid var(--rule)}
-td{padding:.65rem 1.25rem .65rem 0;border-bottom:1px solid var(--rule);vertical-align:baseline;overflow-wrap:anywhere}
-td.value{font:600 1.0625rem/1.3 var(--mono);font-variant-numeric:tabular-nums;white-space:nowrap}
-td.name{font-weight:600}
-details{font-size:.875rem;border-bottom:1px solid var(--rule);padding:.6rem 0}
+caption{text-align:left;font-size:.8125rem;line-height:1.45;color:var(--muted);padding-bottom:.6rem;overflow-wrap:break-word}
+caption b{display:block;font:600 .875rem/1.4 var(--mono);color:var(--ink)}
+th,td{padding:.5rem 0;border-top:1px solid var(--rule);vertical-align:baseline}
+th{text-align:left;font-weight:500;padding-right:1.25rem}
+td{text-align:right;font:600 1rem/1.3 var(--mono);font-variant-numeric:tabular-nums;white-space:nowrap}
+details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}
 summary{cursor:pointer;color:var(--accent)}
 details .facts{margin-top:.7rem}
 footer{border-top:1px solid var(--rule);padding-top:1.75rem;padding-bottom:3rem;font-size:.8125rem;color:var(--muted)}
@@ -94,11 +98,6 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
   .rows{font-size:.6875rem}
   .bar .mark{display:none}
   .bar nav{gap:1.1rem}
-  thead{position:absolute;left:-99rem}
-  tbody tr{display:grid;grid-template-columns:minmax(0,1fr) auto;padding:.7rem 0;border-bottom:1px solid var(--rule)}
-  td{border:0;padding:.1rem 0}
-  td.more{grid-column:1/3;font-size:.8125rem;color:var(--muted)}
-  td.more::before{content:attr(data-label) ": "}
 }
 @media (max-width:40rem) and (max-resolution:1.4dppx){.pixels img{image-rendering:auto}}
 @media print{.bar{position:static}}

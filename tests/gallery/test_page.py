@@ -10,8 +10,9 @@ import pytest
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery
-from gconv_gan.gallery.page import score_rows, scores_html
+from gconv_gan.gallery.document import breakable
 from gconv_gan.gallery.pictures import PICTURES
+from gconv_gan.gallery.score_table import score_rows, scores_html, setting
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.gallery.theme import DARK, LIGHT
 
@@ -87,14 +88,41 @@ def test_the_document_is_complete(page: Outline, gallery: Path) -> None:
     assert "prefers-color-scheme:dark" in (gallery / "index.html").read_text()
 
 
-def test_a_score_stands_beside_its_protocol(page: Outline) -> None:
-    cells = page.attributes("td")
-    assert [cell["data-label"] for cell in cells] == ["Score", "Value", "Protocol", "Features of", "Images"] * 2
+def test_a_score_stands_below_its_protocol(page: Outline) -> None:
+    assert len(page.attributes("table")) == len(page.attributes("caption")) == 1
     words = [text for text in page.texts if text.strip()]
-    start = words.index("Fréchet distance")
-    assert words[start : start + 5] == ["Fréchet distance", "12.35", "tiny2k", "digits classifier", "2000 against 1797"]
-    assert words[words.index("Kernel distance") + 1] == "0.0123 ± 0.002"
+    start = words.index("tiny2k")
+    assert words[start : start + 6] == [
+        "tiny2k",
+        " features of digits classifier, 2,000 against 1,797 images",
+        "Fréchet distance",
+        "12.35",
+        "Kernel distance",
+        "0.0123 ± 0.002",
+    ]
     assert "fakes.batch_norm" in words
+
+
+def test_two_scores_of_one_protocol_can_be_told_apart() -> None:
+    usual = {"weights": "ema", "batch_norm": "eval", "images_seen": 12000, "seed": 0}
+    unusual = {
+        "weights": "raw",
+        "batch_norm": "standing (16 batches)",
+        "truncation": 0.5,
+        "truncated": "w",
+        "images_seen": 12000,
+        "seed": 1,
+    }
+    parts = {"formula": {"protocol": "p", "num_fake": 10, "num_real": None}, "extractor": {"name": "x"}}
+    assert setting({**parts, "fakes": usual}) == "features of x, 10 against ? images, after 12,000 images of training, seed 0"
+    assert setting({**parts, "fakes": unusual}) == (
+        "features of x, 10 against ? images, after 12,000 images of training, weights of the last step, "
+        "BatchNorm: standing (16 batches), w truncated at 0.5, seed 1"
+    )
+
+
+def test_long_names_may_break_where_their_words_are_joined() -> None:
+    assert breakable("a_b-c:d/e=f&") == "a_<wbr>b-<wbr>c:<wbr>d/<wbr>e=<wbr>f&amp;"
 
 
 @pytest.mark.parametrize(
@@ -138,9 +166,21 @@ def chromium(*arguments: str) -> str:
     return done.stdout
 
 
-def test_nothing_sticks_out_of_a_phone_or_a_desktop(gallery: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(gallery, tmp_path / "gallery")
-    index = folder / "index.html"
+LONG = {
+    "scores": {"fd_infinity": 123456.789, "kid_mean": 0.4894, "kid_std": 5.3e-16, "intra_fd": 1.0},
+    "card": {
+        "formula": {
+            "protocol": "fd50k_efficientnet (metrics=('fid', 'is', 'kid', 'prdc'), num_fake=512)",
+            "num_fake": 512,
+            "num_real": 512,
+        },
+        "extractor": {"name": "efficientnet_lite0:bilinear96"},
+    },
+}
+
+
+def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: Path) -> None:
+    index = build_gallery(tmp_path / "gallery", dataclasses.replace(subject, scores=(*subject.scores, LONG, LONG)), pictures=PICTURES)
     report = """<script>addEventListener("load",()=>{
       const press=key=>{dispatchEvent(new KeyboardEvent("keydown",{key}));
         return [...document.querySelectorAll("figure a")].indexOf(document.activeElement)};

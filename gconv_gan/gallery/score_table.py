@@ -1,0 +1,92 @@
+"""The scores of a run as tables: one for each card, under its protocol, its features and how many images; the whole card below it."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.document import breakable, facts_html
+from gconv_gan.gallery.history import number
+from gconv_gan.gallery.score_names import NAMES, SPREADS, score_name
+
+
+def card_field(card: Mapping[str, object], group: str, field: str) -> object:
+    """Return ``card[group][field]``; None where either is missing."""
+    fields = card.get(group)
+    return fields.get(field) if isinstance(fields, Mapping) else None
+
+
+def card_of(score: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the card of a score file.
+
+    Raises:
+        UserError: if the file has no scores, or no protocol or extractor in its card.
+
+    """
+    values, card = score.get("scores"), score.get("card")
+    if not isinstance(values, Mapping) or not values:
+        raise UserError(f"a score file needs an object 'scores' with numbers; this one has the keys {sorted(score)}")
+    if not isinstance(card, Mapping) or not card_field(card, "formula", "protocol") or not card_field(card, "extractor", "name"):
+        raise UserError(f"the scores {sorted(values)} come without protocol and extractor in their card; a score is never a bare number")
+    return card
+
+
+def score_rows(score: Mapping[str, object]) -> dict[str, str]:
+    """Return the numbers of one score file as words -> value, with its spread where there is one; refuse it as ``card_of`` does."""
+    card_of(score)
+    values = score["scores"]
+    assert isinstance(values, Mapping)
+    rows = {}
+    for key in NAMES:
+        value, spread = number(values.get(key)), number(values.get(SPREADS.get(key, "")))
+        if value is not None:
+            rows[score_name(key, values)] = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
+    return rows
+
+
+def setting(card: Mapping[str, object]) -> str:
+    """Return in whose features, over how many images, and of which generator in which mode the numbers of a card are."""
+    fakes, reals = (_count(card_field(card, "formula", field)) for field in ("num_fake", "num_real"))
+    parts = [f"features of {card_field(card, 'extractor', 'name')}", f"{fakes} against {reals} images"]
+    weights, seen, batch_norm, truncation, seed = (
+        card_field(card, "fakes", field) for field in ("weights", "images_seen", "batch_norm", "truncation", "seed")
+    )
+    if seen is not None:
+        parts.append(f"after {_count(seen)} images of training")
+    if weights == "raw":
+        parts.append("weights of the last step")
+    if batch_norm not in (None, "eval"):
+        parts.append(f"BatchNorm: {batch_norm}")
+    if truncation is not None:
+        parts.append(f"{card_field(card, 'fakes', 'truncated') or 'z'} truncated at {truncation}")
+    if seed is not None:
+        parts.append(f"seed {seed}")
+    return ", ".join(parts)
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "?"
+
+
+def flatten(card: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Return a nested score card as "group.field" -> text."""
+    flat: dict[str, str] = {}
+    for name, value in card.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def scores_html(scores: Sequence[Mapping[str, object]]) -> str:
+    """Return a table for each score file that has a number with a name; nothing where there is none."""
+    tables = [table_html(rows, card_of(score)) for score in scores if (rows := score_rows(score))]
+    return f'<div class="scores">{"".join(tables)}</div>' if tables else ""
+
+
+def table_html(rows: Mapping[str, str], card: Mapping[str, object]) -> str:
+    """Return one table: the protocol and the setting as its caption, a row for each score, and the card in full."""
+    caption = f"<b>{breakable(str(card_field(card, 'formula', 'protocol')))}</b> {breakable(setting(card))}"
+    body = "".join(f'<tr><th scope="row">{escape(words)}</th><td>{escape(value)}</td></tr>' for words, value in rows.items())
+    full = f"<details><summary>Card in full</summary>{facts_html(flatten(card))}</details>"
+    return f"<div><table><caption>{caption}</caption><tbody>{body}</tbody></table>{full}</div>"
