@@ -101,9 +101,18 @@ def redraw(entry: Entry, subject: Subject, *, pictures: Mapping[str, PictureKind
         UserError: if the subject's weights are not those of the entry, or the table no longer draws this file.
 
     """
+    require_weights(entry, subject)
+    return file_of(entry, pictures[entry.kind].draw(subject, seed=entry.seed, **entry.parameters) if entry.kind in pictures else [])
+
+
+def require_weights(entry: Entry, subject: Subject) -> None:
+    """Raise ``UserError`` where an entry was not drawn from the subject's weights."""
     if subject.run.checkpoint_sha256 != entry.checkpoint:
         raise UserError(f"{entry.file} was drawn from weights {entry.checkpoint[:16]}, not from {subject.run.checkpoint_sha256[:16]}")
-    drawings = pictures[entry.kind].draw(subject, seed=entry.seed, **entry.parameters) if entry.kind in pictures else []
+
+
+def file_of(entry: Entry, drawings: Iterable[Drawing]) -> bytes:
+    """Return the bytes of an entry's file; raise ``UserError`` where none of the drawings has it."""
     for drawing in drawings:
         if entry.file in drawing.files():
             return drawing.files()[entry.file]

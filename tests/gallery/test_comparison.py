@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.comparison import COMPARED, build_comparison
+from gconv_gan.gallery.comparison import COMPARED, build_comparison, redraw_side
 from gconv_gan.gallery.index import write_index
 from gconv_gan.gallery.manifest import changed_files, read_manifest
 from gconv_gan.gallery.subject import Subject
-from tests.gallery.conftest import small_generator
+from tests.gallery.conftest import class_generator, small_generator
 
 FEW = {kind: COMPARED[kind] for kind in ("unconditional", "classes")}
 
@@ -22,6 +22,24 @@ def test_a_run_beside_itself_shows_the_same_pictures(subject: Subject, tmp_path:
     assert changed_files(page.parent) == []
     assert {entry.checkpoint[:2] for entry in read_manifest(page.parent).pictures} == {"ab", "cd"}
     assert "other: Grid" in page.read_text()
+
+
+def test_every_picture_can_be_drawn_again_from_its_side(subject: Subject, tmp_path: Path) -> None:
+    other = dataclasses.replace(
+        subject, generator=class_generator(), run=dataclasses.replace(subject.run, name="other", checkpoint_sha256="cd" * 32)
+    )
+    folder = build_comparison(tmp_path / "pair", (subject, other), seed=3).parent
+    entries = read_manifest(folder).pictures
+    assert {entry.kind for entry in entries} == {"unconditional", "classes", "slerp", "truncation", "verdicts", "spectrum"}
+    for entry in entries:
+        assert redraw_side(entry, (subject, other)) == (folder / entry.file).read_bytes()
+    first = entries[0]
+    with pytest.raises(UserError, match=r"a-unconditional.png was drawn from weights abab.*, not from cdcd"):
+        redraw_side(first, (other, subject))
+    with pytest.raises(UserError, match="unconditional.png is of no side: a comparison's files begin with a- or b-"):
+        redraw_side(dataclasses.replace(first, file="unconditional.png"), (subject, other))
+    with pytest.raises(UserError, match="no kind 'lost' draws a-unconditional.png"):
+        redraw_side(dataclasses.replace(first, kind="lost"), (subject, other))
 
 
 def test_runs_that_cannot_share_latents_are_refused(subject: Subject, tmp_path: Path) -> None:
