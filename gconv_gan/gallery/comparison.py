@@ -18,6 +18,7 @@ from gconv_gan.gallery.grid import TILE_SIDE
 from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json
 from gconv_gan.gallery.page import panel_html, sheet_html
 from gconv_gan.gallery.pictures import PICTURES, draw_unconditional
+from gconv_gan.gallery.score_curves import tabulated
 from gconv_gan.gallery.score_table import scores_html
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
@@ -133,7 +134,8 @@ def comparison_html(subjects: tuple[Subject, Subject], kinds: Sequence[Sequence[
         run = subject.run
         facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
         facts["Weights SHA-256"] = run.checkpoint_sha256[:16]
-        columns.append(f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}{scores_html(subject.scores)}</div>")
+        scores = scores_html(tabulated(subject.scores, checkpoint=run.images_seen))
+        columns.append(f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}{scores}</div>")
     sections, links = [], {}
     for sides in kinds:
         title, name = sides[0][0].title, sides[0][0].file.partition("-")[2].partition(".")[0]

@@ -20,9 +20,9 @@ FONT_SIZE = 8.5  # points
 CHARACTER = 0.077  # the width of a digit at that size
 
 
-def new_figure(theme: Theme, *, height: float) -> Figure:
-    """Return an empty figure of ``WIDTH`` x ``height`` in the theme's card colour."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=theme.card)
+def new_figure(theme: Theme, *, height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure of ``width`` x ``height`` in the theme's card colour."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.card)
     FigureCanvasAgg(figure)
     return figure
 

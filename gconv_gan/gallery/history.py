@@ -8,16 +8,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from textwrap import wrap
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.figure import FONT_SIZE, add_axes, figure_png, new_figure
+from gconv_gan.gallery.figure import FONT_SIZE, WIDTH, add_axes, figure_png, new_figure
 from gconv_gan.gallery.score_names import NAMES, direction, score_name
 from gconv_gan.gallery.theme import Theme
 
 IMAGES = "images"  # the key of a record that counts the real images seen so far
-HEIGHT = 2.5  # inches
+HEIGHT = 2.5  # inches, like what follows
+LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.14, 0.48, 0.34  # margins around the axes of a panel
+HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and their distance to the left edge
+TITLE_CHARACTERS = 54  # that fit in a line of a panel's title
+FEW_POINTS = 20  # of a curve, each of which is marked
 COLOURS = 48  # of the palette: lines and text need few
 MAX_POINTS = 100  # of a curve: more would be a thick band of noise
 
@@ -118,15 +124,43 @@ def thin(curve: Points) -> Points:
 def draw_series(series: Series, *, theme: Theme) -> bytes:
     """Draw one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and written out."""
     figure = new_figure(theme, height=HEIGHT)
-    axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.34)
+    plot_series(add_axes(figure, theme, left=LEFT, right=RIGHT, bottom=BOTTOM, top=TOP), series, theme=theme)
+    return figure_png(figure, colours=COLOURS)
+
+
+def draw_sheet(panels: Sequence[Series], *, title: str, theme: Theme) -> bytes:
+    """Draw all panels as one PNG in two columns, each below its title, the whole below ``title``."""
+    rows = -(-len(panels) // 2)
+    figure = new_figure(theme, width=2 * WIDTH, height=HEADING + rows * (HEIGHT + HEADING))
+    width, height = figure.get_size_inches()
+    figure.text(MARGIN / width, 1 - 0.6 * HEADING / height, title, fontsize=1.4 * FONT_SIZE, color=theme.ink, weight="bold", va="center")
+    for index, series in enumerate(panels):
+        row, column = divmod(index, 2)
+        left, top = column * WIDTH, HEADING + row * (HEIGHT + HEADING)  # of the panel's title
+        words = "\n".join(wrap(series.title, TITLE_CHARACTERS, max_lines=2, placeholder=" …"))
+        place = ((left + MARGIN) / width, 1 - (top + 0.5 * HEADING) / height)
+        figure.text(*place, words, fontsize=FONT_SIZE, color=theme.ink, weight="bold", va="center")
+        axes = add_axes(
+            figure,
+            theme,
+            left=left + LEFT,
+            right=width - left - WIDTH + RIGHT,
+            top=top + HEADING + TOP,
+            bottom=height - top - HEADING - HEIGHT + BOTTOM,
+        )
+        plot_series(axes, series, theme=theme)
+    return figure_png(figure, colours=COLOURS)
+
+
+def plot_series(axes: Axes, series: Series, *, theme: Theme) -> None:
+    """Plot the curves of one panel, with a legend above that names their newest values."""
     axes.grid(axis="y", color=theme.rule, linewidth=0.6)
     axes.set_axisbelow(True)
     for colour, (label, curve) in zip(theme.series, series.curves.items(), strict=False):
         images, values = zip(*thin(curve), strict=True)
-        newest = f"{curve[-1][1]:.3g}"
-        axes.plot(
-            images, values, color=colour, linewidth=1.5, label=f"{label}  {newest}" if len(series.curves) > 1 else f"newest  {newest}"
-        )
+        words = f"{label if len(series.curves) > 1 else 'newest'}  {curve[-1][1]:.3g}"
+        marker = "o" if len(images) <= FEW_POINTS else ""
+        axes.plot(images, values, color=colour, linewidth=1.5, marker=marker, markersize=2.5, label=words)
         axes.plot(images[-1:], values[-1:], color=colour, marker="o", markersize=4, clip_on=False)
     smallest = min(value for curve in series.curves.values() for _, value in curve)
     largest = max(value for curve in series.curves.values() for _, value in curve)
@@ -143,4 +177,3 @@ def draw_series(series: Series, *, theme: Theme) -> bytes:
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=2, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.2
     )
-    return figure_png(figure, colours=COLOURS)

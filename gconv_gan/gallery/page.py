@@ -7,6 +7,7 @@ from html import escape
 
 from gconv_gan.gallery.document import breakable, document_html, facts_html
 from gconv_gan.gallery.drawing import Drawing
+from gconv_gan.gallery.score_curves import tabulated
 from gconv_gan.gallery.score_table import scores_html
 from gconv_gan.gallery.subject import RunFacts
 
@@ -158,7 +159,7 @@ def page_html(
         run: the facts for the header.
         hero: the first picture.
         sections: drawings by the name of their section; a section without drawings (and scores) is left out.
-        scores: score files; each is refused without a protocol.
+        scores: score files; each is refused without a protocol. Those of other checkpoints are numbers only where no curve has them.
         pixels: show single pixels as squares where the browser enlarges: right for tiny images.
         seed: of the gallery.
         versions: of the libraries.
@@ -171,7 +172,7 @@ def page_html(
     unknown = set(sections) - {section.name for section in SECTIONS}
     if unknown:
         raise ValueError(f"no section is called {sorted(unknown)}; add a line to SECTIONS")
-    extras = {"scores": scores_html(scores)}
+    extras = {"scores": scores_html(tabulated(scores, checkpoint=run.images_seen))}
     shown = [section for section in SECTIONS if sections.get(section.name) or extras.get(section.name)]
     body = "".join(
         section_html(section, sections.get(section.name, ()), pixels=pixels, extra=extras.get(section.name, "")) for section in shown

@@ -13,6 +13,7 @@ from gconv_gan.gallery.grid import grid_png, read_tiles
 from gconv_gan.gallery.history import Series, draw_series, score_series, short_count, training_series
 from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, random_sheet, slerp_sheet
 from gconv_gan.gallery.neighbours import draw_feature_neighbours, draw_pixel_neighbours
+from gconv_gan.gallery.score_curves import curve_series
 from gconv_gan.gallery.spectrum import draw_spectrum
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.gallery.theme import DARK, LIGHT
@@ -163,8 +164,10 @@ def gate_drawing(
 
 
 def draw_scores(subject: Subject, *, seed: int) -> list[Drawing]:
-    """Scores over images seen, one panel per score and protocol."""
-    return [series_drawing(series, "Measured while training went on.") for series in score_series(subject.records)]
+    """Scores over images seen, one panel per score and protocol: those of training, then those of its checkpoints."""
+    during = [series_drawing(series, "Measured while training went on.") for series in score_series(subject.records)]
+    after = [series_drawing(series, f"Measured on the checkpoints: {words}.") for series, words in curve_series(subject.scores)]
+    return during + after
 
 
 def draw_training(subject: Subject, *, seed: int) -> list[Drawing]:

@@ -43,14 +43,14 @@ def score_rows(score: Mapping[str, object]) -> dict[str, str]:
     return rows
 
 
-def setting(card: Mapping[str, object]) -> str:
-    """Return in whose features, over how many images, and of which generator in which mode the numbers of a card are."""
+def setting(card: Mapping[str, object], *, checkpoint: bool = True) -> str:
+    """Return in whose features, over how many images, and of which generator (and checkpoint) in which mode the numbers of a card are."""
     fakes, reals = (_count(card_field(card, "formula", field)) for field in ("num_fake", "num_real"))
     parts = [f"features of {card_field(card, 'extractor', 'name')}", f"{fakes} against {reals} images"]
     weights, seen, batch_norm, truncation, seed = (
         card_field(card, "fakes", field) for field in ("weights", "images_seen", "batch_norm", "truncation", "seed")
     )
-    if seen is not None:
+    if checkpoint and seen is not None:
         parts.append(f"after {_count(seen)} images of training")
     if weights == "raw":
         parts.append("weights of the last step")

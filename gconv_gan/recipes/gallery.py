@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +18,14 @@ from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.index import write_index
+from gconv_gan.gallery.score_curves import curve_series, images_seen
 from gconv_gan.gallery.subject import SAMPLE_BATCH, FeatureExtractor, RunFacts, Subject, TrainingImages
+from gconv_gan.gallery.theme import LIGHT
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.recipes.networks import TrainedRun, load_run
+from gconv_gan.runtime.atomic import write_bytes
 from gconv_gan.runtime.tracking import read_metrics
 
 
@@ -42,17 +46,58 @@ class GalleryCommand(Config):
     """A file of Inception weights, for an extractor that takes one."""
     cache_dir: str | None = None
     """Where converted data are kept; None: as the run has it."""
+    curves: str | None = None
+    """Write the curves of training and of the scores to this PNG file, as one picture, and draw nothing else."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Draw the gallery that the command line names and print where its page lies."""
     command = parse_command(GalleryCommand, arguments)
     run = load_run(command.run, checkpoint=command.checkpoint)
+    if command.curves is not None:
+        print(f"curves: {write_curves(Path(command.curves), run, Path(command.run))}")
+        return
     out = Path(command.out) if command.out else Path("samples") / run.config.name
     network = feature_extractor(command.extractor, command.weights)
     shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
     print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
     list_galleries(out.parent)
+
+
+def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
+    """Write what training logged and every score curve of a run, up to its checkpoint, as one PNG; return its path.
+
+    Raises:
+        UserError: the path is not of a PNG, or there is nothing to draw.
+
+    """
+    if path.suffix != ".png":
+        raise UserError(f"--curves {path}: the picture is a PNG, so name a file that ends in .png")
+    records = records_of(run, folder)
+    panels = [*score_series(records), *(series for series, _ in curve_series(scores_of(run, folder))), *training_series(records)]
+    if not panels:
+        raise UserError(f"{folder} has no curves: its metrics.jsonl holds no numbers up to {run.images_seen} images")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, draw_sheet(panels, title=run.config.name, theme=LIGHT))
+    return path
+
+
+def records_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
+    """Return what a run logged up to its checkpoint."""
+    return tuple(record for record in read_metrics(folder / "metrics.jsonl") if record["images"] <= run.images_seen)
+
+
+def scores_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
+    """Return the score files of a run, but for those of later checkpoints."""
+    scores = (_read(path) for path in sorted((folder / "scores").glob("*.json")))
+    return tuple(score for score in scores if (images_seen(score) or 0) <= run.images_seen)
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): score the run again, or remove it") from error
 
 
 def list_galleries(folder: Path) -> None:
@@ -116,14 +161,12 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))
-    scores = tuple(json.loads(path.read_text()) for path in sorted((folder / "scores").glob("*.json")))
     reals = folder / "samples" / "reals.png"
-    records = tuple(record for record in read_metrics(folder / "metrics.jsonl") if record["images"] <= run.images_seen)
     return Subject(
         generator,
         facts,
-        records,
-        scores,
+        records_of(run, folder),
+        scores_of(run, folder),
         timeline,
         reals if reals.is_file() else None,
         discriminator=run.discriminator(),

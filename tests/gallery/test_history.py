@@ -1,7 +1,11 @@
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.history import MAX_POINTS, Series, draw_series, points, score_series, short_count, thin, training_series
+from gconv_gan.gallery.history import MAX_POINTS, Series, draw_series, draw_sheet, points, score_series, short_count, thin, training_series
 from gconv_gan.gallery.theme import DARK, LIGHT
 
 
@@ -58,3 +62,27 @@ def test_a_panel_is_reproducible_small_and_follows_its_data() -> None:
     assert light != draw_series(series, theme=DARK)
     assert light != draw_series(Series("losses", "Losses", {"a": curve}), theme=LIGHT)
     assert len(light) < 40_000
+
+
+def test_a_sheet_holds_every_panel_apart_from_the_others() -> None:
+    curve = tuple((100.0 * i, 1.0 / (1 + i)) for i in range(40))
+    long = "Fréchet distance, lower is better (fd1k_classifier (metrics=('fid', 'is'), num_fake=100, num_real=90)), and even longer"
+    panels = [Series(f"p{index}", long if index == 1 else f"Panel {index}", {"a": curve}) for index in range(5)]
+    content = draw_sheet(panels, title="run", theme=LIGHT)
+    assert content == draw_sheet(panels, title="run", theme=LIGHT)
+    assert len(content) < 200_000
+    picture = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+    height, width = picture.shape
+    marked = picture < 150  # ink of text and lines on the white card
+    assert not marked[:, width // 2 - 4 : width // 2 + 4].any()  # nothing crosses from one column to the other
+    assert marked[-height // 4 :, : width // 2].any()  # the fifth panel
+    assert not marked[-height // 4 :, width // 2 :].any()  # and no sixth
+
+
+def test_few_points_are_marked_one_by_one() -> None:
+    thickness = []
+    for count in (5, 30):
+        series = Series("s", "S", {"a": tuple((100.0 * i, 0.0) for i in range(count))})
+        picture = np.asarray(Image.open(io.BytesIO(draw_series(series, theme=LIGHT))).convert("L"))
+        thickness.append(max(int((picture[:, column] < 150).sum()) for column in range(200, 500)))
+    assert thickness[0] > thickness[1] + 2

@@ -39,3 +39,34 @@ def test_the_gallery_is_drawn_where_it_is_asked_for(tiny_run: Path, tmp_path: Pa
     manifest = json.loads((tmp_path / "pages" / "manifest.json").read_text())
     assert "checkpoint-320" in json.dumps(manifest)
     assert "http" not in re.sub(r"http-equiv", "", page.read_text())
+
+
+def test_the_curves_alone_are_one_small_picture(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "log" / "curves.png"
+    gallery.main([str(tiny_run), "--curves", str(picture)])
+    assert str(picture) in capsys.readouterr().out
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["curves.png"]
+    whole = picture.read_bytes()
+    assert whole.startswith(b"\x89PNG")
+    assert len(whole) < 1_000_000
+    gallery.main([str(tiny_run), "--curves", str(picture), "--checkpoint", "160"])
+    assert picture.read_bytes() != whole
+    with pytest.raises(UserError, match=r"curves\.jpg: the picture is a PNG, so name a file that ends in \.png"):
+        gallery.main([str(tiny_run), "--curves", str(tmp_path / "curves.jpg")])
+
+
+def test_a_score_curve_is_drawn_and_a_damaged_score_is_named(run: Path, tmp_path: Path) -> None:
+    (run / "scores").mkdir(exist_ok=True)
+    card = {"formula": {"protocol": "p"}, "extractor": {"name": "x"}, "fakes": {}}
+    for images in (160, 320, 480):
+        content = {"scores": {"fd": 1.0 + images}, "card": {**card, "fakes": {"images_seen": images}}}
+        (run / "scores" / f"{images}.json").write_text(json.dumps(content))
+    gallery.main([str(run), "--out", str(tmp_path / "pages"), "--checkpoint", "320"])
+    page = (tmp_path / "pages" / "index.html").read_text()
+    assert (tmp_path / "pages" / "history-curve-0-fd.png").is_file()
+    assert "fd: 161 at first, 321 at last" in page  # the later checkpoint is left out
+    assert page.count("<table>") == 1
+    assert "after 320 images of training" in page
+    (run / "scores" / "480.json").write_text("{")
+    with pytest.raises(UserError, match=r"480\.json is damaged"):
+        gallery.main([str(run), "--curves", str(tmp_path / "curves.png")])
