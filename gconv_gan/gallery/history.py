@@ -20,7 +20,7 @@ from gconv_gan.gallery.theme import Theme
 
 IMAGES = "images"  # the key of a record that counts the real images seen so far
 HEIGHT = 2.5  # inches, like what follows
-LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.14, 0.48, 0.34  # margins around the axes of a panel
+LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.2, 0.48, 0.34  # margins around the axes of a panel
 HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and their distance to the left edge
 TITLE_CHARACTERS = 54  # that fit in a line of a panel's title
 FEW_POINTS = 20  # of a curve, each of which is marked
