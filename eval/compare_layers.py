@@ -1,7 +1,7 @@
 """Train the same small network with a layer swapped (paired seeds, equal budget) and say whether the published claim holds.
 
     python eval/compare_layers.py ghost [--seeds 3] [--images 60000] [--data-path data/cifar10.zip]
-    python eval/compare_layers.py --table
+    python eval/compare_layers.py --table   # of the results that are there, whose plots are drawn anew
 
 Prints accuracy mean ± sd, the paired difference with a one-sided t-test and a bootstrap interval, parameters, MACs, step time and
 memory; writes eval/results/layers_NAME.json and a plot. What is trained is not trained again.

@@ -130,4 +130,4 @@ class CompareCommand(Config):
     results: str = "eval/results"
     """Folder of the results, layers_NAME.json and layers_NAME.png."""
     table: bool = False
-    """Train nothing: print the table of the results that are there."""
+    """Train nothing: print the table of the results that are there, and draw their plots anew."""

@@ -26,7 +26,8 @@ from gconv_gan.recipes.classifier import fit
 from gconv_gan.recipes.classifier_card import clean_scores, evenly
 from gconv_gan.recipes.classifier_data import splits
 from gconv_gan.recipes.classifier_network import build_network
-from gconv_gan.recipes.comparison_report import ComparisonResult, plot, table
+from gconv_gan.recipes.comparison_plot import plot
+from gconv_gan.recipes.comparison_report import ComparisonResult, table
 from gconv_gan.runtime.atomic import write_bytes, write_text
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.guards import GuardError
@@ -38,13 +39,16 @@ STEP_ROUNDS = 15
 def main(arguments: Sequence[str]) -> None:
     """Run the comparisons that the command line names; print their table and keep it as JSON and as a plot."""
     command = parse_command(CompareCommand, arguments)
+    folder = Path(command.results)
     if command.table:
-        print(table(stored_results(Path(command.results))))
+        results = stored_results(folder, command.comparisons)
+        print(table(results))
+        for result in results:
+            write_bytes(folder / f"layers_{result.name}.png", plot(result))
         return
     for path in _files(command):
         result = compare(load_config(ComparisonConfig, path), command)
         print(table([result]))
-        folder = Path(command.results)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"layers_{result.name}.json", result.model_dump_json(indent=2) + "\n")
         write_bytes(folder / f"layers_{result.name}.png", plot(result))
@@ -56,12 +60,21 @@ def _files(command: CompareCommand) -> list[Path]:
     return [Path(name) if name.endswith(".toml") else COMPARISONS / f"{name}.toml" for name in command.comparisons]
 
 
-def stored_results(folder: Path) -> list[ComparisonResult]:
-    """Return the results in ``folder``, in the order of their names; raise ``UserError`` where there are none."""
-    paths = sorted(folder.glob("layers_*.json"))
+def stored_results(folder: Path, names: Sequence[str] = ()) -> list[ComparisonResult]:
+    """Return the results in ``folder`` called ``names`` (none: all, in the order of their names).
+
+    Raises:
+        UserError: there is no such result, or it cannot be read.
+
+    """
+    paths = [folder / f"layers_{Path(name).stem if name.endswith('.toml') else name}.json" for name in names]
+    paths = paths or sorted(folder.glob("layers_*.json"))
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{folder} holds no result {path.name}: run eval/compare_layers.py without --table first")
     if not paths:
         raise UserError(f"{folder} holds no results of comparisons (layers_NAME.json): run eval/compare_layers.py first")
-    return [ComparisonResult.model_validate_json(path.read_text()) for path in paths]
+    return [load_config(ComparisonResult, path) for path in paths]
 
 
 def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResult:

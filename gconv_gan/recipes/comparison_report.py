@@ -1,12 +1,10 @@
-"""What a comparison found: its record, its table, its plot of accuracy against cost."""
+"""What a comparison found: its record and its table."""
 
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from gconv_gan.config.base import Config
-from gconv_gan.gallery.figure import FONT_SIZE, add_axes, figure_png, new_figure
-from gconv_gan.gallery.theme import LIGHT
 from gconv_gan.metrics.verdicts import ArmResult, Finding, Verdict
 
 
@@ -63,22 +61,3 @@ def _mean_and_deviation(values: Sequence[float], *, percent: bool) -> str:
     scale, digits = (100, 2) if percent else (1, 3)
     deviation = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{scale * statistics.fmean(values):.{digits}f}{deviation}"
-
-
-def plot(result: ComparisonResult) -> bytes:
-    """Return a PNG: accuracy (mean, and a bar of one standard deviation over seeds) against MACs per image, an arm a point."""
-    figure = new_figure(LIGHT, height=3.0)
-    axes = add_axes(figure, LIGHT, left=0.55, right=0.25, bottom=0.5, top=0.2)
-    macs = [arm.macs / 1e6 for arm in result.arms.values()]
-    for index, (name, arm) in enumerate(result.arms.items()):
-        values = [100 * value for value in arm.measures["accuracy"]]
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        colour = LIGHT.series[index % len(LIGHT.series)]
-        axes.errorbar(macs[index], statistics.fmean(values), yerr=deviation, fmt="o", color=colour, capsize=3, label=name)
-    axes.set_xlabel("million MACs per image", fontsize=FONT_SIZE)
-    axes.set_ylabel("accuracy, %", fontsize=FONT_SIZE, color=LIGHT.muted)
-    span = max(macs) - min(macs) or max(macs)
-    axes.set_xlim(max(0.0, min(macs) - 0.3 * span), max(macs) + 0.3 * span)
-    axes.grid(color=LIGHT.rule, linewidth=0.5)
-    axes.legend(fontsize=FONT_SIZE - 1, frameon=False, labelcolor=LIGHT.ink)
-    return figure_png(figure)

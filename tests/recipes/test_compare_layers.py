@@ -15,7 +15,8 @@ from gconv_gan.metrics.verdicts import Finding
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.recipes import compare_layers as recipe
 from gconv_gan.recipes.classifier import fit
-from gconv_gan.recipes.comparison_report import ComparisonResult, plot, table
+from gconv_gan.recipes.comparison_plot import claimed_measure, cost_axis, draw, plot
+from gconv_gan.recipes.comparison_report import ComparisonResult, table
 from gconv_gan.training.guards import GuardError
 from tests.training.tiny import merge
 
@@ -121,6 +122,61 @@ def test_the_table_and_the_plot(result: ComparisonResult) -> None:
     assert "| ×1.00 | ×1.00 |" in text
     assert plot(result).startswith(b"\x89PNG")
     assert plot(result) == plot(result)
+
+
+def test_arms_of_equal_macs_stand_by_their_time_and_others_by_their_macs(result: ComparisonResult) -> None:
+    narrow, wide = result.arms["narrow"], result.arms["wide"]
+    axis = cost_axis(result)
+    assert (axis.label, axis.values) == ("million MACs per image", (narrow.macs / 1e6, wide.macs / 1e6))
+    slower = narrow.model_copy(update={"macs": round(1.005 * narrow.macs), "step_seconds": 1.5 * narrow.step_seconds})
+    for arms in ({"narrow": narrow, "slower": slower}, {"narrow": narrow, "wide": wide, "slower": slower}):
+        equal = result.model_copy(update={"arms": arms})
+        axis = cost_axis(equal)
+        assert axis.label == "time of a training step / that of narrow"
+        assert (axis.values[0], axis.values[-1]) == pytest.approx((1.0, 1.5))
+        assert plot(equal) != plot(result)
+
+
+def test_every_seed_and_every_arm_is_inside_the_plot(result: ComparisonResult) -> None:
+    outlier = result.arms["narrow"].model_copy(update={"measures": {"accuracy": (0.5, 0.5, 0.1)}, "seeds": (0, 1, 2)})
+    arms = {name: outlier.model_copy(update={"step_seconds": seconds}) for name, seconds in (("a", 1.0), ("b", 1.02), ("c", 9.0))}
+    (axes,) = draw(result.model_copy(update={"arms": arms})).axes
+    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    assert low < 10
+    assert high > 50
+    assert left < 1.0 < 9.0 < right
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+
+
+def test_the_plot_shows_the_measure_that_is_claimed(result: ComparisonResult) -> None:
+    assert claimed_measure(result) == "accuracy"
+    near = result.model_copy(update={"config": {"claims": result.config["claims"][1:]}})
+    assert claimed_measure(near) == "accuracy_fgsm"
+    assert plot(near) != plot(result)
+    growth = result.model_copy(update={"config": {"claims": result.config["claims"][2:]}})
+    assert claimed_measure(growth) == "accuracy"
+    loss = result.model_copy(update={"config": {"claims": [{**result.config["claims"][0], "measure": "loss"}]}})
+    assert plot(loss).startswith(b"\x89PNG")
+
+
+def test_plots_are_drawn_anew_from_stored_results(result: ComparisonResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = result.model_copy(update={"name": "other"})
+    for one in (result, other):
+        (tmp_path / f"layers_{one.name}.json").write_text(one.model_dump_json())
+    (tmp_path / "layers_widths.png").write_bytes(b"old")
+    recipe.main(["other", "--table", "--results", str(tmp_path)])
+    assert "widths: " not in capsys.readouterr().out
+    assert (tmp_path / "layers_other.png").read_bytes() == plot(other)
+    assert (tmp_path / "layers_widths.png").read_bytes() == b"old"
+    recipe.main(["--table", "--results", str(tmp_path)])
+    assert (tmp_path / "layers_widths.png").read_bytes() == plot(result)
+    with pytest.raises(UserError, match=r"holds no result layers_lost\.json"):
+        recipe.main(["lost", "--table", "--results", str(tmp_path)])
+    (tmp_path / "layers_other.json").write_text("{")
+    with pytest.raises(UserError, match=r"layers_other\.json is not valid JSON"):
+        recipe.main(["--table", "--results", str(tmp_path)])
 
 
 def test_a_stored_result_is_read_back_and_negative_results_stay(result: ComparisonResult, tmp_path: Path) -> None:
