@@ -1,6 +1,6 @@
 """Test a trained classifier: accuracy, calibration, robustness to noise and attacks, latency, memory, parameters, MACs, in one card.
 
-python eval/classifier.py runs/NAME [--fgsm 1 2 4 8] [--pgd 8] [--gaussian 0.05 0.1] [--json-out OUT]
+python eval/classifier.py runs/NAME [--fgsm 1 2 4 8] [--pgd 8] [--gaussian 0.05 0.1] [--json OUT]
 """
 
 import sys

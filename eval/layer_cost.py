@@ -1,6 +1,6 @@
 """Print what every layer costs (parameters, MACs, time, memory) against the 3×3 convolution of its width, at three shapes.
 
-python eval/layer_cost.py [--repeats 15] [--json-out OUT]
+python eval/layer_cost.py [--repeats 15] [--json OUT]
 """
 
 import sys

@@ -1,13 +1,16 @@
 """The README keeps its word: its code runs, and its commands name scripts, configs and keys that exist."""
 
+import importlib
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from gconv_gan.config.base import Config
 from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.config.load import load_config
+from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.runs import GANRunConfig
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +53,36 @@ def test_its_commands_name_what_exists(words: list[str]) -> None:
     if script in ("train_gan.py", "train_classifier.py"):
         overrides = [argument for argument in arguments[1:] if argument != "--dry-run"]
         load_config(GANRunConfig if script == "train_gan.py" else ClassifierRunConfig, ROOT / arguments[0], overrides)
+
+
+class Parsed(Exception):  # noqa: N818
+    """The command line was understood; nothing more shall happen."""
+
+
+def recipe_commands() -> list[tuple[str, list[str]]]:
+    """Return the recipe that each command starts, and its arguments, for those that parse a command line of their own."""
+    found = []
+    for words in commands():
+        script, arguments = script_and_arguments(words)
+        if not script and "-m" in words:
+            at = words.index("-m") + 1
+            script, arguments = words[at].replace(".", "/") + ".py", words[at + 1 :]
+        named = re.search(r"from (gconv_gan\.recipes\.\w+) import main", (ROOT / script).read_text()) if script else None
+        if named and hasattr(importlib.import_module(named[1]), "parse_command"):
+            found.append((named[1], arguments))
+    return found
+
+
+@pytest.mark.parametrize(("module", "arguments"), recipe_commands(), ids=str)
+def test_its_commands_take_these_arguments(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = importlib.import_module(module)
+
+    def parse_and_stop(model: type[Config], given: Sequence[str]) -> None:
+        raise Parsed(parse_command(model, given))
+
+    monkeypatch.setattr(recipe, "parse_command", parse_and_stop)
+    with pytest.raises(Parsed):
+        recipe.main(arguments)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))

@@ -74,6 +74,8 @@ class BatchNorm2dConfig(Config):
     kind: Literal["batch"] = "batch"
     initial_scale: PositiveFloat = 1.0
     """γ before training, in every layer."""
+    normalise_input: bool = False
+    """Batch-normalise the images too, with γ at 0.58 of initial_scale and no shift; in the place of standardise."""
 
 
 class GroupNorm2dConfig(Config):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.classifier_units import DigitsClassifierConfig, NetworkConfig
+from gconv_gan.config.classifier_units import BatchNorm2dConfig, DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
 
@@ -124,6 +124,13 @@ class ClassifierRunConfig(Config):
             raise ValueError('evaluation.select = "best" needs split.validation above 0: the test images may not choose')
         if self.evaluation.select == "best" and self.evaluation.every == 0:
             raise ValueError('evaluation.select = "best" needs evaluation.every above 0: one test leaves nothing to choose')
+        return self
+
+    @model_validator(mode="after")
+    def _the_images_are_normalised_once(self) -> "ClassifierRunConfig":
+        norm = getattr(self.network, "norm", None)
+        if self.standardise and isinstance(norm, BatchNorm2dConfig) and norm.normalise_input:
+            raise ValueError("standardise and network.norm.normalise_input both normalise the images: choose one")
         return self
 
     @model_validator(mode="after")

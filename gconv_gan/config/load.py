@@ -10,6 +10,7 @@ import difflib
 import io
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,13 +153,19 @@ def _boolean(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pri
     )
 
 
+def program() -> str:
+    """Return what the user typed to start this program: ``python -m NAME`` for a module, the path of a script."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec else sys.argv[0]
+
+
 def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any = tyro.conf.FlagConversionOff) -> Any:
     markers = (tyro.conf.AvoidSubcommands, flags)
     given = {} if default is None else {"default": default}
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(model, args=arguments, config=markers, registry=REGISTRY, **given)
+            return tyro.cli(model, prog=program(), args=arguments, config=markers, registry=REGISTRY, **given)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise

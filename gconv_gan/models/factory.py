@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from gconv_gan.config.classifier_units import DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
+from gconv_gan.config.classifier_units import BatchNorm2dConfig, DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.networks import (
     BigGANDiscriminatorConfig,
@@ -40,6 +40,7 @@ from gconv_gan.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.gan_skip import SkipDiscriminator, SkipGenerator
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
+from gconv_gan.models.standardised import BatchNormalisedInput
 
 
 def build_generator(config: GeneratorConfig, *, image_size: int, num_classes: int | None) -> nn.Module:
@@ -154,7 +155,10 @@ def build_classifier_network(config: NetworkConfig, *, num_classes: int, image_s
             case DigitsClassifierConfig():
                 return DigitsClassifier(num_classes=num_classes, image_size=image_size, width=config.width)
             case NamedClassifierConfig():
-                return build_classifier(config.name, num_classes=num_classes, image_size=image_size, **classifier_swaps(config))
+                network = build_classifier(config.name, num_classes=num_classes, image_size=image_size, **classifier_swaps(config))
+                if isinstance(config.norm, BatchNorm2dConfig) and config.norm.normalise_input:
+                    return BatchNormalisedInput(network, scale=config.norm.initial_scale)
+                return network
     except (TypeError, ValueError) as error:
         raise UserError(f"network: {error}") from error
 

@@ -56,7 +56,7 @@ class ClassifierCardCommand(Config):
     """Runs of which the median time is taken."""
     seed: NonNegativeInt = 0
     """Seed of noise and of PGD's start."""
-    json_out: str | None = None
+    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
     """Also write the card here; it is always kept as scores/classifier.json in the run folder."""
 
 

@@ -52,13 +52,17 @@ def start_from(folder: Path, network: nn.Module) -> dict[str, str]:
     """
     trained, _ = load_classifier(folder)
     tensors = (trained.network if isinstance(trained, Standardised) else trained).state_dict()
-    trunk = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
-    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.")}
+    trunk = {name: tensor for name, tensor in tensors.items() if not _is_head(name)}
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not _is_head(name)}
     unlike = sorted(trunk.keys() ^ expected.keys()) or [name for name in trunk if trunk[name].shape != expected[name].shape]
     if unlike:
         raise UserError(f"start_from: {folder} holds another network than this run's: {unlike[0]} differs")
     network.load_state_dict(trunk, strict=False)
     return {"path": str(folder), "sha256": sha256_of(folder / TENSORS)}
+
+
+def _is_head(name: str) -> bool:
+    return name.removeprefix("network.").startswith("head.")
 
 
 def channel_statistics(dataset: ImageDataset, training: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float]]:

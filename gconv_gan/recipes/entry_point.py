@@ -8,6 +8,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import program
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
 
 
@@ -29,6 +30,6 @@ def run_script(main: Callable[[], None]) -> None:
         code, sentence = 128 + stop.number, str(stop)
     if code:
         if PartialState().is_main_process:
-            print(f"{sys.argv[0]}: {sentence}", file=sys.stderr)
+            print(f"{program()}: {sentence}", file=sys.stderr)
         sys.exit(code)
     PartialState().destroy_process_group()

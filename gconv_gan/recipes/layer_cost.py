@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
@@ -78,7 +80,7 @@ class LayerCostCommand(Config):
 
     repeats: PositiveInt = 15
     """Rounds of which the median time is taken; every layer runs once in each."""
-    json_out: str | None = None
+    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
     """Also write the numbers here."""
     seed: NonNegativeInt = 0
     """Seed of the layers' initial weights and of the input."""

@@ -20,6 +20,7 @@ from gconv_gan.layers.squeeze_excite import SqueezeExcite
 from gconv_gan.metrics.trained_classifier import describe
 from gconv_gan.models.classifiers import build_classifier
 from gconv_gan.models.factory import build_classifier_network
+from gconv_gan.models.standardised import BatchNormalisedInput
 
 SMALL = {"name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 16, 32], "stem_width": 8}}
 
@@ -101,3 +102,19 @@ def test_a_description_builds_the_same_network() -> None:
         NamedClassifierConfig, {"name": "resnet20", **{k: v for k, v in fields["arguments"].items() if k != "image_size"}}, ""
     )
     assert again == config(**changes)
+
+
+def test_the_images_may_enter_through_a_batch_norm_at_the_scale_of_the_others() -> None:
+    plain, built = network(), network(norm={"kind": "batch", "initial_scale": 0.1, "normalise_input": True})
+    assert isinstance(built, BatchNormalisedInput)
+    assert set(built.state_dict()) == {f"network.{name}" for name in plain.state_dict()} | {
+        f"input_norm.{name}" for name in BatchNorm2d(3).state_dict()
+    }
+    images = torch.rand(16, 3, 16, 16) * torch.tensor([1.0, 0.5, 0.2])[:, None, None] + 0.3
+    seen = built.standard(images)
+    torch.testing.assert_close(seen.std((0, 2, 3), correction=0), torch.full((3,), 0.058), rtol=0.01, atol=0)
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
+    built.eval()
+    torch.testing.assert_close(built.head(built.features(images)), built(images))
+    torch.testing.assert_close(built(images), built.network(built.standard(images)))
+    assert not built.input_norm.bias.requires_grad

@@ -48,7 +48,7 @@ def test_the_card_holds_scores_robustness_and_costs(run: Path) -> None:
 
 
 def test_the_command_keeps_the_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(run), "--changed-images", "20", "--repeats", "1", "--pgd", "--json-out", str(tmp_path / "card.json")])
+    main([str(run), "--changed-images", "20", "--repeats", "1", "--pgd", "--json", str(tmp_path / "card.json")])
     assert "accuracy, fgsm 8/255" in capsys.readouterr().out
     assert (tmp_path / "card.json").read_text() == (run / "scores" / "classifier.json").read_text()
 

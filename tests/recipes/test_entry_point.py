@@ -49,6 +49,7 @@ def test_done_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
         (["train_gan.py", "configs/gan/digits_gconf.toml"], "configs/gan/digits_gconf.toml does not exist; did you mean"),
         (["train_gan.py", "configs/gan/digits_gconv.toml", "--generator.widht", "3"], "did you mean --generator.width?"),
         (["eval/gan_metrics.py", "runs/no_such_run"], "runs/no_such_run"),
+        (["-m", "gconv_gan.export", "runs/no_such_run"], "python -m gconv_gan.export: runs/no_such_run"),
     ],
 )
 def test_a_mistake_at_the_shell(command: list[str], expected: str) -> None:

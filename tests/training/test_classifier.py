@@ -256,6 +256,22 @@ def test_a_run_may_start_from_another_classifier_of_other_classes(tmp_path: Path
         original(tiny_classifier(tmp_path, start_from=str(tmp_path / "first"), network={"width": 16}), dataset, training)
 
 
+def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "build_network", original)
+    named = {"kind": "named", "name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 8, 8], "stem_width": 8}}
+    network = named | {"norm": {"kind": "batch", "initial_scale": 0.1, "normalise_input": True}}
+    with pytest.raises(UserError, match="standardise and network.norm.normalise_input both normalise the images: choose one"):
+        tiny_classifier(tmp_path, network=network)
+    recipe.fit(tiny_classifier(tmp_path, network=network, standardise=False, trainer={"total_images": 160}))
+    trained, _ = load_classifier(tmp_path / "tiny")
+    assert trained.input_norm.running_mean.any()
+    dataset, training = _data(tmp_path)
+    again = tiny_classifier(tmp_path, name="again", network=network, standardise=False, start_from=str(tmp_path / "tiny"))
+    ours, theirs = original(again, dataset, training).network.state_dict(), trained.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if ".head." not in name)
+    assert not torch.equal(ours["network.head.weight"], theirs["network.head.weight"])
+
+
 def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "build_network", original)
     plain = {"noise": 0.0, "smoothing": 0.0}
