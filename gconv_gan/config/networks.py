@@ -153,6 +153,8 @@ class ResNetDiscriminatorConfig(AnyDiscriminatorConfig):
     """Width between a block's two convolutions: its input's (SNGAN, mimicry) or its output's (StudioGAN)."""
     shortcut_preact: bool = False
     """Rectify the shortcut's input, as mimicry's and StudioGAN's in-place ReLU does."""
+    pooling: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 
 
 class DCGANDiscriminatorConfig(AnyDiscriminatorConfig):
@@ -174,6 +176,8 @@ class BigGANDiscriminatorConfig(AnyDiscriminatorConfig):
     kind: Literal["biggan"] = "biggan"
     init: Literal["orthogonal", "normal"] = "orthogonal"
     """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
+    pooling: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 
 
 class SkipDiscriminatorConfig(AnyDiscriminatorConfig):
@@ -182,6 +186,8 @@ class SkipDiscriminatorConfig(AnyDiscriminatorConfig):
     kind: Literal["skip"] = "skip"
     activation: ActivationName = "leaky_relu"
     """The activation after every convolution, whose weights start by its gain (√2 for relu and leaky_relu)."""
+    pooling: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 
 
 def _kind(value: object) -> object:

@@ -165,13 +165,15 @@ def build_discriminator(config: DiscriminatorConfig, *, image_size: int, num_cla
     network: nn.Module
     match config:
         case ResNetDiscriminatorConfig():
-            network = ResNetDiscriminator(**shape, **layers, middle=config.middle, shortcut_preact=config.shortcut_preact)
+            network = ResNetDiscriminator(
+                **shape, **layers, middle=config.middle, shortcut_preact=config.shortcut_preact, pooling=config.pooling
+            )
         case DCGANDiscriminatorConfig():
             network = DCGANDiscriminator(**shape, **layers)
         case BigGANDiscriminatorConfig():
-            network = BigGANDiscriminator(**shape, **layers, init=config.init)
+            network = BigGANDiscriminator(**shape, **layers, init=config.init, pooling=config.pooling)
         case SkipDiscriminatorConfig():
-            network = SkipDiscriminator(**shape, **layers)
+            network = SkipDiscriminator(**shape, **layers, pooling=config.pooling)
     _start_batch_norms(network, config.block_norm)
     normalise_discriminator(network, config.norm)
     return network

@@ -25,6 +25,7 @@ from gconv_gan.models.gan_blocks import (
     ConvConstructor,
     GeneratorBlock,
     NormConstructor,
+    Pooling,
     ResidualDiscriminator,
     check_labels,
     check_size,
@@ -176,6 +177,7 @@ class BigGANDiscriminator(ResidualDiscriminator):
         num_classes: projection onto this many classes; None: unconditional.
         attention: resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px).
         conv, norm, activation: as in ``DiscriminatorBlock``; phi is the activation.
+        pooling: "sum", or "mean" in place of the sum.
         init: every weight orthogonal, or N(0, 0.02²) (the CIFAR script).
 
     Raises:
@@ -194,6 +196,7 @@ class BigGANDiscriminator(ResidualDiscriminator):
         conv: ConvConstructor = ResampledConv2d,
         norm: NormConstructor = nn.Identity,
         activation: ActivationConstructor = nn.ReLU,
+        pooling: Pooling = "sum",
         init: Init = "orthogonal",
     ) -> None:
         check_size(image_size, DISCRIMINATOR_BLOCKS)
@@ -209,6 +212,7 @@ class BigGANDiscriminator(ResidualDiscriminator):
             conv=conv,
             norm=norm,
             activation=activation,
+            pooling=pooling,
         )
         initialise_weights(self, init)
 

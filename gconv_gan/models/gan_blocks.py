@@ -6,6 +6,7 @@ Projection Discriminator", arXiv 1802.05637 (2018); attention as in SAGAN, arXiv
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from gconv_gan.layers.resample import Resample, ResampledConv2d
 ConvConstructor = Callable[..., nn.Module]
 """``conv(in_channels, out_channels, kernel_size, *, padding, resample)``"""
 NormConstructor = Callable[[int], nn.Module]
+Pooling = Literal["sum", "mean"]
 LEAKY_RELU: ActivationConstructor = partial(activation, "leaky_relu")
 BASE = 4
 """Side of a generator's first and of most discriminators' last map."""
@@ -224,6 +226,11 @@ class ProjectionDiscriminator(nn.Module):
         return logits
 
 
+def pooled(h: Float[Tensor, "b c h w"], pooling: Pooling) -> Float[Tensor, "b c"]:
+    """Return the sum (SNGAN) or the mean (WGAN-GP) over a map's pixels; logits differ in scale by their number."""
+    return h.sum((2, 3)) if pooling == "sum" else h.mean((2, 3))
+
+
 class ResidualDiscriminator(ProjectionDiscriminator):
     r"""A chain of residual blocks and the sum over its last map.
 
@@ -236,6 +243,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         shortcut_preact: as in ``DiscriminatorBlock``.
         attention: resolutions with self-attention, see ``AttentionAfter``.
         conv, norm, activation, gain: as in ``DiscriminatorBlock``; phi is the activation.
+        pooling: "sum", or "mean" in place of the sum, see ``pooled``.
 
     """
 
@@ -253,9 +261,10 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         norm: NormConstructor = nn.Identity,
         activation: ActivationConstructor = nn.ReLU,
         gain: float = BLOCK_GAIN,
+        pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
-        self.activation = activation()
+        self.activation, self.pooling = activation(), pooling
         block = partial(DiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
         self.blocks = nn.Sequential(block(3, channels[0], channels[0], down=True, first=True))
         for index, (i, o) in enumerate(zip(channels[:-1], channels[1:], strict=True), start=1):
@@ -268,8 +277,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         h = images
         for index, block in enumerate(self.blocks):
             h = self.attention(index, block(h))
-        total: Tensor = self.activation(h).sum((2, 3))
-        return total
+        return pooled(self.activation(h), self.pooling)
 
 
 def run_generator_blocks(

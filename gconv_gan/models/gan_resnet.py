@@ -25,6 +25,7 @@ from gconv_gan.models.gan_blocks import (
     ConvConstructor,
     GeneratorBlock,
     NormConstructor,
+    Pooling,
     ResidualDiscriminator,
     check_labels,
     check_size,
@@ -131,6 +132,7 @@ class ResNetDiscriminator(ResidualDiscriminator):
         shortcut_preact: as in ``DiscriminatorBlock``.
         attention: resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px).
         conv, norm, activation, gain: as in ``DiscriminatorBlock``; phi is the activation.
+        pooling: "sum", or "mean" in place of the sum (WGAN-GP, arXiv 1704.00028).
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -151,6 +153,7 @@ class ResNetDiscriminator(ResidualDiscriminator):
         norm: NormConstructor = nn.Identity,
         activation: ActivationConstructor = nn.ReLU,
         gain: float = BLOCK_GAIN,
+        pooling: Pooling = "sum",
     ) -> None:
         check_size(image_size, DISCRIMINATOR_BLOCKS)
         divisors, num_down = DISCRIMINATOR_BLOCKS[image_size]
@@ -166,4 +169,5 @@ class ResNetDiscriminator(ResidualDiscriminator):
             norm=norm,
             activation=activation,
             gain=gain,
+            pooling=pooling,
         )

@@ -25,11 +25,13 @@ from gconv_gan.models.gan_blocks import (
     AttentionAfter,
     ConvConstructor,
     NormConstructor,
+    Pooling,
     ProjectionDiscriminator,
     check_labels,
     check_size,
     divided,
     first_map,
+    pooled,
 )
 from gconv_gan.models.gan_resnet import GENERATOR_DIVISORS
 
@@ -189,6 +191,7 @@ class SkipDiscriminator(ProjectionDiscriminator):
         norm: constructor of the blocks' norms from a channel count.
         activation: constructor of the activation.
         gain: of the Glorot-uniform convolutions.
+        pooling: "sum", or "mean" in place of the sum.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -207,9 +210,10 @@ class SkipDiscriminator(ProjectionDiscriminator):
         norm: NormConstructor = nn.Identity,
         activation: ActivationConstructor = LEAKY_RELU,
         gain: float = BLOCK_GAIN,
+        pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
-        self.activation = activation()
+        self.activation, self.pooling = activation(), pooling
         check_size(image_size, GENERATOR_DIVISORS)
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
         block = partial(SkipDiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
@@ -225,5 +229,4 @@ class SkipDiscriminator(ProjectionDiscriminator):
         image = images
         for index, block in enumerate(self.blocks):
             h, image = self.attention(index, block(h, image)), F.avg_pool2d(image, 2)
-        total: Tensor = self.activation(self.last_conv(h)).sum((2, 3))
-        return total
+        return pooled(self.activation(self.last_conv(h)), self.pooling)

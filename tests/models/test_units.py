@@ -166,6 +166,14 @@ def test_networks_compute_with_the_chosen_activation() -> None:
     torch.testing.assert_close(network(z), torch.tanh(network.to_rgb(h)))
 
 
+@pytest.mark.parametrize(("kind", "pixels"), [("resnet", 16), ("biggan", 16), ("skip", 16)])
+def test_the_mean_over_pixels_is_the_sum_divided(kind: str, pixels: int) -> None:
+    of_sum, of_mean = (discriminator(kind, norm={"kind": "none"}, pooling=pooling).double() for pooling in ("sum", "mean"))
+    images = torch.rand(4, 3, 8, 8, dtype=torch.float64) * 2 - 1
+    torch.testing.assert_close(of_mean.features(images), of_sum.features(images) / pixels)
+    assert of_sum.features(images).abs().max() > 0.1
+
+
 def test_the_whitened_order_normalises_what_the_convolution_sees() -> None:
     torch.manual_seed(0)
     norm = ConditionalBatchNorm2d
