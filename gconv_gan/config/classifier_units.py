@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.units import GhostConvConfig
+from gconv_gan.config.norms import BatchNorm2dConfig, GroupNorm2dConfig, GroupNormPlusConfig, IterNorm2dConfig, NoNorm2dConfig
+from gconv_gan.config.units import ActivationName, GhostConvConfig, InvariantConv2dConfig
 
 
 class DefinedConfig(Config):
@@ -40,76 +41,28 @@ class ConvNorm2dConfig(Config):
     """Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm."""
 
 
-class InvariantConv2dConfig(Config):
-    """``InvariantConv2d``, which takes the place of convolution and norm: set norm.kind none."""
-
-    kind: Literal["invariant"] = "invariant"
-    local_norm: Literal["layer", "l1", "none"] = "layer"
-    """Normalisation of each image before the convolution, against changes of scale."""
-    whiten: bool = True
-    """Whiten the patches over the batch, against linear mixing of the channels."""
-    block_size: PositiveInt = 64
-    """Channels whitened together."""
-    sampling_stride: PositiveInt = 3
-    """Distance of the patches that the covariance is taken over."""
-    iterations: PositiveInt = 5
-    """Newton iterations."""
-
-
 ClassifierConvConfig = Annotated[
     DefinedConfig | PlainConv2dConfig | SpectralConv2dConfig | ConvNorm2dConfig | GhostConvConfig | InvariantConv2dConfig,
     Field(discriminator="kind"),
 ]
 
 
-class NoNorm2dConfig(Config):
-    """No normalisation; the convolutions have biases."""
+class ClassifierBatchNormConfig(BatchNorm2dConfig):
+    """Batch normalisation, of the images too."""
 
-    kind: Literal["none"] = "none"
-
-
-class BatchNorm2dConfig(Config):
-    """Batch normalisation over the batch of all processes."""
-
-    kind: Literal["batch"] = "batch"
-    initial_scale: PositiveFloat = 1.0
-    """γ before training, in every layer."""
     normalise_input: bool = False
     """Batch-normalise the images too, with γ at 0.58 of initial_scale and no shift; in the place of standardise."""
 
 
-class GroupNorm2dConfig(Config):
-    """Group normalisation."""
+class ClassifierGroupNormPlusConfig(GroupNormPlusConfig):
+    """GN+ with a choice of its batch part."""
 
-    kind: Literal["group"] = "group"
-    num_groups: PositiveInt = 32
-    """Number of groups; lowered to a divisor of the channels."""
-
-
-class GroupNormPlusConfig(Config):
-    """A learned mixture of group normalisation and batch normalisation of its result."""
-
-    kind: Literal["group_plus"] = "group_plus"
-    num_groups: PositiveInt = 32
-    """Number of groups; lowered to a divisor of the channels."""
     statistics: Literal["batch", "batch_position"] = "batch"
     """Batch part over batch and positions, with running averages; or over the batch at each position, as the released code."""
 
 
-class IterNorm2dConfig(Config):
-    """Iterative whitening of groups of channels."""
-
-    kind: Literal["iter"] = "iter"
-    group_size: PositiveInt = 64
-    """Channels whitened together; halved until it divides the channels."""
-    iterations: PositiveInt = 5
-    """Newton iterations; the more, the whiter."""
-    affine: bool = True
-    """Learn a scale and a shift per channel."""
-
-
 ClassifierNormConfig = Annotated[
-    DefinedConfig | NoNorm2dConfig | BatchNorm2dConfig | GroupNorm2dConfig | GroupNormPlusConfig | IterNorm2dConfig,
+    DefinedConfig | NoNorm2dConfig | ClassifierBatchNormConfig | GroupNorm2dConfig | ClassifierGroupNormPlusConfig | IterNorm2dConfig,
     Field(discriminator="kind"),
 ]
 
@@ -159,7 +112,7 @@ class NamedClassifierConfig(Config):
     """Every convolution."""
     norm: ClassifierNormConfig = DefinedConfig()
     """Every normalisation."""
-    activation: Literal["defined", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh"] = "defined"
+    activation: Literal["defined", ActivationName] = "defined"
     """Every activation of the trunk."""
     attention: ClassifierAttentionConfig = DefinedConfig()
     """At the end of each residual branch."""

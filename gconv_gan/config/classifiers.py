@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.classifier_units import BatchNorm2dConfig, DigitsClassifierConfig, NetworkConfig
+from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
 
@@ -129,7 +129,7 @@ class ClassifierRunConfig(Config):
     @model_validator(mode="after")
     def _the_images_are_normalised_once(self) -> "ClassifierRunConfig":
         norm = getattr(self.network, "norm", None)
-        if self.standardise and isinstance(norm, BatchNorm2dConfig) and norm.normalise_input:
+        if self.standardise and isinstance(norm, ClassifierBatchNormConfig) and norm.normalise_input:
             raise ValueError("standardise and network.norm.normalise_input both normalise the images: choose one")
         return self
 

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.norms import BatchNormConfig, BlockNormConfig, GeneratorNormConfig, NoNorm2dConfig
 from gconv_gan.config.units import (
-    BatchNormConfig,
+    ActivationName,
     ConvConfig,
+    DiscriminatorConvConfig,
     DiscriminatorNormConfig,
-    GeneratorNormConfig,
     PlainConvConfig,
     SpectralNormConfig,
 )
@@ -47,6 +48,10 @@ class AnyGeneratorConfig(Config):
     """Use ``conv`` for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation)."""
     norm: GeneratorNormConfig = BatchNormConfig()
     """The norms of its blocks."""
+    activation: ActivationName = "relu"
+    """The activation of its blocks. In resnet and skip, weights start by its gain (√2 for relu and leaky_relu)."""
+    attention: tuple[PositiveInt, ...] = ()
+    """Resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px; BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px)."""
     mapping: MappingConfig = NoMappingConfig()
     """A mapping network in front of it."""
     spectral_norm: bool = False
@@ -63,10 +68,10 @@ class ResNetGeneratorConfig(AnyGeneratorConfig):
     kind: Literal["resnet"] = "resnet"
     latent_dim: PositiveInt = 128
     """Dimension of z."""
-    attention: tuple[PositiveInt, ...] = ()
-    """Resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px)."""
     conv_in_shortcuts: bool = False
     """Use ``conv`` for the 1×1 shortcuts too."""
+    order: Literal["standard", "whitened"] = "standard"
+    """Norm, activation, convolution; or activation, norm, convolution: the whitening unit."""
 
 
 class DCGANGeneratorConfig(AnyGeneratorConfig):
@@ -87,10 +92,10 @@ class BigGANGeneratorConfig(AnyGeneratorConfig):
     """Dimension of the shared class embedding of a conditional run; 0: none, each norm has its own table."""
     hierarchical: bool = True
     """Split z into chunks, one for the first map and one for each block."""
-    attention: tuple[PositiveInt, ...] = ()
-    """Resolutions with self-attention (BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px)."""
     conv_in_shortcuts: bool = False
     """Use ``conv`` for the 1×1 shortcuts too."""
+    order: Literal["standard", "whitened"] = "standard"
+    """Norm, activation, convolution; or activation, norm, convolution: the whitening unit."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
     """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
     spectral_norm: bool = True
@@ -103,6 +108,8 @@ class SkipGeneratorConfig(AnyGeneratorConfig):
     kind: Literal["skip"] = "skip"
     latent_dim: PositiveInt = 128
     """Dimension of z."""
+    activation: ActivationName = "leaky_relu"
+    """The activation of its blocks, whose weights start by its gain (√2 for relu and leaky_relu)."""
 
 
 class AnyDiscriminatorConfig(Config):
@@ -112,8 +119,30 @@ class AnyDiscriminatorConfig(Config):
     """Channels of the last, widest feature map (resnet: 128 at 32 px, 1024 at 64 and 128 px; biggan: 4·ch and 16·ch; dcgan: 512)."""
     norm: DiscriminatorNormConfig = SpectralNormConfig()
     """How the discriminator's layers are kept Lipschitz."""
+    conv: DiscriminatorConvConfig = PlainConvConfig()
+    """The convolutions of its blocks, but those that see the images."""
+    block_norm: BlockNormConfig = NoNorm2dConfig()
+    """Norms between its layers.
+
+    All but "group" let an image's logit depend on the other images of its batch: real and generated images are then passed through the
+    discriminator apart, as in DCGAN, and a gradient penalty is refused."""
+    activation: ActivationName = "relu"
+    """The activation of its blocks. In resnet and skip, weights start by its gain (√2 for relu and leaky_relu)."""
+    attention: tuple[PositiveInt, ...] = ()
+    """Resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px; BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px)."""
     orthogonal: NonNegativeFloat = 0.0
     """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
+
+    @property
+    def coupling(self) -> str | None:
+        """Return the key and value that let an image's logit depend on the other images of its batch, if there is one."""
+        if self.block_norm.kind in ("batch", "iter", "group_plus"):
+            return f'discriminator.block_norm.kind = "{self.block_norm.kind}"'
+        if self.conv.kind == "invariant" and self.conv.whiten:
+            return "discriminator.conv.whiten = true"
+        if self.norm.kind == "conv_norm" and self.norm.bn:
+            return "discriminator.norm.bn = true"
+        return None
 
 
 class ResNetDiscriminatorConfig(AnyDiscriminatorConfig):
@@ -124,32 +153,41 @@ class ResNetDiscriminatorConfig(AnyDiscriminatorConfig):
     """Width between a block's two convolutions: its input's (SNGAN, mimicry) or its output's (StudioGAN)."""
     shortcut_preact: bool = False
     """Rectify the shortcut's input, as mimicry's and StudioGAN's in-place ReLU does."""
-    attention: tuple[PositiveInt, ...] = ()
-    """Resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px)."""
+    pooling: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 
 
 class DCGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """The DCGAN discriminator: strided 4×4 convolutions."""
 
     kind: Literal["dcgan"] = "dcgan"
-    batch_norm: bool = False
-    """BatchNorm after every convolution but the first, as published (with norm.kind = "none")."""
+    block_norm: BlockNormConfig = NoNorm2dConfig()
+    """Norms after every convolution but the first.
+
+    DCGAN as published has "batch", with norm.kind = "none"; each batch, real and generated, is normalised alone, as with every norm that
+    couples the images of a batch."""
+    activation: ActivationName = "leaky_relu"
+    """The activation after every convolution."""
 
 
 class BigGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """The BigGAN discriminator: wide residual blocks."""
 
     kind: Literal["biggan"] = "biggan"
-    attention: tuple[PositiveInt, ...] = ()
-    """Resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px)."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
     """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
+    pooling: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 
 
 class SkipDiscriminatorConfig(AnyDiscriminatorConfig):
     """A discriminator that sees the image at every resolution."""
 
     kind: Literal["skip"] = "skip"
+    activation: ActivationName = "leaky_relu"
+    """The activation after every convolution, whose weights start by its gain (√2 for relu and leaky_relu)."""
+    pooling: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 
 
 def _kind(value: object) -> object:

@@ -127,3 +127,25 @@ class GANRunConfig(Config):
                 "objective.top_k chooses among all images of a batch, which trainer.micro_batches > 1 never has together: use one of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _parts_of_the_discriminator_fit(self) -> "GANRunConfig":
+        discriminator, penalty = self.discriminator, self.objective.penalty.kind
+        if discriminator.coupling is not None and penalty != "none":
+            raise ValueError(
+                f"{discriminator.coupling} lets an image's logit depend on the other images of its batch, so objective.penalty.kind = "
+                f'"{penalty}" would not penalise the gradient of a function of one image: take block_norm.kind = "group" or "none" without '
+                "whitening, or no penalty"
+            )
+        if discriminator.conv.kind == "invariant":
+            if discriminator.norm.kind == "conv_norm":
+                raise ValueError(
+                    'discriminator.norm.kind = "conv_norm" makes every convolution a ConvNorm2d, which discriminator.conv.kind = '
+                    '"invariant" is not: choose one of them'
+                )
+            if discriminator.conv.whiten and discriminator.norm.kind == "spectral":
+                raise ValueError(
+                    "discriminator.conv.whiten = true multiplies each kernel by a whitening matrix, which undoes "
+                    'discriminator.norm.kind = "spectral": set whiten = false, or norm.kind = "none"'
+                )
+        return self

@@ -1,12 +1,13 @@
-"""Config of the exchangeable parts of a block: the generator's convolution and norm, the discriminator's normalisation."""
+"""Config of the exchangeable parts of a block: convolutions, activations, and the discriminator's normalisation; norms in ``norms``."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.norms import Fraction, Running
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
+ActivationName = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh"]
 
 
 class PlainConvConfig(Config):
@@ -121,6 +122,33 @@ class GigaGANConvConfig(Config):
     """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
 
 
+class InvariantConv2dConfig(Config):
+    """``InvariantConv2d``, which takes the place of convolution and norm: set norm.kind none."""
+
+    kind: Literal["invariant"] = "invariant"
+    local_norm: Literal["layer", "l1", "none"] = "layer"
+    """Normalisation of each image before the convolution, against changes of scale."""
+    whiten: bool = True
+    """Whiten the patches over the batch, against linear mixing of the channels."""
+    block_size: PositiveInt = 64
+    """Channels whitened together."""
+    sampling_stride: PositiveInt = 3
+    """Distance of the patches that the covariance is taken over."""
+    iterations: PositiveInt = 5
+    """Newton iterations."""
+
+
+class GANInvariantConvConfig(InvariantConv2dConfig):
+    """Every 3×3 convolution of a generator block is an ``InvariantConv2d``; it needs no norm."""
+
+    block_size: PositiveInt = 16
+    """Channels whitened together (released code: 64, which costs ten times a plain convolution at small batches)."""
+    running: Running = "matrix"
+    """What is averaged for evaluation: the whitening matrix or, nearer to a batch's own where weights move fast, the covariance."""
+    freeze: bool = False
+    """Update the statistics in the first 100 of every 1000 passes alone."""
+
+
 ConvConfig = Annotated[
     PlainConvConfig
     | GConvConfig
@@ -130,36 +158,21 @@ ConvConfig = Annotated[
     | ODConvConfig
     | CConvConfig
     | StyleGAN2ConvConfig
-    | GigaGANConvConfig,
+    | GigaGANConvConfig
+    | GANInvariantConvConfig,
     Field(discriminator="kind"),
 ]
 
 
-class BatchNormConfig(Config):
-    """BatchNorm; in a conditional run its scale and shift are the class's, in BigGAN linear in the block's part of z and the class."""
+class DiscriminatorInvariantConvConfig(GANInvariantConvConfig):
+    """Every convolution of a block, but one that sees the images, is an ``InvariantConv2d``; without whitening it is scale-invariant."""
 
-    kind: Literal["batch"] = "batch"
-    eps: PositiveFloat = 1e-5
-    """Added to the variance (pfnet: 2e-5; StudioGAN: 1e-4)."""
-    momentum: Fraction = 0.1
-    """Weight of a batch in the running statistics."""
+    whiten: bool = False
+    """Whiten the patches over the batch, which lets an image's logit depend on the other images."""
 
 
-class SelfModulatedConfig(Config):
-    """BatchNorm whose scale and shift are functions of the latent vector and, in a conditional run, of the class."""
-
-    kind: Literal["self_modulated"] = "self_modulated"
-    hidden: PositiveInt = 32
-    """Width of the hidden layer between latent vector and scale."""
-
-
-class NoGeneratorNormConfig(Config):
-    """No norms, as with modulated convolutions, which normalise themselves."""
-
-    kind: Literal["none"] = "none"
-
-
-GeneratorNormConfig = Annotated[BatchNormConfig | SelfModulatedConfig | NoGeneratorNormConfig, Field(discriminator="kind")]
+DiscriminatorConvConfig = Annotated[PlainConvConfig | GhostConvConfig | DiscriminatorInvariantConvConfig, Field(discriminator="kind")]
+"""Convolutions of a discriminator; the other kinds are selected by a latent vector or a class, which it is not given."""
 
 
 class NoNormConfig(Config):

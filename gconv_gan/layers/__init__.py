@@ -1,7 +1,7 @@
 """The shared layer package, one flat namespace. Each name's own file holds its equation, its source and its errors."""
 
 from gconv_gan.layers.activations import activation, activation_gain
-from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d, LatentNorm2d
 from gconv_gan.layers.batch_norm_init import InputBatchNorm2d, initialise_batch_norms
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
@@ -54,6 +54,7 @@ __all__ = [
     "KernelGate",
     "LatentBatchNorm2d",
     "LatentGate",
+    "LatentNorm2d",
     "ModulatedConv2d",
     "MultigridChannels2d",
     "MultigridInvertedBottleneck",

@@ -50,6 +50,7 @@ def activation_gain(name: Activation) -> float:
     :math:`\sqrt{2/(1+a^2)}` for a leaky one of slope a, as ``torch.nn.init.calculate_gain`` has them. torch's values for tanh (5/3)
     and SELU (3/4) follow other rules, and it has none for the rest. By quadrature, to 1e-9.
     """
-    u = torch.linspace(-12.0, 12.0, 2**16 + 1, dtype=torch.float64)  # 0, where activations have kinks, is one of the points
+    # 0, where activations have kinks, is one of the points; on the CPU also where networks are built elsewhere
+    u = torch.linspace(-12.0, 12.0, 2**16 + 1, dtype=torch.float64, device="cpu")
     density = torch.exp(-0.5 * u.square()) / (2 * torch.pi) ** 0.5
     return float(torch.trapezoid(activation(name)(u).square() * density, u).rsqrt())

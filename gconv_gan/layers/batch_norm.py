@@ -48,16 +48,18 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         return narrow
 
 
-class LatentBatchNorm2d(Conditioned):
-    r"""Batch normalisation whose scale and shift are linear in the condition's vector, as BigGAN's blocks have it.
+class LatentNorm2d(Conditioned):
+    r"""A norm without scale and shift, and then ones that are linear in the condition's vector, as BigGAN's blocks have it.
 
-    .. math:: y_b = (m + A z_b) \odot \mathrm{BN}(x_b) + B z_b, \qquad m = 1
+    .. math:: y_b = m (1 + A z_b) \odot \mathrm{N}(x)_b + B z_b, \qquad m = 1
 
     (Brock, Donahue, Simonyan, arXiv 1809.11096 (2018), appendix B; ``ccbn`` in BigGAN-PyTorch), where z is whatever the network
     hands to the block: a chunk of the latent vector, a class embedding, or both. A and B have no bias and start as N(0, 0.02²).
     Input and result [B, C, H, W], condition.z [B, d].
 
     Args:
+        norm: N, a map [B, C, H, W] -> [B, C, H, W].
+        num_features: C.
         latent_dim: d.
 
     Attributes:
@@ -70,17 +72,25 @@ class LatentBatchNorm2d(Conditioned):
 
     mean_scale: float = 1.0
 
-    def __init__(self, num_features: int, latent_dim: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, norm: nn.Module, num_features: int, latent_dim: int) -> None:
         super().__init__()
-        self.norm = BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False)
+        self.norm = norm
         self.scale = nn.Linear(latent_dim, num_features, bias=False)
         self.shift = nn.Linear(latent_dim, num_features, bias=False)
         nn.init.normal_(self.scale.weight, std=0.02)
         nn.init.normal_(self.shift.weight, std=0.02)
 
     def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
-        z = condition.require_z("LatentBatchNorm2d")
-        return torch.addcmul(self.shift(z)[:, :, None, None], self.mean_scale + self.scale(z)[:, :, None, None], self.norm(x))
+        z = condition.require_z(type(self).__name__)
+        shift, scale = self.shift(z), self.mean_scale * (1 + self.scale(z))
+        return torch.addcmul(shift[:, :, None, None], scale[:, :, None, None], self.norm(x))
+
+
+class LatentBatchNorm2d(LatentNorm2d):
+    """Batch normalisation whose scale and shift are linear in the condition's vector, see :class:`LatentNorm2d`."""
+
+    def __init__(self, num_features: int, latent_dim: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, latent_dim)
 
 
 class ClassConditionalNorm2d(Conditioned):

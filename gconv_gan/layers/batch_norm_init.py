@@ -5,7 +5,7 @@ By :math:`\partial L / \partial x = (\gamma / \sigma)(g - \bar g - \hat x\, \ove
 It goes with a learning rate of scales divided by 100 and no decay of norms and biases, see ``optim/parameter_groups.py``.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ RECTIFIED_DEVIATION = 0.58  # of max(u, 0) for a standard normal u: (1/2 - 1/(2 
 
 
 @torch.no_grad()
-def initialise_batch_norms(network: nn.Module, scale: float = SCALE, *, skip: Collection[nn.Module] = ()) -> None:
+def initialise_batch_norms(
+    network: nn.Module, scale: float = SCALE, *, last_scale: float | None = None, skip: Collection[nn.Module] = ()
+) -> None:
     r"""Set :math:`\gamma` to ``scale`` and :math:`\beta` to 0 in every BatchNorm of ``network``, chosen by module type.
 
     Of a class-conditional norm it sets each class's scale and shift; of one modulated by the latent vector the scale that this varies,
@@ -29,36 +31,45 @@ def initialise_batch_norms(network: nn.Module, scale: float = SCALE, *, skip: Co
     Args:
         network: changed in place.
         scale: the paper searches from 0.1.
-        skip: norms to leave as they are, such as the last of a generator, whose output a tanh must still reach.
+        last_scale: of the last BatchNorm in the order of definition (a generator's, whose output a tanh must still reach); None: ``scale``.
+        skip: norms to leave as they are.
 
     Raises:
         ValueError: for a scale that is not positive.
 
     """
-    if scale <= 0:
-        raise ValueError(f"the scale of BatchNorm must be positive, not {scale}")
-    for module in network.modules():
-        if module in skip:
-            continue
-        for gamma, beta in _scales_and_shifts(module):
-            if gamma.any():
-                gamma.fill_(scale)
-            if beta is not None:
-                beta.zero_()
-        if isinstance(module, SelfModulatedBatchNorm2d | LatentBatchNorm2d):
-            module.scale.weight.mul_(scale)
-        if isinstance(module, LatentBatchNorm2d):
-            module.mean_scale = scale
+    for asked in (scale, last_scale):
+        if asked is not None and asked <= 0:
+            raise ValueError(f"the scale of BatchNorm must be positive, not {asked}")
+    norms = [module for module in network.modules() if _is_scaled(module) and module not in skip]
+    for norm in norms:
+        _initialise(norm, scale if last_scale is None or norm is not norms[-1] else last_scale)
 
 
-def _scales_and_shifts(module: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
-    match module:
-        case _BatchNorm() if module.weight is not None:
-            yield module.weight, module.bias
-        case ConditionalBatchNorm2d():
-            yield module.scale.weight, module.shift.weight
+def _is_scaled(module: nn.Module) -> bool:
+    plain = isinstance(module, _BatchNorm) and module.weight is not None
+    return plain or isinstance(module, ConditionalBatchNorm2d | SelfModulatedBatchNorm2d | LatentBatchNorm2d)
+
+
+def _initialise(norm: nn.Module, scale: float) -> None:
+    match norm:
         case SelfModulatedBatchNorm2d():
-            yield module.scale.bias, module.shift.bias
+            norm.scale.bias.fill_(scale)
+            norm.scale.weight.mul_(scale)
+            norm.shift.bias.zero_()
+        case LatentBatchNorm2d():
+            norm.mean_scale = scale
+        case ConditionalBatchNorm2d():
+            _fill(norm.scale.weight, norm.shift.weight, scale)
+        case _BatchNorm():
+            _fill(norm.weight, norm.bias, scale)
+
+
+def _fill(gamma: Tensor, beta: Tensor | None, scale: float) -> None:
+    if gamma.any():
+        gamma.fill_(scale)
+    if beta is not None:
+        beta.zero_()
 
 
 class InputBatchNorm2d(BatchNorm2d):

@@ -7,41 +7,50 @@ from typing import Any
 from torch import nn
 
 from gconv_gan.config.classifier_units import (
-    BatchNorm2dConfig,
     ClassifierAttentionConfig,
     ClassifierConvConfig,
     ClassifierNormConfig,
     ConvNorm2dConfig,
     DefinedConfig,
-    GroupNorm2dConfig,
-    GroupNormPlusConfig,
-    InvariantConv2dConfig,
-    IterNorm2dConfig,
     NoAttentionConfig,
     NonLocalConfig,
-    NoNorm2dConfig,
     PlainConv2dConfig,
     SpectralConv2dConfig,
     SqueezeExciteConfig,
 )
-from gconv_gan.config.units import (
+from gconv_gan.config.norms import (
+    BatchNorm2dConfig,
     BatchNormConfig,
+    BlockNormConfig,
+    GeneratorNormConfig,
+    GroupNorm2dConfig,
+    GroupNormPlusConfig,
+    IterNorm2dConfig,
+    NoNorm2dConfig,
+    SelfModulatedConfig,
+)
+from gconv_gan.config.units import (
     CConvConfig,
     CondConvConfig,
     ConvConfig,
+    DiscriminatorConvConfig,
     DiscriminatorNormConfig,
     DyConvConfig,
     GConvConfig,
-    GeneratorNormConfig,
     GhostConvConfig,
     GigaGANConvConfig,
-    NoGeneratorNormConfig,
+    InvariantConv2dConfig,
     ODConvConfig,
     PlainConvConfig,
-    SelfModulatedConfig,
     StyleGAN2ConvConfig,
 )
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm import (
+    BatchNorm2d,
+    ClassConditionalNorm2d,
+    ConditionalBatchNorm2d,
+    LatentBatchNorm2d,
+    LatentNorm2d,
+)
 from gconv_gan.layers.c_conv import CConv2d
 from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conv_norm import ConvNorm2d, conv_norm
@@ -89,6 +98,8 @@ def conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | 
             return partial(ModulatedConv2d, latent_dim=latent_dim, **options)
         case GigaGANConvConfig():
             return partial(AdaptiveConv2d, latent_dim=latent_dim, **options)
+        case InvariantConv2dConfig():
+            return partial(InvariantConv2d, **options)
 
 
 def rgb_conv_constructor(config: ConvConfig, *, latent_dim: int, num_classes: int | None) -> Callable[..., nn.Module]:
@@ -111,16 +122,43 @@ def norm_constructor(
 
     """
     match config:
-        case NoGeneratorNormConfig():
-            return lambda channels: nn.Identity()
         case SelfModulatedConfig():
             return partial(SelfModulatedBatchNorm2d, latent_dim=latent_dim, num_classes=num_classes, hidden=config.hidden)
         case BatchNormConfig() if by_vector:
             return partial(LatentBatchNorm2d, latent_dim=latent_dim, eps=config.eps, momentum=config.momentum)
         case BatchNormConfig() if num_classes is not None:
             return partial(ConditionalBatchNorm2d, num_classes=num_classes, eps=config.eps, momentum=config.momentum)
-        case BatchNormConfig():
-            return partial(BatchNorm2d, eps=config.eps, momentum=config.momentum)
+    plain = plain_norm(config)
+    unscaled = isinstance(config, NoNorm2dConfig) or (isinstance(config, IterNorm2dConfig) and not config.affine)
+    form: Callable[..., nn.Module]
+    if by_vector and not unscaled:
+        form = partial(LatentNorm2d, latent_dim=latent_dim)
+    elif num_classes is not None and not unscaled:
+        form = partial(ClassConditionalNorm2d, num_classes=num_classes)
+    else:
+        return plain
+    return lambda channels: form(plain(channels, affine=False), channels)
+
+
+def plain_norm(config: BlockNormConfig | BatchNormConfig | IterNorm2dConfig) -> Callable[..., nn.Module]:
+    """Return ``norm(channels, *, affine)`` without conditions; the initial scale of a BatchNorm is set by ``models/factory.py``."""
+    options = config.model_dump(exclude={"kind", "initial_scale", "last_initial_scale"})
+    match config:
+        case NoNorm2dConfig():
+            return nn.Identity
+        case BatchNorm2dConfig():
+            return partial(BatchNorm2d, **options)
+        case GroupNorm2dConfig():
+            return partial(GroupNorm, **options)
+        case GroupNormPlusConfig():
+            return partial(GroupNormPlus, **options)
+        case IterNorm2dConfig():
+            return partial(IterNorm, **options)
+
+
+def discriminator_conv(config: DiscriminatorConvConfig) -> Callable[..., nn.Module]:
+    """Return ``conv(in_channels, out_channels, kernel_size, *, stride, padding, resample)`` for the discriminator's blocks."""
+    return conv_constructor(config, latent_dim=0, num_classes=None)
 
 
 def normalise_discriminator(network: nn.Module, config: DiscriminatorNormConfig) -> None:
@@ -159,7 +197,6 @@ def _spectral_conv(*args: Any, **kwargs: Any) -> nn.Module:
 
 def classifier_norm(config: ClassifierNormConfig) -> Callable[[int], nn.Module] | None:
     """Return ``norm(channels)`` for a classifier's units, or None where there is none."""
-    options = config.model_dump(exclude={"kind"})
     match config:
         case NoNorm2dConfig():
             return None
@@ -167,12 +204,8 @@ def classifier_norm(config: ClassifierNormConfig) -> Callable[[int], nn.Module] 
             return BatchNorm2d
         case BatchNorm2dConfig(initial_scale=scale):
             return partial(_scaled_batch_norm, scale)
-        case GroupNorm2dConfig():
-            return partial(GroupNorm, **options)
-        case GroupNormPlusConfig():
-            return partial(GroupNormPlus, **options)
-        case IterNorm2dConfig():
-            return partial(IterNorm, **options)
+        case _:
+            return plain_norm(config)
 
 
 def _scaled_batch_norm(scale: float, channels: int) -> nn.Module:

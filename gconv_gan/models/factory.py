@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from gconv_gan.config.classifier_units import BatchNorm2dConfig, DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
+from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.networks import (
     BigGANDiscriminatorConfig,
@@ -21,16 +21,22 @@ from gconv_gan.config.networks import (
     SkipDiscriminatorConfig,
     SkipGeneratorConfig,
 )
-from gconv_gan.layers.activations import activation
+from gconv_gan.config.norms import BatchNorm2dConfig, BatchNormConfig, BlockNormConfig, GeneratorNormConfig
+from gconv_gan.layers.activations import activation, activation_gain
+from gconv_gan.layers.batch_norm_init import initialise_batch_norms
+from gconv_gan.layers.conditioning import Conditioned
 from gconv_gan.layers.factory import (
     classifier_attention,
     classifier_conv,
     classifier_norm,
     conv_constructor,
+    discriminator_conv,
     norm_constructor,
     normalise_discriminator,
+    plain_norm,
     rgb_conv_constructor,
 )
+from gconv_gan.layers.initialisers import BLOCK_GAIN
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.models.classifiers import build_classifier
@@ -73,7 +79,7 @@ def synthesis(config: GeneratorConfig, *, image_size: int, num_classes: int | No
     network: nn.Module
     match config:
         case ResNetGeneratorConfig():
-            network = ResNetGenerator(**shape, **_residual_layers(config, latent_dim, num_classes), attention=config.attention)
+            network = ResNetGenerator(**shape, **_residual_layers(config, latent_dim, num_classes))
         case DCGANGeneratorConfig():
             network = DCGANGenerator(**shape, **_layers(config, latent_dim, num_classes))
         case SkipGeneratorConfig():
@@ -84,7 +90,13 @@ def synthesis(config: GeneratorConfig, *, image_size: int, num_classes: int | No
             dim = block_latent_dim(image_size=image_size, latent_dim=latent_dim, **own)
             by_vector = config.hierarchical or shared_dim is not None
             layers = _residual_layers(config, dim, num_classes, by_vector=by_vector)
-            network = BigGANGenerator(**shape, **layers, **own, attention=config.attention, init=config.init)
+            network = BigGANGenerator(**shape, **layers, **own, init=config.init)
+            if by_vector and not any(isinstance(module, Conditioned) for module in network.blocks.modules()):
+                raise ValueError(
+                    "the blocks of biggan would look at neither z nor class: take a norm with scale and shift, a convolution that sees the "
+                    "latent vector, or hierarchical = false and shared_dim = 0"
+                )
+    _start_batch_norms(network, config.norm)
     if config.spectral_norm:
         apply_spectral_norm(network, eps=config.spectral_eps, embeddings=False)
     return network
@@ -101,18 +113,38 @@ def _layers(config: GeneratorConfig, latent_dim: int, num_classes: int | None, *
         "conv": conv_constructor(config.conv, latent_dim=latent_dim, num_classes=num_classes),
         "rgb_conv": rgb_conv if config.conv_to_rgb else ResampledConv2d,
         "norm": norm_constructor(config.norm, latent_dim=latent_dim, num_classes=classes, by_vector=by_vector),
+        "attention": config.attention,
+        **_activation(config),
     }
+
+
+def _activation(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, Any]:
+    """Return the constructor of the activation and, for networks that start by a gain, its gain: the published one for rectifiers."""
+    constructor = {"activation": partial(activation, config.activation)}
+    if config.kind in ("biggan", "dcgan"):
+        return constructor
+    rectifier = config.activation in ("relu", "leaky_relu")
+    return constructor | {"gain": BLOCK_GAIN if rectifier else activation_gain(config.activation)}
+
+
+def _start_batch_norms(network: nn.Module, config: GeneratorNormConfig | BlockNormConfig) -> None:
+    """Set the scales that BatchNorms of this config start with, where they are not the network's own."""
+    if isinstance(config, BatchNorm2dConfig):
+        last = config.last_initial_scale if isinstance(config, BatchNormConfig) else config.initial_scale
+        if (config.initial_scale, last) != (1.0, 1.0):
+            initialise_batch_norms(network, config.initial_scale, last_scale=last)
 
 
 def _residual_layers(
     config: ResNetGeneratorConfig | BigGANGeneratorConfig, latent_dim: int, num_classes: int | None, *, by_vector: bool = False
 ) -> dict[str, Any]:
-    """Return the constructors that residual generators take; a BatchNorm before the image is the same for all latents and classes."""
+    """Return the constructors that residual generators take; but for self-modulation, the last norm knows neither latents nor classes."""
     layers = _layers(config, latent_dim, num_classes, by_vector=by_vector)
     plain = norm_constructor(config.norm, latent_dim=latent_dim, num_classes=None)
     return layers | {
         "shortcut_conv": layers["conv"] if config.conv_in_shortcuts else ResampledConv2d,
-        "last_norm": plain if config.norm.kind == "batch" else layers["norm"],
+        "last_norm": layers["norm"] if config.norm.kind == "self_modulated" else plain,
+        "order": config.order,
     }
 
 
@@ -124,21 +156,25 @@ def build_discriminator(config: DiscriminatorConfig, *, image_size: int, num_cla
 
     """
     shape: dict[str, Any] = {"image_size": image_size, "width": config.width, "num_classes": num_classes}
+    layers: dict[str, Any] = {
+        "conv": discriminator_conv(config.conv),
+        "norm": plain_norm(config.block_norm),
+        "attention": config.attention,
+        **_activation(config),
+    }
     network: nn.Module
     match config:
         case ResNetDiscriminatorConfig():
             network = ResNetDiscriminator(
-                **shape,
-                middle=config.middle,
-                shortcut_preact=config.shortcut_preact,
-                attention=config.attention,
+                **shape, **layers, middle=config.middle, shortcut_preact=config.shortcut_preact, pooling=config.pooling
             )
         case DCGANDiscriminatorConfig():
-            network = DCGANDiscriminator(**shape, batch_norm=config.batch_norm)
+            network = DCGANDiscriminator(**shape, **layers)
         case BigGANDiscriminatorConfig():
-            network = BigGANDiscriminator(**shape, attention=config.attention, init=config.init)
+            network = BigGANDiscriminator(**shape, **layers, init=config.init, pooling=config.pooling)
         case SkipDiscriminatorConfig():
-            network = SkipDiscriminator(**shape)
+            network = SkipDiscriminator(**shape, **layers, pooling=config.pooling)
+    _start_batch_norms(network, config.block_norm)
     normalise_discriminator(network, config.norm)
     return network
 
@@ -156,7 +192,7 @@ def build_classifier_network(config: NetworkConfig, *, num_classes: int, image_s
                 return DigitsClassifier(num_classes=num_classes, image_size=image_size, width=config.width)
             case NamedClassifierConfig():
                 network = build_classifier(config.name, num_classes=num_classes, image_size=image_size, **classifier_swaps(config))
-                if isinstance(config.norm, BatchNorm2dConfig) and config.norm.normalise_input:
+                if isinstance(config.norm, ClassifierBatchNormConfig) and config.norm.normalise_input:
                     return BatchNormalisedInput(network, scale=config.norm.initial_scale)
                 return network
     except (TypeError, ValueError) as error:

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, LatentBatchNorm2d
-from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.batch_norm import BatchNorm2d, LatentBatchNorm2d, LatentNorm2d
+from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.initialisers import Weighted, normal_, orthogonal_
+from gconv_gan.layers.parts import ActivationConstructor, Order
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
@@ -24,13 +25,14 @@ from gconv_gan.models.gan_blocks import (
     ConvConstructor,
     GeneratorBlock,
     NormConstructor,
+    Pooling,
     ResidualDiscriminator,
     check_labels,
     check_size,
     divided,
     first_map,
+    preactivate,
     run_generator_blocks,
-    to_image,
 )
 
 Init = Literal["orthogonal", "normal"]
@@ -96,6 +98,7 @@ class BigGANGenerator(nn.Module):
         shortcut_conv, rgb_conv: constructors of the blocks' 1×1 shortcuts and of the last convolution, likewise.
         norm: constructor of the blocks' norms, likewise; None: ``LatentBatchNorm2d`` of c_l.
         last_norm: constructor of the norm before the last convolution. It and ``rgb_conv`` see the last block's vector.
+        activation, order: as in ``GeneratorBlock``.
         init: every weight orthogonal, or N(0, 0.02²) (the CIFAR script).
 
     Raises:
@@ -120,6 +123,8 @@ class BigGANGenerator(nn.Module):
         rgb_conv: ConvConstructor = ResampledConv2d,
         norm: NormConstructor | None = None,
         last_norm: NormConstructor = BatchNorm2d,
+        activation: ActivationConstructor = nn.ReLU,
+        order: Order = "standard",
         init: Init = "orthogonal",
     ) -> None:
         super().__init__()
@@ -133,7 +138,8 @@ class BigGANGenerator(nn.Module):
         norm = norm or partial(LatentBatchNorm2d, latent_dim=block_dim)
         self.shared = None if num_classes is None or shared_dim is None else nn.Embedding(num_classes, shared_dim)
         self.linear = nn.Linear(block_dim - (shared_dim or 0), channels[0] * BASE**2)
-        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv)
+        self.activation, self.order = activation(), order
+        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, order=order)
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.last_norm = last_norm(channels[-1])
         self.to_rgb = rgb_conv(channels[-1], 3, 3, padding=1, resample="none")
@@ -154,13 +160,14 @@ class BigGANGenerator(nn.Module):
         check_labels(y, self.num_classes, "generator")
         first, conditions = self.conditions(z, y)
         h = run_generator_blocks(self.blocks, self.attention, first_map(self.linear, first), conditions)
-        return to_image(h, self.last_norm, self.to_rgb, conditions[-1])
+        h = preactivate(h, self.last_norm, self.activation, conditions[-1], self.order)
+        return torch.tanh(apply(self.to_rgb, h, conditions[-1]))
 
 
 class BigGANDiscriminator(ResidualDiscriminator):
     r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
-    .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle, \qquad h(x) = \sum_{\text{pixels}} \mathrm{ReLU}(\text{blocks}(x))
+    .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle, \qquad h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
     Blocks are as wide between their convolutions as at their end. Normalisation is applied from outside, see ``models/factory.py``.
 
@@ -169,6 +176,8 @@ class BigGANDiscriminator(ResidualDiscriminator):
         width: channels of the last map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script, 384 in StudioGAN's).
         num_classes: projection onto this many classes; None: unconditional.
         attention: resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px).
+        conv, norm, activation: as in ``DiscriminatorBlock``; phi is the activation.
+        pooling: "sum", or "mean" in place of the sum.
         init: every weight orthogonal, or N(0, 0.02²) (the CIFAR script).
 
     Raises:
@@ -178,7 +187,17 @@ class BigGANDiscriminator(ResidualDiscriminator):
     """
 
     def __init__(
-        self, *, image_size: int, width: int, num_classes: int | None = None, attention: Sequence[int] = (), init: Init = "orthogonal"
+        self,
+        *,
+        image_size: int,
+        width: int,
+        num_classes: int | None = None,
+        attention: Sequence[int] = (),
+        conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = nn.Identity,
+        activation: ActivationConstructor = nn.ReLU,
+        pooling: Pooling = "sum",
+        init: Init = "orthogonal",
     ) -> None:
         check_size(image_size, DISCRIMINATOR_BLOCKS)
         divisors, num_down = DISCRIMINATOR_BLOCKS[image_size]
@@ -190,6 +209,10 @@ class BigGANDiscriminator(ResidualDiscriminator):
             wide=True,
             shortcut_preact=False,
             attention=attention,
+            conv=conv,
+            norm=norm,
+            activation=activation,
+            pooling=pooling,
         )
         initialise_weights(self, init)
 
@@ -199,6 +222,6 @@ def initialise_weights(network: nn.Module, init: Init) -> None:
     fill = orthogonal_ if init == "orthogonal" else normal_
     if isinstance(network, Weighted):
         fill(network)
-    elif isinstance(network, LatentBatchNorm2d) or not isinstance(network, Conditioned):
+    elif isinstance(network, LatentNorm2d) or not isinstance(network, Conditioned):
         for child in network.children():
             initialise_weights(child, init)

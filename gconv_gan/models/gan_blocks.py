@@ -5,21 +5,24 @@ Projection Discriminator", arXiv 1802.05637 (2018); attention as in SAGAN, arXiv
 """
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gconv_gan.layers.activations import activation
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
 from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.parts import ActivationConstructor, Order
 from gconv_gan.layers.resample import Resample, ResampledConv2d
 
 ConvConstructor = Callable[..., nn.Module]
 """``conv(in_channels, out_channels, kernel_size, *, padding, resample)``"""
 NormConstructor = Callable[[int], nn.Module]
-
+Pooling = Literal["sum", "mean"]
+LEAKY_RELU: ActivationConstructor = partial(activation, "leaky_relu")
 BASE = 4
 """Side of a generator's first and of most discriminators' last map."""
 
@@ -45,12 +48,29 @@ def check_labels(y: Tensor | None, num_classes: int | None, network: str) -> Non
         )
 
 
+def preactivate(x: Tensor, norm: nn.Module, activation: nn.Module, condition: Condition, order: Order) -> Tensor:
+    """Return phi(n(x)), or n(phi(x)) in the whitened order."""
+    if order == "whitened":
+        return apply(norm, activation(x), condition)
+    activated: Tensor = activation(apply(norm, x, condition))
+    return activated
+
+
 class GeneratorBlock(nn.Module):
     r"""Pre-activation residual block that doubles the resolution.
 
-    .. math:: h = C_1(\mathrm{up}(\mathrm{ReLU}(n_1(x)))), \quad y = C_2(\mathrm{ReLU}(n_2(h))) + S(\mathrm{up}(x))
+    .. math:: h = C_1(\mathrm{up}(\phi(n_1(x)))), \quad y = C_2(\phi(n_2(h))) + S(\mathrm{up}(x))
 
-    with 3×3 convolutions C and a 1×1 shortcut S of the raw input. Input [B, I, H, W], result [B, O, 2H, 2W].
+    with 3×3 convolutions C and a 1×1 shortcut S of the raw input; in the whitened order :math:`n(\phi(\cdot))`, so that a convolution's
+    input is normalised (``WhitenedUnit``). Input [B, I, H, W], result [B, O, 2H, 2W].
+
+    Args:
+        conv, shortcut_conv: constructors of C and S.
+        norm: constructor of n from a channel count.
+        activation: constructor of phi.
+        gain: of the Glorot-uniform C.
+        order: "standard" or "whitened".
+
     """
 
     def __init__(
@@ -61,55 +81,76 @@ class GeneratorBlock(nn.Module):
         conv: ConvConstructor,
         norm: NormConstructor,
         shortcut_conv: ConvConstructor = ResampledConv2d,
+        activation: ActivationConstructor = nn.ReLU,
+        gain: float = BLOCK_GAIN,
+        order: Order = "standard",
     ) -> None:
         super().__init__()
+        self.activation, self.order = activation(), order
         self.norm1 = norm(in_channels)
         self.conv1 = conv(in_channels, out_channels, 3, padding=1, resample="up")
         self.norm2 = norm(out_channels)
         self.conv2 = conv(out_channels, out_channels, 3, padding=1, resample="none")
         self.shortcut = shortcut_conv(in_channels, out_channels, 1, padding=0, resample="up")
-        glorot_(self.conv1, gain=BLOCK_GAIN)
-        glorot_(self.conv2, gain=BLOCK_GAIN)
+        glorot_(self.conv1, gain=gain)
+        glorot_(self.conv2, gain=gain)
         glorot_(self.shortcut)
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
-        h = apply(self.conv1, F.relu(apply(self.norm1, x, condition)), condition)
-        h = apply(self.conv2, F.relu(apply(self.norm2, h, condition)), condition)
+        h = apply(self.conv1, preactivate(x, self.norm1, self.activation, condition, self.order), condition)
+        h = apply(self.conv2, preactivate(h, self.norm2, self.activation, condition, self.order), condition)
         return h + apply(self.shortcut, x, condition)
 
 
 class DiscriminatorBlock(nn.Module):
     r"""Residual block, optionally halving the resolution by 2×2 average pooling.
 
-    .. math:: y = \mathrm{pool}(C_2(\mathrm{ReLU}(C_1(\mathrm{ReLU}(x))))) + S(\mathrm{pool}(x))
+    .. math:: y = \mathrm{pool}(C_2(\phi(n_2(C_1(\phi(n_1(x))))))) + S(\mathrm{pool}(x))
 
-    The 1×1 shortcut S exists iff the block pools or changes the width. As the ``first`` block of a network it has no leading
-    ReLU. Input [B, I, H, W]; result [B, O, H/2, W/2] or [B, O, H, W].
+    The 1×1 shortcut S exists iff the block pools or changes the width. As the ``first`` block of a network, which sees the images, it has
+    neither n_1 nor the leading activation, and its C_1 is plain. Input [B, I, H, W]; result [B, O, H/2, W/2] or [B, O, H, W].
 
     Args:
         middle_channels: width between the two 3×3 convolutions.
-        shortcut_preact: feed ReLU(x) to the shortcut, which is what an in-place ReLU computes.
+        shortcut_preact: feed :math:`\phi(n_1(x))` to the shortcut, which is what an in-place ReLU computes.
+        conv: constructor of C.
+        norm: constructor of n from a channel count.
+        activation: constructor of phi.
+        gain: of the Glorot-uniform C.
 
     """
 
     def __init__(
-        self, in_channels: int, middle_channels: int, out_channels: int, *, down: bool, first: bool = False, shortcut_preact: bool = False
+        self,
+        in_channels: int,
+        middle_channels: int,
+        out_channels: int,
+        *,
+        down: bool,
+        first: bool = False,
+        shortcut_preact: bool = False,
+        conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = nn.Identity,
+        activation: ActivationConstructor = nn.ReLU,
+        gain: float = BLOCK_GAIN,
     ) -> None:
         super().__init__()
         resample: Resample = "down" if down else "none"
-        self.first, self.shortcut_preact = first, shortcut_preact
-        self.conv1 = ResampledConv2d(in_channels, middle_channels, 3, padding=1)
-        self.conv2 = ResampledConv2d(middle_channels, out_channels, 3, padding=1, resample=resample)
-        glorot_(self.conv1, gain=BLOCK_GAIN)
-        glorot_(self.conv2, gain=BLOCK_GAIN)
+        self.first, self.shortcut_preact, self.activation = first, shortcut_preact, activation()
+        self.norm1 = nn.Identity() if first else norm(in_channels)
+        self.conv1 = (ResampledConv2d if first else conv)(in_channels, middle_channels, 3, padding=1, resample="none")
+        self.norm2 = norm(middle_channels)
+        self.conv2 = conv(middle_channels, out_channels, 3, padding=1, resample=resample)
+        glorot_(self.conv1, gain=gain)
+        glorot_(self.conv2, gain=gain)
         self.shortcut: nn.Module = nn.Identity()
         if down or in_channels != out_channels:
             self.shortcut = ResampledConv2d(in_channels, out_channels, 1, resample=resample)
             glorot_(self.shortcut)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
-        activated = x if self.first else F.relu(x)
-        h = self.conv2(F.relu(self.conv1(activated)))
+        activated = x if self.first else self.activation(self.norm1(x))
+        h = self.conv2(self.activation(self.norm2(self.conv1(activated))))
         result: Tensor = h + self.shortcut(activated if self.shortcut_preact else x)
         return result
 
@@ -185,10 +226,15 @@ class ProjectionDiscriminator(nn.Module):
         return logits
 
 
+def pooled(h: Float[Tensor, "b c h w"], pooling: Pooling) -> Float[Tensor, "b c"]:
+    """Return the sum (SNGAN) or the mean (WGAN-GP) over a map's pixels; logits differ in scale by their number."""
+    return h.sum((2, 3)) if pooling == "sum" else h.mean((2, 3))
+
+
 class ResidualDiscriminator(ProjectionDiscriminator):
     r"""A chain of residual blocks and the sum over its last map.
 
-    .. math:: h(x) = \sum_{\text{pixels}} \mathrm{ReLU}(\text{blocks}(x))
+    .. math:: h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
     Args:
         channels: width of each block's result.
@@ -196,6 +242,8 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         wide: width between a block's convolutions is its output's; otherwise its input's.
         shortcut_preact: as in ``DiscriminatorBlock``.
         attention: resolutions with self-attention, see ``AttentionAfter``.
+        conv, norm, activation, gain: as in ``DiscriminatorBlock``; phi is the activation.
+        pooling: "sum", or "mean" in place of the sum, see ``pooled``.
 
     """
 
@@ -209,11 +257,18 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         wide: bool,
         shortcut_preact: bool,
         attention: Sequence[int],
+        conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = nn.Identity,
+        activation: ActivationConstructor = nn.ReLU,
+        gain: float = BLOCK_GAIN,
+        pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
-        self.blocks = nn.Sequential(DiscriminatorBlock(3, channels[0], channels[0], down=True, first=True))
+        self.activation, self.pooling = activation(), pooling
+        block = partial(DiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
+        self.blocks = nn.Sequential(block(3, channels[0], channels[0], down=True, first=True))
         for index, (i, o) in enumerate(zip(channels[:-1], channels[1:], strict=True), start=1):
-            self.blocks.append(DiscriminatorBlock(i, o if wide else i, o, down=index < num_down, shortcut_preact=shortcut_preact))
+            self.blocks.append(block(i, o if wide else i, o, down=index < num_down, shortcut_preact=shortcut_preact))
         self.add_head(channels[-1])
         sides = [image_size >> min(index + 1, num_down) for index in range(len(channels))]
         self.attention = AttentionAfter(attention, sides=sides, channels=channels)
@@ -222,8 +277,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         h = images
         for index, block in enumerate(self.blocks):
             h = self.attention(index, block(h))
-        total: Tensor = F.relu(h).sum((2, 3))
-        return total
+        return pooled(self.activation(h), self.pooling)
 
 
 def run_generator_blocks(
@@ -239,8 +293,3 @@ def first_map(linear: nn.Module, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c 
     """Return a linear map of z as the 4×4 map a generator begins with."""
     flat: Tensor = linear(z)
     return flat.view(z.shape[0], -1, BASE, BASE)  # len() would fix the batch of an exported graph
-
-
-def to_image(h: Float[Tensor, "b c s s"], last_norm: nn.Module, to_rgb: nn.Module, condition: Condition) -> Float[Tensor, "b 3 s s"]:
-    """Return tanh(C(ReLU(n(h)))): how residual generators end."""
-    return torch.tanh(apply(to_rgb, F.relu(apply(last_norm, h, condition)), condition))

@@ -5,19 +5,21 @@ arXiv 1511.06434 (2016), section 3. Kernels of side 4, widths, initialisation an
 pytorch/examples; here every convolution keeps its bias. Other sizes continue its pattern: the width doubles as the side halves.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import normal_
+from gconv_gan.layers.parts import ActivationConstructor
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
+    LEAKY_RELU,
+    AttentionAfter,
     ConvConstructor,
     NormConstructor,
     ProjectionDiscriminator,
@@ -28,7 +30,6 @@ from gconv_gan.models.gan_blocks import (
 )
 
 SIZES = (8, 16, 32, 64, 128)
-SLOPE = 0.2  # of the discriminator's leaky ReLU
 
 
 def widths(width: int, image_size: int, network: str) -> list[int]:
@@ -41,7 +42,7 @@ def widths(width: int, image_size: int, network: str) -> list[int]:
 class DCGANGenerator(nn.Module):
     r"""z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
 
-    .. math:: h_0 = \mathrm{ReLU}(n_0(L z)), \qquad h_{l+1} = \mathrm{ReLU}(n_{l+1}(T_{l+1} * h_l)), \qquad x = \tanh(T * h_L)
+    .. math:: h_0 = \phi(n_0(L z)), \qquad h_{l+1} = \phi(n_{l+1}(T_{l+1} * h_l)), \qquad x = \tanh(T * h_L)
 
     with transposed 4×4 convolutions T of stride 2.
 
@@ -50,12 +51,14 @@ class DCGANGenerator(nn.Module):
         width: channels of the 4×4 map (DCGAN: 1024; pytorch/examples: 512, both at 64 px).
         latent_dim: dimension of z (DCGAN: 100).
         num_classes: condition on this many classes through ``norm``; None: unconditional.
+        attention: resolutions of maps with self-attention, 4, 8, ..., image_size/2; DCGAN has none.
         conv: constructor of all convolutions but the last; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
         rgb_conv: constructor of the last convolution.
         norm: constructor of the norms from a channel count.
+        activation: constructor of phi.
 
     Raises:
-        ValueError: for another size, a width that the halvings do not divide, or a missing or unwanted y.
+        ValueError: for another size, a width that the halvings do not divide, a resolution without a map, or a missing or unwanted y.
 
     """
 
@@ -66,11 +69,14 @@ class DCGANGenerator(nn.Module):
         width: int,
         latent_dim: int = 100,
         num_classes: int | None = None,
+        attention: Sequence[int] = (),
         conv: ConvConstructor = ResampledConv2d,
         rgb_conv: ConvConstructor = ResampledConv2d,
         norm: NormConstructor = BatchNorm2d,
+        activation: ActivationConstructor = nn.ReLU,
     ) -> None:
         super().__init__()
+        self.activation = activation()
         channels = widths(width, image_size, "generator")
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
@@ -82,20 +88,21 @@ class DCGANGenerator(nn.Module):
         for layer in (self.linear, *self.convs, self.to_rgb):
             normal_(layer)
         scatter_scales(self)
+        self.attention = AttentionAfter(attention, sides=[BASE << index for index in range(len(channels))], channels=channels)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
         condition = Condition(z, y)
-        h = F.relu(apply(self.norms[0], first_map(self.linear, z), condition))
-        for conv, norm in zip(self.convs, self.norms[1:], strict=True):
-            h = F.relu(apply(norm, apply(conv, h, condition), condition))
+        h = self.attention(0, self.activation(apply(self.norms[0], first_map(self.linear, z), condition)))
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms[1:], strict=True), start=1):
+            h = self.attention(index, self.activation(apply(norm, apply(conv, h, condition), condition)))
         return torch.tanh(apply(self.to_rgb, h, condition))
 
 
 class DCGANDiscriminator(ProjectionDiscriminator):
     r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
-    .. math:: h_0 = \mathrm{LReLU}(C_0 * x), \qquad h_{l+1} = \mathrm{LReLU}(n_{l+1}(C_{l+1} * h_l)), \qquad
+    .. math:: h_0 = \phi(C_0 * x), \qquad h_{l+1} = \phi(n_{l+1}(C_{l+1} * h_l)), \qquad
         D = w \cdot h_L + b + \langle e_y, h_L \rangle
 
     with 4×4 convolutions C of stride 2 down to a 4×4 map, which is flattened: w is DCGAN's last convolution. The projection on the
@@ -105,28 +112,44 @@ class DCGANDiscriminator(ProjectionDiscriminator):
         image_size: 8, 16, 32, 64 or 128.
         width: channels of the last map (pytorch/examples: 512 at 64 px).
         num_classes: projection onto this many classes; None: unconditional.
-        batch_norm: BatchNorm after every convolution but the first, as published; without it (a spectrally normalised D), none.
+        attention: resolutions of maps with self-attention, image_size/2, ..., 8, 4; DCGAN has none.
+        conv: constructor of every C but the first, which sees the images.
+        norm: constructor of n from a channel count; ``BatchNorm2d`` as published, none in a spectrally normalised discriminator.
+        activation: constructor of phi.
 
     Raises:
-        ValueError: for another size, a width that the halvings do not divide, or a missing or unwanted y.
+        ValueError: for another size, a width that the halvings do not divide, a resolution without a map, or a missing or unwanted y.
 
     """
 
-    def __init__(self, *, image_size: int, width: int, num_classes: int | None = None, batch_norm: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        width: int,
+        num_classes: int | None = None,
+        attention: Sequence[int] = (),
+        conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = nn.Identity,
+        activation: ActivationConstructor = LEAKY_RELU,
+    ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
-        channels = [3, *reversed(widths(width, image_size, "discriminator"))]
-        norm: Callable[[int], nn.Module] = BatchNorm2d if batch_norm else lambda _: nn.Identity()
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        self.norms = nn.ModuleList(nn.Identity() if index == 1 else norm(count) for index, count in enumerate(channels[1:], start=1))
+        self.activation = activation()
+        channels = widths(width, image_size, "discriminator")[::-1]
+        self.convs = nn.ModuleList([ResampledConv2d(3, channels[0], 4, stride=2, padding=1)])
+        self.convs.extend(conv(i, o, 4, stride=2, padding=1) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        self.norms = nn.ModuleList([nn.Identity(), *(norm(count) for count in channels[1:])])
         self.add_head(channels[-1] * BASE**2)
         for layer in (*self.convs, self.linear):
             normal_(layer)
         scatter_scales(self)
+        sides = [image_size >> index for index in range(1, 1 + len(channels))]
+        self.attention = AttentionAfter(attention, sides=sides, channels=channels)
 
     def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
         h = images
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = F.leaky_relu(norm(conv(h)), SLOPE)
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            h = self.attention(index, self.activation(norm(conv(h))))
         return h.flatten(1)
 
 

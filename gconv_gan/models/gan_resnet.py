@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.conditioning import Condition
-from gconv_gan.layers.initialisers import glorot_
+from gconv_gan.layers.conditioning import Condition, apply
+from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
+from gconv_gan.layers.parts import ActivationConstructor, Order
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
@@ -23,13 +25,14 @@ from gconv_gan.models.gan_blocks import (
     ConvConstructor,
     GeneratorBlock,
     NormConstructor,
+    Pooling,
     ResidualDiscriminator,
     check_labels,
     check_size,
     divided,
     first_map,
+    preactivate,
     run_generator_blocks,
-    to_image,
 )
 
 # width divisors: of the 4×4 map, then of each upsampling block
@@ -53,7 +56,7 @@ DISCRIMINATOR_BLOCKS: dict[int, tuple[tuple[int, ...], int]] = {
 class ResNetGenerator(nn.Module):
     """z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
 
-    Linear to a 4×4 map, one ``GeneratorBlock`` per doubling, BatchNorm, ReLU, 3×3 convolution, tanh.
+    Linear to a 4×4 map, one ``GeneratorBlock`` per doubling, norm, activation, 3×3 convolution, tanh.
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
@@ -65,6 +68,7 @@ class ResNetGenerator(nn.Module):
         shortcut_conv, rgb_conv: constructors of the blocks' 1×1 shortcuts and of the last convolution.
         norm: constructor of the blocks' norms from a channel count.
         last_norm: constructor of the norm before the last convolution.
+        activation, gain, order: as in ``GeneratorBlock``.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -85,13 +89,17 @@ class ResNetGenerator(nn.Module):
         rgb_conv: ConvConstructor = ResampledConv2d,
         norm: NormConstructor = BatchNorm2d,
         last_norm: NormConstructor = BatchNorm2d,
+        activation: ActivationConstructor = nn.ReLU,
+        gain: float = BLOCK_GAIN,
+        order: Order = "standard",
     ) -> None:
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
-        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv)
+        self.activation, self.order = activation(), order
+        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, gain=gain, order=order)
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.last_norm = last_norm(channels[-1])
         self.to_rgb = rgb_conv(channels[-1], 3, 3, padding=1, resample="none")
@@ -104,13 +112,14 @@ class ResNetGenerator(nn.Module):
         check_labels(y, self.num_classes, "generator")
         condition = Condition(z, y)
         h = run_generator_blocks(self.blocks, self.attention, first_map(self.linear, z), [condition] * len(self.blocks))
-        return to_image(h, self.last_norm, self.to_rgb, condition)
+        h = preactivate(h, self.last_norm, self.activation, condition, self.order)
+        return torch.tanh(apply(self.to_rgb, h, condition))
 
 
 class ResNetDiscriminator(ResidualDiscriminator):
     r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
-    .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle, \qquad h(x) = \sum_{\text{pixels}} \mathrm{ReLU}(\text{blocks}(x))
+    .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle, \qquad h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
     (projection discriminator, equation 4; without classes the last term is absent). Normalisation is applied from outside, see
     ``models/factory.py``.
@@ -122,6 +131,8 @@ class ResNetDiscriminator(ResidualDiscriminator):
         middle: width between a block's convolutions, "thin": its input's, "wide": its output's.
         shortcut_preact: as in ``DiscriminatorBlock``.
         attention: resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px).
+        conv, norm, activation, gain: as in ``DiscriminatorBlock``; phi is the activation.
+        pooling: "sum", or "mean" in place of the sum (WGAN-GP, arXiv 1704.00028).
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -138,6 +149,11 @@ class ResNetDiscriminator(ResidualDiscriminator):
         middle: Literal["thin", "wide"] = "thin",
         shortcut_preact: bool = False,
         attention: Sequence[int] = (),
+        conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = nn.Identity,
+        activation: ActivationConstructor = nn.ReLU,
+        gain: float = BLOCK_GAIN,
+        pooling: Pooling = "sum",
     ) -> None:
         check_size(image_size, DISCRIMINATOR_BLOCKS)
         divisors, num_down = DISCRIMINATOR_BLOCKS[image_size]
@@ -149,4 +165,9 @@ class ResNetDiscriminator(ResidualDiscriminator):
             wide=middle == "wide",
             shortcut_preact=shortcut_preact,
             attention=attention,
+            conv=conv,
+            norm=norm,
+            activation=activation,
+            gain=gain,
+            pooling=pooling,
         )

@@ -6,6 +6,7 @@ networks at the same size. With modulated convolutions, a mapping network and no
 but for its noise inputs, its constant first map, and its image without tanh.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -16,20 +17,23 @@ from torch import Tensor, nn
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
+from gconv_gan.layers.parts import ActivationConstructor
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
+    LEAKY_RELU,
+    AttentionAfter,
     ConvConstructor,
     NormConstructor,
+    Pooling,
     ProjectionDiscriminator,
     check_labels,
     check_size,
     divided,
     first_map,
+    pooled,
 )
 from gconv_gan.models.gan_resnet import GENERATOR_DIVISORS
-
-SLOPE = 0.2  # of the leaky ReLU
 
 
 class SkipGeneratorBlock(nn.Module):
@@ -37,29 +41,39 @@ class SkipGeneratorBlock(nn.Module):
 
     .. math:: h' = \phi(n_2(C_2 * \phi(n_1(C_1 * \mathrm{up}(h))))), \qquad r' = \mathrm{up}(r) + R * h'
 
-    with :math:`\phi` a leaky ReLU, R a 1×1 convolution to three channels, and bilinear upsampling of the image r, which equals the
+    with :math:`\phi` the activation, R a 1×1 convolution to three channels, and bilinear upsampling of the image r, which equals the
     filter [1, 3, 3, 1] of StyleGAN2 but at the border. Input [B, I, H, W] and r [B, 3, H, W], result [B, O, 2H, 2W] and
     [B, 3, 2H, 2W]; without ``up`` there is one convolution, r is absent and the sides stay.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, up: bool, conv: ConvConstructor, rgb_conv: ConvConstructor, norm: NormConstructor
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        up: bool,
+        conv: ConvConstructor,
+        rgb_conv: ConvConstructor,
+        norm: NormConstructor,
+        activation: ActivationConstructor,
+        gain: float,
     ) -> None:
         super().__init__()
+        self.activation = activation()
         resamples = ("up", "none") if up else ("none",)
         inputs = (in_channels, out_channels)
         self.convs = nn.ModuleList(conv(i, out_channels, 3, padding=1, resample=r) for i, r in zip(inputs, resamples, strict=False))
         self.norms = nn.ModuleList(norm(out_channels) for _ in resamples)
         self.to_rgb = rgb_conv(out_channels, 3, 1, padding=0, resample="none")
         for layer in self.convs:
-            glorot_(layer, gain=BLOCK_GAIN)
+            glorot_(layer, gain=gain)
         glorot_(self.to_rgb)
 
     def forward(
         self, h: Float[Tensor, "b i h w"], image: Float[Tensor, "b 3 h w"] | None, condition: Condition
     ) -> tuple[Float[Tensor, "b o h2 w2"], Float[Tensor, "b 3 h2 w2"]]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = F.leaky_relu(apply(norm, apply(conv, h, condition), condition), SLOPE)
+            h = self.activation(apply(norm, apply(conv, h, condition), condition))
         rgb = apply(self.to_rgb, h, condition)
         if image is not None:
             rgb = rgb + F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -76,12 +90,16 @@ class SkipGenerator(nn.Module):
         width: channels of the 4×4 map.
         latent_dim: dimension of z, or of w behind a mapping network.
         num_classes: condition on this many classes through ``norm`` or a mapping network; None: unconditional.
+        attention: resolutions with self-attention, between a block and the next; StyleGAN2 has none.
         conv: constructor of the 3×3 convolutions; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
         rgb_conv: constructor of the 1×1 convolutions that make the images.
         norm: constructor of the norms from a channel count.
+        activation: constructor of the blocks' activation.
+        gain: of the Glorot-uniform 3×3 convolutions.
 
     Raises:
-        ValueError: for a size without a table, a width its divisors do not divide, or a missing or unwanted y.
+        ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
+            unwanted y.
 
     """
 
@@ -92,9 +110,12 @@ class SkipGenerator(nn.Module):
         width: int,
         latent_dim: int = 128,
         num_classes: int | None = None,
+        attention: Sequence[int] = (),
         conv: ConvConstructor = ResampledConv2d,
         rgb_conv: ConvConstructor = ResampledConv2d,
         norm: NormConstructor = BatchNorm2d,
+        activation: ActivationConstructor = LEAKY_RELU,
+        gain: float = BLOCK_GAIN,
     ) -> None:
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
@@ -102,16 +123,19 @@ class SkipGenerator(nn.Module):
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         glorot_(self.linear)
-        block = partial(SkipGeneratorBlock, conv=conv, rgb_conv=rgb_conv, norm=norm)
+        block = partial(SkipGeneratorBlock, conv=conv, rgb_conv=rgb_conv, norm=norm, activation=activation, gain=gain)
         self.blocks = nn.ModuleList([block(channels[0], channels[0], up=False)])
         self.blocks.extend(block(i, o, up=True) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        between = channels[:-1]  # the last block's map goes nowhere but into the image
+        self.attention = AttentionAfter(attention, sides=[BASE << index for index in range(len(between))], channels=between)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
         condition = Condition(z, y)
         h, image = first_map(self.linear, z), None
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
             h, image = block(h, image, condition)
+            h = self.attention(index, h)
         assert image is not None
         return torch.tanh(image)
 
@@ -119,24 +143,37 @@ class SkipGenerator(nn.Module):
 class SkipDiscriminatorBlock(nn.Module):
     r"""The image of this resolution joins the map, and two convolutions follow, of which the second halves the resolution.
 
-    .. math:: h' = \phi(\mathrm{pool}(C_2 * \phi(C_1 * (h + \phi(R * r)))))
+    .. math:: h' = \phi(n_2(\mathrm{pool}(C_2 * \phi(n_1(C_1 * (h + \phi(R * r)))))))
 
-    with :math:`\phi` a leaky ReLU and R a 1×1 convolution of the image r. Input [B, I, H, W] (absent in the
+    with :math:`\phi` the activation and R a 1×1 convolution of the image r. Input [B, I, H, W] (absent in the
     first block) and r [B, 3, H, W], result [B, O, H/2, W/2].
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        conv: ConvConstructor,
+        norm: NormConstructor,
+        activation: ActivationConstructor,
+        gain: float,
+    ) -> None:
         super().__init__()
+        self.activation = activation()
         self.from_rgb = ResampledConv2d(3, in_channels, 1)
-        self.conv1 = ResampledConv2d(in_channels, in_channels, 3, padding=1)
-        self.conv2 = ResampledConv2d(in_channels, out_channels, 3, padding=1, resample="down")
+        self.conv1 = conv(in_channels, in_channels, 3, padding=1, resample="none")
+        self.norm1 = norm(in_channels)
+        self.conv2 = conv(in_channels, out_channels, 3, padding=1, resample="down")
+        self.norm2 = norm(out_channels)
         for layer in (self.from_rgb, self.conv1, self.conv2):
-            glorot_(layer, gain=BLOCK_GAIN)
+            glorot_(layer, gain=gain)
 
     def forward(self, h: Float[Tensor, "b i h w"] | None, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b o h2 w2"]:
-        joined = F.leaky_relu(self.from_rgb(image), SLOPE)
+        joined = self.activation(self.from_rgb(image))
         joined = joined if h is None else h + joined
-        return F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(joined), SLOPE)), SLOPE)
+        y: Tensor = self.activation(self.norm2(self.conv2(self.activation(self.norm1(self.conv1(joined))))))
+        return y
 
 
 class SkipDiscriminator(ProjectionDiscriminator):
@@ -149,25 +186,47 @@ class SkipDiscriminator(ProjectionDiscriminator):
         image_size: 8, 16, 32, 64 or 128.
         width: channels of the 4×4 map.
         num_classes: projection onto this many classes; None: unconditional.
+        attention: resolutions with self-attention, after a block; StyleGAN2 has none.
+        conv: constructor of the 3×3 convolutions.
+        norm: constructor of the blocks' norms from a channel count.
+        activation: constructor of the activation.
+        gain: of the Glorot-uniform convolutions.
+        pooling: "sum", or "mean" in place of the sum.
 
     Raises:
-        ValueError: for a size without a table, a width its divisors do not divide, or a missing or unwanted y.
+        ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
+            unwanted y.
 
     """
 
-    def __init__(self, *, image_size: int, width: int, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        width: int,
+        num_classes: int | None = None,
+        attention: Sequence[int] = (),
+        conv: ConvConstructor = ResampledConv2d,
+        norm: NormConstructor = nn.Identity,
+        activation: ActivationConstructor = LEAKY_RELU,
+        gain: float = BLOCK_GAIN,
+        pooling: Pooling = "sum",
+    ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
+        self.activation, self.pooling = activation(), pooling
         check_size(image_size, GENERATOR_DIVISORS)
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
-        self.blocks = nn.ModuleList(SkipDiscriminatorBlock(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        self.last_conv = ResampledConv2d(width, width, 3, padding=1)
-        glorot_(self.last_conv, gain=BLOCK_GAIN)
+        block = partial(SkipDiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
+        self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        self.last_conv = conv(width, width, 3, padding=1, resample="none")
+        glorot_(self.last_conv, gain=gain)
         self.add_head(width)
+        sides = [image_size >> index for index in range(1, len(channels))]
+        self.attention = AttentionAfter(attention, sides=sides, channels=channels[1:])
 
     def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
         h: Tensor | None = None
         image = images
-        for block in self.blocks:
-            h, image = block(h, image), F.avg_pool2d(image, 2)
-        total: Tensor = F.leaky_relu(self.last_conv(h), SLOPE).sum((2, 3))
-        return total
+        for index, block in enumerate(self.blocks):
+            h, image = self.attention(index, block(h, image)), F.avg_pool2d(image, 2)
+        return pooled(self.activation(self.last_conv(h)), self.pooling)

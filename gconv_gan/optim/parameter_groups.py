@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentNorm2d
 from gconv_gan.layers.group_norm import GroupNormPlus
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
@@ -20,7 +20,7 @@ Decay = Literal["all", "weights"]
 
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, IterNorm, GroupNormPlus)
 """Norms whose ``weight`` is a scale; whatever else they hold is ``norm_other``."""
-MODULATED_NORMS = (ClassConditionalNorm2d, LatentBatchNorm2d, SelfModulatedBatchNorm2d)
+MODULATED_NORMS = (ClassConditionalNorm2d, LatentNorm2d, SelfModulatedBatchNorm2d)
 """Norms whose scale and shift are made by the sub-modules ``scale`` and ``shift``; other sub-modules are weights and biases."""
 
 
@@ -44,8 +44,10 @@ def parameters_by_role(network: nn.Module) -> dict[Role, list[nn.Parameter]]:
 def _modulating(network: nn.Module) -> Iterator[tuple[nn.Module, Role]]:
     for norm in network.modules():
         if isinstance(norm, MODULATED_NORMS):
-            yield norm.scale, "norm_scale"
-            yield norm.shift, "norm_other"
+            for part in norm.scale.modules():  # itself, and the parametrisation that may hold its weight
+                yield part, "norm_scale"
+            for part in norm.shift.modules():
+                yield part, "norm_other"
 
 
 def _role(module: nn.Module, name: str, parameter: nn.Parameter, modulating: dict[nn.Module, Role]) -> Role:

@@ -9,8 +9,6 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS
@@ -18,6 +16,7 @@ from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.classifier_data import batches, require_same_classes, splits
 from gconv_gan.recipes.classifier_network import Built, build_network
 from gconv_gan.recipes.classifier_plan import plan
+from gconv_gan.recipes.entry_point import training_command
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
 from gconv_gan.training.checkpoint import load_network
@@ -26,22 +25,11 @@ from gconv_gan.training.state import ClassifierState
 
 # where the test data came from; what they are decides nothing but their own score
 TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
-USAGE = "usage: accelerate launch train_classifier.py CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Train the classifier that ``CONFIG.toml [overrides] [--dry-run]`` describes; the same command again resumes."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        if not arguments:
-            raise UserError("no config file was given")
-        return
-    overrides = [argument for argument in arguments[1:] if argument != "--dry-run"]
-    config = load_config(ClassifierRunConfig, arguments[0], overrides)
-    if "--dry-run" in arguments:
-        print(plan(config))
-        return
-    fit(config)
+    training_command(arguments, "train_classifier.py", ClassifierRunConfig, plan=plan, fit=fit)
 
 
 def fit(config: ClassifierRunConfig) -> dict[str, float]:

@@ -1,14 +1,15 @@
 """How a script ends: exceptions that are meant for the user become one sentence and an exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import program
+from gconv_gan.config.load import Model, load_config, program
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
 
 
@@ -33,3 +34,24 @@ def run_script(main: Callable[[], None]) -> None:
             print(f"{program()}: {sentence}", file=sys.stderr)
         sys.exit(code)
     PartialState().destroy_process_group()
+
+
+def training_command(
+    arguments: Sequence[str], script: str, model: type[Model], *, plan: Callable[[Model], str], fit: Callable[[Model], Any]
+) -> None:
+    """Do what ``CONFIG.toml [--key value …] [--dry-run]`` asks: train, or print the plan.
+
+    Raises:
+        UserError: there is no config, or it or the command line is wrong.
+
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: accelerate launch {script} CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys")
+        if not arguments:
+            raise UserError("no config file was given")
+        return
+    config = load_config(model, arguments[0], [argument for argument in arguments[1:] if argument != "--dry-run"])
+    if "--dry-run" in arguments:
+        print(plan(config))
+    else:
+        fit(config)

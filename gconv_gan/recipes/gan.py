@@ -5,14 +5,13 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.recipes.accelerator import build_accelerator
+from gconv_gan.recipes.entry_point import training_command
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.recipes.plan import plan
@@ -25,22 +24,10 @@ from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisatio
 from gconv_gan.training.state import GANProgress
 from gconv_gan.training.temperature import GateTemperature
 
-USAGE = "usage: accelerate launch train_gan.py CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys"
-
 
 def main(arguments: Sequence[str]) -> None:
     """Train the GAN that ``CONFIG.toml [overrides] [--dry-run]`` describes; the same command again resumes."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        if not arguments:
-            raise UserError("no config file was given")
-        return
-    overrides = [argument for argument in arguments[1:] if argument != "--dry-run"]
-    config = load_config(GANRunConfig, arguments[0], overrides)
-    if "--dry-run" in arguments:
-        print(plan(config))
-        return
-    fit(config)
+    training_command(arguments, "train_gan.py", GANRunConfig, plan=plan, fit=fit)
 
 
 def fit(config: GANRunConfig) -> GANProgress:

@@ -57,6 +57,7 @@ LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "ClassConditionalNorm2d of IterNorm": lambda c: layers.ClassConditionalNorm2d(layers.IterNorm(c, affine=False), c, CLASSES),
     "InputBatchNorm2d": layers.InputBatchNorm2d,
     "LatentBatchNorm2d": lambda c: layers.LatentBatchNorm2d(c, LATENT_DIM),
+    "LatentNorm2d of IterNorm": lambda c: layers.LatentNorm2d(layers.IterNorm(c, affine=False), c, LATENT_DIM),
     "SelfModulatedBatchNorm2d": lambda c: layers.SelfModulatedBatchNorm2d(c, LATENT_DIM),
     "GroupNorm": layers.GroupNorm,
     "GroupNormPlus": layers.GroupNormPlus,

@@ -26,4 +26,5 @@ def build_objective(config: GANRunConfig, discriminator: nn.Module, num_classes:
         penalty=penalty,
         consistency=consistency(config.objective.consistency),
         lecam=lecam(config.objective.lecam),
+        apart=config.discriminator.coupling is not None,
     )

@@ -60,8 +60,10 @@ def d_step(
     """Accumulate the discriminator's gradient on one micro-batch; return detached scalars.
 
     The fakes carry no graph. Real and fake (and their twins under consistency regularisation) go through the discriminator in
-    one pass: half the launches, and one state of any normalisation for all. The penalty comes first, through the bare network:
-    where ``discriminator`` averages gradients over processes, the pass that follows takes the penalty's along.
+    one pass: half the launches. Where it couples the images of a batch (``objective.apart``) each goes alone, as in DCGAN: otherwise
+    its statistics would be of a mixture that the generator's step, which shows it fakes alone, never has. The penalty comes first,
+    through the bare network: where ``discriminator`` averages gradients over processes, the pass that follows takes the penalty's
+    along.
     """
     with torch.no_grad():
         fakes = generator(inputs.z, inputs.fake_labels)
@@ -79,15 +81,16 @@ def d_step(
     both = joined(real, fake)
     seen, labels = objective.seen(both), both.labels
     if objective.consistency is None:
-        real_logits, fake_logits = discriminator(seen, labels).chunk(2)
+        real_logits, fake_logits = objective.logits(discriminator, seen, labels, parts=2)
         value = objective.loss.discriminator(real_logits, fake_logits).mean()
         total = value
     else:
         assert inputs.real_twin_draws is not None
         assert inputs.fake_twin_draws is not None
         twins = weak_augment(seen, torch.cat([inputs.real_twin_draws, inputs.fake_twin_draws]))
-        logits = discriminator(torch.cat([seen, twins]), None if labels is None else torch.cat([labels, labels]))
-        real_logits, fake_logits, real_twins, fake_twins = logits.chunk(4)
+        all_labels = None if labels is None else torch.cat([labels, labels])
+        all_logits = objective.logits(discriminator, torch.cat([seen, twins]), all_labels, parts=4)
+        real_logits, fake_logits, real_twins, fake_twins = all_logits
         value = objective.loss.discriminator(real_logits, fake_logits).mean()
         inconsistency = objective.consistency(real_logits, fake_logits, real_twins, fake_twins)
         statistics["consistency"] = inconsistency.detach()
@@ -134,7 +137,7 @@ def g_step(
             logits = discriminator(objective.seen(fake), fake.labels)
         else:
             both = joined(fake, Examples(inputs.reals, inputs.real_labels, inputs.real_draws))
-            logits, real_logits = discriminator(objective.seen(both), both.labels).chunk(2)
+            logits, real_logits = objective.logits(discriminator, objective.seen(both), both.labels, parts=2)
             real_logits = real_logits.detach()
         losses = objective.loss.generator(logits, real_logits)
         value = (losses if weights is None else losses * weights(logits)).mean()

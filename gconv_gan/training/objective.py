@@ -22,13 +22,18 @@ Weights = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """The adversarial loss and whatever is added to it; None is left out."""
+    """The adversarial loss and whatever is added to it; None is left out.
+
+    ``apart``: real and generated images, and the twins of each, pass through the discriminator in batches of their own, as in DCGAN,
+    because it couples the images of a batch.
+    """
 
     loss: AdversarialLoss
     augment: AnyAugment | None = None
     penalty: Penalty | None = None
     consistency: Consistency | None = None
     lecam: LeCam | None = None
+    apart: bool = False
 
     def seen(self, examples: Examples) -> Tensor:
         """Return the images as the discriminator sees them: augmented by their own numbers."""
@@ -37,6 +42,14 @@ class Objective:
         assert examples.draws is not None
         images: Tensor = self.augment(examples.images, examples.draws)
         return images
+
+    def logits(self, discriminator: nn.Module, images: Tensor, labels: Tensor | None, *, parts: int) -> tuple[Tensor, ...]:
+        """Return the logits of each of the equal ``parts`` of a batch, in one pass or, where they stay ``apart``, in one pass each."""
+        if not self.apart:
+            together: Tensor = discriminator(images, labels)
+            return together.chunk(parts)
+        of_parts = [None] * parts if labels is None else labels.chunk(parts)
+        return tuple(discriminator(part, y) for part, y in zip(images.chunk(parts), of_parts, strict=True))
 
     def state(self) -> dict[str, nn.Module]:
         """Return the parts that change from step to step, by the name of their file in a checkpoint."""

@@ -1,5 +1,7 @@
 """Scale-initialised BatchNorm: every kind of BatchNorm by its type, what is left alone, and the input's."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from gconv_gan.layers.batch_norm_init import InputBatchNorm2d, initialise_batch_
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.initialisers import glorot_
 from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
+from gconv_gan.layers.spectral_norm import spectral_norm
 
 
 def test_every_batch_norm_starts_small_and_computes_what_torchs_does() -> None:
@@ -43,13 +46,18 @@ def test_a_self_modulated_norm_shrinks_with_its_variation() -> None:
     torch.testing.assert_close(after, 0.2 * before)
 
 
-def test_a_latent_norm_shrinks_with_its_variation() -> None:
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_latent_norm_shrinks_with_its_variation_also_under_spectral_norm(normalised: bool) -> None:
     torch.manual_seed(0)
     norm, x, condition = LatentBatchNorm2d(4, 5), torch.randn(3, 4, 5, 5), Condition(z=torch.randn(3, 5))
-    nn.init.zeros_(norm.shift.weight)
-    before = norm(x, condition)
-    initialise_batch_norms(norm, 0.2)
-    torch.testing.assert_close(norm(x, condition), 0.2 * before)
+    small = copy.deepcopy(norm)
+    initialise_batch_norms(small, 0.2)
+    for each in (norm, small):
+        nn.init.zeros_(each.shift.weight)
+        if normalised:
+            torch.manual_seed(1)
+            spectral_norm(each.scale)
+    torch.testing.assert_close(small(x, condition), 0.2 * norm(x, condition))
 
 
 def test_closed_branches_stay_closed_and_norms_may_be_skipped() -> None:
@@ -83,6 +91,13 @@ def test_images_enter_with_the_deviation_of_scaled_rectified_features() -> None:
     assert norm.weight.grad.any()
     rectified = torch.relu(torch.randn(1_000_000, generator=torch.Generator().manual_seed(0)))
     assert InputBatchNorm2d(scale=1.0).weight[0].item() == pytest.approx(rectified.std().item(), abs=0.005)
+
+
+def test_the_last_norm_may_start_otherwise() -> None:
+    network = nn.Sequential(BatchNorm2d(4), ConditionalBatchNorm2d(4, 3), nn.Conv2d(4, 3, 3), nn.GroupNorm(1, 3))
+    initialise_batch_norms(network, last_scale=1.0)
+    assert torch.equal(network[0].weight, torch.full((4,), 0.1))
+    assert torch.equal(network[1].scale.weight, torch.ones(3, 4))
 
 
 def test_a_scale_that_is_not_positive_is_refused() -> None:

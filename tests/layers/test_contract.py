@@ -83,6 +83,7 @@ CONTRACTS: dict[str, Contract] = {
     ),
     "multigrid": Contract(lambda: layers.MultigridChannels2d(8, 16, group_size=4, dense_below=8), (4, 16, 6, 5), batch_coupled=True),
     "latent_batch_norm": Contract(lambda: layers.LatentBatchNorm2d(8, LATENT), batch_coupled=True),
+    "latent_norm": Contract(lambda: layers.LatentNorm2d(layers.GroupNorm(8, affine=False), 8, LATENT)),
     "non_local": Contract(lambda: layers.NonLocal2d(8, heads=2), batch_coupled=True),
     "non_local sagan": Contract(lambda: layers.NonLocal2d.sagan(8)),
     "od_conv": Contract(lambda: layers.ODConv2d(8, 6, 3, padding=1), (4, 6, 6, 5), batch_coupled=True, batch_of_one=False),

@@ -65,19 +65,17 @@ def tried(network: nn.Module) -> nn.Module:
 
 def variants() -> Iterator[Any]:
     """Yield a name and a small network of every kind, unconditional and not, with each option that a kind has."""
-    for kind, config in GENERATORS.items():
-        attention = {"attention": [8]} if "attention" in config.model_fields else {}
+    for kind in GENERATORS:
         yield f"G {kind} unconditional", partial(generator, kind, classes=None)
         yield f"G {kind} conditional", partial(generator, kind)
         yield f"G {kind} gconv unconditional", partial(generator, kind, classes=None, conv=GCONV)
-        yield f"G {kind} gconv bank", partial(generator, kind, conv=BANK, spectral_norm=True, **attention)
+        yield f"G {kind} gconv bank", partial(generator, kind, conv=BANK, spectral_norm=True, attention=[8], size=16)
         yield f"G {kind} mapped", partial(generator, kind, conv=GCONV, conv_to_rgb=True, norm={"kind": "none"}, mapping=MAPPING)
-    for kind, config in DISCRIMINATORS.items():
-        attention = {"attention": [4]} if "attention" in config.model_fields else {}
+    for kind in DISCRIMINATORS:
         yield f"D {kind} unconditional", partial(discriminator, kind, classes=None)
         yield f"D {kind} bare", partial(discriminator, kind, norm={"kind": "none"})
-        yield f"D {kind} spectral", partial(discriminator, kind, **attention)
-        yield f"D {kind} conv_norm", partial(discriminator, kind, norm={"kind": "conv_norm"}, **attention)
+        yield f"D {kind} spectral", partial(discriminator, kind, attention=[4])
+        yield f"D {kind} conv_norm", partial(discriminator, kind, norm={"kind": "conv_norm"}, attention=[4])
 
 
 VARIANTS = dict(variants())

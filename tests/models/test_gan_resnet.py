@@ -1,18 +1,25 @@
-"""Exact sizes of the SNGAN and cGAN-PD networks (gan_training.md 1.2 to 1.5, gconv.md 9), and what a block computes."""
+"""Exact sizes of the SNGAN, WGAN-GP and cGAN-PD networks (gan_training.md 1.2 to 1.5, gconv.md 9), and what a block computes."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.models.gan_blocks import DiscriminatorBlock
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.summary import summarise
+from gconv_gan.recipes.networks import build_networks
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "gan"
 
 
 def parameters(network: nn.Module) -> int:
@@ -65,6 +72,15 @@ def test_discriminator_parameters(size: int, width: int, middle: str, classes: i
     with torch.device("meta"):
         network = ResNetDiscriminator(image_size=size, width=width, middle=middle, num_classes=classes)
         assert parameters(network) == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cifar10_wgan_gp", 4_276_739), ("cifar10_wgan_gp_gconv", 4_868_099)])
+def test_the_published_sizes_of_wgan_gp(name: str, expected: int) -> None:
+    config = load_config(GANRunConfig, CONFIGS / f"{name}.toml")
+    g, d = build_networks(config, None)
+    assert (parameters(g), parameters(d)) == (expected, 1_053_825)
+    assert not any(isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm) for module in d.modules())
+    assert not any(parametrize.is_parametrized(module) for module in d.modules())
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
 from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
+from gconv_gan.config.norms import BlockNormConfig, GeneratorNormConfig
 from gconv_gan.config.objective import AugmentConfig, ObjectiveConfig, PenaltyConfig
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.units import ConvConfig, DiscriminatorNormConfig, GeneratorNormConfig
+from gconv_gan.config.units import ConvConfig, DiscriminatorConvConfig, DiscriminatorNormConfig
 from gconv_gan.recipes import gan as recipe
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.objective import build_objective
@@ -40,12 +41,14 @@ AXES: dict[str, tuple[str, ...]] = {
     "generator.norm": kinds(GeneratorNormConfig),
     "discriminator": kinds(DiscriminatorConfig),
     "discriminator.norm": (*kinds(DiscriminatorNormConfig), "conv_norm bn=true"),
+    "discriminator.conv": (*kinds(DiscriminatorConvConfig), "invariant whiten=true"),
+    "discriminator.block_norm": kinds(BlockNormConfig),
     "objective.loss": get_args(ObjectiveConfig.model_fields["loss"].annotation),
     "objective.penalty": kinds(PenaltyConfig),
     "augment": kinds(AugmentConfig),
     "conditional": ("true", "false"),
 }
-DEFAULTS: Row = {axis: values[0] for axis, values in AXES.items()} | {"discriminator.norm": "spectral"}
+DEFAULTS: Row = {axis: values[0] for axis, values in AXES.items()}
 
 
 def member_of(axis: str, kind: str) -> type[Config]:
@@ -138,9 +141,16 @@ def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Pat
 
 
 # refusals that no change may lose: their numbers would be wrong, not merely slow
+COUPLING = {
+    "discriminator.norm": ("conv_norm bn=true",),
+    "discriminator.conv": ("invariant whiten=true",),
+    "discriminator.block_norm": ("batch", "iter", "group_plus"),
+}
 EXPECTED: set[Combination] = {
     *(
-        frozenset([("discriminator.norm", "conv_norm bn=true"), ("objective.penalty", kind)])
+        frozenset([(axis, value), ("objective.penalty", kind)])
+        for axis, values in COUPLING.items()
+        for value in values
         for kind in kinds(PenaltyConfig)
         if kind != "none"
     ),

@@ -1,6 +1,8 @@
 """The two steps: their gradients are those of the objective, written out plainly, however the batch is split."""
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from gconv_gan.data.diff_augment import DiffAugment
 from gconv_gan.data.weak_augment import weak_augment
+from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, one_power_iteration
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
@@ -18,10 +21,12 @@ from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Penalty
 from gconv_gan.losses.top_k import top_k_weights
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.recipes.objective import build_objective
 from gconv_gan.training.gan_step import DiscriminatorInputs, GeneratorInputs, d_step, g_step
 from gconv_gan.training.objective import Objective
 from gconv_gan.training.step import over_micro_batches
 from tests.losses.test_penalties import CONFIGS
+from tests.training.tiny import tiny
 
 B, CLASSES = 8, 3
 AUGMENT = DiffAugment()
@@ -39,6 +44,11 @@ def networks(*, normalised: bool = False) -> tuple[nn.Module, nn.Module]:
     if normalised:
         apply_spectral_norm(discriminator)
     return generator.double(), discriminator.double()
+
+
+def coupling_discriminator() -> nn.Module:
+    torch.manual_seed(0)
+    return ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES, norm=BatchNorm2d).double()
 
 
 def d_inputs(penalty: Penalty | None) -> DiscriminatorInputs:
@@ -156,6 +166,64 @@ def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
     mixed = d_step(fakes, prepared, objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
     assert torch.equal(exact["penalty"], mixed["penalty"])
     assert not torch.equal(exact["loss_d"], mixed["loss_d"])
+
+
+@pytest.mark.parametrize("regularised", [False, True])
+def test_a_discriminator_that_couples_images_sees_reals_fakes_and_twins_alone(regularised: bool) -> None:
+    generator, _ = networks()
+    discriminator = coupling_discriminator()
+    objective = Objective(Hinge(), consistency=Consistency(2.0, 3.0) if regularised else None, apart=True)
+    inputs = d_inputs(None)
+    seen: list[Tensor] = []
+    handle = discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    d_step(generator, discriminator, objective, inputs, images_seen=0, backward=backward)
+    handle.remove()
+    ours = gradients(discriminator)
+    discriminator.zero_grad()
+
+    reals, y_r, z, y_f, _, _, t_r, t_f, *_ = inputs
+    fakes = generator(z, y_f).detach()
+    parts = [(reals, y_r), (fakes, y_f)]
+    if regularised:
+        parts += [(weak_augment(reals, t_r), y_r), (weak_augment(fakes, t_f), y_f)]
+    for ours_seen, (images, _) in zip(seen, parts, strict=True):
+        torch.testing.assert_close(ours_seen, images)
+    s_r, s_f, *twins = (discriminator(images, labels) for images, labels in parts)
+    total = (1 - s_r).relu().mean() + (1 + s_f).relu().mean()
+    if regularised:
+        total = total + 2 * (s_r - twins[0]).square().mean() + 3 * (s_f - twins[1]).square().mean()
+    total.backward()
+    assert_equal_gradients(ours, gradients(discriminator))
+    discriminator.zero_grad()
+    d_step(generator, discriminator, replace(objective, apart=False), inputs, images_seen=0, backward=backward)
+    joint = gradients(discriminator)["blocks.1.conv1.weight"]
+    assert (joint - ours["blocks.1.conv1.weight"]).abs().max() > 0.01 * joint.abs().max()
+
+
+def test_the_generators_step_compares_with_reals_apart() -> None:
+    generator, discriminator = networks()[0], coupling_discriminator()
+    inputs = g_inputs(relativistic=True)
+    g_step(generator, discriminator, Objective(RelativisticPairing(), apart=True), inputs, backward=backward)
+    ours = gradients(generator)
+    generator.zero_grad()
+    s_f = discriminator(generator(inputs.z, inputs.fake_labels), inputs.fake_labels)
+    s_r = discriminator(inputs.reals, inputs.real_labels).detach()
+    torch.nn.functional.softplus(s_r - s_f).mean().backward()
+    assert_equal_gradients(ours, gradients(generator))
+
+
+@pytest.mark.parametrize(
+    ("parts", "apart"),
+    [
+        ({}, False),
+        ({"block_norm": {"kind": "group"}}, False),
+        ({"block_norm": {"kind": "batch"}}, True),
+        ({"norm": {"kind": "conv_norm", "bn": True}}, True),
+    ],
+)
+def test_the_config_decides_what_stays_apart(tmp_path: Path, parts: dict[str, Any], apart: bool) -> None:
+    config = tiny(tmp_path, discriminator=parts)
+    assert build_objective(config, nn.Identity(), None).apart is apart
 
 
 # ---- the generator's step ------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         },
         "augment": {"kind": "ada", "initial_probability": 0.7, "ramp_images": 400, "every": 2},
     },
+    "batch_norm": {"discriminator": {"block_norm": {"kind": "batch"}, "norm": {"kind": "none"}}},
     "relativistic": {
         "objective": {"loss": "relativistic_pairing", "penalty": {"kind": "r1_r2", "gamma": 0.1}},
         "augment": {"kind": "diff_augment"},
