@@ -1,7 +1,8 @@
 """The folder of a run: what ran, in which versions, and where its results lie.
 
 ``config.json`` is the resolved config. Starting a run in a folder that holds another config is refused with the differences;
-only cadence and evaluation may change, and the length where the schedule does not depend on it.
+only cadence and evaluation may change, and the length where the schedule does not depend on it. A key that the folder's config does
+not have yet, because a later version added it, counts as its default.
 """
 
 import importlib.metadata
@@ -16,6 +17,7 @@ from typing import Any
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.locking import exclusive
 
@@ -51,6 +53,16 @@ class RunFolder:
         """Keep every other run out of the folder for the body; raise ``UserError`` where one is at work in it."""
         return exclusive(self.path / ".lock", purpose=f"training in {self.path}", wait=False)
 
+    def _earlier(self, model: type[Config]) -> Any:
+        """Return the folder's config; a key that this version has added stands at its default, which does what runs did without it."""
+        try:
+            return load_config(model, self.config).model_dump(mode="json")
+        except UserError as unreadable:
+            try:
+                return json.loads(self.config.read_text())
+            except json.JSONDecodeError:
+                raise unreadable from None
+
     def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
         """Create the folder and write what runs, or check that the folder's config is the same.
 
@@ -60,7 +72,8 @@ class RunFolder:
         """
         resolved = config.model_dump(mode="json")
         if self.config.is_file():
-            differences = [text for key, text in differing(json.loads(self.config.read_text()), resolved) if not _allowed(key, may_change)]
+            earlier = self._earlier(type(config))
+            differences = [text for key, text in differing(earlier, resolved) if not _allowed(key, may_change)]
             if differences:
                 raise UserError(
                     f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the old values back, or a new --name"

@@ -32,6 +32,34 @@ def test_every_difference_is_named_and_nothing_is_overwritten(tmp_path: Path) ->
     assert folder.config.read_bytes() == before
 
 
+def changed(folder: RunFolder, **keys: object) -> None:
+    """Rewrite the folder's config as another version might have: with a key more, or without one (None)."""
+    stored = json.loads(folder.config.read_text())
+    folder.config.write_text(json.dumps({name: value for name, value in {**stored, **keys}.items() if value is not None}))
+
+
+def test_a_key_that_came_later_counts_as_its_default(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(tiny(tmp_path))
+    changed(folder, objective=None)
+    folder.prepare(tiny(tmp_path))
+    assert json.loads(folder.config.read_text())["objective"]["loss"] == "hinge"
+    changed(folder, objective=None)
+    with pytest.raises(UserError, match='holds a run with other settings: objective.loss: "hinge" -> "wasserstein"'):
+        folder.prepare(tiny(tmp_path, objective={"loss": "wasserstein"}))
+
+
+def test_a_key_that_is_gone_is_named_and_a_damaged_config_too(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(tiny(tmp_path))
+    changed(folder, old_key=3)
+    with pytest.raises(UserError, match='holds a run with other settings: old_key: 3 -> "absent"'):
+        folder.prepare(tiny(tmp_path))
+    folder.config.write_text("{")
+    with pytest.raises(UserError, match=r"config\.json"):
+        folder.prepare(tiny(tmp_path))
+
+
 def test_added_and_removed_keys_are_differences() -> None:
     found = dict(differing({"a": 1, "b": {"c": 2}}, {"b": {"c": 2, "d": None}, "e": [1]}))
     assert found == {"a": 'a: 1 -> "absent"', "b.d": 'b.d: "absent" -> null', "e": 'e: "absent" -> [1]'}
