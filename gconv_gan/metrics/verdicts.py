@@ -5,12 +5,13 @@ opposite has, or the mean points the wrong way, and is *undecided* otherwise. Co
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.comparisons import BetterClaim, CheaperClaim, Claim, Cost, GrowthClaim, Measure, NearClaim
-from gconv_gan.metrics.paired import paired_difference
+from gconv_gan.metrics.paired import PairedDifference, paired_difference
 
 LEVEL = 0.05
 LOWER_IS_BETTER = ("loss", "calibration_error")
@@ -44,10 +45,8 @@ class Finding(Config):
 def judge(claim: Claim, arms: Mapping[str, ArmResult]) -> Finding:
     """Return what ``arms`` say about ``claim``."""
     match claim:
-        case BetterClaim():
-            return _statistical(claim, arms, margin=0.0)
-        case NearClaim():
-            return _statistical(claim, arms, margin=claim.margin)
+        case BetterClaim() | NearClaim():
+            return _statistical(claim, arms)
         case CheaperClaim():
             ratio = _cost(arms[claim.proposed], claim.cost) / _cost(arms[claim.baseline], claim.cost)
             said = f"{claim.proposed} takes at most {claim.at_most:g} of the {_words(claim.cost)} of {claim.baseline}"
@@ -67,11 +66,40 @@ def overall(findings: Sequence[Finding]) -> Verdict:
     return "does not hold" if "does not hold" in verdicts else "undecided" if "undecided" in verdicts else "holds"
 
 
-def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult], *, margin: float) -> Finding:
-    proposed, baseline = arms[claim.proposed], arms[claim.baseline]
-    first, second = _over_common_seeds(proposed, baseline, claim.measure)
-    sign = -1.0 if claim.measure in LOWER_IS_BETTER else 1.0
-    found = paired_difference([sign * x for x in first], [sign * x for x in second], margin=margin)
+def in_short(claim: Claim, arms: Mapping[str, ArmResult]) -> str:
+    """Return what was measured of ``claim`` in one short phrase: both means and deviations with the p of the test, or the cost."""
+    match claim:
+        case BetterClaim() | NearClaim():
+            shares = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
+            proposed, baseline = (_spread(claim.measure, values) for values in shares)
+            found = _difference(claim, arms)
+            what = "" if claim.measure == "accuracy" else f"{_words(claim.measure)}, "
+            return f"{what}{claim.proposed} {proposed} against {claim.baseline} {baseline}: p = {found.p:.3f}, {found.n} seeds"
+        case CheaperClaim():
+            return f"{_words(claim.cost)} ×{judge(claim, arms).measured}"
+        case GrowthClaim():
+            return f"{_words(claim.cost)} of {', '.join(claim.arms)}: {judge(claim, arms).measured}"
+
+
+def _spread(measure: Measure, values: Sequence[float]) -> str:
+    scale, digits, unit = (1, 3, "") if measure == "loss" else (100, 2, " %")
+    return f"{scale * statistics.fmean(values):.{digits}f} ± {scale * statistics.stdev(values):.{digits}f}{unit}"
+
+
+def _sign(measure: Measure) -> float:
+    return -1.0 if measure in LOWER_IS_BETTER else 1.0
+
+
+def _difference(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> PairedDifference:
+    first, second = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
+    sign = _sign(claim.measure)
+    margin = claim.margin if isinstance(claim, NearClaim) else 0.0
+    return paired_difference([sign * x for x in first], [sign * x for x in second], margin=margin)
+
+
+def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> Finding:
+    found, sign = _difference(claim, arms), _sign(claim.measure)
+    margin = claim.margin if isinstance(claim, NearClaim) else 0.0
     if found.p <= LEVEL:
         verdict: Verdict = "holds"
     elif found.mean + margin <= 0 or found.p >= 1 - LEVEL:

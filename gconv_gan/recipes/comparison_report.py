@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gconv_gan.config.base import Config
-from gconv_gan.metrics.verdicts import ArmResult, Finding, Verdict
+from gconv_gan.config.comparisons import Claim, ComparisonConfig, GrowthClaim
+from gconv_gan.config.load import validated
+from gconv_gan.metrics.verdicts import ArmResult, Finding, Verdict, in_short
 
 
 class ComparisonResult(Config):
@@ -27,14 +29,31 @@ class ComparisonResult(Config):
 
 
 def table(results: Sequence[ComparisonResult]) -> str:
-    """Return the results as Markdown: a row per claim, then the arms of each."""
-    lines = ["| claim | measured here | verdict |", "|---|---|---|"]
+    """Return the results as Markdown: a row per comparison, then the arms of each and what was found, word for word."""
+    lines = overview(results)
     for result in results:
-        measured = "; ".join(f"{finding.claim}: {finding.measured} ({finding.verdict})" for finding in result.findings)
-        lines.append(f"| {result.claim} ({result.source}) | {measured} | **{result.verdict}** |")
-    for result in results:
-        lines += ["", *arms_table(result)]
+        lines += ["", *arms_table(result), ""]
+        lines += [f"- {finding.claim}: {finding.measured} ({finding.verdict})" for finding in result.findings]
     return "\n".join(lines)
+
+
+def overview(results: Sequence[ComparisonResult]) -> list[str]:
+    """Return a Markdown table of one row a comparison: the claim, what was measured (mean ± sd over seeds), step time, verdict.
+
+    The time is that of a training step of the first claim's proposed arm against its baseline's, or of its last arm against its first.
+    """
+    lines = ["| comparison | published claim | measured here | step time | verdict |", "|---|---|---|---|---|"]
+    for result in results:
+        claims = validated(ComparisonConfig, result.config, f"result {result.name}").claims
+        measured = "<br>".join(in_short(claim, result.arms) for claim in claims)
+        baseline, proposed = _pair(claims[0])
+        time = f"×{result.arms[proposed].step_seconds / result.arms[baseline].step_seconds:.2f}"
+        lines.append(f"| `{result.name}` | {result.claim} ({result.source}) | {measured} | {time} | **{result.verdict}** |")
+    return lines
+
+
+def _pair(claim: Claim) -> tuple[str, str]:
+    return (claim.arms[0], claim.arms[-1]) if isinstance(claim, GrowthClaim) else (claim.baseline, claim.proposed)
 
 
 def arms_table(result: ComparisonResult) -> list[str]:

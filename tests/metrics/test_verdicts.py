@@ -3,7 +3,7 @@
 import pytest
 
 from gconv_gan.config.comparisons import BetterClaim, CheaperClaim, GrowthClaim, NearClaim
-from gconv_gan.metrics.verdicts import ArmResult, Finding, judge, overall
+from gconv_gan.metrics.verdicts import ArmResult, Finding, in_short, judge, overall
 
 
 def arm(
@@ -76,3 +76,15 @@ def test_all_claims_must_hold() -> None:
     assert overall([holds, holds]) == "holds"
     assert overall([holds, open_]) == "undecided"
     assert overall([open_, fails, holds]) == "does not hold"
+
+
+def test_in_short_over_common_seeds() -> None:
+    arms = {"new": arm((0.72, 0.73, 0.74)), "old": arm((0.1, 0.70, 0.71, 0.72), seeds=(9, 0, 1, 2), loss=(0, 1, 1, 1.5))}
+    assert in_short(BETTER, arms) == "new 73.00 ± 1.00 % against old 71.00 ± 1.00 %: p = 0.000, 3 seeds"
+    losses = arms | {"new": arm((0, 0, 0), loss=(0.5, 0.75, 1.0))}
+    said = in_short(BetterClaim(proposed="new", baseline="old", measure="loss"), losses)
+    assert said.startswith("loss, new 0.750 ± 0.250 against old 1.167 ± 0.289: p = 0.0")
+    costs = {"new": arm((0.7, 0.7), macs=55), "old": arm((0.7, 0.7), macs=100)}
+    assert in_short(CheaperClaim(proposed="new", baseline="old", cost="macs", at_most=0.6), costs) == "MACs ×0.550"
+    growing = {"a": arm((0.7, 0.7), parameters=1000), "b": arm((0.7, 0.7), parameters=2000)}
+    assert in_short(GrowthClaim(arms=("a", "b"), exponent=2, tolerance=0.1), growing) == "parameters of a, b: exponents 1.000"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -116,8 +117,13 @@ def test_an_arm_that_diverges_is_at_chance_and_stays_in_the_table(folder: Path, 
 
 def test_the_table_and_the_plot(result: ComparisonResult) -> None:
     text = table([result])
-    assert "| Wider is better. (nobody, 2000) | wide is better than narrow in accuracy: difference " in text
-    assert f"| **{result.verdict}** |" in text
+    assert "- wide is better than narrow in accuracy: difference " in text
+    narrow, wide = (100 * np.array(result.arms[arm].measures["accuracy"]) for arm in ("narrow", "wide"))
+    means = f"wide {wide.mean():.2f} ± {wide.std(ddof=1):.2f} % against narrow {narrow.mean():.2f} ± {narrow.std(ddof=1):.2f} %"
+    time = result.arms["wide"].step_seconds / result.arms["narrow"].step_seconds
+    row = next(line for line in text.splitlines() if "Wider is better. (nobody, 2000)" in line)
+    assert means in row
+    assert row.endswith(f"| ×{time:.2f} | **{result.verdict}** |")
     assert f"| narrow | {100 * sum(result.arms['narrow'].measures['accuracy']) / 2:.2f} ± " in text
     assert "| ×1.00 | ×1.00 |" in text
     assert plot(result).startswith(b"\x89PNG")
@@ -186,7 +192,9 @@ def test_a_stored_result_is_read_back_and_negative_results_stay(result: Comparis
     for one in (result, failed):
         (tmp_path / f"layers_{one.name}.json").write_text(one.model_dump_json())
     assert recipe.stored_results(tmp_path) == [failed, result]
-    assert "m (does not hold) | **does not hold** |" in table(recipe.stored_results(tmp_path))
+    text = table(recipe.stored_results(tmp_path))
+    assert "- c: m (does not hold)" in text
+    assert "| **does not hold** |" in text
     with pytest.raises(UserError, match="holds no results of comparisons"):
         recipe.stored_results(tmp_path / "none")
 
