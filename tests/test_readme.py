@@ -12,6 +12,8 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.recipes.compare_layers import stored_results
+from gconv_gan.recipes.comparison_report import overview
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -88,3 +90,10 @@ def test_its_commands_take_these_arguments(module: str, arguments: list[str], mo
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_its_links_lead_somewhere(target: str) -> None:
     assert target.startswith("http") or (ROOT / target).exists()
+
+
+def test_its_table_of_layers_is_that_of_the_stored_results() -> None:
+    rows = overview(stored_results(ROOT / "eval" / "results"))
+    assert len(rows) > 3
+    missing = [row for row in rows if row not in README.splitlines()]
+    assert not missing, "python eval/compare_layers.py --table prints the rows"
