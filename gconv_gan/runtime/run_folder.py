@@ -18,6 +18,7 @@ from typing import Any
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
+from gconv_gan.config.optim import CosineScheduleConfig, LinearScheduleConfig
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.locking import exclusive
 
@@ -73,6 +74,8 @@ class RunFolder:
         resolved = config.model_dump(mode="json")
         if self.config.is_file():
             earlier = self._earlier(type(config))
+            if not ends_with_the_run(config):
+                may_change = (*may_change, "trainer.total_images")
             differences = [text for key, text in differing(earlier, resolved) if not _allowed(key, may_change)]
             if differences:
                 raise UserError(
@@ -84,6 +87,15 @@ class RunFolder:
         with (self.path / "command.txt").open("a") as file:
             file.write(shlex.join(sys.argv) + "\n")
         write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+
+def ends_with_the_run(config: Config) -> bool:
+    """Return whether a schedule within ``config`` ends where the run does, so that another length would be another run."""
+    match config:
+        case LinearScheduleConfig() | CosineScheduleConfig(end_images=None):
+            return True
+    values = (getattr(config, name) for name in type(config).model_fields)
+    return any(ends_with_the_run(value) for value in values if isinstance(value, Config))
 
 
 def _allowed(key: str, may_change: tuple[str, ...]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.runtime.run_folder import RunFolder, differing, versions
+from gconv_gan.runtime.run_folder import RunFolder, differing, ends_with_the_run, versions
 from tests.training.tiny import tiny
 
 
@@ -63,6 +63,21 @@ def test_a_key_that_is_gone_is_named_and_a_damaged_config_too(tmp_path: Path) ->
 def test_added_and_removed_keys_are_differences() -> None:
     found = dict(differing({"a": 1, "b": {"c": 2}}, {"b": {"c": 2, "d": None}, "e": [1]}))
     assert found == {"a": 'a: 1 -> "absent"', "b.d": 'b.d: "absent" -> null', "e": 'e: "absent" -> [1]'}
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({}, True),  # the tiny run's schedule is linear
+        ({"schedule": {"kind": "constant"}}, False),
+        ({"schedule": {"kind": "step", "milestones": [100]}}, False),
+        ({"schedule": {"kind": "cosine"}}, True),
+        ({"schedule": {"kind": "cosine", "end_images": 300}}, False),
+        ({"schedule": {"kind": "constant"}, "objective": {"penalty": {"kind": "r1", "schedule": {"kind": "linear"}}}}, True),
+    ],
+)
+def test_schedules_that_end_with_the_run(changes: dict[str, object], ends: bool, tmp_path: Path) -> None:
+    assert ends_with_the_run(tiny(tmp_path, **changes)) is ends
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

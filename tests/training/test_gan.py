@@ -115,6 +115,16 @@ def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_on
         assert lines[-1]["augment_p"] == pytest.approx(0.55)
 
 
+def test_a_finished_run_may_be_lengthened_where_no_schedule_ends_with_it(unbroken: Path, tmp_path: Path) -> None:
+    constant: dict[str, Any] = {"schedule": {"kind": "constant"}}
+    recipe.fit(tiny(tmp_path / "at_once", trainer={"total_images": 320}, **constant))
+    recipe.fit(tiny(tmp_path / "in_two", trainer={"total_images": 192}, **constant))
+    recipe.fit(tiny(tmp_path / "in_two", trainer={"total_images": 320}, **constant))
+    assert final_files(tmp_path / "in_two", 320) == final_files(tmp_path / "at_once", 320)
+    with pytest.raises(UserError, match="other settings: trainer.total_images: 480 -> 960"):
+        recipe.fit(tiny(unbroken, trainer={"total_images": 960}))
+
+
 def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path, seed=4))
     assert final_files(tmp_path)["generator.safetensors"] != final_files(unbroken)["generator.safetensors"]
