@@ -136,7 +136,7 @@ def run_html(subject: Subject) -> str:
     """Return the name and the facts of one run."""
     run = subject.run
     facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
-    facts["Weights SHA-256"] = run.checkpoint_sha256[:16]
+    facts["Weights SHA-256"] = f"{run.checkpoint_sha256[:16]}…"
     return f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}</div>"
 
 

@@ -205,3 +205,7 @@ def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: 
         for width, scroll_width, right_edge, all_loaded, focused, shown in rows:
             assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")
             assert (focused, shown) == ("0,1,0", background)
+
+
+def test_a_hash_that_is_cut_says_so(page: Outline) -> None:
+    assert f"{'ab' * 8}…" in page.texts
