@@ -55,7 +55,7 @@ figcaption{contain:inline-size;margin-top:.8rem;font-size:.875rem;line-height:1.
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7rem) minmax(0,auto);gap:.75rem;justify-content:start}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
-  text-align:right;min-height:0;min-width:0}
+  text-align:right;height:0;min-height:100%;min-width:0}
 .rows li{min-height:0;min-width:0;display:flex;align-items:center;justify-content:flex-end;overflow:hidden}
 .rows span{overflow:hidden;overflow-wrap:anywhere;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2}
 .pair{display:grid;gap:1.5rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));align-items:start}
