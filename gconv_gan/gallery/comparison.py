@@ -74,6 +74,7 @@ def build_comparison(
     run = {
         "name": f"{first.name} and {second.name}",
         "dataset": first.dataset if first.dataset == second.dataset else f"{first.dataset} and {second.dataset}",
+        "images_seen": max(first.images_seen, second.images_seen),
         **{side: asdict(subject.run) for side, subject in zip(SIDES, subjects, strict=True)},
     }
     with remove_outdated(out_dir, files):
