@@ -18,8 +18,7 @@ from gconv_gan.gallery.grid import TILE_SIDE
 from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json
 from gconv_gan.gallery.page import panel_html, sheet_html
 from gconv_gan.gallery.pictures import PICTURES, draw_unconditional
-from gconv_gan.gallery.score_curves import tabulated
-from gconv_gan.gallery.score_table import scores_html
+from gconv_gan.gallery.score_pairs import scores_section
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 
@@ -126,17 +125,27 @@ def pair_html(sides: Sequence[Sequence[Drawing]], subjects: tuple[Subject, Subje
     return "".join(pairs)
 
 
+def unequal_training(first: Subject, second: Subject) -> str:
+    """Return a sentence as HTML where the two checkpoints have seen different numbers of images; else nothing."""
+    if first.run.images_seen == second.run.images_seen:
+        return ""
+    seen = " and ".join(f"{breakable(run.name)} has seen <strong>{run.images_seen:,}</strong> images" for run in (first.run, second.run))
+    return f" {seen}: what differs between them may come from the length of training alone."
+
+
+def run_html(subject: Subject) -> str:
+    """Return the name and the facts of one run."""
+    run = subject.run
+    facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
+    facts["Weights SHA-256"] = f"{run.checkpoint_sha256[:16]}…"
+    return f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}</div>"
+
+
 def comparison_html(subjects: tuple[Subject, Subject], kinds: Sequence[Sequence[Sequence[Drawing]]], *, seed: int) -> str:
-    """Return the page: facts and scores of both runs, then a section for each kind of picture."""
+    """Return the page: facts of both runs, their scores, then a section for each kind of picture."""
     names = [subject.run.name for subject in subjects]
-    columns = []
-    for subject in subjects:
-        run = subject.run
-        facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
-        facts["Weights SHA-256"] = run.checkpoint_sha256[:16]
-        scores = scores_html(tabulated(subject.scores, checkpoint=run.images_seen))
-        columns.append(f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}{scores}</div>")
-    sections, links = [], {}
+    scores = scores_section(*subjects)
+    sections, links = [scores], {"#scores": "Scores"} if scores else {}
     for sides in kinds:
         title, name = sides[0][0].title, sides[0][0].file.partition("-")[2].partition(".")[0]
         links[f"#{name}"] = title
@@ -149,8 +158,8 @@ def comparison_html(subjects: tuple[Subject, Subject], kinds: Sequence[Sequence[
         title=f"{names[0]} and {names[1]}",
         links=links,
         main=f'<header class="wrap stacked hero"><div><h1>{breakable(names[0])} and {breakable(names[1])}</h1><p class="lead">Two runs, '
-        f"the same latents of seed {seed}: pictures at the same place come from the same latent.</p></div>"
-        f'<div class="pair">{"".join(columns)}</div>'
+        f"the same latents of seed {seed}: pictures at the same place come from the same latent.{unequal_training(*subjects)}</p></div>"
+        f'<div class="pair">{"".join(run_html(subject) for subject in subjects)}</div>'
         f"</header>{''.join(sections)}",
         footer='<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>.</p>'
         "<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture.</p>",

@@ -27,16 +27,19 @@ def draw_gate_map(
     labels: Sequence[str],
     theme: Theme,
     images: UInt8[Tensor, "r 3 h w"] | None = None,
+    largest: float | None = None,
 ) -> bytes:
     """Draw a heat map as a PNG: a row per latent or class, a column per kernel, the strongest kernel first, each row's entropy beside it.
 
-    The colour scale starts at zero, so that a layer that hardly selects looks flat, as it is.
+    The colour scale goes from zero to the largest possible gate, so that a layer that hardly selects looks flat, as it is, and
+    half-open gates do not look open.
 
     Args:
         gates: one row per line of the map.
         labels: the rows' names.
         theme: colours.
         images: the picture that each row's latent generates, shown instead of its name.
+        largest: the value that no gate can exceed; None: there is none, and the scale ends at the largest of ``gates``.
 
     Raises:
         ValueError: if the number of labels is not that of the rows, or a gate is negative.
@@ -47,7 +50,7 @@ def draw_gate_map(
         raise ValueError(f"a gate map of {rows} rows needs as many labels, not {len(labels)}")
     entropies = normalised_entropy(gates)
     values = gates[:, strongest_first(gates)].float().numpy()
-    strongest = max(float(values.max()), MIN_SCALE)
+    strongest = max(float(values.max()), MIN_SCALE) if largest is None else largest
     height = min(MAX_HEIGHT, ROW_HEIGHT * rows)
     names = [label if len(label) <= LABEL_LENGTH else label[: LABEL_LENGTH - 1] + "…" for label in labels]
     left = GAP + (height / rows if images is not None else CHARACTER * max(map(len, names)))

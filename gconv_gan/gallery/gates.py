@@ -57,6 +57,27 @@ def record_gates(generator: nn.Module, z: Float[Tensor, "b d"], y: Int[Tensor, "
     return {name: gates if len(gates) == len(z) else gates[:1].expand(len(z), -1) for name, gates in joined.items()}
 
 
+def gate_of(generator: nn.Module, layer: str) -> KernelGate:
+    """Return the gate of a layer that ``record_gates`` names."""
+    module = generator.get_submodule(layer)
+    return next(gate for gate in (module, *module.children()) if isinstance(gate, KernelGate))
+
+
+def meaning(gate: KernelGate) -> str:
+    """Return in a sentence what the values of a gate mean, above all which one is fully open."""
+    if gate.largest is None:
+        return f"A gate ({gate.selection}) has no largest value: the colour scale ends at the largest one shown."
+    match gate.selection:
+        case "open":
+            return "All gates are open for good."
+        case "softmax":
+            return f"The gates of a row sum to {gate.scale:g}: equal ones are {gate.scale / gate.num_gates:.3g} each."
+        case _:
+            others = f", all but the {gate.top_m} largest are closed" if gate.selection == "top_m" else ""
+            start = f"; {gate.scale:g}·sigmoid is 1 at a logit of 0, half open, as at the start of training" if gate.scale != 1 else ""
+            return f"A gate of 0 is closed, of {gate.scale:g} fully open{others}{start}."
+
+
 def kernel_similarity(layer: nn.Module) -> float:
     r"""Return the mean absolute cosine between two kernels of a layer: 0 if they are orthogonal, 1 if copies of one another.
 

@@ -39,6 +39,7 @@ class Panel:
     title: str
     curves: Mapping[str, str]
     log_scale: bool = False
+    """Where the values span a power of ten or more."""
 
 
 PANELS = (
@@ -59,6 +60,7 @@ class Series:
     title: str
     curves: Mapping[str, Points]
     log_scale: bool = False
+    """For positive values alone."""
 
 
 def number(value: object) -> float | None:
@@ -81,8 +83,15 @@ def training_series(records: Sequence[Record]) -> list[Series]:
         curves = {label: points(records, key) for label, key in panel.curves.items()}
         curves = {label: curve for label, curve in curves.items() if curve}
         if curves:
-            found.append(Series(panel.name, panel.title, curves, panel.log_scale))
+            log_scale = panel.log_scale and spans_decade(curves)
+            found.append(Series(panel.name, f"{panel.title}, log scale" if log_scale else panel.title, curves, log_scale))
     return found
+
+
+def spans_decade(curves: Mapping[str, Points]) -> bool:
+    """Return whether all values are positive and the largest is ten times the smallest or more."""
+    values = [value for curve in curves.values() for _, value in curve]
+    return min(values) > 0 and max(values) >= 10 * min(values)
 
 
 def score_series(records: Sequence[Record]) -> list[Series]:
@@ -164,7 +173,7 @@ def plot_series(axes: Axes, series: Series, *, theme: Theme) -> None:
         axes.plot(images[-1:], values[-1:], color=colour, marker="o", markersize=4, clip_on=False)
     smallest = min(value for curve in series.curves.values() for _, value in curve)
     largest = max(value for curve in series.curves.values() for _, value in curve)
-    if series.log_scale and smallest > 0:
+    if series.log_scale:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if largest < 300 * smallest else (1,)))
         axes.yaxis.set_minor_locator(NullLocator())

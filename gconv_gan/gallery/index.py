@@ -1,8 +1,10 @@
 """``index.html`` of a folder of galleries: a card for each, with the gallery's first picture."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from gconv_gan.gallery.document import breakable, document_html
 from gconv_gan.gallery.manifest import MANIFEST, read_manifest
@@ -47,8 +49,16 @@ def card(gallery: Path) -> Card:
     first, run = manifest.pictures[0].file, manifest.run
     width, height = pixel_size((gallery / first).read_bytes()) if (gallery / first).is_file() else (1, 1)
     name = str(run["name"])
-    facts = f"{run['dataset']} after {int(run['images_seen']):,} images"
-    return Card(gallery.name, name, facts, f"{gallery.name}/{first}", width, height, f"First picture of the gallery {name}.")
+    return Card(gallery.name, name, facts(run), f"{gallery.name}/{first}", width, height, f"First picture of the gallery {name}.")
+
+
+def facts(run: Mapping[str, Any]) -> str:
+    """Return on which data and how many images a run was trained; of two runs side by side, each with its own number."""
+    sides = [run[side] for side in ("a", "b") if side in run]
+    if not sides:
+        return f"{run['dataset']} after {int(run['images_seen']):,} images"
+    (one, first), (other, second) = ((side["name"], f"{int(side['images_seen']):,}") for side in sides)
+    return f"{run['dataset']}: {one} (pictured) after {first} images, {other} after {second}"
 
 
 def index_html(cards: list[Card]) -> str:

@@ -179,7 +179,7 @@ def page_html(
     )
     weights = "averaged weights" if run.weights == "ema" else "weights of the last step"
     facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": f"{run.checkpoint}, {weights}"}
-    facts |= {**run.details, "Weights SHA-256": run.checkpoint_sha256[:16], "Latent seed": str(seed)}
+    facts |= {**run.details, "Weights SHA-256": f"{run.checkpoint_sha256[:16]}…", "Latent seed": str(seed)}
     lead = f"Pictures of <strong>{escape(run.dataset)}</strong> from a generator trained on <strong>{run.images_seen:,}</strong> images."
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     return document_html(

@@ -8,7 +8,7 @@ from torch import Tensor
 from gconv_gan.gallery.class_blend import draw_class_blend
 from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.gate_map import draw_gate_map
-from gconv_gan.gallery.gates import gate_statistics, kernel_similarity, mean_by_class, record_gates
+from gconv_gan.gallery.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
 from gconv_gan.gallery.grid import grid_png, read_tiles
 from gconv_gan.gallery.history import Series, draw_series, score_series, short_count, training_series
 from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, random_sheet, slerp_sheet
@@ -141,15 +141,15 @@ def gate_drawing(
     subject: Subject, layer: str, shown: Tensor, measured: Tensor, *, rows: Literal["latents", "classes"], images: Tensor | None = None
 ) -> Drawing:
     """Return the heat map of ``shown``, light and dark, with the layer's statistics over ``measured``."""
-    statistics = gate_statistics(measured)
+    statistics, gate = gate_statistics(measured), gate_of(subject.generator, layer)
     labels = [subject.class_name(row) if rows == "classes" else str(row + 1) for row in range(len(shown))]
-    light, dark = (draw_gate_map(shown, labels=labels, theme=theme, images=images) for theme in (LIGHT, DARK))
+    light, dark = (draw_gate_map(shown, labels=labels, theme=theme, images=images, largest=gate.largest) for theme in (LIGHT, DARK))
     return Drawing(
         file=f"gates-{rows}-{layer.replace('.', '-')}.png",
         content=light,
         dark=dark,
         title=layer,
-        caption="",
+        caption=meaning(gate),
         alt=f"Heat map of the gates of layer {layer}: {len(shown)} {rows} by {statistics.kernels} kernels; "
         f"mean entropy {statistics.entropy:.2f} of 1.",
         facts={

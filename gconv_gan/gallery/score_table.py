@@ -32,15 +32,21 @@ def card_of(score: Mapping[str, object]) -> Mapping[str, object]:
 
 def score_rows(score: Mapping[str, object]) -> dict[str, str]:
     """Return the numbers of one score file as words -> value, with its spread where there is one; refuse it as ``card_of`` does."""
-    card_of(score)
-    values = score["scores"]
+    card, values = card_of(score), score["scores"]
     assert isinstance(values, Mapping)
     rows = {}
     for key in NAMES:
-        value, spread = number(values.get(key)), number(values.get(SPREADS.get(key, "")))
+        spread = None if key == "kid_mean" and kid_is_of_all(card) else number(values.get(SPREADS.get(key, "")))
+        value = number(values.get(key))
         if value is not None:
             rows[score_name(key, values)] = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
     return rows
+
+
+def kid_is_of_all(card: Mapping[str, object]) -> bool:
+    """Return whether each subset of a kernel distance is the whole of both sets: an older file calls the round-off its spread."""
+    size, fakes, reals = (card_field(card, "formula", field) for field in ("kid_subset_size", "num_fake", "num_real"))
+    return size is not None and size == fakes == reals
 
 
 def setting(card: Mapping[str, object], *, checkpoint: bool = True) -> str:

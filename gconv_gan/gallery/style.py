@@ -53,11 +53,11 @@ img{display:block;max-width:100%;height:auto}
 .pixels img{image-rendering:pixelated}
 figcaption{contain:inline-size;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
-.labelled{display:grid;grid-template-columns:fit-content(7rem) minmax(0,auto);gap:.75rem;justify-content:start}
+.labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
-  text-align:right;min-height:0;min-width:0}
+  text-align:right;height:0;min-height:100%;min-width:0}
 .rows li{min-height:0;min-width:0;display:flex;align-items:center;justify-content:flex-end;overflow:hidden}
-.rows span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.rows span{padding-right:.75rem;overflow:hidden;overflow-wrap:anywhere;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2}
 .pair{display:grid;gap:1.5rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));align-items:start}
 .pair>*{min-width:0}
 .index{padding-bottom:4rem;align-items:start}
@@ -94,11 +94,15 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
   .stacked .intro{position:static}
 }
 @media (max-width:40rem){
-  .labelled{grid-template-columns:fit-content(3.75rem) minmax(0,auto);gap:.5rem}
-  .rows{font-size:.6875rem}
+  .labelled{grid-template-columns:fit-content(5.5rem) minmax(0,auto)}
+  .rows span{padding-right:.5rem}
+  .rows{font-size:.65rem;line-height:1.05}
+  .bar{position:static}
   .bar .mark{display:none}
-  .bar nav{gap:1.1rem}
+  .bar nav{flex-wrap:wrap;gap:0 1.1rem;padding-block:.3rem}
+  .bar a{padding:.35rem 0}
 }
+@media (max-width:23rem){.rows span{-webkit-line-clamp:1}}
 @media (max-width:40rem) and (max-resolution:1.4dppx){.pixels img{image-rendering:auto}}
 @media print{.bar{position:static}}
 """

@@ -88,6 +88,11 @@ class KernelGate(nn.Module):
         if selection == "relu" and bias:
             nn.init.constant_(last.bias, self._initial_logit() * temperature)
 
+    @property
+    def largest(self) -> float | None:
+        """The value that a gate cannot exceed; None where there is none."""
+        return None if self.selection in ("relu", "softplus") else self.scale
+
     def linears(self) -> list[nn.Linear]:
         """Return the linear layers in order."""
         return [module for module in self.modules() if isinstance(module, nn.Linear)]

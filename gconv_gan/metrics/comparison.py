@@ -87,7 +87,7 @@ def _cell(score: Score, first: Score, key: str, *, alike: bool, is_first: bool) 
     if key not in score.scores:
         return "-"
     value = score.scores[key]
-    spread = score.scores.get(SPREADS.get(key, ""))
+    spread = None if key == "kid_mean" and score.card.formula.kid_is_of_all else score.scores.get(SPREADS.get(key, ""))
     text = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
     before = first.scores.get(key)
     if is_first or not alike or before is None or before == 0:

@@ -92,7 +92,7 @@ def score_all(
 
     Every image is made once and passed once through each distinct extractor. The keys are fid, is_mean, is_std, kid_mean,
     kid_std, precision, recall, density, coverage, intra_fid and fid_infinity, as far as the protocol asks for them; of any
-    extractor but Inception, fd, intra_fd and fd_infinity.
+    extractor but Inception, fd, intra_fd and fd_infinity. There is no kid_std where each subset is the whole of both sets.
 
     Args:
         source: the images to be scored, as many as the largest evaluation takes.
@@ -235,8 +235,7 @@ def _numbers(
         numbers |= _inception_score(extraction, one.extractor, formula.is_splits, formula.is_permutation_seed, bool(formula.is_logit_bias))
     if formula.kid_subsets is not None and formula.kid_subset_size is not None and formula.kid_seed is not None:
         fake, real = _features(extraction, one)
-        kernel = kid(fake, real, subsets=formula.kid_subsets, subset_size=formula.kid_subset_size, seed=formula.kid_seed)
-        numbers |= {"kid_mean": kernel.mean, "kid_std": kernel.std}
+        numbers |= _kernel_distance(fake, real, formula.kid_subsets, formula.kid_subset_size, formula.kid_seed)
     if formula.neighbours is not None and formula.comparison is not None:
         k, radii = formula.neighbours, one.reference.squared_radii(formula.neighbours, one.extractor.device)
         balls = neighbourhoods(*_features(extraction, one), k=k, comparison=formula.comparison, real_radii=radii)
@@ -276,6 +275,14 @@ def _frechet(extraction: Extraction, one: Evaluation) -> float:
         return frechet_distance(extraction.moments, _moments(one), real_root=_root(one))
     assert extraction.features is not None
     return frechet_distance_few_fakes(extraction.features.to(one.extractor.device), _moments(one))
+
+
+def _kernel_distance(fake: Tensor, real: Tensor, subsets: int, size: int, seed: int) -> dict[str, float]:
+    """Return mean and spread over subsets; no spread where every subset is the whole of both sets: they would all be the same."""
+    if size == len(fake) == len(real):
+        return {"kid_mean": kid(fake, real, subsets=1, subset_size=size, seed=seed).mean}
+    found = kid(fake, real, subsets=subsets, subset_size=size, seed=seed)
+    return {"kid_mean": found.mean, "kid_std": found.std}
 
 
 def _inception_score(extraction: Extraction, extractor: Extractor, splits: int, seed: int | None, with_bias: bool) -> dict[str, float]:

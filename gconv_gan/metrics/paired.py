@@ -16,6 +16,8 @@ RESAMPLES = 10_000
 class PairedDifference:
     """Differences, first minus second, of n pairs."""
 
+    differences: tuple[float, ...]
+    """Of the single pairs, in their order."""
     n: int
     mean: float
     deviation: float
@@ -34,7 +36,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float], *, margin
     """Return the one-sided paired t-test of "the first is greater than the second minus the ``margin``", and a bootstrap interval.
 
     The interval is the percentile interval over 10,000 resamples from a fixed seed. Of three pairs it is coarse: there are
-    only ten different means. Differences that are all equal have no deviation: p is 0 where they exceed minus the margin, else 1.
+    only ten different means, all within the range of the differences. Differences that are all equal have no deviation: p is 0
+    where they exceed minus the margin, else 1.
 
     Raises:
         ValueError: for unequal lengths, or fewer than two pairs.
@@ -55,4 +58,4 @@ def paired_difference(first: Sequence[float], second: Sequence[float], *, margin
         p = float(stats.t.sf(t, n - 1))
     drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     low, high = np.percentile(differences[drawn].mean(1), [2.5, 97.5])
-    return PairedDifference(n, mean, deviation, t, p, float(low), float(high))
+    return PairedDifference(tuple(differences.tolist()), n, mean, deviation, t, p, float(low), float(high))

@@ -31,6 +31,7 @@ class FormulaCard(Config):
     kid_kernel: Literal["(x.y/d + 1)^3, unbiased"] | None
     kid_subsets: int | None
     kid_subset_size: int | None
+    """Images of each subset: the protocol's number, or the smaller set. If it is the whole of both sets, KID has no spread."""
     kid_seed: int | None
     neighbours: int | None
     comparison: Comparison | None
@@ -41,6 +42,11 @@ class FormulaCard(Config):
     """Sizes of the subsets whose distances the line was fitted to."""
     infinity_fit: Literal["least squares, a + b / n"] | None = None
     infinity_seed: int | None = None
+
+    @property
+    def kid_is_of_all(self) -> bool:
+        """Whether each subset is the whole of both sets, so that a spread over them is round-off."""
+        return self.kid_subset_size is not None and self.kid_subset_size == self.num_fake == self.num_real
 
 
 class FakesCard(Config):

@@ -1,7 +1,8 @@
 """From the numbers of a comparison to a verdict on its claims.
 
 A statistical claim *holds* where the one-sided paired t-test over seeds has p ≤ 0.05, *does not hold* where the test of the
-opposite has, or the mean points the wrong way, and is *undecided* otherwise. Counts decide at once.
+opposite has, or the mean points the wrong way, and is *undecided* otherwise. Counts decide at once. The bootstrap interval beside it
+decides nothing: of a few seeds it is too narrow, and may exclude 0 where the test is undecided.
 """
 
 import math
@@ -14,6 +15,7 @@ from gconv_gan.config.comparisons import BetterClaim, CheaperClaim, Claim, Cost,
 from gconv_gan.metrics.paired import PairedDifference, paired_difference
 
 LEVEL = 0.05
+FEW_SEEDS = 5  # a bootstrap interval of so few lies almost within their range: they are named one by one
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
 Verdict = Literal["holds", "undecided", "does not hold"]
@@ -111,9 +113,17 @@ def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) 
         said = f"{claim.proposed} is worse than {claim.baseline} in {words} by less than {_shown(claim.measure, margin, signed=False)}"
     else:
         said = f"{claim.proposed} is better than {claim.baseline} in {words}"
+    return Finding(claim=said, measured=_measured(claim.measure, found, sign), verdict=verdict)
+
+
+def _measured(measure: Measure, found: PairedDifference, sign: float) -> str:
+    """Return the mean difference, those of the seeds where they are few, the labelled interval, and the test."""
     low, high = sorted((sign * found.low, sign * found.high))
-    difference = f"difference {_shown(claim.measure, sign * found.mean)} [{_shown(claim.measure, low)}, {_shown(claim.measure, high)}]"
-    return Finding(claim=said, measured=f"{difference}, n = {found.n}, t = {found.t:.2f}, p = {found.p:.3f}", verdict=verdict)
+    seeds = ", ".join(_shown(measure, sign * one) for one in found.differences)
+    single = f" (single seeds {seeds})" if found.n <= FEW_SEEDS else ""
+    interval = f"95 % bootstrap interval [{_shown(measure, low)}, {_shown(measure, high)}]"
+    test = f"one-sided paired t-test: n = {found.n}, t = {found.t:.2f}, p = {found.p:.3f}"
+    return f"difference {_shown(measure, sign * found.mean)}{single}, {interval}; {test}"
 
 
 def _over_common_seeds(a: ArmResult, b: ArmResult, measure: Measure) -> tuple[list[float], list[float]]:

@@ -79,6 +79,7 @@ class ClassifierCard(Config):
     scores: dict[str, float]
     """Accuracies, likelihood and calibration error; under "accuracy, CHANGE", that of changed images."""
     cost: dict[str, float]
+    run: str
     network: str
     weights: str
     images_seen: int
@@ -95,9 +96,15 @@ class ClassifierCard(Config):
 
     def lines(self) -> list[str]:
         """Return the card's numbers for people."""
-        head = f"{self.network}, {self.weights} weights at {self.images_seen:,} images, on {self.data.images:,} images of {self.data.title}"
+        about = f"{self.run} ({self.network}), {self.weights} weights at {self.images_seen:,} images"
+        head = f"{about}, on {self.data.images:,} images of {self.data.title}"
         scores = [f"  {name:<28} {value:.4f}" for name, value in self.scores.items()]
-        return [head, *scores, *(f"  {name:<28} {value:,.6g}" for name, value in self.cost.items())]
+        return [head, *scores, *(f"  {name:<28} {_amount(value)}" for name, value in self.cost.items())]
+
+
+def _amount(value: float) -> str:
+    """Return a number without an exponent: in full where it is large or whole, else to six digits."""
+    return f"{value:,.0f}" if value >= 100_000 or value.is_integer() else f"{value:,.6g}"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -138,6 +145,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
     return ClassifierCard(
         scores={**scores, **{f"accuracy, {name}": value for name, value in changes.items()}},
         cost=cost(network, config.image_size, batch_size=command.latency_batch, repeats=command.repeats, device=device),
+        run=config.name,
         network=str(fields["network"]),
         weights=str(fields.get("weights", "raw")),
         images_seen=int(fields.get("images_seen", config.trainer.total_images)),

@@ -7,7 +7,7 @@ from typing import Any
 from gconv_gan.config.base import Config
 from gconv_gan.config.comparisons import Claim, ComparisonConfig, GrowthClaim
 from gconv_gan.config.load import validated
-from gconv_gan.metrics.verdicts import ArmResult, Finding, Verdict, in_short
+from gconv_gan.metrics.verdicts import ArmResult, Finding, Verdict, in_short, judge
 
 
 class ComparisonResult(Config):
@@ -29,11 +29,11 @@ class ComparisonResult(Config):
 
 
 def table(results: Sequence[ComparisonResult]) -> str:
-    """Return the results as Markdown: a row per comparison, then the arms of each and what was found, word for word."""
+    """Return the results as Markdown: a row per comparison, then the arms of each and what they say about its claims."""
     lines = overview(results)
     for result in results:
         lines += ["", *arms_table(result), ""]
-        lines += [f"- {finding.claim}: {finding.measured} ({finding.verdict})" for finding in result.findings]
+        lines += [f"- {finding.claim}: {finding.measured} ({finding.verdict})" for finding in findings(result)]
     return "\n".join(lines)
 
 
@@ -44,12 +44,21 @@ def overview(results: Sequence[ComparisonResult]) -> list[str]:
     """
     lines = ["| comparison | published claim | measured here | step time | verdict |", "|---|---|---|---|---|"]
     for result in results:
-        claims = validated(ComparisonConfig, result.config, f"result {result.name}").claims
+        claims = _claims(result)
         measured = "<br>".join(in_short(claim, result.arms) for claim in claims)
         baseline, proposed = _pair(claims[0])
         time = f"×{result.arms[proposed].step_seconds / result.arms[baseline].step_seconds:.2f}"
         lines.append(f"| `{result.name}` | {result.claim} ({result.source}) | {measured} | {time} | **{result.verdict}** |")
     return lines
+
+
+def findings(result: ComparisonResult) -> list[Finding]:
+    """Return what a result's arms say about its claims: an older file has its findings in older words."""
+    return [judge(claim, result.arms) for claim in _claims(result)]
+
+
+def _claims(result: ComparisonResult) -> tuple[Claim, ...]:
+    return validated(ComparisonConfig, result.config, f"result {result.name}").claims
 
 
 def _pair(claim: Claim) -> tuple[str, str]:

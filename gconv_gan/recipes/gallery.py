@@ -15,6 +15,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
@@ -134,22 +135,27 @@ def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages |
     return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
 
 
+def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str, str]:
+    """Return what a page says of how a run was trained."""
+    conv, n_dis = config.generator.conv, config.trainer.n_dis
+    return {
+        "Networks": f"{config.generator.kind}, width {config.generator.width} and {config.discriminator.width}",
+        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}" if conv.kind == "gconv" else conv.kind,
+        "Discriminator's norm": config.discriminator.norm.kind,
+        "Loss": config.objective.loss,
+        "Batch": f"{config.trainer.batch_size}, {n_dis} discriminator step{'s' if n_dis > 1 else ''} per generator step",
+        "Generator steps": f"{g_steps:,}",
+        "Parameters of the generator": f"{parameters:,}",
+        "Training seed": str(config.seed),
+    }
+
+
 def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
     """Return everything the pictures of ``run`` are drawn from."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator()
     config, progress = run.config, run.state["progress"]
-    conv = config.generator.conv
-    details = {
-        "networks": f"{config.generator.kind}, width {config.generator.width} and {config.discriminator.width}",
-        "generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}" if conv.kind == "gconv" else conv.kind,
-        "discriminator's norm": config.discriminator.norm.kind,
-        "loss": config.objective.loss,
-        "batch": f"{config.trainer.batch_size}, {config.trainer.n_dis} discriminator step(s) per generator step",
-        "generator steps": f"{progress['g_steps']:,}",
-        "parameters of the generator": f"{sum(p.numel() for p in generator.parameters()):,}",
-        "seed": str(config.seed),
-    }
+    parameters = sum(p.numel() for p in generator.parameters())
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
@@ -157,7 +163,7 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         class_names=run.class_names,
-        details=details,
+        details=details(config, g_steps=progress["g_steps"], parameters=parameters),
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))

@@ -94,10 +94,14 @@ class LayerCost(Config):
     parameters: int
     macs: int
     """Per image."""
+    step_seconds: float
+    """Median time of forward and backward pass."""
     step_ratio: float
-    """Time of forward and backward pass against the 3×3 convolution's."""
+    """The same against the 3×3 convolution's."""
+    forward_seconds: float
+    """Median time of the forward pass in evaluation mode."""
     forward_ratio: float
-    """Time of the forward pass in evaluation mode against the 3×3 convolution's."""
+    """The same against the 3×3 convolution's."""
     memory_ratio: float
     """Peak memory of forward and backward pass against the 3×3 convolution's."""
 
@@ -133,9 +137,9 @@ def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[st
         condition = Condition(torch.randn(shape.batch, LATENT_DIM), torch.arange(shape.batch) % CLASSES)
         built = {name: Conditioned(LAYERS[name](shape.channels), condition) for name in dict.fromkeys([BASELINE, *names])}
     steps = {name: training_step(layer, x) for name, layer in built.items()}
+    memory = {name: peak_bytes(step) for name, step in steps.items()}  # first: the profiler warns of gradients older than itself
     step_seconds = seconds(steps, repeats=repeats)
     forward_seconds = seconds({name: inference(layer, x) for name, layer in built.items()}, repeats=repeats)
-    memory = {name: peak_bytes(step) for name, step in steps.items()}
     costs = []
     for name in names:
         counted = counts(built[name], x)
@@ -144,7 +148,9 @@ def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[st
                 layer=name,
                 parameters=counted.parameters,
                 macs=counted.macs,
+                step_seconds=step_seconds[name],
                 step_ratio=step_seconds[name] / step_seconds[BASELINE],
+                forward_seconds=forward_seconds[name],
                 forward_ratio=forward_seconds[name] / forward_seconds[BASELINE],
                 memory_ratio=memory[name] / memory[BASELINE],
             )
@@ -161,6 +167,9 @@ def table(shape: Shape, costs: Sequence[LayerCost]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for cost in costs:
-        ratios = f"×{cost.step_ratio:.2f} | ×{cost.forward_ratio:.2f} | ×{cost.memory_ratio:.2f}"
-        lines.append(f"| {cost.layer} | {cost.parameters:,} | {cost.macs:,} | {ratios} |")
+        step, forward = (
+            f"{1000 * taken:.3g} ms, ×{ratio:.2f}"
+            for taken, ratio in ((cost.step_seconds, cost.step_ratio), (cost.forward_seconds, cost.forward_ratio))
+        )
+        lines.append(f"| {cost.layer} | {cost.parameters:,} | {cost.macs:,} | {step} | {forward} | ×{cost.memory_ratio:.2f} |")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.comparison import COMPARED, build_comparison, redraw_side
 from gconv_gan.gallery.index import write_index
 from gconv_gan.gallery.manifest import changed_files, read_manifest
+from gconv_gan.gallery.score_pairs import pairs
 from gconv_gan.gallery.subject import Subject
 from tests.gallery.conftest import class_generator, small_generator
 
@@ -62,3 +63,40 @@ def test_the_index_lists_every_gallery_and_spares_another_page(gallery: Path, tm
     index.write_text("<p>mine</p>")
     assert write_index(tmp_path) is None
     assert index.read_text() == "<p>mine</p>"
+
+
+def score(value: float, *, protocol: str = "tiny2k", extractor: str = "digits classifier", **fakes: object) -> dict[str, object]:
+    card = {
+        "formula": {"protocol": protocol, "num_fake": 2000, "num_real": 1797},
+        "extractor": {"name": extractor},
+        "fakes": {"weights": "ema", "batch_norm": "eval", **fakes},
+    }
+    return {"scores": {"fd": value}, "card": card}
+
+
+def test_scores_stand_side_by_side_only_where_protocol_and_features_are_the_same() -> None:
+    first = [score(285.2, protocol="tiny50k"), score(2066.8, seed=0), score(1.0, extractor="other")]
+    second = [score(2198.0, seed=0), score(3.0, protocol="tiny50k", extractor="other"), score(4.0, extractor="other", weights="raw")]
+    found = pairs(first, second)
+    assert found.common == [(first[1], second[0])]
+    assert found.lone == ([first[0], first[2]], [second[1], second[2]])
+
+
+def test_scores_of_different_checkpoints_are_a_pair() -> None:
+    first, second = score(1.0, images_seen=1280), score(2.0, images_seen=640)
+    assert pairs([first], [second]).common == [(first, second)]
+
+
+def test_the_page_names_scores_without_a_counterpart_and_unequal_training(subject: Subject, tmp_path: Path) -> None:
+    run = dataclasses.replace(subject.run, name="other", images_seen=640)
+    other = dataclasses.replace(subject, run=run, scores=(score(7.5, protocol="tiny5k"), subject.scores[0]))
+    text = build_comparison(tmp_path / "pair", (subject, other), pictures=FEW).read_text()
+    before, _, alone = text.partition("Without a counterpart")
+    assert (before.count("<b>tiny2k</b>"), before.count("<b>tiny5k</b>"), alone.count("<b>tiny5k</b>")) == (2, 0, 1)
+    assert "has seen <strong>1,200</strong> images and other has seen <strong>640</strong> images" in text
+    index = write_index(tmp_path)
+    assert index is not None
+    assert "noise: tiny_gconv (pictured) after 1,200 images, other after 640" in index.read_text()
+    same = build_comparison(tmp_path / "same", (subject, subject), pictures=FEW).read_text()
+    assert "has seen" not in same
+    assert "Without a counterpart" not in same

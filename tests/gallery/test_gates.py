@@ -1,16 +1,23 @@
+import io
 import math
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
+from PIL import Image
 from torch import nn
 
 from gconv_gan.gallery.gate_map import draw_gate_map
 from gconv_gan.gallery.gates import (
     gate_entropy,
+    gate_of,
     gate_statistics,
     kernel_similarity,
     mean_by_class,
+    meaning,
     normalised_entropy,
     record_gates,
     strongest_first,
@@ -174,3 +181,30 @@ def test_a_map_is_reproducible_and_follows_gates_and_theme() -> None:
 def test_a_map_without_a_label_a_row_is_refused() -> None:
     with pytest.raises(ValueError, match="6 rows needs as many labels, not 1"):
         draw_gate_map(random_gates(), labels=["a"], theme=LIGHT)
+
+
+@pytest.mark.parametrize(("value", "largest", "share"), [(0.5, 1.0, 0.5), (1.0, 2.0, 0.5), (2.0, 2.0, 1.0), (0.5, None, 1.0)])
+def test_the_colour_of_a_gate_is_its_share_of_the_largest_possible_one(value: float, largest: float | None, share: float) -> None:
+    gates = torch.full((2, 4), value)
+    picture = Image.open(io.BytesIO(draw_gate_map(gates, labels=["a", "b"], theme=LIGHT, largest=largest))).convert("RGB")
+    height = picture.height / 200  # inches
+    row = picture.height * (0.36 + 0.12) / height  # the middle of the first row
+    shown = picture.getpixel((picture.width // 2 - 20, round(row)))
+    assert np.allclose(shown, 255 * np.array(colormaps["viridis"](share)[:3]), atol=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "largest", "words"),
+    [
+        ({"mode": "bank"}, 1.0, "A gate of 0 is closed, of 1 fully open."),
+        ({"mode": "dictionary"}, 2.0, "of 2 fully open; 2·sigmoid is 1 at a logit of 0, half open"),
+        ({"mode": "bank", "selection": "softmax", "num_kernels": 4}, 1.0, "sum to 1: equal ones are 0.25 each"),
+        ({"mode": "bank", "selection": "top_m", "top_m": 2}, 1.0, "fully open, all but the 2 largest are closed."),
+        ({"mode": "bank", "selection": "relu"}, None, r"has no largest value"),
+        ({"mode": "bank", "selection": "open"}, 1.0, "All gates are open for good."),
+    ],
+)
+def test_what_a_gate_means_follows_from_its_selection(options: dict[str, Any], largest: float | None, words: str) -> None:
+    gate = gate_of(nn.ModuleDict({"conv": GConv2d(3, 4, 3, latent_dim=6, **options)}), "conv")
+    assert gate.largest == largest
+    assert words in meaning(gate)

@@ -26,6 +26,13 @@ def test_panels_without_numbers_are_left_out() -> None:
     assert [(panel.name, list(panel.curves)) for panel in panels] == [("losses", ["discriminator"]), ("gradients", ["generator"])]
 
 
+def test_a_logarithmic_axis_is_named_and_kept_for_values_that_span_a_decade() -> None:
+    for values, log_scale in (((2.0, 30.0), True), ((20.0, 50.0), False), ((0.0, 30.0), False)):
+        records = [{"images": index, "grad_norm_g": value} for index, value in enumerate(values)]
+        [panel] = training_series(records)
+        assert (panel.log_scale, panel.title) == (log_scale, "Gradient norms, log scale" if log_scale else "Gradient norms")
+
+
 def test_scores_of_two_protocols_get_two_panels() -> None:
     panels = score_series([{"images": 1, "a/fd": 9.0}, {"images": 2, "a/fd": 8.0, "b/fd": 70.0, "a/recall": 0.5}])
     assert {panel.title: panel.curves["fd"] for panel in panels if "fd" in panel.curves} == {

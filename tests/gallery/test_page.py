@@ -180,13 +180,19 @@ LONG = {
 
 
 def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: Path) -> None:
-    index = build_gallery(tmp_path / "gallery", dataclasses.replace(subject, scores=(*subject.scores, LONG, LONG)), pictures=PICTURES)
+    run = dataclasses.replace(subject.run, class_names=("brown bear", "remote control", "sewing machine of long ago"))
+    wide = dataclasses.replace(subject, run=run, scores=(*subject.scores, LONG, LONG))
+    index = build_gallery(tmp_path / "gallery", wide, pictures=PICTURES)
     report = """<script>addEventListener("load",()=>{
       const press=key=>{dispatchEvent(new KeyboardEvent("keydown",{key}));
         return [...document.querySelectorAll("figure a")].indexOf(document.activeElement)};
       parent.postMessage([innerWidth,document.documentElement.scrollWidth,
       Math.max(...[...document.querySelectorAll("main *:not(.rows *)")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
       [...document.images].every(i=>i.naturalWidth>0),[press("j"),press("j"),press("k")].join(),
+      Math.max(...[...document.querySelectorAll("nav a")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
+      Math.max(...[...document.querySelectorAll(".labelled")].map(e=>
+        Math.ceil(e.querySelector("ol").offsetHeight-e.querySelector("img").offsetHeight))),
+      [...document.querySelectorAll(".rows span")].filter(e=>e.title=="brown bear").every(e=>e.scrollHeight<=e.clientHeight+1),
       getComputedStyle(document.body).backgroundColor.replaceAll(" ","")].join(" "),"*")})</script></body>"""
     index.write_text(index.read_text().replace(' loading="lazy"', "").replace("</body>", report))
     frames = "".join(
@@ -202,6 +208,13 @@ def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: 
         rows = sorted(tuple(text.split()) for text in re.findall(r"<p>([^<]*)</p>", dom))
         assert [row[0] for row in rows] == ["1280", "320", "390"]
         background = "rgb({},{},{})".format(*bytes.fromhex(theme.page[1:]))
-        for width, scroll_width, right_edge, all_loaded, focused, shown in rows:
+        for width, scroll_width, right_edge, all_loaded, focused, last_link, taller, label_in_full, shown in rows:
             assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")
+            assert int(last_link) <= int(width)
+            assert int(taller) <= 1  # row labels keep beside their rows
+            assert label_in_full == "true" or int(width) < 390
             assert (focused, shown) == ("0,1,0", background)
+
+
+def test_a_hash_that_is_cut_says_so(page: Outline) -> None:
+    assert f"{'ab' * 8}…" in page.texts

@@ -21,3 +21,10 @@ def test_a_curve_does_so_too() -> None:
     titles = [series.title for series in score_series(records)]
     assert titles[1] == "Class score exp I(x; y), higher is better (a)"
     assert titles[2:] == ["FID, lower is better (b)", "Inception Score, higher is better (b)"]
+
+
+def test_a_kernel_distance_of_whole_sets_is_shown_without_the_round_off_that_older_files_call_its_spread() -> None:
+    scores = {"fd": 1.0, "kid_mean": 0.1, "kid_std": 5e-16}
+    for size, shown in ((128, "0.1"), (100, "0.1 ± 5e-16")):
+        formula = {"protocol": "p", "num_fake": 128, "num_real": 128, "kid_subset_size": size}
+        assert score_rows({"scores": scores, "card": card("judge") | {"formula": formula}})["Kernel distance"] == shown

@@ -67,3 +67,9 @@ def test_runs_are_compared_in_every_kind_they_share_at_their_newest_checkpoints(
 
 def test_single_scores_are_compared_as_they_are() -> None:
     assert groups([("a", [PLAIN.score]), ("b", [OTHER.score])]) == [[Entry("a", PLAIN.score), Entry("b", OTHER.score)]]
+
+
+def test_a_kernel_distance_of_whole_sets_has_no_spread() -> None:
+    for size, shown in ((100, ["a", "-", "0.1"]), (50, ["a", "-", "0.1", "±", "5e-16"])):
+        of = score({"kid_mean": 0.1, "kid_std": 5e-16}, formula__num_real=100, formula__kid_subset_size=size)
+        assert table([Entry("a", of)], mark=False)[2].split() == shown

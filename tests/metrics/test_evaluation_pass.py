@@ -13,6 +13,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.extraction import Wanted, extract
 from gconv_gan.metrics.frechet import frechet_distance
+from gconv_gan.metrics.generative import mmd2_unbiased
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score
@@ -141,7 +142,17 @@ def test_biased_logits_change_the_inception_score() -> None:
 
 
 def test_kid_subsets_shrink_with_small_sets_and_the_card_says_so() -> None:
-    assert scored(how=protocol("torch_fidelity")).card.formula.kid_subset_size == 300
+    found = scored(how=protocol("torch_fidelity"))
+    assert found.card.formula.kid_subset_size == 300
+    assert found.scores["kid_std"] > 1e-6  # subsets of the reals still differ
+
+
+def test_a_kernel_distance_of_whole_sets_has_no_spread() -> None:
+    how = adjusted(protocol("torch_fidelity"), metrics=("kid",))
+    whole = reference(REALS[:300])
+    found = score(ArrayImages(FAKES.numpy(), fingerprint="fakes"), whole, STUB, how, fakes=FakesCard(source="fakes"))
+    assert found.card.formula.kid_subset_size == 300
+    assert found.scores == {"kid_mean": pytest.approx(mmd2_unbiased(STUB(FAKES)[0], STUB(REALS[:300])[0]), rel=1e-9)}
 
 
 def test_the_batch_size_changes_nothing_but_round_off() -> None:

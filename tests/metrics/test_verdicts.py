@@ -37,7 +37,18 @@ def test_the_differences_are_within_seeds_and_of_common_seeds() -> None:
     new, old = arm((0.9, 0.5, 0.7), seeds=(2, 0, 1)), arm((0.49, 0.69, 0.89, 0.1), seeds=(0, 1, 2, 3))
     found = judge(BETTER, {"new": new, "old": old})
     assert found.verdict == "holds"
-    assert "difference +1.00 points [+1.00 points, +1.00 points]" in found.measured
+    assert "difference +1.00 points (single seeds +1.00 points, +1.00 points, +1.00 points), 95 % bootstrap" in found.measured
+    assert "95 % bootstrap interval [+1.00 points, +1.00 points]; one-sided paired t-test: n = 3" in found.measured
+
+
+def test_an_interval_that_excludes_zero_beside_an_undecided_test_is_labelled_and_the_seeds_are_named() -> None:
+    new, old = arm((0.5327, 0.5065, 0.5146)), arm((0.5, 0.5, 0.5))
+    found = judge(BETTER, {"new": new, "old": old})
+    assert found.verdict == "undecided"
+    assert "(single seeds +3.27 points, +0.65 points, +1.46 points), 95 % bootstrap interval [+0.65 points," in found.measured
+    six = tuple(range(6))
+    many = judge(BETTER, {"new": arm((0.6, 0.7) * 3, seeds=six), "old": arm((0.5,) * 6, seeds=six)})
+    assert "single seeds" not in many.measured
 
 
 def test_a_lower_loss_is_better() -> None:
@@ -45,7 +56,7 @@ def test_a_lower_loss_is_better() -> None:
     arms = {"new": arm((0, 0, 0), loss=(0.9, 0.8, 0.85)), "old": arm((0, 0, 0), loss=(1.0, 0.95, 0.99))}
     found = judge(claim, arms)
     assert found.verdict == "holds"
-    assert "difference -0.130 [-0.150, -0.100]" in found.measured
+    assert "difference -0.130 (single seeds -0.100, -0.150, -0.140), 95 % bootstrap interval [-0.150, -0.100];" in found.measured
 
 
 def test_near_means_worse_by_less_than_the_margin() -> None:

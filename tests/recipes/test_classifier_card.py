@@ -49,8 +49,18 @@ def test_the_card_holds_scores_robustness_and_costs(run: Path) -> None:
 
 def test_the_command_keeps_the_card(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(run), "--changed-images", "20", "--repeats", "1", "--pgd", "--json", str(tmp_path / "card.json")])
-    assert "accuracy, fgsm 8/255" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "accuracy, fgsm 8/255" in printed
+    assert printed.startswith("tiny (wrn_10_1), ema weights at 320 images, on 359 images of ")
     assert (tmp_path / "card.json").read_text() == (run / "scores" / "classifier.json").read_text()
+
+
+def test_large_counts_are_printed_in_full(run: Path) -> None:
+    command = validated(ClassifierCardCommand, {"run": str(run), "fgsm": [], "pgd": [], "gaussian": [], "repeats": 1}, "")
+    card = classifier_card(command)
+    cost = {"MACs per image": 2_120_960.0, "images per second, batch 64": 1_234_567.8, "latency, ms": 1.2345678}
+    lines = card.model_copy(update={"cost": cost}).lines()[-3:]
+    assert [line.split()[-1] for line in lines] == ["2,120,960", "1,234,568", "1.23457"]
 
 
 def test_it_is_an_extractor_for_gan_scores(run: Path, tmp_path: Path) -> None:

@@ -39,9 +39,15 @@ def test_every_layer_runs_and_counts_agree_with_hand_counts() -> None:
 
 
 def test_the_table_says_what_it_compares_with() -> None:
-    text = table(SHAPE, layer_costs(SHAPE, repeats=1, names=("BatchNorm2d",)))
+    [cost] = layer_costs(SHAPE, repeats=1, names=("BatchNorm2d",))
+    text = table(SHAPE, [cost])
     assert text.splitlines()[0] == "4 × 16 × 8 × 8, against conv 3x3"
-    assert "| BatchNorm2d | 32 | 0 | ×" in text
+    assert f"| BatchNorm2d | 32 | 0 | {1000 * cost.step_seconds:.3g} ms, ×{cost.step_ratio:.2f} | " in text
+
+
+def test_the_profiler_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    layer_costs(SHAPE, repeats=2, names=("GhostModule", "spectral norm"))
+    assert capfd.readouterr().err == ""
 
 
 def test_layers_do_not_depend_on_the_global_generator() -> None:
