@@ -23,6 +23,7 @@ from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
 
@@ -33,16 +34,22 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
     A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits.
 
     Raises:
-        UserError: missing or malformed file, unknown or mistyped key or flag, value out of range.
+        UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
 
     """
     data = _read(Path(path))
+    sort = other_sort(model, data)
+    if sort is not None:
+        raise UserError(f"{path} is {sort.file}")
     if "name" in model.model_fields:
         data.setdefault("name", Path(path).stem)
     return apply_overrides(validated(model, data, str(path)), overrides)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        saved = path / "config.json"
+        raise UserError(f"{path} is a folder, not a config file; " + (f"give {saved}" if saved.is_file() else "give a .toml file"))
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1) if path.parent.is_dir() else []
         raise UserError(f"config file {path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ""))

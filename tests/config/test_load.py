@@ -1,14 +1,20 @@
 """Every mistake in a file or on the command line is one sentence with the source, the dotted key and, where near, the right name."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from gconv_gan.config.base import Config
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.comparisons import ComparisonConfig
 from gconv_gan.config.data import FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.units import GConvConfig, PlainConvConfig
+
+ROOT = Path(__file__).parents[2]
 
 MINIMAL = """
 [data]
@@ -131,3 +137,30 @@ def test_help_shows_the_values_of_the_file(tmp_path: Path, capsys: pytest.Captur
     assert "--trainer.total-images" in shown
     assert "12345" in shown
     assert "Length of the run" in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "sentence"),
+    [
+        (GANRunConfig, "configs/classify/digits.toml", "digits.toml is a classifier's config: use train_classifier.py"),
+        (ClassifierRunConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
+        (GANRunConfig, "configs/compare/elu.toml", "elu.toml is a comparison of layers: use eval/compare_layers.py"),
+        (ComparisonConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
+    ],
+)
+def test_a_config_of_another_sort_is_named_for_what_it_is(model: type[Config], file: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(sentence)}$"):
+        load_config(model, ROOT / file)
+
+
+def test_a_key_of_another_sort_among_ones_own_is_an_unknown_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown key 'test_data'"):
+        load(write(tmp_path, MINIMAL + '[test_data]\nkind = "digits"\n'))
+
+
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder, not a config file; give a \.toml file$"):
+        load(tmp_path)
+    saved = write(tmp_path, "{}", "config.json")
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder, not a config file; give {saved}$"):
+        load(tmp_path)
