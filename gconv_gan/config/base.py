@@ -1,6 +1,11 @@
 """The base of every config model: frozen, strict (no silent conversion), unknown keys forbidden, no inf or nan."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SampleCount = Annotated[int, Field(ge=2)]
+"""How many images a score is of: one alone has no spread."""
 
 
 class Config(BaseModel):

@@ -260,7 +260,8 @@ def _from_box(printed: str) -> str:
             message = message.removeprefix("Value error, ")
             return message if part == model else f"{part}: {message}"  # the whole config has no key
         key, _, message = message.partition(" ")
-        return f"--{part}.{key.replace('_', '-')}: {message}, got {value}"
+        flag = key if part == model else f"{part}.{key}"
+        return f"--{flag.replace('_', '-')}: {message}, got {value}"
     unknown = re.match(r"Unrecognized options: (--\S+?),? ", text + " ")
     if unknown:
         near = re.search(r"--[\w.-]+", body[1]) if len(body) > 1 else None

@@ -162,11 +162,13 @@ def reference_of(
         batch_size: images per call of the extractor; None: as is fastest.
 
     Raises:
-        UserError: the protocol asks for another split, or for more images than there are.
+        UserError: the protocol asks for another split, or for more images than there are, or there is but one.
 
     """
     require_split(protocol, reals.split)
     images, labels = reals.images, reals.labels
+    if len(images) < 2:
+        raise UserError(f"the reference {reals.source} holds a single image: a score needs at least two")
     if protocol.num_real is not None and protocol.num_real != len(images):
         images = ChosenImages(images, protocol.num_real, seed=seed)
         labels = None if labels is None else labels[images.indices]

@@ -18,7 +18,7 @@ from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.fakes import Fakes
 from gconv_gan.recipes.networks import load_run, require_gan_run
-from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, jobs_of, score_file, score_jobs
+from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, jobs_of, require_outlet, score_file, score_jobs
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.training.best import mark_best
 from gconv_gan.training.checkpoint import checkpoints, damage
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     """Score every checkpoint of a run that is not scored yet, print the curves, and mark the best."""
     command = parse_command(CurveCommand, arguments)
     require_gan_run(Path(command.run))
+    require_outlet(command.json_out)
     jobs = jobs_of(command, generated=True)
     curves = score_checkpoints(command, jobs)
     if not PartialState().is_main_process:

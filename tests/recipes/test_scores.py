@@ -198,6 +198,30 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
             scored(arguments, tmp_path)
 
 
+@pytest.mark.parametrize("flag", ["--num-fake", "--num-real"])
+def test_one_image_is_no_sample(run: Path, judge: Path, tmp_path: Path, flag: str) -> None:
+    with pytest.raises(UserError, match=rf"^command line: {flag}: Input should be greater than or equal to 2, got 1$"):
+        scored([str(run), "--extractor", f"checkpoint:{judge}", *SMALL, flag, "1"], tmp_path)
+
+
+def test_a_folder_of_one_picture_is_no_sample(pictures: dict[str, Path], judge: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(pictures["fakes"] / "000.png", tmp_path / "one")
+    flags = ["--extractor", f"checkpoint:{judge}"]
+    with pytest.raises(UserError, match="1 images are too few for fid"):
+        scored([str(tmp_path / "one"), "--reference", str(pictures["reals"]), *flags], tmp_path)
+    with pytest.raises(UserError, match="the reference .*one holds a single image: a score needs at least two"):
+        scored([str(pictures["fakes"]), "--reference", str(tmp_path / "one"), *flags], tmp_path)
+
+
+def test_where_scores_cannot_be_written_nothing_is_scored(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^--json .*file is a file, not a folder"):
+        main([str(run), "--json", str(tmp_path / "file" / "scores.json")])
+    with pytest.raises(UserError, match=r"^--json .* is a folder; name a file$"):
+        main([str(run), "--json", str(tmp_path)])
+
+
 def test_two_processes_under_the_launcher_print_what_one_does(run: Path, judge: Path, tmp_path: Path) -> None:
     """The real script under accelerate launch: the same images, the same numbers, one file."""
     command = [str(run), "--extractor", f"checkpoint:{judge}", "--num-fake", "600", "--cache-dir", str(tmp_path / "cache")]  # 3 blocks
