@@ -28,7 +28,7 @@ from jaxtyping import Int64, Shaped, UInt8
 from tqdm import tqdm
 
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
 from gconv_gan.data.decoded_images import DecodedImages
@@ -71,6 +71,16 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
         if not source.may_skip:
             raise _damaged(source.location, skipped)
     return dataset
+
+
+def open_without_fetching(config: DataConfig) -> ImageDataset | None:
+    """Return what ``open_dataset`` does, or None where ``data.download`` would have to fetch it first."""
+    if not getattr(config, "download", False):
+        return open_dataset(config)
+    try:
+        return open_dataset(config.model_copy(update={"download": False}))
+    except AbsentDataError:
+        return None
 
 
 def _damaged(location: str, image: SkippedImage) -> UserError:
