@@ -23,6 +23,7 @@ from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
@@ -82,23 +83,33 @@ def _kind(model: type[Config]) -> str | None:
     return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
+def _kinds_with(members: Sequence[type[Config]], name: str) -> str:
+    """Return the kinds among ``members`` that have the field ``name``, joined by "or"."""
+    return " or ".join(str(_kind(member)) for member in members if name in member.model_fields)
+
+
 def _sentence(model: type[Config], error: ErrorDetails) -> str:
     """Say one pydantic error as a sentence; the tag of a union in its location is dropped, the user never typed it."""
     keys: list[str] = []
     here: type[Config] | None = model
     members: list[type[Config]] = []
+    siblings: list[type[Config]] = []
     for part in error["loc"]:
         tagged = [m for m in members if len(members) > 1 and _kind(m) == part]
         if tagged:
-            here, members = tagged[0], []
+            here, siblings, members = tagged[0], members, []
             continue
         keys.append(str(part))
         field = here.model_fields.get(str(part)) if here else None
+        siblings = [] if field else siblings
         members = _members(field) if field else []
         if error["type"] != "extra_forbidden" or field:
             here = members[0] if len(members) == 1 else here if not members else None
     key, text, value = ".".join(keys), error["msg"], error.get("input")
     if error["type"] == "extra_forbidden":
+        if here and (kinds := _kinds_with(siblings, keys[-1])):
+            part = ".".join(keys[:-1])
+            return f"key '{key}' belongs to kind {kinds}, but {part}.kind = '{_kind(here)}'; set that kind, or leave the key out"
         known = list(here.model_fields) if here else []
         near = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
@@ -176,7 +187,7 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise UserError(f"command line: {_from_box(captured.getvalue())}") from None
+        raise UserError(f"command line: {_from_box(captured.getvalue(), default)}") from None
 
 
 def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:
@@ -242,7 +253,7 @@ def _admits(member: type[Config], name: str, value: object) -> bool:
     return True
 
 
-def _from_box(printed: str) -> str:
+def _from_box(printed: str, config: object) -> str:
     """Turn tyro's framed message into one sentence: its first paragraph, and the nearest flag where it suggests one."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|╭╰╮╯ ") for line in printed.splitlines()[1:]]  # without the title
     paragraphs: list[list[str]] = [[]]
@@ -253,20 +264,65 @@ def _from_box(printed: str) -> str:
             paragraphs[-1].append(line)
     body = [" ".join(paragraph) for paragraph in paragraphs if paragraph]
     text = body[0] if body else printed.strip()
-    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type", text)
-    if broken:
-        part, model, message, value = broken.groups()
-        if message.startswith("Value error, "):
-            message = message.removeprefix("Value error, ")
-            return message if part == model else f"{part}: {message}"  # the whole config has no key
-        key, _, message = message.partition(" ")
-        flag = key if part == model else f"{part}.{key}"
-        return f"--{flag.replace('_', '-')}: {message}, got {value}"
-    unknown = re.match(r"Unrecognized options: (--\S+?),? ", text + " ")
-    if unknown:
+    if unknown := re.match(r"Unrecognized options: (--\S+?),? ", text + " "):
         near = re.search(r"--[\w.-]+", body[1]) if len(body) > 1 else None
-        return f"unknown option {unknown.group(1)}" + (f"; did you mean {near.group()}?" if near else "")
-    if "required" in text:
-        missing = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")
-        return f"{' and '.join(missing)} must be given"
-    return text.removeprefix("Error parsing ")
+        fallback = f"unknown option {unknown.group(1)}" + (f"; did you mean {near.group()}?" if near else "")
+        return _of_another_kind(config, unknown.group(1)) or fallback
+    return _broken_value(text) or _no_choice(text) or _missing(body, text) or text.removeprefix("Error parsing ")
+
+
+def _of_another_kind(config: object, flag: str) -> str | None:
+    """Say of a flag that another kind of the part it names would know it; None where that is not its fault."""
+    *path, name = flag.removeprefix("--").replace("-", "_").split(".")
+    members: list[type[Config]] = []
+    for part in path:
+        field = type(config).model_fields.get(part) if isinstance(config, Config) else None
+        if field is None:
+            return None
+        config, members = getattr(config, part), _members(field)
+    kinds = _kinds_with(members, name)
+    if not kinds or not isinstance(config, Config):
+        return None
+    flag_of_kind = f"--{'.'.join(path).replace('_', '-')}.kind"
+    return f"{flag} belongs to {flag_of_kind} {kinds}, but the kind is {_kind(type(config))}; give that kind, too, or leave the flag out"
+
+
+def _broken_value(text: str) -> str | None:
+    """Return the sentence for a value that pydantic refused."""
+    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type", text)
+    if broken is None:
+        return None
+    part, model, message, value = broken.groups()
+    if message.startswith("Value error, "):
+        message = message.removeprefix("Value error, ")
+        return message if part == model else f"{part}: {message}"  # the whole config has no key
+    key, _, message = message.partition(" ")
+    flag = key if part == model else f"{part}.{key}"
+    return f"--{flag.replace('_', '-')}: {message.removeprefix('Value error, ')}, got {value}"
+
+
+WORDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text"}
+
+
+def _no_choice(text: str) -> str | None:
+    """Return the sentence for a value that is none of those admitted."""
+    if choice := re.match(r"invalid choice '(.*?)' for argument '(\S+)'\. Expected one of \((.*)\)", text):
+        value, flag, listed = choice.groups()
+        names = [name for name in re.findall(r"'([^']+)'", listed) if name not in ("None", "True", "False")]
+        return f"{flag}: '{value}' is not among {', '.join(names)}{did_you_mean(value, names)}"
+    if mismatch := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['?(.*?)'?\]", text):
+        flag, listed, value = mismatch.groups()
+        kinds = [WORDS.get(kind, kind.strip("{}").replace(",", " or ")) for kind in listed.split("|") if kind != "{None}"]
+        return f"{flag}: '{value}' is not {' or '.join(kinds)}"
+    return None
+
+
+def _missing(body: list[str], text: str) -> str | None:
+    """Return the sentence for what must be given and was not."""
+    if "required" not in text:
+        return None
+    flags = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")
+    if flags:
+        return f"{' and '.join(flags)} must be given"
+    positional = re.match(r"Missing from .*?: [\w{}|\[\] .]*?[A-Z]{3,}\S* (.*?)\.? \(required\)", text)
+    return f"an argument is missing: {positional.group(1)}" if positional else None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config, SampleCount
+from gconv_gan.config.base import Config, FolderName, SampleCount
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
 from gconv_gan.config.objective import AugmentConfig, NoAugmentConfig, ObjectiveConfig
@@ -75,7 +75,7 @@ class EvaluationConfig(Config):
 class GANRunConfig(Config):
     """A GAN run: data, two networks, objective, optimisers, cadence."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: FolderName
     """Name of the run's folder."""
     runs_dir: str = "runs"
     """Folder of all runs."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.scores import CheckpointChoice
@@ -78,6 +79,8 @@ class TrainedRun:
 
 def require_gan_run(folder: Path) -> None:
     """Raise ``UserError`` where ``folder`` is no run, or the run of something else than a GAN."""
+    if not folder.exists():
+        raise UserError(does_not_exist(folder))
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a run folder: it has no config.json")
     require_folder_of(GANRunConfig, folder)

@@ -189,7 +189,12 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
         "has no checkpoint at 7 images": [str(run), *judged, "--checkpoint", "7"],
         "8 images are too few for is under protocol .*, which needs 10": [str(run), *judged, "--metrics", "is", "--num-fake", "8"],
         "2 images are too few for prdc": [str(run), *judged, "--metrics", "prdc", "--num-fake", "2"],
-        "neither a folder nor a zip of images": [str(tmp_path / "nowhere"), "--reference", "digits", *judged],
+        f"{tmp_path / 'nowhere'} does not exist": [str(tmp_path / "nowhere"), "--reference", "digits", *judged],
+        f"{tmp_path / 'tiyn'} does not exist; did you mean {run}\\?": [str(tmp_path / "tiyn"), "--reference", "digits", *judged],
+        "neither a folder nor a zip of images": [__file__, "--reference", "digits", *judged],
+        "there is no protocol 'fid5k_lite0'; known are .*; did you mean 'fd5k_lite0'": [str(run), "--protocol", "fid5k_lite0"],
+        "there is no extractor 'inceptionv3'; known are .*; did you mean 'inception'": [str(run), "--extractor", "inceptionv3"],
+        "only 359: set --num-real to at most that": [str(run), *judged, "--num-real", "60000"],
         "unknown option --num-fakes": [str(run), "--num-fakes", "3"],
     }
     for message, arguments in cases.items():
