@@ -119,9 +119,9 @@ def _sentence(model: type[Config], error: ErrorDetails) -> str:
     if error["type"] in ("union_tag_invalid", "literal_error"):
         expected = str((error.get("ctx") or {}).get("expected_tags") or (error.get("ctx") or {}).get("expected"))
         tag = (error.get("ctx") or {}).get("tag", value)
-        near = difflib.get_close_matches(str(tag), re.findall(r"\w+", expected), n=1)
         key += ".kind" if error["type"] == "union_tag_invalid" else ""
-        return f"{key} = '{tag}' is not among {expected}" + (f"; did you mean '{near[0]}'?" if near else "")
+        words = re.findall(r"\w+", expected)
+        return f"{key} = '{tag}' is not among {expected}{did_you_mean(str(tag), words)}"
     if error["type"] == "union_tag_not_found":
         return f"key '{key}.kind' is required"
     text = text.removeprefix("Value error, ")
@@ -214,8 +214,8 @@ def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Confi
     field = type(config).model_fields.get(name)
     members = _members(field) if field else []
     if not members:
-        near = difflib.get_close_matches(name, [n for n, f in type(config).model_fields.items() if _members(f)], n=1)
-        raise UserError(f"command line: --{dotted}.kind names no part of the config" + (f"; did you mean '{near[0]}'?" if near else ""))
+        near = did_you_mean(name, [n for n, f in type(config).model_fields.items() if _members(f)])
+        raise UserError(f"command line: --{dotted}.kind names no part of the config{near}")
     old = getattr(config, name)
     if len(keys) > 1:
         new: Any = _with_kind(old, keys[1:], kind, dotted)
@@ -223,10 +223,7 @@ def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Confi
         chosen = [m for m in members if _kind(m) == kind]
         if not chosen:
             names = [str(_kind(m)) for m in members]
-            near = difflib.get_close_matches(kind, names, n=1)
-            raise UserError(
-                f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}" + (f"; did you mean '{near[0]}'?" if near else "")
-            )
+            raise UserError(f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}{did_you_mean(kind, names)}")
         new = old if type(old) is chosen[0] else _converted(old, chosen[0])
     return type(config).model_construct(**{**{n: getattr(config, n) for n in type(config).model_fields}, name: new})
 

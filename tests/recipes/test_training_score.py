@@ -1,5 +1,6 @@
 """The score during training: logged under its protocol, kept with its card, resumed exactly, and deciding the best checkpoint."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def curve(folder: Path) -> dict[int, float]:
 
 def test_it_is_logged_at_its_cadence_under_its_protocol(scored: Path) -> None:
     assert sorted(curve(scored)) == [160, 320, 480]
+
+
+def test_the_line_names_the_protocol_once(scored: Path) -> None:
+    said = [line for line in (scored / "tiny" / "log.txt").read_text().splitlines() if "fd " in line]
+    assert len(said) == 3
+    assert all(re.fullmatch(r" +0\.\d kimg  fd1k_classifier \(.*\): fd [\d.e+]+(  \w+ [\d.e+-]+)*", line) for line in said)
 
 
 def test_every_number_has_its_card(scored: Path) -> None:
