@@ -1,6 +1,22 @@
 """The base of every config model: frozen, strict (no silent conversion), unknown keys forbidden, no inf or nan."""
 
-from pydantic import BaseModel, ConfigDict
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError("a name has letters, digits, . _ - only, and begins with a letter or a digit")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+"""The name of a run, which names its folder."""
+
+SampleCount = Annotated[int, Field(ge=2)]
+"""How many images a score is of: one alone has no spread."""
 
 
 class Config(BaseModel):

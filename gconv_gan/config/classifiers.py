@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.base import Config, FolderName
 from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
@@ -95,7 +95,7 @@ class HeldOutConfig(Config):
 class ClassifierRunConfig(Config):
     """A classifier run: data, network, augmentation, optimiser, length."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: FolderName
     """Name of the run's folder."""
     runs_dir: str = "runs"
     """Folder of all runs."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.base import Config, FolderName
 
 Measure = Literal["accuracy", "top5", "loss", "calibration_error", "accuracy_gaussian", "accuracy_fgsm", "accuracy_pgd"]
 Cost = Literal["parameters", "macs", "step_seconds", "step_bytes"]
@@ -84,7 +84,7 @@ class AttackConfig(Config):
 class ComparisonConfig(Config):
     """A published claim about a layer, and the small paired experiment that tests it."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: FolderName
     """Name of the comparison and of its results."""
     claim: str
     """The published claim in one line."""

@@ -23,6 +23,8 @@ from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
 
@@ -33,16 +35,22 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
     A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits.
 
     Raises:
-        UserError: missing or malformed file, unknown or mistyped key or flag, value out of range.
+        UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
 
     """
     data = _read(Path(path))
+    sort = other_sort(model, data)
+    if sort is not None:
+        raise UserError(f"{path} is {sort.file}")
     if "name" in model.model_fields:
         data.setdefault("name", Path(path).stem)
     return apply_overrides(validated(model, data, str(path)), overrides)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        saved = path / "config.json"
+        raise UserError(f"{path} is a folder, not a config file; " + (f"give {saved}" if saved.is_file() else "give a .toml file"))
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1) if path.parent.is_dir() else []
         raise UserError(f"config file {path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
@@ -75,23 +83,33 @@ def _kind(model: type[Config]) -> str | None:
     return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
+def _kinds_with(members: Sequence[type[Config]], name: str) -> str:
+    """Return the kinds among ``members`` that have the field ``name``, joined by "or"."""
+    return " or ".join(str(_kind(member)) for member in members if name in member.model_fields)
+
+
 def _sentence(model: type[Config], error: ErrorDetails) -> str:
     """Say one pydantic error as a sentence; the tag of a union in its location is dropped, the user never typed it."""
     keys: list[str] = []
     here: type[Config] | None = model
     members: list[type[Config]] = []
+    siblings: list[type[Config]] = []
     for part in error["loc"]:
         tagged = [m for m in members if len(members) > 1 and _kind(m) == part]
         if tagged:
-            here, members = tagged[0], []
+            here, siblings, members = tagged[0], members, []
             continue
         keys.append(str(part))
         field = here.model_fields.get(str(part)) if here else None
+        siblings = [] if field else siblings
         members = _members(field) if field else []
         if error["type"] != "extra_forbidden" or field:
             here = members[0] if len(members) == 1 else here if not members else None
     key, text, value = ".".join(keys), error["msg"], error.get("input")
     if error["type"] == "extra_forbidden":
+        if here and (kinds := _kinds_with(siblings, keys[-1])):
+            part = ".".join(keys[:-1])
+            return f"key '{key}' belongs to kind {kinds}, but {part}.kind = '{_kind(here)}'; set that kind, or leave the key out"
         known = list(here.model_fields) if here else []
         near = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
@@ -101,9 +119,9 @@ def _sentence(model: type[Config], error: ErrorDetails) -> str:
     if error["type"] in ("union_tag_invalid", "literal_error"):
         expected = str((error.get("ctx") or {}).get("expected_tags") or (error.get("ctx") or {}).get("expected"))
         tag = (error.get("ctx") or {}).get("tag", value)
-        near = difflib.get_close_matches(str(tag), re.findall(r"\w+", expected), n=1)
         key += ".kind" if error["type"] == "union_tag_invalid" else ""
-        return f"{key} = '{tag}' is not among {expected}" + (f"; did you mean '{near[0]}'?" if near else "")
+        words = re.findall(r"\w+", expected)
+        return f"{key} = '{tag}' is not among {expected}{did_you_mean(str(tag), words)}"
     if error["type"] == "union_tag_not_found":
         return f"key '{key}.kind' is required"
     text = text.removeprefix("Value error, ")
@@ -169,7 +187,7 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise UserError(f"command line: {_from_box(captured.getvalue())}") from None
+        raise UserError(f"command line: {_from_box(captured.getvalue(), default)}") from None
 
 
 def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:
@@ -196,8 +214,8 @@ def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Confi
     field = type(config).model_fields.get(name)
     members = _members(field) if field else []
     if not members:
-        near = difflib.get_close_matches(name, [n for n, f in type(config).model_fields.items() if _members(f)], n=1)
-        raise UserError(f"command line: --{dotted}.kind names no part of the config" + (f"; did you mean '{near[0]}'?" if near else ""))
+        near = did_you_mean(name, [n for n, f in type(config).model_fields.items() if _members(f)])
+        raise UserError(f"command line: --{dotted}.kind names no part of the config{near}")
     old = getattr(config, name)
     if len(keys) > 1:
         new: Any = _with_kind(old, keys[1:], kind, dotted)
@@ -205,10 +223,7 @@ def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Confi
         chosen = [m for m in members if _kind(m) == kind]
         if not chosen:
             names = [str(_kind(m)) for m in members]
-            near = difflib.get_close_matches(kind, names, n=1)
-            raise UserError(
-                f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}" + (f"; did you mean '{near[0]}'?" if near else "")
-            )
+            raise UserError(f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}{did_you_mean(kind, names)}")
         new = old if type(old) is chosen[0] else _converted(old, chosen[0])
     return type(config).model_construct(**{**{n: getattr(config, n) for n in type(config).model_fields}, name: new})
 
@@ -235,7 +250,7 @@ def _admits(member: type[Config], name: str, value: object) -> bool:
     return True
 
 
-def _from_box(printed: str) -> str:
+def _from_box(printed: str, config: object) -> str:
     """Turn tyro's framed message into one sentence: its first paragraph, and the nearest flag where it suggests one."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|╭╰╮╯ ") for line in printed.splitlines()[1:]]  # without the title
     paragraphs: list[list[str]] = [[]]
@@ -246,19 +261,65 @@ def _from_box(printed: str) -> str:
             paragraphs[-1].append(line)
     body = [" ".join(paragraph) for paragraph in paragraphs if paragraph]
     text = body[0] if body else printed.strip()
-    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type", text)
-    if broken:
-        part, model, message, value = broken.groups()
-        if message.startswith("Value error, "):
-            message = message.removeprefix("Value error, ")
-            return message if part == model else f"{part}: {message}"  # the whole config has no key
-        key, _, message = message.partition(" ")
-        return f"--{part}.{key.replace('_', '-')}: {message}, got {value}"
-    unknown = re.match(r"Unrecognized options: (--\S+?),? ", text + " ")
-    if unknown:
+    if unknown := re.match(r"Unrecognized options: (--\S+?),? ", text + " "):
         near = re.search(r"--[\w.-]+", body[1]) if len(body) > 1 else None
-        return f"unknown option {unknown.group(1)}" + (f"; did you mean {near.group()}?" if near else "")
-    if "required" in text:
-        missing = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")
-        return f"{' and '.join(missing)} must be given"
-    return text.removeprefix("Error parsing ")
+        fallback = f"unknown option {unknown.group(1)}" + (f"; did you mean {near.group()}?" if near else "")
+        return _of_another_kind(config, unknown.group(1)) or fallback
+    return _broken_value(text) or _no_choice(text) or _missing(body, text) or text.removeprefix("Error parsing ")
+
+
+def _of_another_kind(config: object, flag: str) -> str | None:
+    """Say of a flag that another kind of the part it names would know it; None where that is not its fault."""
+    *path, name = flag.removeprefix("--").replace("-", "_").split(".")
+    members: list[type[Config]] = []
+    for part in path:
+        field = type(config).model_fields.get(part) if isinstance(config, Config) else None
+        if field is None:
+            return None
+        config, members = getattr(config, part), _members(field)
+    kinds = _kinds_with(members, name)
+    if not kinds or not isinstance(config, Config):
+        return None
+    flag_of_kind = f"--{'.'.join(path).replace('_', '-')}.kind"
+    return f"{flag} belongs to {flag_of_kind} {kinds}, but the kind is {_kind(type(config))}; give that kind, too, or leave the flag out"
+
+
+def _broken_value(text: str) -> str | None:
+    """Return the sentence for a value that pydantic refused."""
+    broken = re.match(r"Error parsing (\S+): \d+ validation errors? for (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type", text)
+    if broken is None:
+        return None
+    part, model, message, value = broken.groups()
+    if message.startswith("Value error, "):
+        message = message.removeprefix("Value error, ")
+        return message if part == model else f"{part}: {message}"  # the whole config has no key
+    key, _, message = message.partition(" ")
+    flag = key if part == model else f"{part}.{key}"
+    return f"--{flag.replace('_', '-')}: {message.removeprefix('Value error, ')}, got {value}"
+
+
+WORDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text"}
+
+
+def _no_choice(text: str) -> str | None:
+    """Return the sentence for a value that is none of those admitted."""
+    if choice := re.match(r"invalid choice '(.*?)' for argument '(\S+)'\. Expected one of \((.*)\)", text):
+        value, flag, listed = choice.groups()
+        names = [name for name in re.findall(r"'([^']+)'", listed) if name not in ("None", "True", "False")]
+        return f"{flag}: '{value}' is not among {', '.join(names)}{did_you_mean(value, names)}"
+    if mismatch := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['?(.*?)'?\]", text):
+        flag, listed, value = mismatch.groups()
+        kinds = [WORDS.get(kind, kind.strip("{}").replace(",", " or ")) for kind in listed.split("|") if kind != "{None}"]
+        return f"{flag}: '{value}' is not {' or '.join(kinds)}"
+    return None
+
+
+def _missing(body: list[str], text: str) -> str | None:
+    """Return the sentence for what must be given and was not."""
+    if "required" not in text:
+        return None
+    flags = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")
+    if flags:
+        return f"{' and '.join(flags)} must be given"
+    positional = re.match(r"Missing from .*?: [\w{}|\[\] .]*?[A-Z]{3,}\S* (.*?)\.? \(required\)", text)
+    return f"an argument is missing: {positional.group(1)}" if positional else None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.base import Config, FolderName, SampleCount
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
 from gconv_gan.config.objective import AugmentConfig, NoAugmentConfig, ObjectiveConfig
@@ -62,9 +62,9 @@ class EvaluationConfig(Config):
     """inception, efficientnet_lite0 or checkpoint:PATH (and their variants); None: the protocol's."""
     weights: str | None = None
     """File of Inception weights; None: its usual place."""
-    num_fake: PositiveInt | None = None
+    num_fake: SampleCount | None = None
     """Generated images per score; None: as the protocol says."""
-    num_real: PositiveInt | None = None
+    num_real: SampleCount | None = None
     """Training images in the reference; None: as the protocol says."""
     batch_norm: Literal["eval", "standing"] = "eval"
     """BatchNorm of the scored generator: running statistics, or statistics re-estimated over 16 batches."""
@@ -75,7 +75,7 @@ class EvaluationConfig(Config):
 class GANRunConfig(Config):
     """A GAN run: data, two networks, objective, optimisers, cadence."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: FolderName
     """Name of the run's folder."""
     runs_dir: str = "runs"
     """Folder of all runs."""

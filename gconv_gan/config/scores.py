@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.base import Config, SampleCount
 
 CheckpointChoice = int | Literal["best"]
 """Images seen at a checkpoint, or the one that the run keeps as its best."""
@@ -26,9 +26,9 @@ class ScoreOptions(Config):
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH, each with every protocol; None: its own."""
     weights: str | None = None
     """File of Inception, DINOv2 or CLIP weights; None: its usual place."""
-    num_fake: PositiveInt | None = None
+    num_fake: SampleCount | None = None
     """Generated images; None: as the protocol says."""
-    num_real: PositiveInt | None = None
+    num_real: SampleCount | None = None
     """Real images, chosen by the seed; None: as the protocol says. Of another tool's statistics: how many they are of."""
     generator_weights: Literal["ema", "raw"] = "ema"
     """Averaged or last weights of a run's generator."""
@@ -94,7 +94,7 @@ class StatisticsCommand(Config):
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH."""
     weights: str | None = None
     """File of Inception, DINOv2 or CLIP weights; None: its usual place."""
-    num_real: PositiveInt | None = None
+    num_real: SampleCount | None = None
     """Images, chosen by the seed; None: all."""
     seed: NonNegativeInt = 0
     """Seed of the choice of images."""

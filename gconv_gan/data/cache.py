@@ -28,7 +28,7 @@ from jaxtyping import Int64, Shaped, UInt8
 from tqdm import tqdm
 
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
 from gconv_gan.data.decoded_images import DecodedImages
@@ -47,7 +47,7 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
 
     Args:
         config: which data, split and size, and where the cache lies.
-        progress: show a bar while converting, on a terminal.
+        progress: show a bar while converting, on a terminal, and say how many images are left out.
         verify: hash the stored arrays instead of only comparing their sizes.
 
     Raises:
@@ -67,16 +67,31 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
                 dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # the encoded were just decoded
     if dataset is None:
         raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
-    for skipped in dataset.manifest.skipped:
-        if not source.may_skip:
-            raise _damaged(source.location, skipped)
+    skipped = dataset.manifest.skipped
+    if skipped and not source.may_skip:
+        raise _damaged(source.location, skipped[0], others=len(skipped) - 1)
+    if skipped and progress:
+        whole = len(skipped) + dataset.manifest.count
+        log.warning("%s: %d of %d images are damaged and left out, see %s", source.location, len(skipped), whole, place / "manifest.json")
     return dataset
 
 
-def _damaged(location: str, image: SkippedImage) -> UserError:
+def open_without_fetching(config: DataConfig) -> ImageDataset | None:
+    """Return what ``open_dataset`` does, or None where ``data.download`` would have to fetch it first."""
+    if not getattr(config, "download", False):
+        return open_dataset(config)
+    try:
+        return open_dataset(config.model_copy(update={"download": False}))
+    except AbsentDataError:
+        return None
+
+
+def _damaged(location: str, image: SkippedImage, *, others: int = 0) -> UserError:
+    """Return the refusal of a set for ``image``, and for ``others`` where their number is known."""
+    more = f", one of {others + 1} such images" if others else ""
     return UserError(
-        f"{location}: {image.name} is damaged ({image.reason}); "
-        'replace it, or set data.damaged = "skip" to leave such images out and list them in the manifest'
+        f"{location}: {image.name} is damaged ({image.reason}){more}; "
+        f'replace {"them" if others else "it"}, or set data.damaged = "skip" to leave such images out and list them in the manifest'
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from gconv_gan.config.data import CelebADataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.official import OfficialFile, fetch, read_verified, verify
 from gconv_gan.data.pictures import centre, decode, pictures_recipe
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
@@ -84,9 +84,9 @@ def _images(base: Path, archive: OfficialFile) -> Tree:
     return open_tree(base / ARCHIVE)
 
 
-def _absent(path: Path, file: OfficialFile) -> UserError:
+def _absent(path: Path, file: OfficialFile) -> AbsentDataError:
     beside = f" (or the folder {IMAGES} unpacked from it)" if file.name == ARCHIVE else ""
-    return UserError(
+    return AbsentDataError(
         f"data.path: looked for {path}{beside}, which does not exist; set data.download = true (1.5 GB in all), or fetch {file.url} with "
         "a browser and put it there"
     )

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gconv_gan.config.data import CIFAR10DataConfig, CIFAR100DataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError
 from gconv_gan.data.official import OfficialFile, fetch_and_unpack, read_verified
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
 
@@ -127,7 +127,7 @@ def _files(config: CIFAR10DataConfig | CIFAR100DataConfig, release: Release, nam
         fetch_and_unpack(release.archive, root, member=release.folder, wanted=list(paths.values()))
     for path in paths.values():
         if not path.is_file():
-            raise UserError(
+            raise AbsentDataError(
                 f"data.path: looked for {path}, which does not exist; set data.download = true{release.archive.needs}, "
                 f"or unpack {release.archive.url} into {root}"
             )

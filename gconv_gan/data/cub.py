@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from gconv_gan.config.data import CUBDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.official import OfficialFile, fetch_and_unpack
 from gconv_gan.data.pictures import centre_square, decode, pictures_recipe
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
@@ -53,7 +53,7 @@ def cub(config: CUBDataConfig, *, archive: OfficialFile = CUB) -> Source:
         fetch_and_unpack(archive, root, member=FOLDER, wanted=[root / FOLDER / name for name in LISTS])
     base = next((folder for folder in (root, root / FOLDER) if (folder / "images.txt").is_file()), None)
     if base is None:
-        raise UserError(
+        raise AbsentDataError(
             f"data.path: looked for images.txt in {root} and {root / FOLDER}; set data.download = true{archive.needs}, "
             f"or unpack {archive.url} into {root}"
         )

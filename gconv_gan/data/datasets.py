@@ -8,7 +8,7 @@ come out is decided in ``pictures``, how they are stored in ``cache``.
 from collections.abc import Callable
 from typing import Any
 
-from gconv_gan.config.data import DataConfig
+from gconv_gan.config.data import CIFAR100DataConfig, DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.celeba import celeba
 from gconv_gan.data.cifar import cifar10, cifar100
@@ -52,6 +52,34 @@ WAYS_TO_LABEL = {
 def source_of(config: DataConfig) -> Source:
     """Return the data set that ``config`` describes; raise ``UserError`` where it is absent or not what it should be."""
     return SOURCES[config.kind](config)
+
+
+PUBLISHED_CLASSES = {
+    "cifar10": 10,
+    "cifar100": 100,
+    "fashion_mnist": 10,
+    "svhn": 10,
+    "tiny_imagenet": 200,
+    "cub": 200,
+    "stanford_dogs": 120,
+}
+
+
+def published_classes(config: DataConfig) -> int:
+    """Return how many classes a set that can be fetched has, without the set; raise ``UserError`` where only the set can tell."""
+    if isinstance(config, CIFAR100DataConfig) and config.labels == "coarse":
+        return 20
+    if config.kind not in PUBLISHED_CLASSES:
+        raise UserError(
+            f"the number of classes of data.kind = '{config.kind}' is not known before the set is there, and a dry run fetches nothing: "
+            f"fetch it with python -m gconv_gan.data.prepare {config.kind}"
+        )
+    return PUBLISHED_CLASSES[config.kind]
+
+
+def not_there_yet(config: DataConfig) -> str:
+    """Say of a set that was not fetched yet that the run will fetch it."""
+    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would fetch it there first (data.download = true)"
 
 
 def require_labels(dataset: ImageDataset) -> None:

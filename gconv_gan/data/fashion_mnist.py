@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gconv_gan.config.data import FashionMNISTDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.official import OfficialFile, failure_page, fetch
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
 
@@ -95,7 +95,7 @@ def fashion_mnist(
     contents = []
     for file, path in zip(wanted, found, strict=True):
         if path is None:
-            raise UserError(
+            raise AbsentDataError(
                 f"data.path: looked for {file.packed.name} in {', '.join(map(str, places))}; set data.download = true "
                 f"{wanted[0].packed.needs.strip()}, install Debian's dataset-fashion-mnist, or put {file.packed.url} into {root}"
             )

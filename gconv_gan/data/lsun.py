@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from gconv_gan.config.data import LSUNChurchDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.official import OfficialFile, fetch_and_unpack
 from gconv_gan.data.pictures import decode, pictures_recipe
@@ -65,7 +65,7 @@ def lsun_church(config: LSUNChurchDataConfig, *, files: Mapping[str, OfficialFil
         location, opened = exported, lambda: ([_key(parts) for parts in files_of()], lambda i: tree.read(files_of()[i]))
         fingerprint = tree.fingerprint(files_of, memory=Path(config.cache_dir) / "fingerprints")
     else:
-        raise UserError(
+        raise AbsentDataError(
             f"data.path: looked for {database / 'data.mdb'}, and for pictures in {exported}; "
             f"set data.download = true{archive.needs}, or unpack {archive.url} into {root}"
         )

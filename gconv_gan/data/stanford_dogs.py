@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from gconv_gan.config.data import StanfordDogsDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.official import OfficialFile, fetch, verify
 from gconv_gan.data.pictures import PICTURES_RECIPE, decode
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
@@ -81,7 +81,7 @@ def _tree(root: Path, archive: OfficialFile, part: str) -> Tree:
         return FolderTree(folder)
     path = root / archive.name
     if not path.is_file():
-        raise UserError(
+        raise AbsentDataError(
             f"data.path: looked for {part} in {root}, and for {path}; set data.download = true{archive.needs}, or put {archive.url} there"
         )
     return TarTree(path)

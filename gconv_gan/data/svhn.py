@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gconv_gan.config.data import SVHNDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.official import OfficialFile, fetch, verify
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
@@ -38,7 +38,7 @@ def svhn(config: SVHNDataConfig, *, files: Mapping[str, OfficialFile] = SVHN) ->
         fetch([file], root)
     path = root / file.name
     if not path.is_file():
-        raise UserError(
+        raise AbsentDataError(
             f"data.path: looked for {path}, which does not exist; set data.download = true{file.needs}, or put {file.url} there"
         )
     return Source(

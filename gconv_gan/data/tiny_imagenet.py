@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from gconv_gan.config.data import TinyImageNetDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.class_names import read_words, readable
 from gconv_gan.data.official import OfficialFile, fetch
 from gconv_gan.data.pictures import PICTURES_RECIPE, decode
@@ -47,7 +47,7 @@ def tiny_imagenet(config: TinyImageNetDataConfig, *, archive: OfficialFile = TIN
         fetch([archive], root)
     tree = _find(root)
     if tree is None:
-        raise UserError(
+        raise AbsentDataError(
             f"data.path: looked for {WNIDS} in {root} and {root / FOLDER}, and for {root / archive.name}; set data.download = true"
             f"{archive.needs}, or put {archive.url} there"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
 from gconv_gan.metrics.extractors import CheckpointExtractor, EfficientNetLite0Extractor, Extractor, InceptionExtractor
 from gconv_gan.metrics.foundation_extractors import ClipExtractor, DinoV2Extractor
 from gconv_gan.metrics.weights import CLIP, DINOV2, INCEPTION
@@ -59,7 +60,9 @@ def extractor(name: str, *, weights: Path | None = None, device: torch.device | 
         case ["checkpoint", path] if path:
             return CheckpointExtractor(Path(path), device=device)
         case _:
-            raise UserError(f"there is no extractor {name!r}; known are {', '.join(EXTRACTORS)}")
+            raise UserError(
+                f"there is no extractor {name!r}; known are {', '.join(EXTRACTORS)}{did_you_mean(name, [*EXTRACTORS, *DINOV2, *CLIP])}"
+            )
 
 
 def takes_weights(name: str) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
 from gconv_gan.metrics.neighbours import Comparison
 
 Metric = Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"]
@@ -124,7 +125,7 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """Return the protocol called ``name``; raise ``UserError`` listing the known ones where there is none."""
     if name not in PROTOCOLS:
-        raise UserError(f"there is no protocol {name!r}; known are {', '.join(PROTOCOLS)}")
+        raise UserError(f"there is no protocol {name!r}; known are {', '.join(PROTOCOLS)}{did_you_mean(name, PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.pictures import DamagedImageError, standardise
@@ -94,6 +95,8 @@ class ImageFiles:
         elif zipfile.is_zipfile(path):
             self.archive = zipfile.ZipFile(path)
             found = [entry.filename for entry in self.archive.infolist() if not entry.is_dir()]
+        elif not path.exists():
+            raise UserError(does_not_exist(path))
         else:
             raise UserError(f"{path} is neither a folder nor a zip of images")
         wanted = (name for name in found if name.startswith(prefix) and name.lower().endswith(EXTENSIONS))
@@ -142,14 +145,16 @@ def _is_hidden(name: str) -> bool:
 class ChosenImages:
     """``count`` of the images of ``source``, chosen at random by (seed, "eval_choice") and kept in their order.
 
+    ``key`` is the flag or config key that asks for so many.
+
     Raises:
         UserError: where ``source`` has fewer.
 
     """
 
-    def __init__(self, source: StoredImages, count: int, *, seed: int) -> None:
+    def __init__(self, source: StoredImages, count: int, *, seed: int, key: str = "their number") -> None:
         if count > len(source):
-            raise UserError(f"{count} images are asked for, but there are only {len(source)}")
+            raise UserError(f"{count} images are asked for, but there are only {len(source)}: set {key} to at most that")
         self.source = source
         order = torch.randperm(len(source), generator=generator_for(seed, "eval_choice", 0))
         self.indices: list[int] = order[:count].sort().values.tolist()

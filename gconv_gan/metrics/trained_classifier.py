@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gconv_gan.config.classifier_units import DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
+from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
+from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.standardised import Standardised
 
@@ -37,6 +39,7 @@ def load_classifier(folder: Path) -> tuple[Any, dict[str, Any]]:
         UserError: naming the file, where one is missing, does not describe a known network, or does not fit it.
 
     """
+    require_folder_of(ClassifierRunConfig, folder)
     for path in (folder / DESCRIPTION, folder / TENSORS):
         if not path.is_file():
             raise UserError(f"{folder} is not a classifier: {path} is missing")

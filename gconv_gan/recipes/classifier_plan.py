@@ -3,29 +3,46 @@
 import json
 
 import torch
+from torch import nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.cache import open_without_fetching
+from gconv_gan.data.datasets import not_there_yet, published_classes
+from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.summary import summarise, table
 from gconv_gan.recipes.classifier_data import require_same_classes, splits
 from gconv_gan.recipes.classifier_network import build_network
+from gconv_gan.recipes.plan import rounded_up
 
 
 def plan(config: ClassifierRunConfig) -> str:
-    """Return the resolved config, the network layer by layer, and how much work and disk the run takes.
+    """Return the resolved config, the network layer by layer, and how much work and disk the run takes; fetches nothing.
 
     Raises:
         UserError: the data are absent or not fit for a classifier, or the network cannot be built.
 
     """
-    dataset, test = (open_dataset(data) for data in (config.data, config.test_data))
+    found = [open_without_fetching(data) for data in (config.data, config.test_data)]
+    if found[0] is None or found[1] is None:
+        network = build_classifier_network(config.network, num_classes=published_classes(config.data), image_size=config.image_size)
+        absent = next(data for data, there in zip((config.data, config.test_data), found, strict=True) if there is None)
+        return _text(config, network, f"data: {not_there_yet(absent)}", None)
+    dataset, test = found[0], found[1]
     require_same_classes(dataset, test)
     split = splits(config, dataset)
-    network = build_network(config, dataset, split.training).network
+    images = len(split.training)
+    counts = f"{images:,} training, {len(split.validation):,} validation, {len(test):,} test images; {len(dataset.classes)} classes"
+    return _text(config, build_network(config, dataset, split.training).network, f"data: {counts}", images)
+
+
+def _text(config: ClassifierRunConfig, network: nn.Module, data: str, images: int | None) -> str:
+    """Return the plan of training ``network`` on ``images`` images; None: how many there are is not known."""
     rows = summarise(network, torch.zeros(1, 3, config.image_size, config.image_size))
     macs = sum(row.macs for row in rows)
-    trainer, images = config.trainer, len(split.training)
+    trainer = config.trainer
     steps = -(-trainer.total_images // trainer.batch_size)
+    shown = steps * trainer.batch_size
+    epochs = "" if images is None else f" = {shown / images:.1f} epochs"
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
     # weights, moments (SGD one, Adam two), average
     copies = 2 + (config.optimizer.kind != "sgd") + (config.average.half_life_images > 0)
@@ -35,10 +52,10 @@ def plan(config: ClassifierRunConfig) -> str:
             "",
             table(rows),
             "",
-            f"data: {images:,} training, {len(split.validation):,} validation, {len(test):,} test images; {len(dataset.classes)} classes",
+            data,
             f"input: {config.image_size}×{config.image_size} of {config.data.size}×{config.data.size}",
-            f"images: {trainer.total_images:,} = {trainer.total_images / images:.1f} epochs = {steps:,} steps of {trainer.batch_size}",
-            f"work: {3 * macs * trainer.total_images:.3g} MACs, forward and backward",
+            f"images: {shown:,}{epochs} = {steps:,} steps of {trainer.batch_size}{rounded_up(shown, trainer)}",
+            f"work: {3 * macs * shown:.3g} MACs, forward and backward",
             f"disk: {copies * weights / 2**20:.1f} MiB per checkpoint, at most {trainer.keep_checkpoints + 1} kept",
         ]
     )

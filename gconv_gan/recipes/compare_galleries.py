@@ -13,6 +13,7 @@ from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.gallery.comparison import build_comparison
 from gconv_gan.recipes.gallery import list_galleries, subject
 from gconv_gan.recipes.networks import load_run
+from gconv_gan.runtime.atomic import require_possible_folder
 
 
 class CompareGalleriesCommand(Config):
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     folders = Path(command.first), Path(command.second)
     first, second = (load_run(folder, checkpoint=command.checkpoint) for folder in folders)
     out = Path(command.out) if command.out else Path("samples") / f"{first.config.name}-{second.config.name}"
+    require_possible_folder(out, "--out")
     sides = (
         subject(first, folders[0], cache_dir=command.cache_dir),
         subject(second, folders[1], cache_dir=command.cache_dir),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.scores import CompareCommand
 from gconv_gan.metrics.comparison import groups, table
@@ -44,7 +45,9 @@ def read(source: str, *, protocol: str | None, checkpoint: int | None) -> list[S
     """
     path = Path(source)
     files = sorted((path / "scores").glob("*.json")) if path.is_dir() else [path]
-    if not path.exists() or not files:
+    if not path.exists():
+        raise UserError(does_not_exist(path))
+    if not files:
         raise UserError(f"{source} is neither a file of scores nor a run that was scored (run eval/gan_metrics.py first)")
     found = [score for file in files for score in _in_file(file)]
     kept = [

@@ -1,5 +1,6 @@
 """How a script ends: exceptions that are meant for the user become one sentence and an exit code."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,8 @@ from gconv_gan.training.guards import GuardError, StoppedBySignalError
 def run_script(main: Callable[[], None]) -> None:
     """Run ``main`` and exit: 0 done, 2 wrong input, 3 stopped by a guard, 128 + n ended by signal n after saving.
 
-    The sentence goes to standard error, once, from the main process; nothing else is caught.
+    A file or folder that cannot be used is wrong input, and a full disk a guard, wherever they show. The sentence goes to standard
+    error, once, from the main process; nothing else is caught.
     """
     code, sentence = 0, ""
     # Left to itself, PartialState ignores the launcher's --cpu, and several CPU processes would each believe to be alone.
@@ -29,11 +31,22 @@ def run_script(main: Callable[[], None]) -> None:
         code, sentence = 3, str(error)
     except StoppedBySignalError as stop:
         code, sentence = 128 + stop.number, str(stop)
+    except OSError as error:
+        if error.filename is None:  # no file of the user's
+            raise
+        code, sentence = _unusable(error)
     if code:
         if PartialState().is_main_process:
             print(f"{program()}: {sentence}", file=sys.stderr)
         sys.exit(code)
     PartialState().destroy_process_group()
+
+
+def _unusable(error: OSError) -> tuple[int, str]:
+    """Return exit code and sentence for a file that cannot be read, written or made."""
+    if error.errno == errno.ENOSPC:
+        return 3, f"{error.filename}: the disk is full; free some space and start again"
+    return 2, f"{error.filename}: {error.strerror}; check that the path is right and that you may read and write there"
 
 
 def training_command(

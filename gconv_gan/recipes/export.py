@@ -21,7 +21,7 @@ from gconv_gan.metrics.sources import shape_of
 from gconv_gan.recipes.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
 from gconv_gan.recipes.model_card import model_card
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.runtime.atomic import new_folder, write_text
+from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
 from gconv_gan.runtime.seeding import draw_labels, draw_latents
 
 ONNX = "generator.onnx"
@@ -62,6 +62,7 @@ def export(command: ExportCommand) -> Path:
     out = Path(command.out or Path(command.run) / f"exported-{run.images_seen}")
     if out.exists():
         raise UserError(f"{out} exists already: remove it, or name another folder with --out")
+    require_possible_folder(out, "--out")
     with new_folder(out) as folder:
         shutil.copyfile(run.checkpoint / "ema.safetensors", folder / TENSORS)
         description = describe(run, (folder / TENSORS).read_bytes())

@@ -136,4 +136,4 @@ def _class_counts(run: TrainedRun) -> list[int]:
 def file_fakes(path: str, *, count: int | None, seed: int, cache_dir: Path) -> Fakes:
     """Return the images in a folder or zip, or ``count`` of them chosen by ``seed``."""
     files = ImageFiles(Path(path), memory=cache_dir / "fingerprints")
-    return Fakes(files if count is None else ChosenImages(files, count, seed=seed), FakesCard(source=path), None)
+    return Fakes(files if count is None else ChosenImages(files, count, seed=seed, key="--num-fake"), FakesCard(source=path), None)

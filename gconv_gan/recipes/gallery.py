@@ -26,7 +26,7 @@ from gconv_gan.gallery.subject import SAMPLE_BATCH, FeatureExtractor, RunFacts, 
 from gconv_gan.gallery.theme import LIGHT
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.tracking import read_metrics
 
 
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"curves: {write_curves(Path(command.curves), run, Path(command.run))}")
         return
     out = Path(command.out) if command.out else Path("samples") / run.config.name
+    require_possible_folder(out, "--out")
     network = feature_extractor(command.extractor, command.weights)
     shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
     print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
@@ -74,6 +75,7 @@ def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
     """
     if path.suffix != ".png":
         raise UserError(f"--curves {path}: the picture is a PNG, so name a file that ends in .png")
+    require_possible_folder(path.parent, "--curves")
     records = records_of(run, folder)
     panels = [*score_series(records), *(series for series, _ in curve_series(scores_of(run, folder))), *training_series(records)]
     if not panels:

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.scores import CheckpointChoice
+from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.models.factory import build_discriminator, build_generator
 from gconv_gan.recipes.checkpoint_choice import choose_checkpoint
@@ -75,6 +77,15 @@ class TrainedRun:
         return discriminator.eval().requires_grad_(False)
 
 
+def require_gan_run(folder: Path) -> None:
+    """Raise ``UserError`` where ``folder`` is no run, or the run of something else than a GAN."""
+    if not folder.exists():
+        raise UserError(does_not_exist(folder))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is not a run folder: it has no config.json")
+    require_folder_of(GANRunConfig, folder)
+
+
 def load_run(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> TrainedRun:
     """Read a run folder at its newest whole checkpoint, at the one that was written after so many images, or at its best.
 
@@ -83,8 +94,7 @@ def load_run(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) 
 
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is not a run folder: it has no config.json")
+    require_gan_run(folder)
     config = load_config(GANRunConfig, folder / "config.json")
     chosen = choose_checkpoint(folder, checkpoint)
     state = json.loads((chosen.path / "state.json").read_text())

@@ -149,6 +149,7 @@ def reference_of(
     cache_dir: Path,
     with_features: bool | None = None,
     batch_size: int | None = None,
+    count_key: str = "--num-real",
 ) -> ReferenceStatistics:
     """Return the statistics of ``reals`` that ``protocol`` asks for, from the cache where they are in it.
 
@@ -160,15 +161,18 @@ def reference_of(
         cache_dir: where statistics are kept.
         with_features: keep all features; None: as the protocol needs.
         batch_size: images per call of the extractor; None: as is fastest.
+        count_key: the flag or config key that changes how many there are, for messages.
 
     Raises:
-        UserError: the protocol asks for another split, or for more images than there are.
+        UserError: the protocol asks for another split, or for more images than there are, or there is but one.
 
     """
     require_split(protocol, reals.split)
     images, labels = reals.images, reals.labels
+    if len(images) < 2:
+        raise UserError(f"the reference {reals.source} holds a single image: a score needs at least two")
     if protocol.num_real is not None and protocol.num_real != len(images):
-        images = ChosenImages(images, protocol.num_real, seed=seed)
+        images = ChosenImages(images, protocol.num_real, seed=seed, key=count_key)
         labels = None if labels is None else labels[images.indices]
     return reference_statistics(
         images,

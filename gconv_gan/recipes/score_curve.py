@@ -17,8 +17,8 @@ from gconv_gan.metrics.evaluate import Evaluation, formula_card
 from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.fakes import Fakes
-from gconv_gan.recipes.networks import load_run
-from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, is_run, jobs_of, score_file, score_jobs
+from gconv_gan.recipes.networks import load_run, require_gan_run
+from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, jobs_of, require_outlet, score_file, score_jobs
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.training.best import mark_best
 from gconv_gan.training.checkpoint import checkpoints, damage
@@ -27,8 +27,8 @@ from gconv_gan.training.checkpoint import checkpoints, damage
 def main(arguments: Sequence[str]) -> None:
     """Score every checkpoint of a run that is not scored yet, print the curves, and mark the best."""
     command = parse_command(CurveCommand, arguments)
-    if not is_run(command.run):
-        raise UserError(f"{command.run} is not a run folder: it has no config.json")
+    require_gan_run(Path(command.run))
+    require_outlet(command.json_out)
     jobs = jobs_of(command, generated=True)
     curves = score_checkpoints(command, jobs)
     if not PartialState().is_main_process:

@@ -22,7 +22,7 @@ from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
 from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split, usual_split
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
 
@@ -30,6 +30,7 @@ NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there a
 def main(arguments: Sequence[str]) -> None:
     """Score what the command line names; print the numbers, and keep them in the run folder and in ``--json``."""
     command = parse_command(ScoreCommand, arguments)
+    require_outlet(command.json_out)
     state = PartialState()
     jobs = jobs_of(command, generated=is_run(command.source))
     results = evaluate(command, jobs)
@@ -42,6 +43,14 @@ def main(arguments: Sequence[str]) -> None:
             Path(command.json_out).parent.mkdir(parents=True, exist_ok=True)
             write_text(Path(command.json_out), as_json(results))
             print(f"written to {command.json_out}")
+
+
+def require_outlet(json_out: str | None) -> None:
+    """Raise ``UserError``, before anything is scored, where ``--json`` names a file that cannot be written."""
+    if json_out is not None:
+        if Path(json_out).is_dir():
+            raise UserError(f"--json {json_out} is a folder; name a file")
+        require_possible_folder(Path(json_out).parent, "--json")
 
 
 def as_json(results: Sequence[Score]) -> str:

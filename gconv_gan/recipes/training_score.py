@@ -38,8 +38,18 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
     if "fid" not in chosen.metrics:
         raise UserError(f"evaluation.protocol {chosen.name} has no Fréchet distance, by which the best checkpoint is kept")
     name = evaluation.extractor or chosen.extractor or "inception"
-    network = extractor(name, weights=Path(evaluation.weights) if evaluation.weights else None, device=accelerator.device)
-    reference = reference_of(dataset_reals(dataset), chosen, network, seed=evaluation.seed, cache_dir=Path(config.data.cache_dir))
+    try:
+        network = extractor(name, weights=Path(evaluation.weights) if evaluation.weights else None, device=accelerator.device)
+    except UserError as error:
+        raise UserError(f"{error}".replace("--weights", "evaluation.weights")) from error
+    reference = reference_of(
+        dataset_reals(dataset),
+        chosen,
+        network,
+        seed=evaluation.seed,
+        cache_dir=Path(config.data.cache_dir),
+        count_key="evaluation.num_real",
+    )
 
     def scorer(generator: nn.Module, images_seen: int) -> dict[str, float]:
         count = chosen.num_fake or len(dataset)

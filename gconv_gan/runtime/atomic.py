@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gconv_gan.config.errors import UserError
+
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, as ``write_bytes`` does."""
@@ -21,6 +23,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def require_possible_folder(path: Path, flag: str) -> None:
+    """Raise ``UserError`` naming ``flag`` where the folder ``path`` cannot be written to, or made: better before the work than after."""
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"{flag} {path}: {there} is a file, not a folder; name another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path}: {there} may not be written to; name another folder")
 
 
 @contextmanager

@@ -16,9 +16,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.runtime.atomic import new_folder
-from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.run_folder import RunFolder, ends_with_the_run
 from gconv_gan.runtime.tracking import truncate_metrics
 from gconv_gan.training.best import is_marked
 from gconv_gan.training.report import Report
@@ -97,8 +99,17 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
     return contents
 
 
-def resume(folder: RunFolder, state: TrainingState, facts: dict[str, Any], accelerator: Accelerator, report: Report) -> None:
+def resume(
+    folder: RunFolder,
+    state: TrainingState,
+    facts: dict[str, Any],
+    accelerator: Accelerator,
+    report: Report,
+    config: GANRunConfig | ClassifierRunConfig,
+) -> None:
     """Load the newest whole checkpoint, if there is one; drop the metrics beyond it, which will be written again.
+
+    Says what it does, and where nothing is left to do, how the run can be lengthened.
 
     Raises:
         UserError: the checkpoint was trained on other data than ``facts["data"]``, their content hash.
@@ -106,13 +117,27 @@ def resume(folder: RunFolder, state: TrainingState, facts: dict[str, Any], accel
     """
     newest = newest_whole(folder.path, report.say)
     if newest is None:
+        if checkpoints(folder.path):
+            report.say(f"no checkpoint in {folder.path} is whole: training starts again at 0 images")
+        if accelerator.is_main_process:
+            truncate_metrics(folder.metrics, 0)
         return
     stored = load_checkpoint(newest, state)
     if stored["data"] != facts["data"]:
         raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {facts['data'][:12]}…)")
     if accelerator.is_main_process:
         truncate_metrics(folder.metrics, state.progress.images_seen)
-    report.say(f"resuming from {newest}")
+    total = config.trainer.total_images
+    report.say(f"resuming from {newest}" if state.progress.images_seen < total else _complete(newest, total, config))
+
+
+def _complete(newest: Path, total: int, config: GANRunConfig | ClassifierRunConfig) -> str:
+    """Say that a run has nothing left to do, and how to go on."""
+    if ends_with_the_run(config):
+        way_on = "its schedule ends with it, so train for longer under a new --name"
+    else:
+        way_on = "to lengthen it, give a larger --trainer.total-images"
+    return f"{newest} is complete: all {total:,} images of trainer.total_images were seen, nothing is left to train; {way_on}"
 
 
 def load_network(file: Path, network: nn.Module) -> None:

@@ -75,7 +75,7 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
     report = Report(accelerator, run.folder.path / "log.txt", total_images=trainer.total_images)
 
     # 2. resume
-    resume(run.folder, state, run.facts, accelerator, report)
+    resume(run.folder, state, run.facts, accelerator, report, config)
     progress = state.progress
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
 

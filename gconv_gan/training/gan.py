@@ -84,7 +84,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     report = Report(accelerator, run.folder.path / "log.txt", total_images=total)
 
     # 2. resume
-    resume(run.folder, state, run.facts, accelerator, report)
+    resume(run.folder, state, run.facts, accelerator, report, config)
     progress = state.progress
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
 
@@ -174,5 +174,7 @@ def score(run: GANTraining, state: GANState, report: Report) -> bool:
     progress = state.progress
     scores = run.scorer(state.ema.network, progress.images_seen)
     report.log(scores, progress.images_seen)
-    report.say(f"{progress.images_seen / 1000:9.1f} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+    protocol = next(iter(scores)).rpartition("/")[0]
+    numbers = "  ".join(f"{name.removeprefix(f'{protocol}/')} {value:.4g}" for name, value in scores.items())
+    report.say(f"{progress.images_seen / 1000:9.1f} kimg  {protocol}{': ' if protocol else ''}{numbers}")
     return progress.improved_by(*next(iter(scores.items())))

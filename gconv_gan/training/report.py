@@ -21,6 +21,8 @@ LABELS = {
     "accuracy_real": "acc real",
     "accuracy_fake": "fake",
     "penalty": "penalty",
+    "consistency": "consistency",
+    "lecam": "LeCam",
     "augment_p": "p",
     "grad_norm": "|grad|",
     "grad_norm_d": "|grad D|",

@@ -1,14 +1,22 @@
 """Every mistake in a file or on the command line is one sentence with the source, the dotted key and, where near, the right name."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from gconv_gan.config.base import Config
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.comparisons import ComparisonConfig
 from gconv_gan.config.data import FolderDataConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
+from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.scores import ScoreCommand
 from gconv_gan.config.units import GConvConfig, PlainConvConfig
+from gconv_gan.recipes.sample import SampleCommand
+
+ROOT = Path(__file__).parents[2]
 
 MINIMAL = """
 [data]
@@ -60,6 +68,11 @@ def test_a_saved_config_reads_back_equal(tmp_path: Path) -> None:
         (MINIMAL.replace('kind = "digits"\n', ""), r"run\.toml: key 'data\.kind' is required"),
         (MINIMAL + '[generator.conv]\nkind = "gcnov"\n', r"run\.toml: generator\.conv\.kind = 'gcnov' .*did you mean 'gconv'\?"),
         (MINIMAL + '[generator.conv]\nkind = "gconv"\nmodee = "bank"\n', r"unknown key 'generator\.conv\.modee'; did you mean 'mode'\?"),
+        (
+            MINIMAL + '[generator.conv]\nkind = "plain"\nmode = "bank"\n',
+            r"key 'generator\.conv\.mode' belongs to kind gconv.*, but generator\.conv\.kind = 'plain'; set that kind",
+        ),
+        ('name = "bad/name"' + MINIMAL, r"run\.toml: name: a name has letters, digits, \. _ - only, .*, got 'bad/name'"),
         (MINIMAL + "[trainer]\n", r"run\.toml is not valid TOML"),
         (MINIMAL + "batch_size = 10\nmicro_batches = 3\n", r"trainer: batch_size 10 is not divisible by micro_batches 3"),
     ],
@@ -85,6 +98,14 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
         (["--data.kind", "foldr"], r"command line: --data\.kind 'foldr' is not among .*; did you mean 'folder'\?"),
         (["--data.kind", "folder"], r"command line: --data\.path must be given"),
         (["--generatr.conv.kind", "gconv"], r"--generatr\.conv\.kind names no part of the config; did you mean 'generator'\?"),
+        (
+            ["--generator.conv.mode", "bank"],
+            r"^command line: --generator\.conv\.mode belongs to --generator\.conv\.kind gconv.*, but the kind is plain; give that kind",
+        ),
+        (["--name", "bad/name"], r"^command line: --name: a name has letters, digits, \. _ - only, and begins with .*, got 'bad/name'$"),
+        (["--objective.loss", "hing"], r"^command line: --objective\.loss: 'hing' is not among hinge, .*; did you mean 'hinge'\?$"),
+        (["--objective.loss", "rpgan"], r"'rpgan' is not among hinge, non_saturating, .*relativistic_pairing$"),
+        (["--conditional", "maybe"], r"^command line: --conditional: 'maybe' is not among true, false$"),
         (["--data.kind"], r"command line: --data\.kind needs a value"),
     ],
 )
@@ -131,3 +152,49 @@ def test_help_shows_the_values_of_the_file(tmp_path: Path, capsys: pytest.Captur
     assert "--trainer.total-images" in shown
     assert "12345" in shown
     assert "Length of the run" in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "sentence"),
+    [
+        (GANRunConfig, "configs/classify/digits.toml", "digits.toml is a classifier's config: use train_classifier.py"),
+        (ClassifierRunConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
+        (GANRunConfig, "configs/compare/elu.toml", "elu.toml is a comparison of layers: use eval/compare_layers.py"),
+        (ComparisonConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
+    ],
+)
+def test_a_config_of_another_sort_is_named_for_what_it_is(model: type[Config], file: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(sentence)}$"):
+        load_config(model, ROOT / file)
+
+
+def test_a_key_of_another_sort_among_ones_own_is_an_unknown_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown key 'test_data'"):
+        load(write(tmp_path, MINIMAL + '[test_data]\nkind = "digits"\n'))
+
+
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder, not a config file; give a \.toml file$"):
+        load(tmp_path)
+    saved = write(tmp_path, "{}", "config.json")
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder, not a config file; give {saved}$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "sentence"),
+    [
+        (SampleCommand, ["folder", "--num", "0"], "command line: --num: Input should be greater than 0, got 0"),
+        (SampleCommand, [], "command line: an argument is missing: The folder that python -m gconv_gan.export wrote"),
+        (ScoreCommand, ["run", "--checkpoint", "bst"], "command line: --checkpoint: 'bst' is not a whole number or best"),
+        (
+            ScoreCommand,
+            ["run", "--metrics", "fidd"],
+            "command line: --metrics: 'fidd' is not among .*(fid, |, fid;).*did you mean 'fid'",
+        ),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_sentence(model: type[Config], arguments: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^{sentence}") as refusal:
+        parse_command(model, arguments)
+    assert "Command" not in str(refusal.value)

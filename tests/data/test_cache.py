@@ -122,7 +122,7 @@ def test_a_damaged_image_is_named_and_nothing_is_stored(pets: Path) -> None:
     assert [path for path in (pets.parent / "cache").iterdir() if path.is_dir() and path.name != "fingerprints"] == []
 
 
-def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, builds: list[Path]) -> None:
+def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, builds: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     for name in ("cat/0", "dog/2"):
         (pets / f"train/{name}.png").write_bytes(b"not a picture")
     dataset = open_dataset(config(pets, damaged="skip"), verify=True)
@@ -132,8 +132,10 @@ def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, buil
     assert dataset.manifest.class_counts == (2, 2)
     assert [image.name for image in dataset.manifest.skipped] == ["train/cat/0.png", "train/dog/2.png"]
     assert "not a picture" in dataset.manifest.skipped[0].reason
-    open_dataset(config(pets, damaged="skip"))
-    with pytest.raises(UserError, match=r"train/cat/0\.png is damaged"):
+    caplog.clear()
+    open_dataset(config(pets, damaged="skip"))  # said at every start, not only when the set is converted
+    assert caplog.messages == [f"{pets}: 2 of 6 images are damaged and left out, see {dataset.folder / 'manifest.json'}"]
+    with pytest.raises(UserError, match=r"train/cat/0\.png is damaged \(.*\), one of 2 such images; replace them, or set"):
         open_dataset(config(pets))  # the cache of the lenient run does not hide the damage
     assert len(builds) == 1
 

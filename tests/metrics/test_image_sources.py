@@ -90,7 +90,7 @@ def test_mixed_sizes_oblong_damaged_and_absent_pictures_are_named(tmp_path: Path
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no images"):
         read(tmp_path / "empty")
-    with pytest.raises(UserError, match="neither a folder nor a zip"):
+    with pytest.raises(UserError, match="none does not exist"):
         read(tmp_path / "none")
 
 

@@ -80,7 +80,8 @@ def test_what_is_no_score_is_named(tmp_path: Path) -> None:
         "text.json": "is not a file of scores",
         "bare.json": "unknown key 'fid'",
         "run": "nor a run that was scored",
-        "absent": "nor a run that was scored",
+        "absent": "absent does not exist$",
+        "b.json": r"b\.json does not exist; did you mean .*a\.json\?",
         "a.json": "at least two different",
     }.items():
         with pytest.raises(UserError, match=message):

@@ -1,5 +1,6 @@
 """How scripts end, as the person who typed the command sees it: exit code, one sentence, no traceback."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -19,6 +20,12 @@ ROOT = Path(__file__).parents[2]
     [
         (UserError("no such file"), 2, "no such file"),
         (GuardError("not finite"), 3, "not finite"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "README.md/x"),
+            2,
+            "README.md/x: Not a directory; check that the path is right and that you may read and write there",
+        ),
+        (OSError(errno.ENOSPC, "No space left", "runs/x"), 3, "runs/x: the disk is full; free some space and start again"),
         (StoppedBySignalError(15), 143, "stopped by SIGTERM after saving"),
         (StoppedBySignalError(2), 130, "stopped by SIGINT after saving"),
     ],
@@ -38,6 +45,14 @@ def test_a_programmers_mistake_keeps_its_traceback() -> None:
         run_script(lambda: print(1 / 0))
 
 
+def test_an_error_that_names_no_file_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        run_script(fail)
+
+
 def test_done_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     run_script(lambda: None)
     assert capsys.readouterr() == ("", "")
@@ -48,6 +63,7 @@ def test_done_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["train_gan.py", "configs/gan/digits_gconf.toml"], "configs/gan/digits_gconf.toml does not exist; did you mean"),
         (["train_gan.py", "configs/gan/digits_gconv.toml", "--generator.widht", "3"], "did you mean --generator.width?"),
+        (["train_gan.py", "configs/gan/digits_gconv.toml", "--runs-dir", "README.md"], "README.md/digits_gconv: Not a directory"),
         (["eval/gan_metrics.py", "runs/no_such_run"], "runs/no_such_run"),
         (["-m", "gconv_gan.export", "runs/no_such_run"], "python -m gconv_gan.export: runs/no_such_run"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes import class_agreement, gallery, lipschitz
+from gconv_gan.recipes import class_agreement, compare_galleries, export, gallery, lipschitz
 
 
 def test_the_lipschitz_table_brackets_every_layer(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,3 +70,24 @@ def test_a_score_curve_is_drawn_and_a_damaged_score_is_named(run: Path, tmp_path
     (run / "scores" / "480.json").write_text("{")
     with pytest.raises(UserError, match=r"480\.json is damaged"):
         gallery.main([str(run), "--curves", str(tmp_path / "curves.png")])
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_drawn(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(gallery, "subject", drawn)
+    monkeypatch.setattr(compare_galleries, "subject", drawn)
+    monkeypatch.setattr(export, "describe", drawn)
+    (tmp_path / "README.md").touch()
+    inside = tmp_path / "README.md" / "pages"
+    sentence = rf"--out {inside}: {tmp_path / 'README.md'} is a file, not a folder; name another folder"
+    for command in (
+        lambda: gallery.main([str(tiny_run), "--out", str(inside)]),
+        lambda: compare_galleries.main([str(tiny_run), str(tiny_run), "--out", str(inside)]),
+        lambda: export.main([str(tiny_run), "--out", str(inside), "--no-onnx"]),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            command()

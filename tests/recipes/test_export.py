@@ -54,10 +54,14 @@ def test_a_class_is_drawn_alone_from_the_same_latents(folder: Path, monkeypatch:
     assert [set(y.tolist()) for _, y in seen] == [{3}, {3}, {7}, {7}]
     assert torch.equal(seen[0][0], seen[2][0])
     with pytest.raises(UserError, match="--class 10: the classes are 0 to 9"):
-        sampling.class_counts(description, 10)
+        sampling.class_number(description, "10")
+    named = description.model_copy(update={"classes": ("cat", "dog", "2")})
+    assert [sampling.class_number(named, word) for word in ("cat", "dog", "1", "2", None)] == [0, 1, 1, 2, None]
+    with pytest.raises(UserError, match=r"--class cta: the classes are 0 to 2 \(cat, dog, 2\); did you mean 'cat'\?"):
+        sampling.class_number(named, "cta")
     unconditional = description.model_copy(update={"classes": ()})
     with pytest.raises(UserError, match="--class 3: tiny is unconditional, it knows no classes"):
-        sampling.class_counts(unconditional, 3)
+        sampling.class_number(unconditional, "3")
 
 
 def test_an_export_is_not_overwritten_and_a_stranger_is_named(folder: Path, tiny_run: Path, tmp_path: Path) -> None:

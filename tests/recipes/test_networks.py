@@ -1,6 +1,7 @@
 """Networks are built from a config, or read back from a run's folder as it trained them."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.recipes import classifier_card, export, gallery, lipschitz, score_curve, scores
 from gconv_gan.recipes.networks import build_networks, load_run
+from tests.training.tiny import tiny
+from tests.training.tiny_classifier import tiny_classifier
 
 
 def test_averaged_and_raw_weights_are_read_at_any_checkpoint(tiny_run: Path) -> None:
@@ -53,3 +57,20 @@ def test_a_size_without_networks_is_refused(overrides: list[str], sentence: str)
     config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", overrides)
     with pytest.raises(UserError, match=sentence):
         build_networks(config, None)
+
+
+@pytest.mark.parametrize(
+    "main",
+    [scores.main, score_curve.main, gallery.main, lipschitz.main, export.main],
+    ids=["scores", "curve", "gallery", "lipschitz", "export"],
+)
+def test_a_classifiers_run_is_named_for_what_it_is(main: Callable[[list[str]], None], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(tiny_classifier(tmp_path).model_dump_json())
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a classifier's run; test it with eval/classifier\.py$"):
+        main([str(tmp_path)])
+
+
+def test_a_gans_run_is_no_classifier(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(tiny(tmp_path).model_dump_json())
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a GAN's run; score it with eval/gan_metrics\.py$"):
+        classifier_card.main([str(tmp_path)])

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.recipes import gan
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.data import official
+from gconv_gan.recipes import classifier_plan, gan, plan
 from gconv_gan.recipes.networks import build_networks
 from tests.training.tiny import tiny, toml
+from tests.training.tiny_classifier import tiny_classifier
 
 
 def test_it_prints_config_networks_and_plan_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +45,71 @@ def test_the_disk_it_promises_is_what_a_checkpoint_takes(tiny_run: Path, capsys:
 def test_without_a_config_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     gan.main(["--help"])
     assert capsys.readouterr().out.startswith("usage: accelerate launch train_gan.py CONFIG.toml")
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download is a failure of the test."""
+
+    def fetched(*_: object) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr(official, "_download", fetched)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    ("kind", "classes"), [("cifar10", 10), ("cifar100", 100), ("svhn", 10), ("tiny_imagenet", 200), ("cub", 200), ("stanford_dogs", 120)]
+)
+def test_data_that_a_run_would_fetch_are_not_fetched(tmp_path: Path, kind: str, classes: int) -> None:
+    size = {"tiny_imagenet": "64", "cub": "64", "stanford_dogs": "64"}.get(kind, "32")
+    flags = ["--data.kind", kind, "--data.path", str(tmp_path / "data"), "--data.download", "true", "--data.cache-dir", str(tmp_path / "c")]
+    flags += ["--data.size", size, "--generator.width", "16", "--discriminator.width", "16", "--conditional", "true"]
+    config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", flags)
+    shown = plan.plan(config)
+    assert f"data: {kind} is not in {tmp_path / 'data'} yet; the run would fetch it there first (data.download = true)" in shown
+    assert "epochs" not in shown
+    assert f"total: {sum(p.numel() for p in build_networks(config, classes)[0].parameters())} params" in shown
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="looked for"):
+        plan.plan(config.model_copy(update={"data": config.data.model_copy(update={"download": False})}))
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_classes_of_an_attribute_are_not_guessed(tmp_path: Path) -> None:
+    flags = ["--data.kind", "celeba", "--data.labels", "Smiling", "--data.path", str(tmp_path), "--data.download", "true"]
+    config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", [*flags, "--data.size", "32", "--conditional", "true"])
+    with pytest.raises(UserError, match="celeba' is not known before the set is there, and a dry run fetches nothing: fetch it with"):
+        plan.plan(config)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_classifiers_data_are_not_fetched(tmp_path: Path) -> None:
+    flags = [f"--{data}.{key}" for data in ("data", "test-data") for key in ("path", "download")]
+    values = [str(tmp_path / "data"), "true"] * 2
+    arguments = [word for pair in zip(flags, values, strict=True) for word in pair]
+    shown = classifier_plan.plan(load_config(ClassifierRunConfig, "configs/classify/wrn16_4_cifar10.toml", arguments))
+    assert f"data: cifar10 is not in {tmp_path / 'data'} yet; the run would fetch it there first" in shown
+    assert "epochs" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_counts_what_is_really_shown(tmp_path: Path) -> None:
+    config = tiny(tmp_path, trainer={"total_images": 1300, "batch_size": 64, "n_dis": 3, "checkpoint_every": 1300})
+    shown = plan.plan(config)
+    assert "images: 1,344 shown to the discriminator = 3.7 epochs (trainer.total_images = 1,300, rounded up to a whole iteration)" in shown
+    assert "steps: 7 generator steps, 21 discriminator steps" in shown
+    assert "checkpoints: 1 written" in shown
+    assert "rounded" not in plan.plan(tiny(tmp_path))
+
+
+@pytest.mark.parametrize(("every", "written"), [(1, 15), (100, 5), (160, 3), (480, 1), (1000, 1)])
+def test_the_checkpoints_it_promises_are_those_written(tmp_path: Path, every: int, written: int) -> None:
+    config = tiny(tmp_path, trainer={"checkpoint_every": every})
+    assert f"checkpoints: {written} written" in plan.plan(config)
+
+
+def test_the_plan_of_a_classifier_counts_what_is_really_shown(tmp_path: Path) -> None:
+    shown = classifier_plan.plan(tiny_classifier(tmp_path, trainer={"total_images": 500, "batch_size": 16}))
+    assert "= 32 steps of 16 (trainer.total_images = 500, rounded up to a whole iteration)" in shown
+    assert "images: 512 = " in shown

@@ -189,13 +189,41 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
         "has no checkpoint at 7 images": [str(run), *judged, "--checkpoint", "7"],
         "8 images are too few for is under protocol .*, which needs 10": [str(run), *judged, "--metrics", "is", "--num-fake", "8"],
         "2 images are too few for prdc": [str(run), *judged, "--metrics", "prdc", "--num-fake", "2"],
-        "1 images are too few for fid": [str(run), *judged, "--metrics", "fid", "--num-fake", "1"],
-        "neither a folder nor a zip of images": [str(tmp_path / "nowhere"), "--reference", "digits", *judged],
+        f"{tmp_path / 'nowhere'} does not exist": [str(tmp_path / "nowhere"), "--reference", "digits", *judged],
+        f"{tmp_path / 'tiyn'} does not exist; did you mean {run}\\?": [str(tmp_path / "tiyn"), "--reference", "digits", *judged],
+        "neither a folder nor a zip of images": [__file__, "--reference", "digits", *judged],
+        "there is no protocol 'fid5k_lite0'; known are .*; did you mean 'fd5k_lite0'": [str(run), "--protocol", "fid5k_lite0"],
+        "there is no extractor 'inceptionv3'; known are .*; did you mean 'inception'": [str(run), "--extractor", "inceptionv3"],
+        "only 359: set --num-real to at most that": [str(run), *judged, "--num-real", "60000"],
         "unknown option --num-fakes": [str(run), "--num-fakes", "3"],
     }
     for message, arguments in cases.items():
         with pytest.raises(UserError, match=message):
             scored(arguments, tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["--num-fake", "--num-real"])
+def test_one_image_is_no_sample(run: Path, judge: Path, tmp_path: Path, flag: str) -> None:
+    with pytest.raises(UserError, match=rf"^command line: {flag}: Input should be greater than or equal to 2, got 1$"):
+        scored([str(run), "--extractor", f"checkpoint:{judge}", *SMALL, flag, "1"], tmp_path)
+
+
+def test_a_folder_of_one_picture_is_no_sample(pictures: dict[str, Path], judge: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(pictures["fakes"] / "000.png", tmp_path / "one")
+    flags = ["--extractor", f"checkpoint:{judge}"]
+    with pytest.raises(UserError, match="1 images are too few for fid"):
+        scored([str(tmp_path / "one"), "--reference", str(pictures["reals"]), *flags], tmp_path)
+    with pytest.raises(UserError, match="the reference .*one holds a single image: a score needs at least two"):
+        scored([str(pictures["fakes"]), "--reference", str(tmp_path / "one"), *flags], tmp_path)
+
+
+def test_where_scores_cannot_be_written_nothing_is_scored(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^--json .*file is a file, not a folder"):
+        main([str(run), "--json", str(tmp_path / "file" / "scores.json")])
+    with pytest.raises(UserError, match=r"^--json .* is a folder; name a file$"):
+        main([str(run), "--json", str(tmp_path)])
 
 
 def test_two_processes_under_the_launcher_print_what_one_does(run: Path, judge: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The score during training: logged under its protocol, kept with its card, resumed exactly, and deciding the best checkpoint."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def test_it_is_logged_at_its_cadence_under_its_protocol(scored: Path) -> None:
     assert sorted(curve(scored)) == [160, 320, 480]
 
 
+def test_the_line_names_the_protocol_once(scored: Path) -> None:
+    said = [line for line in (scored / "tiny" / "log.txt").read_text().splitlines() if "fd " in line]
+    assert len(said) == 3
+    assert all(re.fullmatch(r" +0\.\d kimg  fd1k_classifier \(.*\): fd [\d.e+]+(  \w+ [\d.e+-]+)*", line) for line in said)
+
+
 def test_every_number_has_its_card(scored: Path) -> None:
     for images, value in curve(scored).items():
         stored = Score.model_validate_json((scored / "tiny" / "scores" / CARDS / f"{images}.json").read_text())
@@ -80,10 +87,15 @@ def test_standing_statistics_leave_the_average_alone(judge: Path, scored: Path, 
     assert curve(tmp_path) != curve(scored)
 
 
-def test_what_is_missing_is_said_before_training(judge: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_said_before_training(judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="there is no protocol 'fid_50k'; known are fid50k_train"):
         recipe.fit(tiny(tmp_path, **evaluation(judge, protocol="fid_50k")))
     with pytest.raises(UserError, match=r"nowhere is not a classifier: .*model\.json is missing"):
         recipe.fit(tiny(tmp_path, **evaluation(judge, extractor="checkpoint:nowhere")))
-    with pytest.raises(UserError, match="289 images|1000 images are asked for"):
+    with pytest.raises(UserError, match="1000 images are asked for, but there are only 359: set evaluation.num_real to at most that"):
         recipe.fit(tiny(tmp_path, **evaluation(judge, num_real=1000)))
+    monkeypatch.setenv("GCONV_GAN_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"the Inception weights are missing: .*, or pass it with evaluation\.weights; ") as refusal:
+        recipe.fit(tiny(tmp_path, **evaluation(judge, protocol="fid2k", extractor="inception")))
+    assert "--weights" not in str(refusal.value)

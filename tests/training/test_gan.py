@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_on
         assert {"augment.safetensors", "lecam.safetensors"} <= ours.keys()
         assert len({line["augment_p"] for line in lines}) > 3
         assert {"consistency", "lecam", "lecam_real", "sign_real"} <= lines[-1].keys()
+        assert re.search(r"consistency \d+\.\d+  LeCam \d+\.\d+", (tmp_path / "unbroken" / "tiny" / "log.txt").read_text())
         assert {"penalty" in line for line in lines} == {True, False}  # lazy: not in every line
     else:
         assert lines[-1]["augment_p"] == pytest.approx(0.55)
@@ -130,10 +132,34 @@ def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> Non
     assert final_files(tmp_path)["generator.safetensors"] != final_files(unbroken)["generator.safetensors"]
 
 
-def test_finished_means_finished(unbroken: Path) -> None:
+def test_finished_means_finished(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = final_files(unbroken)
+    capsys.readouterr()
     recipe.fit(tiny(unbroken))
     assert final_files(unbroken) == before
+    said = capsys.readouterr().out
+    assert "checkpoint-480 is complete: all 480 images of trainer.total_images were seen" in said
+    assert "its schedule ends with it, so train for longer under a new --name" in said
+    assert "resuming" not in said
+
+
+def test_a_finished_run_says_how_to_lengthen_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        capsys.readouterr()
+        recipe.fit(tiny(tmp_path, trainer={"total_images": 64}, schedule={"kind": "constant"}))
+    assert "nothing is left to train; to lengthen it, give a larger --trainer.total-images" in capsys.readouterr().out
+
+
+def test_without_a_whole_checkpoint_the_run_says_that_it_starts_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short: dict[str, Any] = {"trainer": {"total_images": 64}}
+    recipe.fit(tiny(tmp_path, **short))
+    lines = read_metrics(tmp_path / "tiny" / "metrics.jsonl")
+    assert "starts again" not in capsys.readouterr().out
+    (tmp_path / "tiny" / "checkpoint-64" / "ema.safetensors").unlink()
+    recipe.fit(tiny(tmp_path, **short))
+    assert f"no checkpoint in {tmp_path / 'tiny'} is whole: training starts again at 0 images" in capsys.readouterr().out
+    again = read_metrics(tmp_path / "tiny" / "metrics.jsonl")
+    assert [line["images"] for line in again] == [line["images"] for line in lines]
 
 
 def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
