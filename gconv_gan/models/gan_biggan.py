@@ -19,6 +19,7 @@ from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.initialisers import Weighted, normal_, orthogonal_
 from gconv_gan.layers.parts import ActivationConstructor, Order
 from gconv_gan.layers.resample import ResampledConv2d
+from gconv_gan.models import gan_resnet
 from gconv_gan.models.gan_blocks import (
     BASE,
     AttentionAfter,
@@ -37,22 +38,9 @@ from gconv_gan.models.gan_blocks import (
 
 Init = Literal["orthogonal", "normal"]
 
-# width divisors: of the 4×4 map, then of each upsampling block
-GENERATOR_DIVISORS: dict[int, tuple[int, ...]] = {
-    8: (1, 1),
-    16: (1, 1, 1),
-    32: (1, 1, 1, 1),
-    64: (1, 1, 2, 4, 8),
-    128: (1, 1, 2, 4, 8, 16),
-}
-# width divisor of each block, and how many of the first blocks halve the resolution
-DISCRIMINATOR_BLOCKS: dict[int, tuple[tuple[int, ...], int]] = {
-    8: ((1, 1, 1), 1),
-    16: ((1, 1, 1), 2),
-    32: ((1, 1, 1, 1), 2),
-    64: ((16, 8, 4, 2, 1), 4),
-    128: ((16, 8, 4, 2, 1, 1), 5),
-}
+# the tables of gan_resnet but at 64 px, where the first block keeps the width and D's last block keeps the resolution
+GENERATOR_DIVISORS = gan_resnet.GENERATOR_DIVISORS | {64: (1, 1, 2, 4, 8)}
+DISCRIMINATOR_BLOCKS = gan_resnet.DISCRIMINATOR_BLOCKS | {64: ((16, 8, 4, 2, 1), 4)}
 
 
 def num_chunks(image_size: int) -> int:

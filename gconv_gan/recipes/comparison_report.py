@@ -40,15 +40,15 @@ def table(results: Sequence[ComparisonResult]) -> str:
 def overview(results: Sequence[ComparisonResult]) -> list[str]:
     """Return a Markdown table of one row a comparison: the claim, what was measured (mean ± sd over seeds), step time, verdict.
 
-    The time is that of a training step of the first claim's proposed arm against its baseline's, or of its last arm against its first.
+    The time is that of a training step of the first claim's proposed arm against its baseline's; a claim of growth has no such pair.
     """
     lines = ["| comparison | published claim | measured here | step time | verdict |", "|---|---|---|---|---|"]
     for result in results:
         claims = _claims(result)
         measured = "<br>".join(in_short(claim, result.arms) for claim in claims)
-        baseline, proposed = _pair(claims[0])
-        time = f"×{result.arms[proposed].step_seconds / result.arms[baseline].step_seconds:.2f}"
-        lines.append(f"| `{result.name}` | {result.claim} ({result.source}) | {measured} | {time} | **{result.verdict}** |")
+        lines.append(
+            f"| `{result.name}` | {result.claim} ({result.source}) | {measured} | {_step_time(claims[0], result)} | **{result.verdict}** |"
+        )
     return lines
 
 
@@ -61,8 +61,10 @@ def _claims(result: ComparisonResult) -> tuple[Claim, ...]:
     return validated(ComparisonConfig, result.config, f"result {result.name}").claims
 
 
-def _pair(claim: Claim) -> tuple[str, str]:
-    return (claim.arms[0], claim.arms[-1]) if isinstance(claim, GrowthClaim) else (claim.baseline, claim.proposed)
+def _step_time(claim: Claim, result: ComparisonResult) -> str:
+    if isinstance(claim, GrowthClaim):
+        return "–"
+    return f"×{result.arms[claim.proposed].step_seconds / result.arms[claim.baseline].step_seconds:.2f}"
 
 
 def arms_table(result: ComparisonResult) -> list[str]:
