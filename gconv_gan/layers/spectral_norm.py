@@ -1,22 +1,24 @@
 r"""Spectral normalisation: a weight, as a matrix, is divided by its largest singular value.
 
 Paper: Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018,
-arXiv 1802.05957. The work is done by ``torch.nn.utils.parametrizations.spectral_norm``; what users of it should know:
+arXiv 1802.05957. Values, gradients and state dict are those of ``torch.nn.utils.parametrizations.spectral_norm``; what users of
+it should know:
 
 - The parameter moves to ``parametrizations.weight.original``, with the buffers ``parametrizations.weight.0._u`` and ``._v``;
   ``weight`` is computed. Initialise *before* registering: in-place changes of the computed ``weight`` are lost.
 - In training mode every *access* of ``weight`` advances the power iteration by one step, also that of a logger; wrap the
-  passes that belong to one step of an optimiser in ``one_power_iteration``. Evaluation leaves u and v alone.
-- u and v are constants of the backward pass and are cloned before use, so two forwards of D may share one backward.
+  passes that belong to one step of an optimiser in ``PowerIterations.once``, which advances all weights of the networks together
+  and takes a fraction of the operations. Evaluation leaves u and v alone.
+- u and v are constants of the backward pass. Each forward pass keeps its own, so two forwards of D may share one backward.
 - Whole modules cannot be pickled any more; ``copy.deepcopy`` and state dicts work.
 - The norm is that of the reshaped matrix, neither an upper nor a lower bound of the convolution's (``layers.lipschitz``).
 
 Generators are normalised as well in SAGAN and BigGAN: all but their class embeddings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,14 +30,233 @@ from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
 from gconv_gan.layers.weights import as_matrices, stored, weights_of
 
 Module = TypeVar("Module", bound=nn.Module)
+INITIAL_ITERATIONS = 15
+
+
+class Singular(NamedTuple):
+    """A weight's largest singular value and its vectors, as estimated, in shapes that broadcast against the weight."""
+
+    sigma: Tensor
+    u: Tensor
+    v: Tensor
+
+
+class SpectralNorm(parametrizations._SpectralNorm):
+    r"""Parametrisation that divides a weight, as a matrix W (O, rest), by its largest singular value.
+
+    .. math::
+        \bar W = W / \sigma, \quad \sigma = u^\top W v, \qquad u \leftarrow W v / \lVert W v \rVert, \quad
+        v \leftarrow W^\top u / \lVert W^\top u \rVert
+
+    Of a bank [K, O, I, k, k] each kernel, as a matrix (O, I k k), is divided by its own norm, and v moves before u. A mixture
+    :math:`\sum_k a_k W_k` then has at most the norm :math:`\sum_k |a_k|`; normalising every sample's mixture would take a
+    power iteration a sample.
+
+    Buffers: ``_u`` [O] and ``_v`` [I k k], for a bank [K, O] and [K, I k k]. They start from 15 iterations.
+
+    Args:
+        weight: the initialised weight: two to four axes, or the five of a bank.
+        eps: floor of the two vector norms.
+        n_power_iterations: per access of the weight in training mode.
+
+    Raises:
+        ValueError: for fewer than one power iteration.
+
+    """
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(self, weight: Float[Tensor, "..."], *, eps: float = 1e-12, n_power_iterations: int = 1) -> None:
+        nn.Module.__init__(self)
+        if n_power_iterations < 1:
+            raise ValueError(f"spectral normalisation needs at least one power iteration, not {n_power_iterations}")
+        self.dim, self.eps, self.n_power_iterations = 0, eps, n_power_iterations
+        self.held: Singular | None = None  # within PowerIterations.once: what all passes of the step divide by
+        matrices = as_matrices(weight.detach())
+        for name, shape in (("_u", matrices.shape[:-1]), ("_v", (*matrices.shape[:-2], matrices.shape[-1]))):
+            self.register_buffer(name, F.normalize(matrices.new_empty(shape).normal_(), dim=-1, eps=eps))
+        power_step([(self, weight)], steps=INITIAL_ITERATIONS)
+
+    def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        singular = self.held
+        if singular is None:
+            singular = power_step([(self, weight)], steps=self.n_power_iterations)[0] if self.training else self._estimate(weight)
+        normalised: Tensor = _Divided.apply(weight, *singular)
+        return normalised
+
+    @torch.no_grad()
+    def _estimate(self, weight: Tensor) -> Singular:
+        u, v = self._u.clone(), self._v.clone()  # the buffers may move before the backward pass
+        sigma = (u * torch.matmul(as_matrices(weight), v[..., None])[..., 0]).sum(-1)
+        return _broadcastable(weight, sigma, u, v)
+
+
+class _Divided(torch.autograd.Function):
+    r"""W / σ with :math:`\sigma = u^\top W v`; u, v are constant, and G becomes :math:`(G - \langle G, \bar W\rangle uv^\top) / \sigma`."""
+
+    @staticmethod
+    def forward(weight: Tensor, sigma: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        return weight / sigma
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output, *inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        weight, normalised, sigma, u, v = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this derivative is differentiated again, with respect to weights: so must σ be
+            sigma = _total(weight * u * v, sigma)
+        along = _total(gradient * normalised, sigma)
+        return torch.addcmul(gradient, along * u, v, value=-1) / sigma, None, None, None
+
+
+def _total(products: Tensor, like: Tensor) -> Tensor:
+    """Return the sum over all axes, or for a bank over all but the first, in the shape of σ."""
+    return products.sum() if like.ndim == 0 else products.sum(tuple(range(1, products.ndim)), keepdim=True)
+
+
+def _broadcastable(weight: Tensor, sigma: Tensor, u: Tensor, v: Tensor) -> Singular:
+    """Return σ, u and v in shapes that broadcast against ``weight``; v has the axes of the weight after the outputs, flattened or not."""
+    bank = weight.shape[:-4]
+    rest = weight.shape[len(bank) + 1 :]
+    ones = (1,) * len(rest)
+    return Singular(sigma.view(*bank, 1, *ones) if bank else sigma, u.view(*u.shape, *ones), v.reshape(*bank, 1, *rest))
+
+
+# ---- power iterations ----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def power_step(weights: Sequence[tuple[parametrizations._SpectralNorm, Tensor]], *, steps: int = 1) -> list[Singular]:
+    r"""Advance the power iterations of several weights together, in place, and return their σ, u and v.
+
+    Norms, floors, divisions and copies are one operation each for all weights. σ needs no product of its own, it is the norm of
+    the step's last one: :math:`u^\top W v = \lVert W^\top u \rVert`. A kernel in channels_last order is multiplied as it lies in
+    memory, and v, which is small, permuted in its place.
+
+    Args:
+        weights: each parametrisation with the weight that it divides.
+        steps: how many steps.
+
+    """
+    operands = [_Operands.of(step, weight) for step, weight in weights]
+    floors = [step.eps for step, weight in weights for _ in range(_kernels(weight))]
+    second = [operand.second.reshape(operand.second.shape[: operand.matrix.ndim - 2] + (-1,)) for operand in operands]
+    for _ in range(steps):
+        first = [_times(operand.matrix, vector) for operand, vector in zip(operands, second, strict=True)]
+        _normalise(first, floors)
+        second = [_times(operand.matrix.mT, vector) for operand, vector in zip(operands, first, strict=True)]
+        norms = iter(_normalise(second, floors))
+    second = [vector.view_as(operand.second) for operand, vector in zip(operands, second, strict=True)]
+    torch._foreach_copy_([operand.first for operand in operands], first)
+    torch._foreach_copy_([operand.second for operand in operands], second)
+    found = []
+    for (_, weight), one, other in zip(weights, first, second, strict=True):
+        if weight.ndim == 5:
+            found.append(_broadcastable(weight, torch.stack([next(norms) for _ in range(_kernels(weight))]), other, one))
+        else:
+            found.append(_broadcastable(weight, next(norms), one, other.permute(2, 0, 1) if other.ndim == 3 else other))
+    return found
+
+
+class _Operands(NamedTuple):
+    """A step of one weight: first = matrix · second, second = matrixᵀ · first, each then divided by its norm."""
+
+    matrix: Tensor
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, step: parametrizations._SpectralNorm, weight: Tensor) -> "_Operands":
+        """Return views of the weight and of the buffers: u is the first, but v for a bank."""
+        u, v = cast(Tensor, step._u), cast(Tensor, step._v)
+        weight = weight.detach().movedim(step.dim, 0)
+        if weight.ndim == 5:
+            return cls(as_matrices(weight).mT, v, u)
+        if weight.ndim == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
+            return cls(weight.permute(0, 2, 3, 1).flatten(1), u, v.view(weight.shape[1:]).permute(1, 2, 0))
+        return cls(as_matrices(weight), u, v)
+
+
+def _kernels(weight: Tensor) -> int:
+    return weight.shape[0] if weight.ndim == 5 else 1
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    return torch.mv(matrix, vector) if matrix.ndim == 2 else torch.bmm(matrix, vector[:, :, None])[:, :, 0]
+
+
+def _normalise(vectors: Sequence[Tensor], floors: Sequence[float]) -> list[Tensor]:
+    """Divide each vector, or row of a matrix, by its norm in place, and return the norms."""
+    rows = [row for vector in vectors for row in (vector.unbind() if vector.ndim == 2 else (vector,))]
+    norms = torch._foreach_norm(rows)
+    torch._foreach_div_(rows, torch._foreach_clamp_min(norms, floors))
+    return list(norms)
+
+
+class PowerIterations:
+    """The power iterations of every spectrally normalised tensor of some networks: found once, moved together.
+
+    Build it after the networks were normalised. torch's own ``spectral_norm`` in a user's network is included.
+    """
+
+    def __init__(self, *networks: nn.Module) -> None:
+        self._steps = [
+            (step, module, list(module)[:index])
+            for network in networks
+            for module in network.modules()
+            if isinstance(module, parametrize.ParametrizationList)
+            for index, step in enumerate(module)
+            if isinstance(step, parametrizations._SpectralNorm)
+        ]
+
+    def advance(self) -> None:
+        """Take one step of each, whatever mode the networks are in."""
+        self._advance(training_only=False)
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Take one step of each that is in training mode, on entry, and none within the scope.
+
+        So all passes between two steps of an optimiser (micro-batches, penalties) see the same weights, however many they are; a
+        single pass sees what it would without the scope.
+        """
+        moved = self._advance(training_only=True)
+        for step, singular in moved:
+            step.training, step.held = False, singular
+        try:
+            yield
+        finally:
+            for step, _ in moved:
+                step.training, step.held = True, None
+
+    @torch.no_grad()
+    def _advance(self, *, training_only: bool) -> list[tuple[nn.Module, Singular]]:
+        by_steps: dict[int, list[tuple[parametrizations._SpectralNorm, Tensor]]] = {}
+        for step, chain, before in self._steps:
+            if step.training or not training_only:
+                weight: Tensor = chain.original
+                for earlier in before:
+                    weight = earlier(weight)
+                by_steps.setdefault(step.n_power_iterations, []).append((step, weight))
+        return [
+            (step, singular)
+            for steps, weights in by_steps.items()
+            for (step, _), singular in zip(weights, power_step(weights, steps=steps), strict=True)
+        ]
+
+
+# ---- normalising layers and networks -------------------------------------------------------------------------------
 
 
 def spectral_norm(module: Module, *, eps: float = 1e-12, n_power_iterations: int = 1) -> Module:
     r"""Normalise ``module.weight`` in place and return the module (arXiv 1802.05957, algorithm 1).
 
     .. math::
-        \bar W = W / \sigma, \quad \sigma = u^\top W v, \qquad v \leftarrow W^\top u / \lVert W^\top u \rVert, \quad
-        u \leftarrow W v / \lVert W v \rVert
+        \bar W = W / \sigma, \quad \sigma = u^\top W v, \qquad u \leftarrow W v / \lVert W v \rVert, \quad
+        v \leftarrow W^\top u / \lVert W^\top u \rVert
 
     W is the weight reshaped to (O, rest): (O, I k k) for a convolution, (out, in) for a linear layer, (C, ch) for an embedding
     of C classes. Fifteen iterations are made at once.
@@ -55,41 +276,13 @@ def spectral_norm(module: Module, *, eps: float = 1e-12, n_power_iterations: int
         raise ValueError(f"spectral_norm normalises Conv2d, Linear and Embedding, not {type(module).__name__}")
     if has_spectral_norm(module):
         raise ValueError(f"the weight of this {type(module).__name__} is spectrally normalised already")
-    parametrizations.spectral_norm(module, eps=eps, n_power_iterations=n_power_iterations)
+    _register(module, "weight", eps=eps, n_power_iterations=n_power_iterations)
     return module
 
 
-class KernelwiseSpectralNorm(nn.Module):
-    r"""Parametrisation of a bank [K, O, I, k, k]: each kernel, as a matrix (O, I k k), is divided by its own spectral norm.
-
-    A mixture :math:`\sum_k a_k W_k` then has at most the norm :math:`\sum_k |a_k|`; normalising every sample's mixture would take a
-    power iteration a sample. Buffers, training mode and ``eps`` are those of torch's ``spectral_norm``.
-    """
-
-    _u: Tensor
-    _v: Tensor
-
-    def __init__(self, bank: Float[Tensor, "k o i kh kw"], *, eps: float = 1e-12, n_power_iterations: int = 1) -> None:
-        super().__init__()
-        self.eps, self.n_power_iterations = eps, n_power_iterations
-        matrices = as_matrices(bank.detach())
-        self.register_buffer("_u", F.normalize(torch.randn_like(matrices[:, :, 0]), dim=1, eps=eps))
-        self.register_buffer("_v", F.normalize(torch.randn_like(matrices[:, 0]), dim=1, eps=eps))
-        self._iterate(matrices, 15)
-
-    @torch.no_grad()
-    def _iterate(self, matrices: Float[Tensor, "k o m"], times: int) -> None:
-        for _ in range(times):
-            self._v.copy_(F.normalize(torch.einsum("kom,ko->km", matrices, self._u), dim=1, eps=self.eps))
-            self._u.copy_(F.normalize(torch.einsum("kom,km->ko", matrices, self._v), dim=1, eps=self.eps))
-
-    def forward(self, bank: Float[Tensor, "k o i kh kw"]) -> Float[Tensor, "k o i kh kw"]:
-        matrices = as_matrices(bank)
-        if self.training:
-            self._iterate(matrices, self.n_power_iterations)
-        # clones, so that two forward passes may share one backward pass
-        norms = torch.einsum("ko,kom,km->k", self._u.clone(), matrices, self._v.clone())
-        return bank / norms[:, None, None, None, None]
+def _register(layer: nn.Module, name: str, *, eps: float, n_power_iterations: int) -> None:
+    step = SpectralNorm(stored(layer, name), eps=eps, n_power_iterations=n_power_iterations)
+    parametrize.register_parametrization(layer, name, step)
 
 
 def apply_spectral_norm(network: Module, *, eps: float = 1e-12, n_power_iterations: int = 1, embeddings: bool = True) -> Module:
@@ -108,57 +301,14 @@ def apply_spectral_norm(network: Module, *, eps: float = 1e-12, n_power_iteratio
         ValueError: if a weight is normalised already.
 
     """
-    options = {"eps": eps, "n_power_iterations": n_power_iterations}
     for layer, name in list(weights_of(network, embeddings=embeddings)):
-        if name == "bank":
-            step = KernelwiseSpectralNorm(stored(layer, name), **options)  # type: ignore[arg-type]
-            parametrize.register_parametrization(layer, name, step)
-        elif name == "weight":
-            spectral_norm(layer, **options)  # type: ignore[arg-type]
+        if name == "weight":
+            spectral_norm(layer, eps=eps, n_power_iterations=n_power_iterations)
         else:
-            parametrizations.spectral_norm(layer, name, **options)  # type: ignore[arg-type]
+            _register(layer, name, eps=eps, n_power_iterations=n_power_iterations)
     return network
 
 
 def is_power_vector(name: str) -> bool:
     """Return whether a tensor of a state dict is a vector of a power iteration."""
     return ".parametrizations." in f".{name}" and name.endswith(("._u", "._v"))
-
-
-@torch.no_grad()
-def advance_power_iterations(network: nn.Module) -> None:
-    """Take one power iteration of every spectrally normalised tensor, whatever mode the network is in."""
-    for module in network.modules():
-        steps = list(module) if isinstance(module, parametrize.ParametrizationList) else []
-        if any(isinstance(step, parametrizations._SpectralNorm | KernelwiseSpectralNorm) for step in steps):
-            modes = [step.training for step in steps]
-            for step in steps:
-                step.train()
-            module()
-            for step, training in zip(steps, modes, strict=True):
-                step.train(training)
-
-
-@contextmanager
-def one_power_iteration(*networks: nn.Module) -> Iterator[None]:
-    """Take one power iteration of every normalised tensor in training mode, on entry, and none within the scope.
-
-    So all passes between two steps of an optimiser (micro-batches, penalties) see the same weights, however many they are; a
-    single pass sees what it would without the scope.
-    """
-    resting: list[nn.Module] = []
-    for network in networks:
-        for module in network.modules():
-            steps = list(module) if isinstance(module, parametrize.ParametrizationList) else []
-            moving = [s for s in steps if s.training and isinstance(s, parametrizations._SpectralNorm | KernelwiseSpectralNorm)]
-            if moving:
-                with torch.no_grad():
-                    module()
-                resting += moving
-    for step in resting:
-        step.training = False
-    try:
-        yield
-    finally:
-        for step in resting:
-            step.training = True

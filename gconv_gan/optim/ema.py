@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.layers.spectral_norm import advance_power_iterations, is_power_vector
+from gconv_gan.layers.spectral_norm import PowerIterations, is_power_vector
 
 
 def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: float | None) -> float:
@@ -43,6 +43,7 @@ class Ema:
 
     def __init__(self, network: nn.Module, *, half_life_images: int, ramp: float | None = None, start_images: int = 0) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._power_iterations = PowerIterations(self.network)
         self.half_life_images, self.ramp, self.start_images = half_life_images, ramp, start_images
 
     @torch.no_grad()
@@ -60,4 +61,4 @@ class Ema:
             else:
                 ours.copy_(theirs)
         torch._foreach_lerp_(averages, current, weight)
-        advance_power_iterations(self.network)
+        self._power_iterations.advance()

@@ -16,7 +16,7 @@ from torch import nn
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
-from gconv_gan.layers.spectral_norm import one_power_iteration
+from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
@@ -89,6 +89,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
 
     # 3. the networks as Accelerate runs them: device, autocast, gradients averaged over processes
+    power_iterations = PowerIterations(generator, discriminator)
     parallel_generator, parallel_discriminator = accelerator.prepare(generator, discriminator)
     draws = Draws(
         config.seed,
@@ -123,7 +124,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
                 penalty = penalty_factor(config.objective.penalty, d_steps=progress.d_steps, images_seen=seen, total_images=total)
                 d_inputs = discriminator_inputs(run.data, draws, objective, progress, accelerator, penalised=penalty > 0)
                 step = partial(d_step, generator, parallel_discriminator, objective, images_seen=seen, penalty_factor=penalty)
-                with cached_spectra(), one_power_iteration(generator, discriminator):
+                with cached_spectra(), power_iterations.once():
                     statistics = accumulate(step, d_inputs, parallel_discriminator)
                 norm = finish("discriminator", discriminator, state.discriminator_optimizer, images_seen=seen)
                 objective.observe(statistics, batch_size=trainer.batch_size, images_seen=seen, accelerator=accelerator)
@@ -135,7 +136,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
             weights = weights_at(config.objective.top_k, images_seen=before, batch_size=trainer.batch_size, accelerator=accelerator)
             g_inputs = generator_inputs(run.generator_data, draws, objective, progress, batch_size=trainer.batch_size)
             step = partial(g_step, parallel_generator, discriminator, objective, weights=weights)
-            with cached_spectra(), one_power_iteration(generator, discriminator):
+            with cached_spectra(), power_iterations.once():
                 statistics = accumulate(step, g_inputs, parallel_generator)
             norm = finish("generator", generator, state.generator_optimizer, images_seen=progress.images_seen)
             report.add({**statistics, "grad_norm_g": norm})

@@ -6,19 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.resample import ResampledConv2d
-from gconv_gan.layers.spectral_norm import (
-    advance_power_iterations,
-    apply_spectral_norm,
-    is_power_vector,
-    one_power_iteration,
-    spectral_norm,
-)
+from gconv_gan.layers.spectral_norm import PowerIterations, apply_spectral_norm, is_power_vector, spectral_norm
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 5, 3),
@@ -161,8 +156,9 @@ def test_power_iterations_may_be_advanced_in_evaluation() -> None:
     with torch.no_grad():
         network[0].parametrizations.weight.original.normal_()
     network.eval()
+    iterations = PowerIterations(network)
     for _ in range(200):
-        advance_power_iterations(network)
+        iterations.advance()
     assert torch.linalg.matrix_norm(network[0].weight, 2).item() == pytest.approx(1, abs=1e-3)
     assert not any(module.training for module in network.modules())
     assert {name for name in network.state_dict() if is_power_vector(name)} == {
@@ -177,7 +173,7 @@ def test_within_one_power_iteration_all_passes_see_the_weight_that_a_single_pass
         layer.parametrizations.weight.original.normal_()
     alone = copy.deepcopy(layer)
     expected = alone.weight
-    with one_power_iteration(nn.Sequential(layer)):
+    with PowerIterations(nn.Sequential(layer)).once():
         assert torch.equal(layer.weight, expected)
         assert torch.equal(layer.weight, expected)
         layer.weight.sum().backward()
@@ -190,7 +186,112 @@ def test_within_one_power_iteration_all_passes_see_the_weight_that_a_single_pass
 def test_one_power_iteration_leaves_an_evaluated_network_alone() -> None:
     layer = spectral_norm(nn.Linear(9, 9)).eval()
     before = copy.deepcopy(layer.state_dict())
-    with one_power_iteration(layer):
+    with PowerIterations(layer).once():
         pass
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
     assert not layer.parametrizations.weight[0].training
+
+
+# ---- against torch's own parametrisation ---------------------------------------------------------------------------
+
+
+def twins() -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Return a network normalised by us, in channels_last order where kernels have four axes, one by torch, and their bare layers' sum."""
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Softplus(), nn.Conv2d(6, 4, 1), nn.Flatten(), nn.Linear(4 * 16, 5)).double()
+    theirs = copy.deepcopy(ours)
+    apply_spectral_norm(ours)
+    for layer in theirs:
+        if hasattr(layer, "weight"):
+            nn.utils.parametrizations.spectral_norm(layer)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def with_channels_last(network: nn.Module) -> nn.Module:
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)
+    return network
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_values_gradients_and_power_iterations_are_those_of_torch(channels_last: bool) -> None:
+    ours, theirs = twins()
+    if channels_last:
+        with_channels_last(ours)
+    iterations = PowerIterations(ours)
+    for step in range(3):
+        x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+        found = []
+        for network, scope in ((ours, iterations.once()), (theirs, PowerIterations(theirs).once())):
+            leaf = x.clone().requires_grad_()
+            network.zero_grad()
+            with scope:
+                (slope,) = torch.autograd.grad(network(leaf).square().sum(), leaf, create_graph=True)
+                slope.square().sum().backward()  # R1: the penalty's second derivative
+                network(x).tanh().sum().backward()
+            found.append([slope.detach(), *(p.grad.clone() for p in network.parameters()), *(b.clone() for b in network.buffers())])
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.sub_(parameter.grad, alpha=0.01)
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12, msg=lambda text, step=step: f"step {step}: {text}")
+
+
+def test_torchs_own_normalisation_moves_with_ours() -> None:
+    ours, theirs = twins()
+    joint = nn.ModuleList([ours, theirs])
+    PowerIterations(joint).advance()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    with PowerIterations(joint).once():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-12, atol=1e-12)
+
+
+def test_the_division_may_be_differentiated_twice() -> None:
+    torch.manual_seed(0)
+    for layer in (nn.Conv2d(2, 3, 2).double(), GConv2d(2, 3, 2, latent_dim=4, mode="bank").double()):
+        name = "bank" if isinstance(layer, GConv2d) else "weight"
+        step = apply_spectral_norm(layer).eval().parametrizations[name][0]
+        weight = layer.parametrizations[name].original.detach().requires_grad_()
+        # σ is a function of the weight for the numerical derivative, whereas u and v stay
+        assert torch.autograd.gradcheck(step, (weight,))
+        assert torch.autograd.gradgradcheck(step, (weight,))
+
+
+def test_a_bank_advances_each_kernel_as_a_matrix_of_its_own() -> None:
+    torch.manual_seed(0)
+    conv = GConv2d(4, 6, 3, latent_dim=5, mode="bank", padding=1).double()
+    apply_spectral_norm(conv)
+    step, bank = conv.parametrizations.bank[0], conv.parametrizations.bank.original
+    with torch.no_grad():
+        bank.normal_()
+    u, weight = step._u.clone(), bank.detach().flatten(2)
+    v = torch.nn.functional.normalize(torch.einsum("kom,ko->km", weight, u), dim=1)
+    image = torch.einsum("kom,km->ko", weight, v)
+    with PowerIterations(conv).once():
+        torch.testing.assert_close(conv.bank, bank / image.norm(dim=1).view(4, 1, 1, 1, 1))
+    torch.testing.assert_close(step._v, v)
+    torch.testing.assert_close(step._u, torch.nn.functional.normalize(image, dim=1))
+
+
+def test_the_operations_of_an_iteration_do_not_grow_with_the_layers_but_for_the_products() -> None:
+    class Count(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: list[str] = []
+
+        def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: dict | None = None) -> object:  # type: ignore[type-arg]
+            self.names.append(str(func))
+            return func(*args, **(kwargs or {}))  # type: ignore[operator]
+
+    found = []
+    for layers in (2, 6):
+        network = apply_spectral_norm(nn.Sequential(*(nn.Linear(5, 5) for _ in range(layers))))
+        with Count() as count:
+            PowerIterations(network).advance()
+        assert sum("mv" in name for name in count.names) == 2 * layers
+        found.append(sum("foreach" in name for name in count.names))
+    assert found[0] == found[1]

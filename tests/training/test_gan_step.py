@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gconv_gan.data.diff_augment import DiffAugment
 from gconv_gan.data.weak_augment import weak_augment
 from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.spectral_norm import apply_spectral_norm, one_power_iteration
+from gconv_gan.layers.spectral_norm import PowerIterations, apply_spectral_norm
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.factory import gradient_penalty
@@ -139,7 +139,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
         def step(part: DiscriminatorInputs, **how: Any) -> dict[str, Tensor]:
             return d_step(generator, discriminator, objective, part, images_seen=100, penalty_factor=2.0, **how)  # noqa: B023
 
-        with one_power_iteration(generator, discriminator):
+        with PowerIterations(generator, discriminator).once():
             statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count, accelerator=accelerator))
         found.append(gradients(discriminator))
     assert_equal_gradients(*found)
