@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from gconv_gan.layers.constants import constant
+
 
 def kernel_spectrum(weight: Float[Tensor, "o i kh kw"], grid: tuple[int, int], *, half: bool = True) -> Complex[Tensor, "h w o i"]:
     r"""Return :math:`\hat A(\omega)`, the 2-D DFT of each kernel on ``grid`` (h, w), as one O x I matrix per frequency.
@@ -20,8 +22,8 @@ def kernel_spectrum(weight: Float[Tensor, "o i kh kw"], grid: tuple[int, int], *
     wrap around it. The result has the precision of ``weight``.
     """
     columns = grid[1] // 2 + 1 if half else grid[1]
-    rows = _phases(grid[0], grid[0], range(weight.shape[2]), weight)
-    cols = _phases(columns, grid[1], range(weight.shape[3]), weight)
+    rows = _phases(grid[0], grid[0], range(weight.shape[2]), weight.dtype, weight.device)
+    cols = _phases(columns, grid[1], range(weight.shape[3]), weight.dtype, weight.device)
     return torch.einsum("hy,oiyx,wx->hwoi", rows, weight.to(rows.dtype), cols)
 
 
@@ -33,8 +35,8 @@ def power_spectrum(weight: Float[Tensor, "o i kh kw"], grid: tuple[int, int]) ->
     """
     kernels, (out, _, kh, kw) = weight.double(), weight.shape
     autocorrelation = F.conv2d(kernels.reshape(1, -1, kh, kw), kernels, padding=(kh - 1, kw - 1), groups=out)[0]
-    rows = _phases(grid[0], grid[0], range(1 - kh, kh), kernels)
-    cols = _phases(grid[1], grid[1], range(1 - kw, kw), kernels)
+    rows = _phases(grid[0], grid[0], range(1 - kh, kh), kernels.dtype, kernels.device)
+    cols = _phases(grid[1], grid[1], range(1 - kw, kw), kernels.dtype, kernels.device)
     return (rows @ autocorrelation.to(rows.dtype) @ cols.T).real.clamp_min(0.0)
 
 
@@ -76,9 +78,10 @@ def _multiply_spectrum(z: Tensor, gain: Tensor) -> Tensor:
     return torch.cat([filtered.real, filtered.imag[: batch - half]])
 
 
-def _phases(frequencies: int, size: int, taps: range, like: Tensor) -> Tensor:
-    """Return exp(-2 pi i f t / size) for f = 0 ... frequencies-1 and the given taps t, complex, at ``like``'s precision."""
-    f = torch.arange(frequencies, device=like.device)
-    t = torch.arange(taps.start, taps.stop, device=like.device)
+@constant
+def _phases(frequencies: int, size: int, taps: range, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return exp(-2 pi i f t / size) for f = 0 ... frequencies-1 and the given taps t, complex, at the precision of ``dtype``."""
+    f = torch.arange(frequencies, device=device)
+    t = torch.arange(taps.start, taps.stop, device=device)
     angle = torch.outer(f, t).remainder(size).double() * (-2.0 * math.pi / size)
-    return torch.polar(torch.ones_like(angle), angle).to(torch.promote_types(like.dtype, torch.complex64))
+    return torch.polar(torch.ones_like(angle), angle).to(torch.promote_types(dtype, torch.complex64))

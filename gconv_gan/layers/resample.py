@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.layers.constants import constant
+
 Resample = Literal["none", "up", "down", "transposed"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Pair = int | tuple[int, int]
@@ -32,7 +34,7 @@ def widen(weight: Float[Tensor, "*bank o i k k"]) -> Float[Tensor, "*bank o i k+
 
     with W zero outside its k x k. It is linear in W. The four terms are summed in at least float32 and rounded once.
     """
-    return _times(weight, _box_matrix(weight))
+    return _times(weight, _box_matrix(weight.shape[-1], "none", *_precision(weight)))
 
 
 def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
@@ -42,8 +44,7 @@ def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
     """
     if resample in ("none", "transposed"):
         return weight
-    box = _box_matrix(weight)
-    return _times(weight, box.flip(1) if resample == "up" else box / 4)  # flipping the flattened side turns both axes
+    return _times(weight, _box_matrix(weight.shape[-1], resample, *_precision(weight)))
 
 
 def fused_side(side: int, resample: Resample) -> int:
@@ -51,11 +52,21 @@ def fused_side(side: int, resample: Resample) -> int:
     return side + 1 if resample in ("up", "down") and side > 1 else side
 
 
-def _box_matrix(weight: Tensor) -> Tensor:
-    """Return E as a matrix [k^2, (k+1)^2]; one small product is two to four times faster than adding padded kernels."""
-    side, dtype = weight.shape[-1], torch.promote_types(weight.dtype, torch.float32)
-    band = torch.ones(side, side + 1, dtype=dtype, device=weight.device).triu().tril(1)
-    return torch.kron(band, band)
+@constant
+def _box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return E as a matrix [k^2, (k+1)^2], turned or divided as ``fused_kernel`` needs it.
+
+    One small product is two to four times faster than adding padded kernels.
+    """
+    band = torch.ones(side, side + 1, dtype=dtype, device=device).triu().tril(1)
+    box = torch.kron(band, band)
+    if resample == "up":
+        return box.flip(1)  # flipping the flattened side turns both axes
+    return box / 4 if resample == "down" else box
+
+
+def _precision(weight: Tensor) -> tuple[torch.dtype, torch.device]:
+    return torch.promote_types(weight.dtype, torch.float32), weight.device
 
 
 def _times(weight: Tensor, box: Tensor) -> Tensor:
