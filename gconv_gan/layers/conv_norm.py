@@ -26,6 +26,8 @@ Scale = Literal["none", "sqrt_out", "exact"]
 EPS = 1e-4  # of the spectrum's peak; the authors' first version added the same number, not relative
 FLOOR = 1e-24  # an all-zero channel has no peak
 GRAM_ITERATIONS = 5
+SPECTRUM_ELEMENTS = 1 << 24
+"""Complex numbers of a spectrum whose norms are computed at a time."""
 
 CacheKey = tuple["ConvNorm2d", tuple[int, int], torch.dtype, torch.device, bool]
 _cache: ContextVar[dict[CacheKey, Tensor] | None] = ContextVar("conv_norm_spectra", default=None)
@@ -266,8 +268,10 @@ def _norm_bound(weight: Tensor, gain: Tensor, groups: int, dtype: torch.dtype) -
 def filtered_spectrum(
     weight: Float[Tensor, "o i kh kw"], gain: Float[Tensor, "o h w"], groups: int, dtype: torch.dtype
 ) -> Iterator[Tensor]:
-    """Yield, for each group and row of the grid, the matrices diag(V) A^ [w//2+1, O/groups, I/groups] of a half spectrum."""
+    """Yield, for each group, the matrices diag(V) A^ [rows, w//2+1, O/groups, I/groups] of a half spectrum, few rows at a time."""
     grid = (gain.shape[1], gain.shape[2])
     for kernel, scale in zip(weight.to(dtype).chunk(groups), gain.to(dtype).chunk(groups), strict=True):
         spectrum = kernel_spectrum(kernel, grid)
-        yield from spectrum * scale.permute(1, 2, 0)[:, : spectrum.shape[1], :, None]
+        rows = max(1, SPECTRUM_ELEMENTS // spectrum[0].numel())
+        for some, factors in zip(spectrum.split(rows), scale.permute(1, 2, 0).split(rows), strict=True):
+            yield some * factors[:, : some.shape[1], :, None]

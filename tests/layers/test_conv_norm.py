@@ -1,6 +1,7 @@
 """ConvNorm against a slow float64 reference, its invariances, gradients, caches, conversion and refusals."""
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -344,3 +345,15 @@ def test_stacking_with_spectral_norm_is_refused_in_every_order() -> None:
         conv_norm(nn.Conv2d(2, 3, 3), "bias")
     with pytest.raises(ValueError, match="expects a ConvNorm2d"):
         remove_conv_norm(nn.Conv2d(2, 3, 3))
+
+
+def test_the_exact_scale_does_not_depend_on_how_many_rows_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    conv = ConvNorm2d(4, 6, 3, padding=1, groups=2, scale="exact").double()
+    at_once = conv.spectral_gain((9, 8), torch.float64)
+    monkeypatch.setattr(sys.modules[ConvNorm2d.__module__], "SPECTRUM_ELEMENTS", 1)
+    torch.testing.assert_close(conv.spectral_gain((9, 8), torch.float64), at_once, rtol=1e-13, atol=0)
+    spectrum = torch.fft.fft2(conv.weight.detach(), s=(9, 8)).permute(2, 3, 0, 1)
+    flat = conv.spectral_gain((9, 8), torch.float64).permute(1, 2, 0)[..., None] * spectrum
+    norms = torch.linalg.matrix_norm(flat.unflatten(2, (2, 3)), 2)
+    assert 0.9 < norms.max() <= 1 + 1e-12
