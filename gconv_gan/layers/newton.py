@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gconv_gan.layers.constants import constant
+
 NewtonScale = Literal["trace", "frobenius"]
 
 
@@ -26,11 +28,17 @@ def inverse_square_root(matrices: Float[Tensor, "*g d d"], *, iterations: int, s
     3T - 3 products; call it with float32 or float64 and without autocast.
     """
     size = matrices.diagonal(dim1=-2, dim2=-1).sum(-1) if scale == "trace" else torch.linalg.matrix_norm(matrices)
-    y, identity = matrices / size[..., None, None], torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    z = identity.expand_as(matrices)
-    for step in range(iterations):
-        t = 1.5 * identity - 0.5 * y
-        z = t if step == 0 else z @ t
-        if step < iterations - 1:
-            y = t @ t @ y
+    y = matrices / size[..., None, None]
+    three_halves = scaled_identity(matrices.shape[-1], 1.5, matrices.dtype, matrices.device)
+    z = t = torch.sub(three_halves, y, alpha=0.5)
+    for _ in range(iterations - 1):
+        y = t @ t @ y
+        t = torch.sub(three_halves, y, alpha=0.5)
+        z = z @ t
     return z * size.rsqrt()[..., None, None]
+
+
+@constant
+def scaled_identity(side: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return scale · I [side, side]."""
+    return torch.eye(side, dtype=dtype, device=device) * scale

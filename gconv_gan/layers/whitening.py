@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gconv_gan.layers.grouped_products import second_moment
-from gconv_gan.layers.newton import NewtonScale, inverse_square_root
+from gconv_gan.layers.newton import NewtonScale, inverse_square_root, scaled_identity
 from gconv_gan.layers.running_statistics import RunningStatistics
 
 Running = Literal["matrix", "covariance"]
@@ -93,8 +93,8 @@ class Whitening(RunningStatistics):
         return mean, self.total(second_moment(x - mean[:, None, None], self.groups)) / count
 
     def _root(self, covariance: Tensor) -> Tensor:
-        identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        return inverse_square_root(covariance + self.eps * identity, iterations=self.iterations, scale=self.scale)
+        eps = scaled_identity(covariance.shape[-1], self.eps, covariance.dtype, covariance.device)
+        return inverse_square_root(covariance + eps, iterations=self.iterations, scale=self.scale)
 
     def _running_whitening(self, dtype: torch.dtype) -> Tensor:
         matrix = self.running_matrix.to(dtype)
