@@ -1,12 +1,10 @@
 """Config of the objective -> loss, penalty, regularisers."""
 
-from functools import partial
-
 from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig
 from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
-from gconv_gan.losses.penalties import Penalty, dragan, r1, r1_r2, r2, wgan_gp
+from gconv_gan.losses.penalties import DRAGAN, R1, R1R2, R2, WGANGP, Penalty
 
 
 def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
@@ -30,15 +28,15 @@ def gradient_penalty(config: PenaltyConfig) -> Penalty | None:
         case "none":
             return None
         case "r1":
-            return Penalty(partial(r1, gamma=config.gamma))
+            return R1(gamma=config.gamma)
         case "r2":
-            return Penalty(partial(r2, gamma=config.gamma))
+            return R2(gamma=config.gamma)
         case "r1_r2":
-            return Penalty(partial(r1_r2, gamma=config.gamma))
+            return R1R2(gamma=config.gamma)
         case "wgan_gp":
-            return Penalty(partial(wgan_gp, weight=config.weight), noise="one")
+            return WGANGP(weight=config.weight)
         case "dragan":
-            return Penalty(partial(dragan, weight=config.weight), noise="one_and_values", needs_std=True)
+            return DRAGAN(weight=config.weight)
 
 
 def consistency(config: ConsistencyConfig) -> Consistency | None:

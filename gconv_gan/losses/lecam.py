@@ -31,15 +31,17 @@ class LeCam(nn.Module):
         self.register_buffer("real", torch.zeros(()))
         self.register_buffer("fake", torch.zeros(()))
 
-    def forward(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"], *, images_seen: int) -> Float[Tensor, ""]:
-        if images_seen < self.start_images:
-            return real.new_zeros(())
+    def forward(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"]) -> Float[Tensor, ""]:
         penalty: Tensor = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
         return self.weight * penalty
 
+    def started(self, images_seen: int) -> float:
+        """Return 1 in steps that begin at ``start_images`` or later, else 0: the factor on the penalty and on the averages' inertia."""
+        return float(images_seen >= self.start_images)
+
     @torch.no_grad()
-    def follow(self, real: Float[Tensor, ""], fake: Float[Tensor, ""], *, images_seen: int) -> None:
-        """Move the averages towards the mean logits of a step that began at ``images_seen``."""
-        decay = self.decay if images_seen >= self.start_images else 0.0
-        self.real.lerp_(real.to(self.real), 1 - decay)
-        self.fake.lerp_(fake.to(self.fake), 1 - decay)
+    def follow(self, real: Float[Tensor, ""], fake: Float[Tensor, ""], started: Float[Tensor, ""]) -> None:
+        """Move the averages towards the mean logits of a step; ``started`` [] is 0 or 1."""
+        moved = 1 - self.decay * started
+        self.real.lerp_(real.to(self.real), moved)
+        self.fake.lerp_(fake.to(self.fake), moved)

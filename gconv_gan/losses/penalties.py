@@ -16,8 +16,7 @@ vanish in half precision). Random numbers are arguments, uniform in [0, 1).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -51,71 +50,141 @@ class PenaltyInputs(NamedTuple):
     real_std: Scalar | None = None
 
 
-@dataclass(frozen=True)
 class Penalty:
-    """A penalty with what its caller must provide.
+    """A penalty as a function of the gradients at some points.
 
     Attributes:
-        value: ``value(critic, inputs)``, the penalty with its weight.
+        where: the points: real images, generated ones, both, or points of its own. A pass of the critic over real or generated images
+            serves the loss as well.
         noise: uniform numbers an image needs: none, one, or one and another for every value of the image.
-        needs_std: whether it reads ``real_std``.
+        needs_std: whether ``points`` reads ``real_std``.
 
     """
 
-    value: Callable[[Critic, PenaltyInputs], Scalar]
-    noise: Literal["none", "one", "one_and_values"] = "none"
-    needs_std: bool = False
+    where: ClassVar[Literal["reals", "fakes", "both", "points"]]
+    noise: ClassVar[Literal["none", "one", "one_and_values"]] = "none"
+    needs_std: ClassVar[bool] = False
+
+    def points(self, inputs: PenaltyInputs) -> Examples:
+        """Return where the gradient is taken."""
+        match self.where:
+            case "reals":
+                return inputs.reals
+            case "fakes":
+                return inputs.fakes
+            case "both":
+                return joined(inputs.reals, inputs.fakes)
+        raise NotImplementedError
+
+    def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
+        """Return the penalty, with its weight, of the gradient at every point, flattened."""
+        raise NotImplementedError
+
+    def __call__(self, critic: Critic, inputs: PenaltyInputs) -> Scalar:
+        """Return the penalty, from a pass of its own through ``critic``."""
+        points = with_gradient(self.points(inputs))
+        return self.value(input_gradients(critic(points), points.images))
 
     def numbers_per_image(self, values: int) -> int:
         """Return how many uniform numbers an image of that many values needs."""
         return {"none": 0, "one": 1, "one_and_values": 1 + values}[self.noise]
 
 
-def input_gradients(critic: Critic, examples: Examples) -> Float[Tensor, "b n"]:
+def with_gradient(examples: Examples) -> Examples:
+    """Return ``examples`` with images that a gradient can be taken at."""
+    return examples._replace(images=examples.images.detach().requires_grad_())
+
+
+def input_gradients(logits: Float[Tensor, " b"], images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
     """Return the gradient of each logit with respect to its image, flattened, as a function that can be differentiated again."""
-    images = examples.images.detach().requires_grad_()
     # the images of a batch are independent: the gradient of the sum is each one's own
-    (gradients,) = torch.autograd.grad(critic(examples._replace(images=images)).sum(), images, create_graph=True)
+    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients.flatten(1)
 
 
-def r1(critic: Critic, inputs: PenaltyInputs, *, gamma: float) -> Scalar:
-    """Return γ/2 · E‖∇D‖² at real images."""
-    return 0.5 * gamma * input_gradients(critic, inputs.reals).square().sum(1).mean()
+class _ZeroCentred(Penalty):
+    """Shared by R1 and R2.
+
+    Args:
+        gamma: γ; half of it multiplies the mean squared gradient norm.
+
+    """
+
+    def __init__(self, *, gamma: float) -> None:
+        self.gamma = gamma
+
+    def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
+        """Return γ/2 · E‖∇D‖²."""
+        return 0.5 * self.gamma * gradients.square().sum(1).mean()
 
 
-def r2(critic: Critic, inputs: PenaltyInputs, *, gamma: float) -> Scalar:
-    """Return γ/2 · E‖∇D‖² at generated images."""
-    return 0.5 * gamma * input_gradients(critic, inputs.fakes).square().sum(1).mean()
+class R1(_ZeroCentred):
+    """γ/2 · E‖∇D‖² at real images."""
+
+    where = "reals"
 
 
-def r1_r2(critic: Critic, inputs: PenaltyInputs, *, gamma: float) -> Scalar:
-    """Return the sum of both, from one pass: the mean over both halves is half the sum of their means."""
-    return gamma * input_gradients(critic, joined(inputs.reals, inputs.fakes)).square().sum(1).mean()
+class R2(_ZeroCentred):
+    """γ/2 · E‖∇D‖² at generated images."""
+
+    where = "fakes"
 
 
-def wgan_gp(critic: Critic, inputs: PenaltyInputs, *, weight: float) -> Scalar:
-    """Return λ · E(‖∇D‖ − 1)² at x̂ = ε x_r + (1 − ε) x_f, one ε an image; x̂ has the label of x_r."""
-    assert inputs.noise is not None
-    points = torch.lerp(inputs.fakes.images, inputs.reals.images, inputs.noise[:, 0, None, None, None])
-    return weight * _one_centred(critic, inputs.reals._replace(images=points))
+class R1R2(_ZeroCentred):
+    """R1 and R2 together."""
+
+    where = "both"
+
+    def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
+        """Return the sum of both: the mean over both halves is half the sum of their means."""
+        return self.gamma * gradients.square().sum(1).mean()
 
 
-def dragan(critic: Critic, inputs: PenaltyInputs, *, weight: float) -> Scalar:
-    """Return λ · E(‖∇D‖ − 1)² at x̂ = x_r + ε · ½ std(x_r) · U, one ε an image, one U a value, std over the whole batch."""
-    assert inputs.noise is not None
-    assert inputs.real_std is not None
-    images = inputs.reals.images
-    values = inputs.noise[:, 1:].view(images.shape)
-    points = images + inputs.noise[:, 0, None, None, None] * (0.5 * inputs.real_std) * values
-    return weight * _one_centred(critic, inputs.reals._replace(images=points))
+class _OneCentred(Penalty):
+    """Shared by WGAN-GP and DRAGAN.
+
+    Args:
+        weight: λ.
+
+    """
+
+    where = "points"
+
+    def __init__(self, *, weight: float) -> None:
+        self.weight = weight
+
+    def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
+        """Return λ · E(‖∇D‖ − 1)²."""
+        # vector_norm has gradient 0, not nan, where a critic is flat
+        norms = torch.linalg.vector_norm(gradients, dim=1)
+        return self.weight * (norms - 1).square().mean()
 
 
-def _one_centred(critic: Critic, examples: Examples) -> Scalar:
-    # vector_norm has gradient 0, not nan, where a critic is flat
-    norms = torch.linalg.vector_norm(input_gradients(critic, examples), dim=1)
-    penalty: Tensor = (norms - 1).square().mean()
-    return penalty
+class WGANGP(_OneCentred):
+    """λ · E(‖∇D‖ − 1)² at x̂ = ε x_r + (1 − ε) x_f, one ε an image; x̂ has the label of x_r."""
+
+    noise = "one"
+
+    def points(self, inputs: PenaltyInputs) -> Examples:
+        """Return x̂."""
+        assert inputs.noise is not None
+        images = torch.lerp(inputs.fakes.images, inputs.reals.images, inputs.noise[:, 0, None, None, None])
+        return inputs.reals._replace(images=images)
+
+
+class DRAGAN(_OneCentred):
+    """λ · E(‖∇D‖ − 1)² at x̂ = x_r + ε · ½ std(x_r) · U, one ε an image, one U a value, std over the whole batch."""
+
+    noise = "one_and_values"
+    needs_std = True
+
+    def points(self, inputs: PenaltyInputs) -> Examples:
+        """Return x̂."""
+        assert inputs.noise is not None
+        assert inputs.real_std is not None
+        images = inputs.reals.images
+        values = inputs.noise[:, 1:].view(images.shape)
+        return inputs.reals._replace(images=images + inputs.noise[:, 0, None, None, None] * (0.5 * inputs.real_std) * values)
 
 
 def joined(first: Examples, second: Examples) -> Examples:

@@ -36,8 +36,7 @@ def check_penalty(penalty: Penalty, discriminator: nn.Module, *, kind: str, imag
     noise = torch.rand(2, penalty.numbers_per_image(reals[0].numel()), generator=generator)
     points = PenaltyInputs(Examples(reals, labels), Examples(fakes, labels), noise, reals.std())
     try:
-        value = penalty.value(lambda examples: network(examples.images, examples.labels), points)
-        torch.autograd.backward(value)
+        torch.autograd.backward(penalty(lambda examples: network(examples.images, examples.labels), points))
     except RuntimeError as error:
         raise UserError(
             f'objective.penalty.kind = "{kind}" differentiates the discriminator twice, which it does not allow '

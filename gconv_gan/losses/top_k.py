@@ -5,7 +5,6 @@ Sinha, Zhao, Goyal, Raffel, Odena, "Top-k Training of GANs", arXiv 2002.06224 (2
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +17,10 @@ def top_k_count(batch_size: int, images_seen: int, *, final_fraction: float, dec
     return max(math.ceil(final_fraction * batch_size), math.floor(decay ** (images_seen // decay_images) * batch_size))
 
 
-def top_k_weights(logits: Float[Tensor, " b"], k: int) -> Float[Tensor, " b"]:
-    """Return B/k for the k largest of B logits and 0 for the others: factors that turn a mean into the mean of the k best."""
-    chosen = torch.zeros_like(logits).scatter(0, logits.topk(k).indices, 1.0)
-    return chosen * (len(logits) / k)
+def top_k_weights(logits: Float[Tensor, " b"], k: Float[Tensor, ""]) -> Float[Tensor, " b"]:
+    """Return B/k for the k largest of B logits and 0 for the others: factors that turn a mean into the mean of the k best.
+
+    ``k`` is a scalar on the device, so that its value is no part of the operations.
+    """
+    ranks = logits.argsort(descending=True, stable=True).argsort()
+    return (ranks < k).to(logits) * (len(logits) / k)

@@ -34,7 +34,13 @@ def matched(target: nn.Module, source: nn.Module) -> dict[str, tuple[Tensor, Ten
 
 
 class Ema:
-    r"""The average :math:`\bar\theta \leftarrow \beta \bar\theta + (1 - \beta)\theta` of a network's tensors.
+    r"""The average :math:`\bar\theta \leftarrow (1 - w) \bar\theta + w\,\theta` of a network's tensors.
+
+    Args:
+        network: the network that is followed; its tensors must stay where they are.
+        half_life_images: images after which an old weight counts half.
+        ramp: hold the half-life at most at ramp · images seen; None: no ramp.
+        start_images: until so many images have been seen, the average is the network.
 
     Attributes:
         network: the averaged copy, in eval mode and without gradients.
@@ -43,22 +49,31 @@ class Ema:
 
     def __init__(self, network: nn.Module, *, half_life_images: int, ramp: float | None = None, start_images: int = 0) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._power_iterations = PowerIterations(self.network)
         self.half_life_images, self.ramp, self.start_images = half_life_images, ramp, start_images
+        self._power_iterations = PowerIterations(self.network)
+        settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
+        averaged, copied = [], []
+        for name, pair in matched(self.network, network).items():
+            (averaged if pair[0].is_floating_point() and name not in settings else copied).append(pair)
+        self._averaged, self._copied = _columns(averaged), _columns(copied)
+
+    def weight(self, *, batch_images: int, images_seen: int) -> float:
+        """Return w of the step that consumed ``batch_images`` images and ended at ``images_seen``."""
+        if images_seen < self.start_images:
+            return 1.0
+        return 1 - decay(self.half_life_images, batch_images, images_seen=images_seen, ramp=self.ramp)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, *, batch_images: int, images_seen: int) -> None:
-        """Move the average towards ``network`` after a step that consumed ``batch_images`` images; to it, before ``start_images``."""
-        weight = 1 - decay(self.half_life_images, batch_images, images_seen=images_seen, ramp=self.ramp)
-        if images_seen < self.start_images:
-            weight = 1.0
-        settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
-        averages, current = [], []
-        for name, (ours, theirs) in matched(self.network, network).items():
-            if ours.is_floating_point() and name not in settings:
-                averages.append(ours)
-                current.append(theirs)
-            else:
-                ours.copy_(theirs)
-        torch._foreach_lerp_(averages, current, weight)
+    def update(self, weight: Tensor) -> None:
+        """Move the average towards the network by ``weight`` [], w."""
+        ours, theirs = self._averaged
+        if ours:
+            torch._foreach_mul_(ours, 1 - weight)
+            torch._foreach_add_(ours, torch._foreach_mul(theirs, weight))
+        if self._copied[0]:
+            torch._foreach_copy_(*self._copied)
         self._power_iterations.advance()
+
+
+def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]

@@ -20,8 +20,8 @@ from gconv_gan.recipes.entry_point import training_command
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
 from gconv_gan.training.checkpoint import load_network
-from gconv_gan.training.classifier import ClassifierTraining, held_out_scores, train_classifier
-from gconv_gan.training.state import ClassifierState
+from gconv_gan.training.loop import Run, train
+from gconv_gan.training.supervised import Supervised, held_out_scores
 
 # where the test data came from; what they are decides nothing but their own score
 TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
@@ -53,42 +53,43 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
         accelerator.wait_for_everyone()
         tested = HeldOut(test, config.image_size)
         by_validation = len(split.validation) > 0
-        training = ClassifierTraining(
-            config=config,
-            network=built.network,
+        facts = {
+            "data": dataset.content_hash,
+            "data_title": dataset.title,
+            "test_data": test.content_hash,
+            "classes": list(dataset.classes),
+            "image_size": config.image_size,
+            "num_processes": accelerator.num_processes,
+        }
+        task = Supervised(
+            config,
+            built.network,
             data=batches(config, dataset, split.training, accelerator),
             held_out=HeldOut(dataset, config.image_size, split.validation) if by_validation else tested,
             held_out_name="validation" if by_validation else "test",
-            folder=folder,
-            facts={
-                "data": dataset.content_hash,
-                "data_title": dataset.title,
-                "test_data": test.content_hash,
-                "classes": list(dataset.classes),
-                "image_size": config.image_size,
-                "num_processes": accelerator.num_processes,
-            },
+            device=accelerator.device,
         )
-        state = train_classifier(training, accelerator)
-        scores = save_model(config, built, state, tested, folder, accelerator)
+        train(task, Run(config, folder, facts), accelerator)
+        scores = save_model(config, built, task, tested, folder, accelerator)
     accelerator.end_training()
     return scores
 
 
 def save_model(
-    config: ClassifierRunConfig, built: Built, state: ClassifierState, test: HeldOut, folder: RunFolder, accelerator: Accelerator
+    config: ClassifierRunConfig, built: Built, task: Supervised, test: HeldOut, folder: RunFolder, accelerator: Accelerator
 ) -> dict[str, float]:
     """Test the chosen weights on ``test`` and write them with their description; return the scores."""
-    network, images = state.tested(), state.progress.images_seen
-    if config.evaluation.select == "best" and state.progress.best_images is not None:
-        images = state.progress.best_images
-        load_network(folder.path / f"checkpoint-{images}" / f"{'classifier' if state.ema is None else 'ema'}.safetensors", network)
+    progress, averaged = task.progress, task.player.average is not None
+    network, images = task.player.tested, progress.images_seen
+    if config.evaluation.select == "best" and progress.best_images is not None:
+        images = progress.best_images
+        load_network(folder.path / f"checkpoint-{images}" / f"{'ema' if averaged else 'classifier'}.safetensors", network)
     scores = held_out_scores(network, test, accelerator)
     if accelerator.is_main_process:
         print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         save_file(tensors, folder.path / TENSORS)
-        weights = {"weights": "raw" if state.ema is None else "ema", "select": config.evaluation.select, "images_seen": images}
+        weights = {"weights": "ema" if averaged else "raw", "select": config.evaluation.select, "images_seen": images}
         write_text(folder.path / DESCRIPTION, json.dumps({**built.description, **scores, **weights}, indent=2) + "\n")
     accelerator.wait_for_everyone()
     return scores

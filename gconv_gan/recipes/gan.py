@@ -10,6 +10,9 @@ from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
+from gconv_gan.methods.method import Method, PlayerName, Progress
+from gconv_gan.methods.orthogonal import OrthogonalRegularisation
+from gconv_gan.methods.temperature import GateTemperature
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.entry_point import training_command
 from gconv_gan.recipes.networks import build_networks
@@ -18,11 +21,8 @@ from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import stream_seed
-from gconv_gan.training.gan import GANTraining, train_gan
-from gconv_gan.training.hooks import Hook, Player
-from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
-from gconv_gan.training.state import GANProgress
-from gconv_gan.training.temperature import GateTemperature
+from gconv_gan.training.adversarial import Adversarial
+from gconv_gan.training.loop import Run, train
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     training_command(arguments, "train_gan.py", GANRunConfig, plan=plan, fit=fit)
 
 
-def fit(config: GANRunConfig) -> GANProgress:
+def fit(config: GANRunConfig) -> Progress:
     """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one."""
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
@@ -63,27 +63,29 @@ def fit(config: GANRunConfig) -> GANProgress:
             "image_size": config.data.size,
             "num_processes": accelerator.num_processes,
         }
-        training = GANTraining(
-            config=config,
-            generator=generator,
-            discriminator=discriminator,
-            objective=objective,
+        task = Adversarial(
+            config,
+            generator,
+            discriminator,
+            objective,
             data=batches(seed=config.seed),
+            generator_data=batches(seed=stream_seed(config.seed, "generator_reals", 0)) if objective.loss.relativistic else None,
             num_classes=num_classes,
             folder=folder,
-            facts=facts,
-            hooks=hooks(config),
+            methods=methods(config),
             scorer=training_scorer(config, dataset, accelerator, folder.scores),
-            generator_data=batches(seed=stream_seed(config.seed, "generator_reals", 0)) if objective.loss.relativistic else None,
+            device=accelerator.device,
         )
-        return train_gan(training, accelerator)
+        progress = train(task, Run(config, folder, facts), accelerator)
+    accelerator.end_training()
+    return progress
 
 
-def hooks(config: GANRunConfig) -> tuple[Hook, ...]:
+def methods(config: GANRunConfig) -> tuple[Method, ...]:
     """Return what touches training besides the losses: orthogonal regularisation and the gates' temperature, where they are asked for."""
-    found: list[Hook] = []
+    found: list[Method] = []
     if config.generator.orthogonal or config.discriminator.orthogonal:
-        strengths: dict[Player, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
+        strengths: dict[PlayerName, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
         found.append(OrthogonalRegularisation(strengths))
     match config.generator.conv:
         case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):

@@ -5,8 +5,8 @@ from torch import nn
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.factory import augmentation
 from gconv_gan.losses.factory import adversarial_loss, consistency, gradient_penalty, lecam
+from gconv_gan.losses.objective import Objective
 from gconv_gan.losses.penalty_check import check_penalty
-from gconv_gan.training.objective import Objective
 
 
 def build_objective(config: GANRunConfig, discriminator: nn.Module, num_classes: int | None) -> Objective:

@@ -15,7 +15,7 @@ from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.recipes.fakes import BATCH_NORM, generator_source, run_card
 from gconv_gan.recipes.references import dataset_reals, processes, reference_of
 from gconv_gan.runtime.atomic import write_text
-from gconv_gan.training.gan import Scorer
+from gconv_gan.training.adversarial import Scorer
 
 CARDS = "during_training"  # folder below scores/: one file of scores and card per evaluation
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.optim.learning_rates import plain_groups
 from gconv_gan.runtime.atomic import new_folder
 from gconv_gan.runtime.run_folder import RunFolder, ends_with_the_run
 from gconv_gan.runtime.tracking import truncate_metrics
@@ -48,7 +50,7 @@ def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dic
         for name, optimizer in state.optimizers().items():
             tensors, groups[name] = _split(optimizer)
             save_file(tensors, temporary / f"{name}.safetensors")
-        contents = {"progress": state.progress.as_dict(), "optimizer_groups": groups, **facts}
+        contents = {"progress": asdict(state.progress), "optimizer_groups": groups, **facts}
         (temporary / "state.json").write_text(json.dumps(contents, indent=2) + "\n")
         lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(temporary.iterdir())]
         (temporary / HASHES).write_text("".join(lines))
@@ -156,7 +158,7 @@ def _split(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[di
     """Return an optimiser's state as named tensors and its groups as JSON data."""
     state = optimizer.state_dict()
     tensors = {f"{index}.{key}": value for index, slots in state["state"].items() for key, value in slots.items()}
-    return _contiguous(tensors), state["param_groups"]
+    return _contiguous(tensors), plain_groups(optimizer)
 
 
 def _join(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:

@@ -4,24 +4,50 @@ Generated images have labels drawn uniformly; under a relativistic loss, those o
 a pair differs in nothing but being real (as in R3GAN's ``Trainer.py``).
 """
 
+from typing import NamedTuple
+
 import torch
 from accelerate import Accelerator
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gconv_gan.data import weak_augment
 from gconv_gan.data.loaders import BatchSource
+from gconv_gan.losses.objective import Objective
 from gconv_gan.training.draws import Draws
-from gconv_gan.training.gan_step import DiscriminatorInputs, GeneratorInputs
-from gconv_gan.training.objective import Objective
-from gconv_gan.training.state import GANProgress
+
+
+class DiscriminatorInputs(NamedTuple):
+    """A discriminator step's share of one process. Uniform numbers are there for those parts of the objective that need them."""
+
+    reals: Float[Tensor, "b 3 s s"]
+    real_labels: Int[Tensor, " b"] | None
+    z: Float[Tensor, "b d"]
+    fake_labels: Int[Tensor, " b"] | None
+    real_draws: Float[Tensor, "b n"] | None
+    fake_draws: Float[Tensor, "b n"] | None
+    real_twin_draws: Float[Tensor, "b 3"] | None
+    fake_twin_draws: Float[Tensor, "b 3"] | None
+    penalty_noise: Float[Tensor, "b m"] | None
+    real_std: Float[Tensor, ""] | None
+
+
+class GeneratorInputs(NamedTuple):
+    """A generator step's share of one process; the reals are there for a relativistic loss."""
+
+    z: Float[Tensor, "b d"]
+    fake_labels: Int[Tensor, " b"] | None
+    fake_draws: Float[Tensor, "b n"] | None
+    reals: Float[Tensor, "b 3 s s"] | None = None
+    real_labels: Int[Tensor, " b"] | None = None
+    real_draws: Float[Tensor, "b n"] | None = None
 
 
 def discriminator_inputs(
-    data: BatchSource, draws: Draws, objective: Objective, progress: GANProgress, accelerator: Accelerator, *, penalised: bool
+    data: BatchSource, draws: Draws, objective: Objective, accelerator: Accelerator, *, step: int, images_seen: int, penalised: bool
 ) -> DiscriminatorInputs:
-    """Return this process's share of the batch of the next discriminator step. Collective where the penalty needs ``real_std``."""
-    step = progress.d_steps
-    reals, real_labels = real_batch(data, draws, progress.images_seen)
+    """Return this process's share of the batch of discriminator step ``step``. Collective where the penalty needs ``real_std``."""
+    reals, real_labels = real_batch(data, draws, images_seen)
     z, fake_labels = draws("d", step)
     if objective.loss.relativistic:
         fake_labels = real_labels
@@ -43,11 +69,8 @@ def discriminator_inputs(
     )
 
 
-def generator_inputs(
-    data: BatchSource | None, draws: Draws, objective: Objective, progress: GANProgress, *, batch_size: int
-) -> GeneratorInputs:
-    """Return this process's share of the batch of the next generator step; ``data`` gives a relativistic loss its own reals."""
-    step = progress.g_steps
+def generator_inputs(data: BatchSource | None, draws: Draws, objective: Objective, *, step: int, batch_size: int) -> GeneratorInputs:
+    """Return this process's share of the batch of generator step ``step``; ``data`` gives a relativistic loss its own reals."""
     z, fake_labels = draws("g", step)
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
     fake_draws = draws.uniform("augment_g_fake", step, augment)

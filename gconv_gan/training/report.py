@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,56 @@ LABELS = {
 }
 
 
+class Means:
+    """Means of named statistics since the last reading, summed on the device.
+
+    Statistics that come together are one vector, with their number behind them: one addition a step, on memory that stays where it is.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._one: Tensor | None = None
+
+    @torch.no_grad()
+    def add(self, statistics: Mapping[str, Tensor]) -> None:
+        """Add one step's detached scalars []."""
+        names = tuple(statistics)
+        values = [value.float() for value in statistics.values()]
+        if self._one is None:
+            self._one = torch.ones((), device=values[0].device)
+        step = torch.stack([*values, self._one])
+        if names not in self._sums:
+            self._sums[names] = torch.zeros_like(step)
+        self._sums[names].add_(step)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every tensor that ``add`` changes."""
+        yield from self._sums.values()
+
+    def read(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return the mean of each statistic over steps and processes, and start anew. Collective; waits for the device."""
+        if not self._sums:
+            return {}
+        sums = accelerator.reduce(torch.cat(list(self._sums.values())), reduction="sum").tolist()
+        totals: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for names, vector in self._sums.items():
+            values, sums = sums[: len(vector)], sums[len(vector) :]
+            vector.zero_()
+            for name, value in zip(names, values[:-1], strict=True):
+                totals[name] = totals.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0.0) + values[-1]
+        return {name: totals[name] / counts[name] for name in sorted(totals) if counts[name]}
+
+
 class Report:
-    """Means of the steps' statistics since the last line. Nothing is read from the device between lines.
+    """Status lines, on a terminal a bar, and the same numbers to the trackers.
 
     Time spent in ``paused`` (samples, scores, checkpoints) is left out of the speed.
     """
 
     def __init__(self, accelerator: Accelerator, log_file: Path, *, total_images: int) -> None:
         self._accelerator, self._log_file, self._total = accelerator, log_file, total_images
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
         self._started = time.perf_counter()
         self._since_images = 0
         self._bar: tqdm[None] | None = None
@@ -50,12 +90,6 @@ class Report:
         self._since_images, self._started = images_seen, time.perf_counter()
         if self._accelerator.is_main_process and sys.stderr.isatty():
             self._bar = tqdm(total=self._total, initial=images_seen, unit="img", unit_scale=True, dynamic_ncols=True)
-
-    def add(self, statistics: dict[str, Tensor]) -> None:
-        """Add one step's detached scalars to the means."""
-        for name, value in statistics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
 
     def advance(self, images: int) -> None:
         """Move the bar."""
@@ -71,18 +105,11 @@ class Report:
         finally:
             self._started += time.perf_counter() - before
 
-    def line(self, images_seen: int, **extra: float) -> dict[str, float]:
-        """Write one status line, send its numbers to the trackers, and start new means. Collective: every process calls it."""
-        names = sorted(self._sums)
-        means: dict[str, float] = {}
-        if names:
-            stacked = torch.stack([self._sums[name].float() / self._counts[name] for name in names])
-            values = self._accelerator.reduce(stacked, reduction="mean")
-            means = dict(zip(names, values.tolist(), strict=True))
+    def line(self, images_seen: int, means: Mapping[str, float]) -> dict[str, float]:
+        """Write one status line and send its numbers to the trackers."""
         seconds = time.perf_counter() - self._started
         numbers = {
             **means,
-            **extra,
             "seconds_per_kimg": 1000 * seconds / max(1, images_seen - self._since_images),
             "peak_memory_gib": peak_memory_gib(self._accelerator.device),
         }
@@ -91,7 +118,6 @@ class Report:
         self.say(
             f"{images_seen / 1000:9.1f} kimg  {numbers['seconds_per_kimg']:7.2f} s/kimg  {facts}  {numbers['peak_memory_gib']:.2f} GiB"
         )
-        self._sums, self._counts = {}, {}
         self._since_images, self._started = images_seen, time.perf_counter()
         return numbers
 

@@ -1,104 +1,42 @@
-"""Everything a run needs to go on: networks, average, optimisers and counters."""
+"""Everything a run needs to go on: networks, averages, optimisers, counters, and what methods and the objective remember."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gconv_gan.optim.ema import Ema
-
-
-@dataclass
-class Progress:
-    """Counters. Draws, learning rates and cadences are functions of these alone."""
-
-    images_seen: int = 0
-    best_score: float | None = None
-    """The smaller the better."""
-    best_name: str | None = None
-    """Which score it is, "protocol/fd": another one starts anew."""
-    best_images: int | None = None
-
-    def as_dict(self) -> dict[str, int | float | str | None]:
-        """Return the counters as plain data."""
-        return asdict(self)
-
-    def improved_by(self, name: str, value: float) -> bool:
-        """Return whether ``value`` is the best of the score ``name`` so far, and if so remember it and where it was reached."""
-        if self.best_score is not None and self.best_name == name and value >= self.best_score:
-            return False
-        self.best_score, self.best_name, self.best_images = value, name, self.images_seen
-        return True
+from gconv_gan.methods.method import Player, PlayerName, Progress
 
 
 @dataclass
-class GANProgress(Progress):
-    """Counters of a GAN run."""
-
-    d_steps: int = 0
-    g_steps: int = 0
-
-
-@runtime_checkable
-class TrainingState(Protocol):
+class TrainingState:
     """What a checkpoint holds: the bare networks (never their distributed wrappers), optimisers and counters."""
 
-    @property
-    def progress(self) -> Progress:
-        """Return the counters."""
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the modules by the name of their file in a checkpoint."""
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimisers by the name of their file in a checkpoint."""
-
-
-@dataclass
-class GANState:
-    """The state of a GAN run."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-    ema: Ema
-    generator_optimizer: torch.optim.Optimizer
-    discriminator_optimizer: torch.optim.Optimizer
-    progress: GANProgress
+    players: Mapping[PlayerName, Player]
+    progress: Progress = field(default_factory=Progress)
     extras: Mapping[str, nn.Module] = field(default_factory=dict)
     """Whatever else a step changes and the next one reads, as modules whose buffers hold it (an adaptive probability, say)."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the modules by the name of their file in a checkpoint."""
-        return {"generator": self.generator, "discriminator": self.discriminator, "ema": self.ema.network, **self.extras}
+        found: dict[str, nn.Module] = {name: player.network for name, player in self.players.items()}
+        averages = [player.average.network for player in self.players.values() if player.average is not None]
+        return {**found, **dict(zip(["ema"], averages, strict=False)), **self.extras}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by the name of their file in a checkpoint."""
-        return {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer}
+        alone = len(self.players) == 1
+        return {"optimizer" if alone else f"{name}_optimizer": player.optimizer for name, player in self.players.items()}
 
-
-@dataclass
-class ClassifierState:
-    """The state of a classifier run."""
-
-    network: nn.Module
-    ema: Ema | None
-    optimizer: torch.optim.Optimizer
-    progress: Progress
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the modules by the name of their file in a checkpoint."""
-        average = {} if self.ema is None else {"ema": self.ema.network}
-        return {"classifier": self.network, **average}
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the optimisers by the name of their file in a checkpoint."""
-        return {"optimizer": self.optimizer}
-
-    def tested(self) -> nn.Module:
-        """Return the network that is tested: the average, where there is one."""
-        return self.network if self.ema is None else self.ema.network
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every tensor that an iteration may change."""
+        for network in self.networks().values():
+            yield from network.parameters()
+            yield from network.buffers()
+        for optimizer in self.optimizers().values():
+            for slots in optimizer.state.values():
+                yield from (value for value in slots.values() if isinstance(value, Tensor))
 
 
 def due(before: int, after: int, every: int) -> bool:

@@ -1,4 +1,4 @@
-"""What every loop does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the hooks."""
+"""What every task does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the methods."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gconv_gan.training.guards import require_finite
-from gconv_gan.training.hooks import Hook, Player
+from gconv_gan.methods.method import Method, Player
+from gconv_gan.training.guards import FiniteGuard
 
 
 def channels_last(network: nn.Module) -> None:
@@ -34,6 +34,8 @@ def over_micro_batches(
 
     The gradients of ``network``, as Accelerate wrapped it, are averaged over processes with the last part.
     """
+    if count == 1:
+        return step(inputs, backward=accelerator.backward, share=1.0)
     found: list[dict[str, Tensor]] = []
     for last, parts in micro_batches(count, *inputs):
         with nullcontext() if last else accelerator.no_sync(network):
@@ -42,30 +44,19 @@ def over_micro_batches(
 
 
 def finish_step(
-    player: Player,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    *,
-    hooks: Sequence[Hook],
-    max_grad_norm: float | None,
-    images_seen: int,
+    player: Player, *, methods: Sequence[Method], guard: FiniteGuard, max_grad_norm: float | None, images_seen: Tensor
 ) -> Tensor:
-    """Clip the complete gradient, refuse a non-finite one, step, and clear it; return its norm before clipping."""
-    for hook in hooks:
-        hook.after_backward(player, network)
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    """Clip the complete gradient, step where it is finite, and clear it; return its norm [] before clipping."""
+    for method in methods:
+        method.after_backward(player)
+    gradients = {name: parameter.grad for name, parameter in player.parameters if parameter.grad is not None}
+    norm = guard.watch(player.name, gradients, images_seen)
     if max_grad_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(network.parameters(), max_grad_norm, norm)
-    require_finite(norm, network, player, images_seen)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    for hook in hooks:
-        hook.after_step(player, network, images_seen)
+        torch.nn.utils.clip_grads_with_norm_([parameter for _, parameter in player.parameters], max_grad_norm, norm)
+    player.optimizer.found_inf = guard.failed  # type: ignore[attr-defined]  # read by fused steps
+    player.optimizer.grad_scale = None  # type: ignore[attr-defined]
+    player.optimizer.step()
+    player.optimizer.zero_grad(set_to_none=True)
+    for method in methods:
+        method.after_step(player)
     return norm
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every group: ``learning_rate``, times the group's ``lr_scale`` where it has one."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("lr_scale", 1.0)

@@ -44,7 +44,7 @@ def test_every_kind_is_of_one_family() -> None:
 def test_a_linear_critic_pays_for_its_slope_alone(config: Any) -> None:
     w = torch.randn(3, S, S, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     penalty = penalty_of(config)
-    value = penalty.value(lambda examples: (examples.images * w).sum((1, 2, 3)), inputs(penalty))
+    value = penalty(lambda examples: (examples.images * w).sum((1, 2, 3)), inputs(penalty))
     if config.kind in ONE_CENTRED:
         expected = config.weight * (w.norm() - 1) ** 2
     else:
@@ -58,7 +58,7 @@ def test_a_quadratic_critic_pays_for_the_points_that_the_equation_names(config: 
     penalty = penalty_of(config)
     given = inputs(penalty)
     reals, fakes, noise = given.reals.images, given.fakes.images, given.noise
-    value = penalty.value(lambda examples: 0.5 * examples.images.square().sum((1, 2, 3)), given)
+    value = penalty(lambda examples: 0.5 * examples.images.square().sum((1, 2, 3)), given)
     squares = [images.square().sum((1, 2, 3)).mean() for images in (reals, fakes)]
     match config.kind:
         case "r1":
@@ -87,7 +87,7 @@ def test_the_critic_is_asked_about_the_labels_of_its_points(kind: str, labels: s
         asked.append(examples.labels)
         return examples.images.sum((1, 2, 3))
 
-    penalty.value(critic, inputs(penalty))
+    penalty(critic, inputs(penalty))
     (found,) = asked
     assert found.tolist() == {"reals": [0, 1, 2], "fakes": [3, 4, 5], "both": [0, 1, 2, 3, 4, 5]}[labels]
 
@@ -96,7 +96,7 @@ def test_the_critic_is_asked_about_the_labels_of_its_points(kind: str, labels: s
 def test_a_flat_critic_pays_the_weight_and_its_gradient_is_finite(kind: str) -> None:
     (config,) = [c for c in CONFIGS if c.kind == kind]
     penalty, w = penalty_of(config), torch.zeros(3, S, S, dtype=torch.float64, requires_grad=True)
-    value = penalty.value(lambda examples: (examples.images * w).sum((1, 2, 3)), inputs(penalty))
+    value = penalty(lambda examples: (examples.images * w).sum((1, 2, 3)), inputs(penalty))
     value.backward()
     assert value.item() == pytest.approx(config.weight)
     assert w.grad is not None
@@ -150,7 +150,7 @@ def test_the_gradient_of_a_penalty_equals_its_finite_differences(name: str, kind
         return (layer(examples.images).tanh().mean((2, 3)) * readout).sum(1)  # tanh: a gradient that depends on the image
 
     (weight,) = [p for key, p in layer.named_parameters() if key.endswith(("weight", "original", "bank")) and p.ndim >= 4][:1]
-    penalty.value(critic, given).backward()
+    penalty(critic, given).backward()
     assert weight.grad is not None
     if "detached" in name:  # the preconditioner is a constant of the backward pass only: differences would see it move
         return _frozen_gain_agrees(layer, critic, penalty, given, weight)
@@ -167,7 +167,7 @@ def _difference(critic: Critic, penalty: Penalty, given: PenaltyInputs, weight: 
     for sign in (1, -1):
         with torch.no_grad():
             weight += sign * step * direction
-        values.append(penalty.value(critic, given).detach())
+        values.append(penalty(critic, given).detach())
         with torch.no_grad():
             weight -= sign * step * direction
     return (values[0] - values[1]) / (2 * step)

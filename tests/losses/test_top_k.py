@@ -21,10 +21,10 @@ def test_k_is_never_zero_and_all_is_all() -> None:
 def test_weights_turn_a_mean_into_the_mean_of_the_best() -> None:
     logits = torch.tensor([0.1, -2.0, 3.0, 0.7])
     losses = torch.tensor([1.0, 10.0, 100.0, 1000.0])
-    weights = top_k_weights(logits, 2)
+    weights = top_k_weights(logits, torch.tensor(2.0))
     assert weights.tolist() == [0.0, 0.0, 2.0, 2.0]
     assert (losses * weights).mean().item() == 550.0
 
 
 def test_of_equal_logits_exactly_k_are_chosen() -> None:
-    assert top_k_weights(torch.zeros(8), 3).count_nonzero() == 3
+    assert top_k_weights(torch.zeros(8), torch.tensor(3.0)).count_nonzero() == 3

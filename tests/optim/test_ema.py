@@ -15,6 +15,10 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 
 
+def moved(ema: Ema, *, batch_images: int, images_seen: int) -> None:
+    ema.update(torch.tensor(ema.weight(batch_images=batch_images, images_seen=images_seen)))
+
+
 def test_a_half_life_of_constant_target_halves_the_gap() -> None:
     source = network()
     ema = Ema(source, half_life_images=640)
@@ -22,7 +26,7 @@ def test_a_half_life_of_constant_target_halves_the_gap() -> None:
     with torch.no_grad():
         source[0].weight.add_(1.0)
     for step in range(10):
-        ema.update(source, batch_images=64, images_seen=64 * (step + 1))
+        moved(ema, batch_images=64, images_seen=64 * (step + 1))
     torch.testing.assert_close(ema.network[0].weight, start + 0.5, rtol=0, atol=1e-6)
 
 
@@ -42,7 +46,7 @@ def test_before_its_start_the_average_is_the_network() -> None:
     for images_seen, expected in ((64, 1.0), (128, 1.5), (192, 2.25)):  # the network moves by one each time
         with torch.no_grad():
             source[0].bias.fill_(images_seen / 64)
-        ema.update(source, batch_images=64, images_seen=images_seen)
+        moved(ema, batch_images=64, images_seen=images_seen)
         torch.testing.assert_close(ema.network[0].bias, torch.full((4,), expected))
 
 
@@ -51,7 +55,7 @@ def test_running_statistics_are_averaged_and_counters_copied() -> None:
     ema = Ema(source, half_life_images=64)
     source[1].running_mean.fill_(2.0)
     source[1].num_batches_tracked.fill_(7)
-    ema.update(source, batch_images=64, images_seen=64)
+    moved(ema, batch_images=64, images_seen=64)
     torch.testing.assert_close(ema.network[1].running_mean, torch.ones(4))
     assert ema.network[1].num_batches_tracked.item() == 7
 
@@ -60,7 +64,7 @@ def test_the_live_network_is_untouched_and_the_average_has_no_gradients() -> Non
     source = network()
     before = copy.deepcopy(source.state_dict())
     ema = Ema(source, half_life_images=64)
-    ema.update(source, batch_images=64, images_seen=64)
+    moved(ema, batch_images=64, images_seen=64)
     assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
     assert not any(p.requires_grad for p in ema.network.parameters())
     assert not ema.network.training
@@ -84,7 +88,7 @@ def test_the_norm_of_a_spectrally_normalised_average_is_its_own() -> None:
     original.data.copy_(second)
     for step in range(80):
         source(torch.zeros(1, 12))
-        ema.update(source, batch_images=8, images_seen=8 * step + 8)
+        moved(ema, batch_images=8, images_seen=8 * step + 8)
     average = ema.network[0]
     torch.testing.assert_close(average.parametrizations.weight.original, (first + second) / 2, rtol=0, atol=1e-5)
     assert torch.linalg.matrix_norm(average.weight, 2).item() == pytest.approx(1, abs=0.01)

@@ -1,5 +1,6 @@
 """What a checkpoint holds beside networks and optimisers."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from torch import nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.methods.method import Player, Progress
 from gconv_gan.optim.ema import Ema
 from gconv_gan.training.checkpoint import load_checkpoint, save_checkpoint
-from gconv_gan.training.state import GANProgress, GANState
+from gconv_gan.training.state import TrainingState
 
 
 class Counter(nn.Module):
@@ -20,11 +22,20 @@ class Counter(nn.Module):
         self.register_buffer("value", torch.tensor(value))
 
 
-def state(**extras: nn.Module) -> GANState:
+def state(**extras: nn.Module) -> TrainingState:
     torch.manual_seed(0)
-    generator, discriminator = nn.Linear(2, 3), nn.Linear(3, 1)
-    optimizers = [torch.optim.Adam(network.parameters()) for network in (generator, discriminator)]
-    return GANState(generator, discriminator, Ema(generator, half_life_images=10), *optimizers, GANProgress(images_seen=64), extras)
+    networks = {"generator": nn.Linear(2, 3), "discriminator": nn.Linear(3, 1)}
+    players = {
+        name: Player(
+            name,
+            network,
+            lambda one: torch.optim.Adam(one.parameters()),
+            1e-3,
+            partial(Ema, half_life_images=10) if "gen" in name else None,
+        )
+        for name, network in networks.items()
+    }
+    return TrainingState(players, Progress(images_seen=64), extras)
 
 
 def test_extra_state_comes_back_with_every_bit(tmp_path: Path) -> None:

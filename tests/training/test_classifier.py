@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from gconv_gan.training.supervised import Supervised
 from safetensors.torch import load_file
 from torch import nn
 from torch.multiprocessing import spawn
@@ -20,15 +22,14 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
+from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
 from gconv_gan.recipes.classifier_data import splits
 from gconv_gan.recipes.classifier_network import Built
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
-from gconv_gan.training.classifier import ClassifierTraining, train_classifier
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
-from gconv_gan.training.hooks import Hook, Player
 from tests.training.tiny import final_files
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -37,15 +38,18 @@ class PowerCutError(Exception):
     """Stands for whatever ends a process without warning."""
 
 
-class At(Hook):
+class At(Method):
     """Call ``action`` when the step that began at ``images`` images seen has been taken."""
 
     def __init__(self, images: int, action: Callable[[], None]) -> None:
-        self.images, self.action = images, action
+        self.images, self.action, self.seen = images, action, 0
 
-    def after_step(self, player: Player, network: nn.Module, images_seen: int) -> None:
-        assert player == "classifier"
-        if images_seen == self.images:
+    def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
+        self.seen = progress.images_seen
+
+    def after_step(self, player: Player) -> None:
+        assert player.name == "classifier"
+        if self.seen == self.images:
             self.action()
 
 
@@ -67,12 +71,9 @@ def _coupled_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "build_network", coupled)
 
 
-def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **changes: object) -> None:
-    def with_hook(run: ClassifierTraining, accelerator: object) -> object:
-        return train_classifier(ClassifierTraining(**{**vars(run), "hooks": (hook,)}), accelerator)
-
+def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **changes: object) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "train_classifier", with_hook)
+        patch.setattr(recipe, "Supervised", partial(Supervised, methods=(method,)))
         recipe.fit(tiny_classifier(folder, **changes))
 
 
@@ -178,14 +179,18 @@ def test_cadence_may_change(unbroken: Path) -> None:
 
 
 def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Poison(Hook):
-        def after_backward(self, player: Player, network: nn.Module) -> None:
-            self.network, self.weights = network, copy.deepcopy(network.state_dict())
-            network.head.bias.grad[0] = float("inf")
+    class Poison(Method):
+        weights: dict[str, torch.Tensor] | None = None
+
+        def after_backward(self, player: Player) -> None:
+            if self.weights is None:
+                self.network, self.weights = player.network, copy.deepcopy(player.network.state_dict())
+                player.network.head.bias.grad[0] = float("inf")
 
     poison = Poison()
     with pytest.raises(GuardError, match=r"classifier's gradient is not finite after 0 images, first in network\.head\.bias"):
         fit_with(monkeypatch, poison, tmp_path)
+    assert poison.weights is not None
     assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
 
 

@@ -4,20 +4,20 @@ import json
 import os
 import re
 import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.recipes import gan as recipe
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
-from gconv_gan.training.gan import GANTraining, train_gan
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
-from gconv_gan.training.hooks import Hook, Player
 from tests.training.tiny import final_files, merge, tiny
 
 
@@ -25,26 +25,29 @@ class PowerCutError(Exception):
     """Stands for whatever ends a process without warning."""
 
 
-class At(Hook):
-    """Call ``action`` when the discriminator steps at ``images`` images seen."""
+class At(Method):
+    """Call ``action`` in the first discriminator step after which ``images`` images have been seen."""
 
-    def __init__(self, images: int, action: object) -> None:
-        self.images, self.action = images, action
+    def __init__(self, images: int, action: Callable[[], None]) -> None:
+        self.images, self.action, self.seen = images, action, 0
 
-    def after_backward(self, player: Player, network: nn.Module) -> None:
-        self.network = network
+    def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
+        self.seen = progress.images_seen
 
-    def after_step(self, player: Player, network: nn.Module, images_seen: int) -> None:
-        if player == "discriminator" and images_seen == self.images:
-            self.action()
+    def after_step(self, player: Player) -> None:
+        if player.name == "discriminator":
+            if self.seen < self.images <= self.seen + 16:
+                self.action()
+            self.seen += 16
 
 
-def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **changes: object) -> None:
-    def with_hook(run: GANTraining, accelerator: object) -> object:
-        return train_gan(GANTraining(**{**vars(run), "hooks": (*run.hooks, hook)}), accelerator)
+def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **changes: object) -> None:
+    def with_method(config: GANRunConfig) -> tuple[Method, ...]:
+        return (*methods(config), method)
 
+    methods = recipe.methods
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "train_gan", with_hook)
+        patch.setattr(recipe, "methods", with_method)
         recipe.fit(tiny(folder, **changes))
 
 
@@ -211,25 +214,31 @@ def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
 
 
 def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Poison(Hook):
+    class Poison(Method):
         weights: dict[str, torch.Tensor]
+        steps = 0
 
-        def after_backward(self, player: Player, network: nn.Module) -> None:
-            self.network = network
-            if player == "generator":
-                self.weights = {name: p.detach().clone() for name, p in network.named_parameters()}
-                network.to_rgb.weight.grad[0, 0, 0, 0] = float("nan")
+        def after_backward(self, player: Player) -> None:
+            if player.name == "generator":
+                self.steps += 1
+                if self.steps == 2:
+                    self.weights = {name: p.detach().clone() for name, p in player.network.named_parameters()}
+                    player.network.to_rgb.weight.grad[0, 0, 0, 0] = float("nan")
+                self.network, self.average = player.network, player.tested
 
     poison = Poison()
-    with pytest.raises(GuardError, match=r"generator's gradient is not finite after 32 images, first in to_rgb\.weight"):
-        fit_with(monkeypatch, poison, tmp_path)
+    with pytest.raises(GuardError, match=r"generator's gradient is not finite after 32 images, first in to_rgb\.weight \(1 tensors\)"):
+        fit_with(monkeypatch, poison, tmp_path, trainer={"log_every": 128})
+    assert poison.steps == 4  # the host looks when it writes a status line
     assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
+    assert all(p.isfinite().all() for p in poison.average.parameters())
+    assert not checkpoints(tmp_path / "tiny")
 
 
 def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = At(224, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    method = At(224, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(StoppedBySignalError, match="SIGTERM"):
-        fit_with(monkeypatch, hook, tmp_path)
+        fit_with(monkeypatch, method, tmp_path)
     assert checkpoints(tmp_path / "tiny")[0][0] == 256  # the end of the iteration that was under way
     recipe.fit(tiny(tmp_path))
     assert final_files(tmp_path) == final_files(unbroken)

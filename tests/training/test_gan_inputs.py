@@ -10,15 +10,14 @@ from gconv_gan.data.diff_augment import DiffAugment
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
-from gconv_gan.losses.penalties import Penalty, dragan
+from gconv_gan.losses.objective import Objective
+from gconv_gan.losses.penalties import DRAGAN
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs, standard_deviation
-from gconv_gan.training.objective import Objective
-from gconv_gan.training.state import GANProgress
 from tests.data.made import in_memory, noise
 
 B = 8
-PENALTY = Penalty(dragan, noise="one_and_values", needs_std=True)
+PENALTY = DRAGAN(weight=10.0)
 EVERYTHING = Objective(Hinge(), DiffAugment(), PENALTY, Consistency(1.0, 1.0))
 
 
@@ -26,10 +25,10 @@ def given(objective: Objective, *, images_seen: int = 16, penalised: bool = True
     who: dict[str, Any] = {"batch_size": B, "process_index": rank, "num_processes": processes}
     data = BatchSource(in_memory(noise(0, 30, 3, 8, 8), [i % 3 for i in range(30)], ("a", "b", "c")), seed=0, flip=False, **who)
     draws = Draws(seed=0, latent_dim=5, num_classes=3, device=torch.device("cpu"), **who)
-    progress = GANProgress(images_seen=images_seen, d_steps=images_seen // B, g_steps=images_seen // B)
-    d_inputs = discriminator_inputs(data, draws, objective, progress, Accelerator(cpu=True), penalised=penalised)
+    step, accelerator = images_seen // B, Accelerator(cpu=True)
+    d_inputs = discriminator_inputs(data, draws, objective, accelerator, step=step, images_seen=images_seen, penalised=penalised)
     relativistic = objective.loss.relativistic
-    return d_inputs, generator_inputs(data if relativistic else None, draws, objective, progress, batch_size=B)
+    return d_inputs, generator_inputs(data if relativistic else None, draws, objective, step=step, batch_size=B)
 
 
 def test_nothing_is_drawn_that_nothing_needs() -> None:

@@ -1,5 +1,7 @@
 """The schedule of the gates' temperature: its values, what it touches, and that a broken run keeps it."""
 
+import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gconv_gan.layers import DyConv2d, GConv2d, ODConv2d
+from gconv_gan.methods.method import Player, Progress
+from gconv_gan.methods.temperature import GateTemperature
 from gconv_gan.optim.ema import Ema
 from gconv_gan.recipes import gan as recipe
-from gconv_gan.training.temperature import GateTemperature
 from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
 from tests.training.tiny import final_files, tiny
+
+
+def player(name: str, network: nn.Module) -> Player:
+    return Player(name, network, lambda one: torch.optim.SGD(one.parameters(), 0.1), 0.1)
 
 
 def test_it_falls_in_a_straight_line_and_stays_at_one() -> None:
@@ -35,9 +42,10 @@ def test_it_touches_every_gate_of_the_generator_and_nothing_else() -> None:
     )
     before = {name: value.clone() for name, value in network.state_dict().items()}
     schedule = GateTemperature(30.0, images=100)
-    schedule.after_step("discriminator", network, 50)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    schedule.after_step("generator", network, 50)
+    other = copy.deepcopy(network)
+    players = {"generator": player("generator", network), "discriminator": player("discriminator", other)}
+    schedule.begin(players, Progress(images_seen=50))
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
     for name, value in network.state_dict().items():
         assert value == 15.5 if name.endswith("temperature") else torch.equal(value, before[name])
     assert sum(name.endswith("temperature") for name in before) == 3
@@ -45,10 +53,13 @@ def test_it_touches_every_gate_of_the_generator_and_nothing_else() -> None:
 
 def test_the_average_has_the_temperature_of_its_network() -> None:
     network = nn.Sequential(DyConv2d(4, 4, 3))
-    ema = Ema(network, half_life_images=64)
-    GateTemperature(30.0, images=100).after_step("generator", network, 50)
-    ema.update(network, batch_images=64, images_seen=64)
-    assert ema.network[0].gate.temperature == 15.5
+    generator = Player("generator", network, lambda one: torch.optim.SGD(one.parameters()), 0.1, partial(Ema, half_life_images=64))
+    GateTemperature(30.0, images=100).begin({"generator": generator}, Progress(images_seen=50))
+    assert generator.average is not None
+    assert generator.average.network[0].gate.temperature == network[0].gate.temperature == 15.5
+    network[0].gate.temperature.fill_(3.0)
+    generator.average.update(torch.tensor(0.5))
+    assert generator.average.network[0].gate.temperature == 3.0
 
 
 ANNEALED = {"generator": {"conv": {"kind": "dyconv", "num_kernels": 2, "anneal_images": 400}}}

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 
 import torch
-from torch import nn
 
 from gconv_gan.layers.weights import as_matrices, stored, weights_of
 from gconv_gan.losses.orthogonal import orthogonal_gradient
+from gconv_gan.methods.method import Method, Player, PlayerName
 from gconv_gan.models.mapping import MappedGenerator
-from gconv_gan.training.hooks import Hook, Player
 
 
-class OrthogonalRegularisation(Hook):
+class OrthogonalRegularisation(Method):
     r"""Add the gradient of :math:`\beta \sum_W \lVert W W^\top \odot (1 - I) \rVert_F^2` to that of the loss.
 
     The sum is over the convolutions and linear maps of a network, kernel by kernel of a bank, as they are stored (before spectral
@@ -23,15 +22,16 @@ class OrthogonalRegularisation(Hook):
 
     """
 
-    def __init__(self, strengths: Mapping[Player, float]) -> None:
+    def __init__(self, strengths: Mapping[PlayerName, float]) -> None:
         self.strengths = strengths
 
     @torch.no_grad()
-    def after_backward(self, player: Player, network: nn.Module) -> None:
+    def after_backward(self, player: Player) -> None:
         """Change the gradients in place."""
-        strength = self.strengths.get(player)
+        strength = self.strengths.get(player.name)
         if not strength:
             return
+        network = player.network
         regularised = network.synthesis if isinstance(network, MappedGenerator) else network
         for layer, name in weights_of(regularised, embeddings=False):
             weight = stored(layer, name)

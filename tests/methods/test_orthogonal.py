@@ -1,4 +1,4 @@
-"""The hook adds β times the gradient of the penalty of every weight, and of nothing else."""
+"""The method adds β times the gradient of the penalty of every weight, and of nothing else."""
 
 from functools import partial
 from pathlib import Path
@@ -10,10 +10,11 @@ from torch import nn
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.losses.orthogonal import orthogonal_penalty
+from gconv_gan.methods.method import Player, PlayerName
+from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.models.gan_biggan import BigGANGenerator, block_latent_dim
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
-from gconv_gan.recipes.gan import hooks
-from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
+from gconv_gan.recipes.gan import methods
 from tests.training.tiny import tiny
 
 
@@ -34,14 +35,18 @@ def generator() -> nn.Module:
     return network.double()
 
 
+def player(name: PlayerName, network: nn.Module) -> Player:
+    return Player(name, network, lambda one: torch.optim.SGD(one.parameters()), 0.1)
+
+
 def added(network: nn.Module, strength: float) -> dict[str, torch.Tensor]:
-    """Return what the hook adds to gradients of one."""
+    """Return what the method adds to gradients of one."""
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    hook = OrthogonalRegularisation({"generator": strength})
-    hook.after_backward("discriminator", network)
+    method = OrthogonalRegularisation({"generator": strength})
+    method.after_backward(player("discriminator", network))
     assert all((p.grad == 1).all() for p in network.parameters())
-    hook.after_backward("generator", network)
+    method.after_backward(player("generator", network))
     return {name: p.grad - 1 for name, p in network.named_parameters()}
 
 
@@ -74,7 +79,7 @@ def test_a_mapping_network_is_left_alone() -> None:
 
 
 def test_the_config_asks_for_it(tmp_path: Path) -> None:
-    assert hooks(tiny(tmp_path)) == ()
-    [hook] = hooks(tiny(tmp_path, generator={"orthogonal": 5e-5}))
-    assert isinstance(hook, OrthogonalRegularisation)
-    assert hook.strengths == {"generator": pytest.approx(5e-5), "discriminator": 0.0}
+    assert methods(tiny(tmp_path)) == ()
+    [method] = methods(tiny(tmp_path, generator={"orthogonal": 5e-5}))
+    assert isinstance(method, OrthogonalRegularisation)
+    assert method.strengths == {"generator": pytest.approx(5e-5), "discriminator": 0.0}

@@ -1,7 +1,9 @@
-"""The two steps: their gradients are those of the objective, written out plainly, however the batch is split."""
+"""The two losses: their gradients are those of the objective, written out plainly, however the batch is split."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.factory import gradient_penalty
 from gconv_gan.losses.lecam import LeCam
-from gconv_gan.losses.penalties import Penalty
+from gconv_gan.losses.objective import Factors, Numbers, Objective, discriminator_loss, generator_loss
+from gconv_gan.losses.penalties import Examples, Penalty
 from gconv_gan.losses.top_k import top_k_weights
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.recipes.objective import build_objective
-from gconv_gan.training.gan_step import DiscriminatorInputs, GeneratorInputs, d_step, g_step
-from gconv_gan.training.objective import Objective
+from gconv_gan.runtime.modes import frozen, full_precision
+from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs
 from gconv_gan.training.step import over_micro_batches
 from tests.losses.test_penalties import CONFIGS
 from tests.training.tiny import tiny
@@ -79,26 +82,69 @@ def backward(value: Tensor) -> None:
     value.backward()
 
 
+def d_step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    inputs: DiscriminatorInputs,
+    *,
+    penalty_factor: float = 0.0,
+    backward: Callable[[Tensor], None],
+    share: float = 1.0,
+    exact: Any = None,
+) -> dict[str, Tensor]:
+    """Accumulate the discriminator's gradient on one micro-batch."""
+    with torch.no_grad():
+        fakes = generator(inputs.z, inputs.fake_labels)
+    loss, statistics = discriminator_loss(
+        discriminator,
+        Examples(inputs.reals, inputs.real_labels, inputs.real_draws),
+        Examples(fakes, inputs.fake_labels, inputs.fake_draws),
+        objective,
+        Factors(torch.tensor(penalty_factor)),
+        Numbers(inputs.real_twin_draws, inputs.fake_twin_draws, inputs.penalty_noise, inputs.real_std),
+        penalised=penalty_factor > 0,
+        exact=exact,
+    )
+    backward(loss * share)
+    return statistics
+
+
+def g_step(
+    generator: nn.Module, discriminator: nn.Module, objective: Objective, inputs: GeneratorInputs, *, weights: Any = None, backward: Any
+) -> dict[str, Tensor]:
+    """Accumulate the generator's gradient through a frozen discriminator."""
+    with frozen(discriminator):
+        fakes = Examples(generator(inputs.z, inputs.fake_labels), inputs.fake_labels, inputs.fake_draws)
+        reals = None if inputs.reals is None else Examples(inputs.reals, inputs.real_labels, inputs.real_draws)
+        loss, statistics = generator_loss(discriminator, fakes, objective, reals=reals, weights=weights)
+        backward(loss)
+    return statistics
+
+
 def assert_equal_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = 1e-12) -> None:
     assert ours.keys() == theirs.keys()
     for name, gradient in ours.items():
         torch.testing.assert_close(gradient, theirs[name], rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_the_discriminators_gradient_is_that_of_the_whole_objective() -> None:
+@pytest.mark.parametrize("kind", ["r1", "r2", "r1_r2"])
+def test_the_discriminators_gradient_is_that_of_the_whole_objective(kind: str) -> None:
     generator, discriminator = networks()
-    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "r1"))
+    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == kind))
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(10.0, 5.0), lecam())
     inputs = d_inputs(penalty)
-    statistics = d_step(generator, discriminator, objective, inputs, images_seen=100, penalty_factor=16.0, backward=backward)
+    statistics = d_step(generator, discriminator, objective, inputs, penalty_factor=16.0, backward=backward)
     ours = gradients(discriminator)
     discriminator.zero_grad()
 
     reals, y_r, z, y_f, u_r, u_f, t_r, t_f, *_ = inputs
     fakes = generator(z, y_f).detach()
-    raw = reals.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(discriminator(AUGMENT(raw, u_r), y_r).sum(), raw, create_graph=True)
-    r1 = 0.01 / 2 * slope.square().sum((1, 2, 3)).mean()
+    r1 = torch.zeros((), dtype=torch.float64)
+    for images, labels, numbers in {"r1": [(reals, y_r, u_r)], "r2": [(fakes, y_f, u_f)]}.get(kind, [(reals, y_r, u_r), (fakes, y_f, u_f)]):
+        raw = images.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(discriminator(AUGMENT(raw, numbers), labels).sum(), raw, create_graph=True)
+        r1 = r1 + 0.01 / 2 * slope.square().sum((1, 2, 3)).mean()
     real, fake = AUGMENT(reals, u_r), AUGMENT(fakes, u_f)
     s_r, s_f = discriminator(real, y_r), discriminator(fake, y_f)
     twins = discriminator(weak_augment(real, t_r), y_r), discriminator(weak_augment(fake, t_f), y_f)
@@ -121,7 +167,7 @@ def test_on_other_steps_there_is_no_penalty() -> None:
     found = []
     for objective in (Objective(Hinge()), Objective(Hinge(), penalty=penalty)):
         discriminator.zero_grad()
-        assert "penalty" not in d_step(generator, discriminator, objective, d_inputs(penalty), images_seen=0, backward=backward)
+        assert "penalty" not in d_step(generator, discriminator, objective, d_inputs(penalty), backward=backward)
         found.append(gradients(discriminator))
     assert_equal_gradients(*found, tolerance=0)
 
@@ -137,7 +183,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
         accelerator = Accelerator(cpu=True)
 
         def step(part: DiscriminatorInputs, **how: Any) -> dict[str, Tensor]:
-            return d_step(generator, discriminator, objective, part, images_seen=100, penalty_factor=2.0, **how)  # noqa: B023
+            return d_step(generator, discriminator, objective, part, penalty_factor=2.0, **how)  # noqa: B023
 
         with PowerIterations(generator, discriminator).once():
             statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count, accelerator=accelerator))
@@ -161,9 +207,14 @@ def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
             return inputs.reals.flip(0)
 
     fakes = Fixed()
-    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, penalty_factor=1.0, backward=backward)
     prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare(discriminator)
-    mixed = d_step(fakes, prepared, objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+
+    def full(images: Tensor, labels: Tensor) -> Tensor:
+        with full_precision(discriminator):
+            return discriminator(images, labels)
+
+    mixed = d_step(fakes, prepared, objective, inputs, penalty_factor=1.0, backward=backward, exact=full)
     assert torch.equal(exact["penalty"], mixed["penalty"])
     assert not torch.equal(exact["loss_d"], mixed["loss_d"])
 
@@ -176,7 +227,7 @@ def test_a_discriminator_that_couples_images_sees_reals_fakes_and_twins_alone(re
     inputs = d_inputs(None)
     seen: list[Tensor] = []
     handle = discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    d_step(generator, discriminator, objective, inputs, images_seen=0, backward=backward)
+    d_step(generator, discriminator, objective, inputs, backward=backward)
     handle.remove()
     ours = gradients(discriminator)
     discriminator.zero_grad()
@@ -195,7 +246,7 @@ def test_a_discriminator_that_couples_images_sees_reals_fakes_and_twins_alone(re
     total.backward()
     assert_equal_gradients(ours, gradients(discriminator))
     discriminator.zero_grad()
-    d_step(generator, discriminator, replace(objective, apart=False), inputs, images_seen=0, backward=backward)
+    d_step(generator, discriminator, replace(objective, apart=False), inputs, backward=backward)
     joint = gradients(discriminator)["blocks.1.conv1.weight"]
     assert (joint - ours["blocks.1.conv1.weight"]).abs().max() > 0.01 * joint.abs().max()
 
@@ -263,7 +314,14 @@ def test_a_relativistic_generator_is_compared_with_its_own_reals() -> None:
 def test_top_k_teaches_by_the_best_images_alone() -> None:
     generator, discriminator = networks()
     inputs = g_inputs(relativistic=False)
-    g_step(generator, discriminator, Objective(Hinge()), inputs, weights=lambda logits: top_k_weights(logits, 3), backward=backward)
+    g_step(
+        generator,
+        discriminator,
+        Objective(Hinge()),
+        inputs,
+        weights=lambda logits: top_k_weights(logits, torch.tensor(3.0)),
+        backward=backward,
+    )
     ours = gradients(generator)
     generator.zero_grad()
     logits = discriminator(generator(inputs.z, inputs.fake_labels), inputs.fake_labels)

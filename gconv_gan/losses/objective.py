@@ -1,0 +1,209 @@
+"""What the two players of a GAN minimise, as sums: functions of networks and tensors, each followed by one ``backward()``.
+
+They know no loop, logger, optimiser, process or host value, and serve in any other training loop::
+
+    loss, statistics = discriminator_loss(D, Examples(reals), Examples(fakes), Objective(Hinge(), penalty=R1(gamma=10.0)))
+    loss.backward()
+
+The split of mathematics and loop follows R3GAN's ``Trainer.py``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gconv_gan.data.discriminator_augment import AnyAugment
+from gconv_gan.data.weak_augment import weak_augment
+from gconv_gan.losses.adversarial import AdversarialLoss
+from gconv_gan.losses.consistency import Consistency
+from gconv_gan.losses.lecam import LeCam
+from gconv_gan.losses.penalties import Examples, Penalty, PenaltyInputs, input_gradients, joined, with_gradient
+
+Statistics = dict[str, Tensor]
+"""Detached scalars [] by name."""
+Critic = Callable[[Tensor, Tensor | None], Tensor]
+"""``critic(images, labels)``: logits [B]."""
+Weights = Callable[[Tensor], Tensor]
+"""``weights(logits)``: the factor on the loss of each image, with mean 1 over the batch."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The adversarial loss and whatever is added to it; None is left out.
+
+    ``apart``: real and generated images, and the twins of each, pass through the discriminator in batches of their own, as in DCGAN,
+    because it couples the images of a batch: otherwise its statistics would be of a mixture that the generator's step, which shows it
+    fakes alone, never has.
+    """
+
+    loss: AdversarialLoss
+    augment: AnyAugment | None = None
+    penalty: Penalty | None = None
+    consistency: Consistency | None = None
+    lecam: LeCam | None = None
+    apart: bool = False
+
+    def seen(self, examples: Examples) -> Tensor:
+        """Return the images as the discriminator sees them: augmented by their own numbers."""
+        if self.augment is None:
+            return examples.images
+        assert examples.draws is not None
+        images: Tensor = self.augment(examples.images, examples.draws)
+        return images
+
+    def state(self) -> dict[str, nn.Module]:
+        """Return the parts that change from step to step, by the name of their file in a checkpoint."""
+        parts = {"augment": self.augment, "lecam": self.lecam}
+        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+
+
+class Factors(NamedTuple):
+    """What schedules make of an objective's weights in a step: scalars [] on the device, so that a captured step reads today's."""
+
+    penalty: Float[Tensor, ""] | None = None
+    """Factor on the penalty; None: 1."""
+    lecam: Float[Tensor, ""] | None = None
+    """Factor on LeCam's weight; None: 1."""
+
+
+class Numbers(NamedTuple):
+    """What parts of an objective draw for a discriminator step, uniform in [0, 1), and what they need of the whole batch."""
+
+    real_twins: Float[Tensor, "b 3"] | None = None
+    fake_twins: Float[Tensor, "b 3"] | None = None
+    penalty: Float[Tensor, "b m"] | None = None
+    real_std: Float[Tensor, ""] | None = None
+
+
+UNSCHEDULED, NO_NUMBERS = Factors(), Numbers()
+
+
+def discriminator_loss(
+    discriminator: Critic,
+    reals: Examples,
+    fakes: Examples,
+    objective: Objective,
+    factors: Factors = UNSCHEDULED,
+    numbers: Numbers = NO_NUMBERS,
+    *,
+    penalised: bool = True,
+    exact: Critic | None = None,
+) -> tuple[Float[Tensor, ""], Statistics]:
+    """Return the discriminator's loss, to be differentiated once, and detached scalars.
+
+    Every image passes once. Real and generated images (and their twins under consistency regularisation) share a pass, which halves
+    the launches, but for those at which the penalty takes a gradient: these pass alone, so that the graph that is differentiated
+    twice holds no others. The penalty is on the gradient with respect to the images before augmentation.
+
+    Args:
+        discriminator: ``discriminator(images, labels)``; where it averages gradients over processes, the penalty's go along.
+        reals: real images.
+        fakes: generated images; their graph is not used.
+        objective: the loss and what is added to it.
+        factors: what schedules make of its weights.
+        numbers: what its parts draw.
+        penalised: whether this step has the objective's penalty (a lazy one is left out of most).
+        exact: the discriminator in full precision, for a penalty under autocast, which then has a pass of its own; None: there is none.
+
+    """
+    fakes = fakes._replace(images=fakes.images.detach())
+    penalty = objective.penalty if penalised else None
+    inputs = PenaltyInputs(reals, fakes, numbers.penalty, numbers.real_std)
+    statistics: Statistics = {}
+    own_pass = penalty is not None and (exact is not None or penalty.where == "points")
+    points = None if penalty is None or own_pass else with_gradient(penalty.points(inputs))
+    alone: set[int] = set()
+    if points is None:
+        seen = list(objective.seen(joined(reals, fakes)).chunk(2))
+    elif penalty is not None and penalty.where == "both":
+        seen = list(objective.seen(points).chunk(2))
+    else:
+        place = ("reals", "fakes").index(str(penalty and penalty.where))
+        pair = [reals, fakes]
+        pair[place] = points
+        seen, alone = [objective.seen(examples) for examples in pair], {place}
+    labels = [reals.labels, fakes.labels]
+    if objective.consistency is not None:
+        assert numbers.real_twins is not None
+        assert numbers.fake_twins is not None
+        together = torch.cat([images.detach() for images in seen])
+        seen += weak_augment(together, torch.cat([numbers.real_twins, numbers.fake_twins])).chunk(2)
+        labels *= 2
+    logits = _logits(discriminator, seen, labels, alone=set(range(len(seen))) if objective.apart else alone)
+    real_logits, fake_logits = logits[:2]
+
+    value = objective.loss.discriminator(real_logits, fake_logits).mean()
+    total = value
+    if objective.consistency is not None:
+        inconsistency = objective.consistency(*logits)
+        statistics["consistency"] = inconsistency.detach()
+        total = total + inconsistency
+    if objective.lecam is not None:
+        lecam = objective.lecam(real_logits, fake_logits)
+        lecam = lecam if factors.lecam is None else factors.lecam * lecam
+        statistics["lecam"] = lecam.detach()
+        total = total + lecam
+    if penalty is not None:
+        if points is None:
+            critic = discriminator if exact is None else exact
+            addend = penalty(lambda examples: critic(objective.seen(examples), examples.labels), inputs)
+        else:
+            at = torch.cat([logits[place] for place in sorted(alone) or (0, 1)])
+            addend = penalty.value(input_gradients(at, points.images))
+        statistics["penalty"] = addend.detach()
+        total = total + (addend if factors.penalty is None else addend * factors.penalty)
+    return total, {**statistics, "loss_d": value.detach(), **_logit_statistics(objective.loss, real_logits.detach(), fake_logits.detach())}
+
+
+def generator_loss(
+    discriminator: Critic, fakes: Examples, objective: Objective, *, reals: Examples | None = None, weights: Weights | None = None
+) -> tuple[Float[Tensor, ""], Statistics]:
+    """Return the generator's loss, to be differentiated once, and detached scalars; ``discriminator`` should be frozen.
+
+    Args:
+        discriminator: ``discriminator(images, labels)``.
+        fakes: generated images, with their graph.
+        objective: the loss and what is added to it.
+        reals: real images, for a relativistic loss.
+        weights: the factor on the loss of each image as a function of the logits; None: 1.
+
+    """
+    if reals is None:
+        logits, real_logits = discriminator(objective.seen(fakes), fakes.labels), None
+    else:
+        seen = list(objective.seen(joined(fakes, reals)).chunk(2))
+        logits, real_logits = _logits(discriminator, seen, [fakes.labels, reals.labels], alone={0, 1} if objective.apart else set())
+        real_logits = real_logits.detach()
+    losses = objective.loss.generator(logits, real_logits)
+    value = (losses if weights is None else losses * weights(logits)).mean()
+    return value, {"loss_g": value.detach()}
+
+
+def _logits(critic: Critic, images: list[Tensor], labels: list[Tensor | None], *, alone: set[int]) -> list[Tensor]:
+    """Return the logits of equal batches: those that are ``alone`` in a pass each, all others in one."""
+    found: dict[int, Tensor] = {index: critic(images[index], labels[index]) for index in alone}
+    rest = [index for index in range(len(images)) if index not in alone]
+    if rest:
+        known = [label for index in rest if (label := labels[index]) is not None]
+        together = critic(torch.cat([images[index] for index in rest]), torch.cat(known) if known else None)
+        found |= dict(zip(rest, together.chunk(len(rest)), strict=True))
+    return [found[index] for index in range(len(images))]
+
+
+def _logit_statistics(loss: AdversarialLoss, real: Tensor, fake: Tensor) -> Statistics:
+    """Return mean logits, accuracies, and the mean sign of the real logits, about the loss's boundary between real and fake.
+
+    Where a loss has none, it lies halfway between the two means.
+    """
+    middle = (real.mean() + fake.mean()) / 2 if loss.boundary is None else loss.boundary
+    return {
+        "d_real": real.mean(),
+        "d_fake": fake.mean(),
+        "accuracy_real": (real > middle).float().mean(),
+        "accuracy_fake": (fake < middle).float().mean(),
+        "sign_real": (real - middle).sign().mean(),
+    }

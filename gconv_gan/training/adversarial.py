@@ -1,0 +1,353 @@
+"""Adversarial training as a task: n_dis discriminator steps, one generator step, the average.
+
+Accelerate holds one micro-step counter for all its models; two networks stepping in turn under its ``accumulate`` would starve one of
+them, so gradients are accumulated here. The optimisers are not wrapped: there is no loss scaler to share.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gconv_gan.config.objective import PenaltyConfig
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
+from gconv_gan.data.loaders import BatchSource
+from gconv_gan.layers.conv_norm import cached_spectra
+from gconv_gan.layers.spectral_norm import PowerIterations
+from gconv_gan.losses.objective import Factors, Numbers, Objective, Statistics, discriminator_loss, generator_loss
+from gconv_gan.losses.penalties import Examples
+from gconv_gan.losses.top_k import top_k_count, top_k_weights
+from gconv_gan.methods.method import Losses, Method, Player, PlayerName
+from gconv_gan.optim.ema import Ema
+from gconv_gan.optim.factory import build_network_optimizer
+from gconv_gan.optim.schedules import schedule_factor
+from gconv_gan.runtime.modes import frozen, full_precision
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.training.draws import Draws
+from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, discriminator_inputs, generator_inputs
+from gconv_gan.training.report import Report
+from gconv_gan.training.samples import SampleGrids
+from gconv_gan.training.step import finish_step, over_micro_batches
+from gconv_gan.training.task import Task, on_device
+
+Scorer = Callable[[nn.Module, int], dict[str, float]]
+"""``scorer(averaged generator, images seen) -> scores``; the first of them is the smaller the better."""
+
+
+class Schedules(NamedTuple):
+    """Numbers of an iteration that depend on the counters alone, on the device."""
+
+    images_seen: Int[Tensor, ""]
+    """When the iteration began."""
+    penalty: Float[Tensor, " n_dis"]
+    """Factor on the penalty of each discriminator step."""
+    lecam: Float[Tensor, " n_dis"]
+    """1 where LeCam has set in, else 0."""
+    top_k: Float[Tensor, ""]
+    """How many images teach the generator."""
+    average: Float[Tensor, ""]
+    """Weight of the generator in its average."""
+
+
+class Inputs(NamedTuple):
+    """What an iteration reads."""
+
+    discriminator: tuple[DiscriminatorInputs, ...]
+    generator: GeneratorInputs
+    schedules: Schedules
+
+
+class Adversarial(Task):
+    """A generator and a discriminator.
+
+    Args:
+        config: the run.
+        generator: bare, in fp32.
+        discriminator: bare, in fp32.
+        objective: what they minimise.
+        data: real images of discriminator steps.
+        generator_data: real images of generator steps, for a relativistic loss.
+        num_classes: None in an unconditional run.
+        folder: where pictures go.
+        methods: what else acts on the networks.
+        scorer: the score during training.
+        device: where to train.
+
+    """
+
+    score_at_end = True
+
+    def __init__(
+        self,
+        config: GANRunConfig,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        objective: Objective,
+        *,
+        data: BatchSource,
+        generator_data: BatchSource | None,
+        num_classes: int | None,
+        folder: RunFolder,
+        methods: Sequence[Method] = (),
+        scorer: Scorer | None = None,
+        device: torch.device,
+    ) -> None:
+        ema = partial(Ema, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp, start_images=config.ema.start_images)
+        players = [
+            Player(
+                "generator",
+                on_device(generator, device),
+                partial(build_network_optimizer, config.generator_optimizer),
+                config.generator_optimizer.learning_rate,
+                build_average=ema,
+            ),
+            Player(
+                "discriminator",
+                on_device(discriminator, device),
+                partial(build_network_optimizer, config.discriminator_optimizer),
+                config.discriminator_optimizer.learning_rate,
+            ),
+        ]
+        super().__init__(players, methods, objective.state(), device)
+        self.config, self.objective, self.scorer = config, objective, scorer
+        self.data, self.generator_data, self.num_classes = data, generator_data, num_classes
+        self.images_per_iteration = config.trainer.images_per_iteration
+        self.sample_every, self.evaluate_every = config.trainer.sample_every, config.evaluation.every
+        self._grids = SampleGrids(folder, latent_dim=config.generator.latent_dim, num_classes=num_classes)
+
+    def begin(self, accelerator: Accelerator) -> None:
+        """See ``Task``; a new run gets a grid of real images, and one of the untrained generator."""
+        super().begin(accelerator)
+        config, trainer = self.config, self.config.trainer
+        generator, discriminator = self.players["generator"].network, self.players["discriminator"].network
+        self._accelerator = accelerator
+        self._power_iterations = PowerIterations(generator, discriminator)
+        self._parallel_generator, self._parallel_discriminator = accelerator.prepare(generator, discriminator)
+        self._accumulate = partial(over_micro_batches, count=trainer.micro_batches, accelerator=accelerator)
+        self._draws = Draws(
+            config.seed,
+            trainer.batch_size,
+            config.generator.latent_dim,
+            self.num_classes,
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.device,
+            trainer.micro_batches,
+        )
+        if accelerator.is_main_process and self.progress.images_seen == 0:
+            self._grids.save_reals(self.data)
+            self.draw(0)
+
+    # ---- the iteration -----------------------------------------------------------------------------------------------
+
+    def prepare(self) -> tuple[tuple[bool, ...], Inputs]:
+        """Return which discriminator steps are penalised, and what all steps read."""
+        config, trainer, progress = self.config, self.config.trainer, self.progress
+        before, batch, total = progress.images_seen, trainer.batch_size, trainer.total_images
+        seen = [before + batch * step for step in range(trainer.n_dis)]
+        penalties = [
+            penalty_factor(config.objective.penalty, d_steps=progress.d_steps + step, images_seen=images, total_images=total)
+            for step, images in enumerate(seen)
+        ]
+        variant = tuple(factor > 0 for factor in penalties)
+        if isinstance(self.objective.augment, ScheduledAugment):
+            self.objective.augment.begin(before)
+        lecam, top_k, ema = self.objective.lecam, config.objective.top_k, self.players["generator"].average
+        assert ema is not None
+        k = top_k_count(batch, before, final_fraction=top_k.final_fraction, decay=top_k.decay, decay_images=top_k.decay_images)
+        numbers = [
+            *penalties,
+            *(1.0 if lecam is None else lecam.started(images) for images in seen),
+            float(k),
+            ema.weight(batch_images=trainer.images_per_iteration, images_seen=before + trainer.images_per_iteration),
+        ]
+        vector = torch.tensor(numbers, dtype=torch.float32).to(self.device, non_blocking=True)
+        count = trainer.n_dis
+        schedules = Schedules(
+            torch.tensor(before).to(self.device, non_blocking=True), vector[:count], vector[count : 2 * count], vector[-2], vector[-1]
+        )
+        steps = tuple(
+            discriminator_inputs(
+                self.data,
+                self._draws,
+                self.objective,
+                self._accelerator,
+                step=progress.d_steps + step,
+                images_seen=images,
+                penalised=variant[step],
+            )
+            for step, images in enumerate(seen)
+        )
+        generator = generator_inputs(self.generator_data, self._draws, self.objective, step=progress.g_steps, batch_size=batch)
+        return variant, Inputs(steps, generator, schedules)
+
+    def iterate(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
+        """Run n_dis discriminator steps and one generator step, and move the average."""
+        schedules = inputs.schedules
+        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        finish = partial(
+            finish_step,
+            methods=self.methods,
+            guard=self.guard,
+            max_grad_norm=self.config.trainer.max_grad_norm,
+            images_seen=schedules.images_seen,
+        )
+
+        for penalised, batch, penalty, lecam in zip(variant, inputs.discriminator, schedules.penalty, schedules.lecam, strict=True):
+            step = partial(self._discriminator_step, factors=Factors(penalty, lecam), penalised=penalised)
+            with cached_spectra(), self._power_iterations.once():
+                statistics = self._accumulate(step, batch, self._parallel_discriminator)
+            norm = finish(discriminator)
+            self._observe(statistics, lecam)
+            self.means.add({**statistics, "grad_norm_d": norm})
+
+        # the bare discriminator: frozen, it has no gradients for DDP to wait for
+        with cached_spectra(), self._power_iterations.once(), frozen(discriminator.network):
+            step = partial(self._generator_step, k=schedules.top_k)
+            statistics = self._accumulate(step, inputs.generator, self._parallel_generator)
+        norm = finish(generator)
+        self.means.add({**statistics, "grad_norm_g": norm})
+        assert generator.average is not None
+        generator.average.update(schedules.average * (1 - self.guard.failed))
+
+    def _discriminator_step(
+        self, batch: DiscriminatorInputs, *, factors: Factors, penalised: bool, backward: Callable[[Tensor], None], share: float
+    ) -> Statistics:
+        """Accumulate the discriminator's gradient on one micro-batch; return detached scalars."""
+        with torch.no_grad():
+            images = self.players["generator"].network(batch.z, batch.fake_labels)
+        loss, statistics = discriminator_loss(
+            self._parallel_discriminator,
+            Examples(batch.reals, batch.real_labels, batch.real_draws),
+            Examples(images, batch.fake_labels, batch.fake_draws),
+            self.objective,
+            factors,
+            Numbers(batch.real_twin_draws, batch.fake_twin_draws, batch.penalty_noise, batch.real_std),
+            penalised=penalised,
+            exact=self._exact if self._accelerator.mixed_precision == "bf16" else None,
+        )
+        backward(loss if share == 1 else loss * share)
+        return statistics
+
+    def _exact(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the bare discriminator's logits in full precision."""
+        network = self.players["discriminator"].network
+        with full_precision(network):
+            logits: Tensor = network(images, labels)
+        return logits
+
+    def _generator_step(self, batch: GeneratorInputs, *, k: Tensor, backward: Callable[[Tensor], None], share: float) -> Statistics:
+        """Accumulate the generator's gradient on one micro-batch through the frozen discriminator; return detached scalars."""
+        images = self._parallel_generator(batch.z, batch.fake_labels)
+        loss, statistics = generator_loss(
+            self.players["discriminator"].network,
+            Examples(images, batch.fake_labels, batch.fake_draws),
+            self.objective,
+            reals=None if batch.reals is None else Examples(batch.reals, batch.real_labels, batch.real_draws),
+            weights=None if self.config.objective.top_k.final_fraction == 1 else partial(self._weights, k),
+        )
+        backward(loss if share == 1 else loss * share)
+        return statistics
+
+    def _weights(self, k: Tensor, logits: Tensor) -> Tensor:
+        """Weigh this process's images that are among the k best of *all* processes by B/k, and the others by 0."""
+        everyone = self._accelerator.gather(logits.detach())
+        mine: Tensor = top_k_weights(everyone, k).chunk(self._accelerator.num_processes)[self._accelerator.process_index]
+        return mine
+
+    def _observe(self, statistics: Statistics, lecam: Tensor) -> None:
+        """Let LeCam and an adaptive augmentation take in a discriminator step's mean logits and signs. Collective."""
+        objective = self.objective
+        if objective.lecam is None and not isinstance(objective.augment, AdaptiveAugment):
+            return
+        means = torch.stack([statistics[name].float() for name in ("d_real", "d_fake", "sign_real")])
+        real, fake, sign = self._accelerator.reduce(means, reduction="mean")
+        if objective.lecam is not None:
+            objective.lecam.follow(real, fake, lecam)
+        if isinstance(objective.augment, AdaptiveAugment):
+            batch = self.config.trainer.batch_size
+            objective.augment.observe((sign * batch).round(), batch)  # a whole number: the same on one process and two
+
+    def advance(self) -> None:
+        """See ``Task``."""
+        self.progress.d_steps += self.config.trainer.n_dis
+        self.progress.g_steps += 1
+        self.progress.images_seen += self.images_per_iteration
+
+    # ---- beside it ---------------------------------------------------------------------------------------------------
+
+    @property
+    def losses(self) -> Losses:
+        """Return the loss of either player on batch ``number``, with the networks as they are and without a penalty."""
+
+        def loss(player: PlayerName, number: int) -> Tensor:
+            networks = {name: one.network for name, one in self.players.items()}
+            batch_size = self.config.trainer.batch_size
+            if player == "generator":
+                g = generator_inputs(self.generator_data, self._draws, self.objective, step=number, batch_size=batch_size)
+                with frozen(networks["discriminator"]):
+                    fakes = Examples(networks["generator"](g.z, g.fake_labels), g.fake_labels, g.fake_draws)
+                    reals = None if g.reals is None else Examples(g.reals, g.real_labels, g.real_draws)
+                    return generator_loss(networks["discriminator"], fakes, self.objective, reals=reals)[0]
+            d = discriminator_inputs(
+                self.data,
+                self._draws,
+                self.objective,
+                self._accelerator,
+                step=number,
+                images_seen=number * batch_size,
+                penalised=False,
+            )
+            with torch.no_grad():
+                images = networks["generator"](d.z, d.fake_labels)
+            return discriminator_loss(
+                networks["discriminator"],
+                Examples(d.reals, d.real_labels, d.real_draws),
+                Examples(images, d.fake_labels, d.fake_draws),
+                self.objective,
+                numbers=Numbers(d.real_twin_draws, d.fake_twin_draws),
+                penalised=False,
+            )[0]
+
+        return loss
+
+    def status(self) -> Mapping[str, float]:
+        """Return the entropy of the gates, and what augmentation and LeCam follow."""
+        facts = dict(self._grids.gate_entropy(self.players["generator"].tested))
+        if isinstance(self.objective.augment, ScheduledAugment | AdaptiveAugment):
+            facts["augment_p"] = float(self.objective.augment.probability)
+        if self.objective.lecam is not None:
+            facts |= {"lecam_real": float(self.objective.lecam.real), "lecam_fake": float(self.objective.lecam.fake)}
+        return facts
+
+    def draw(self, images_seen: int) -> None:
+        """Write a grid of the averaged generator."""
+        self._grids.save(self.players["generator"].tested, images_seen)
+
+    def score(self, report: Report) -> bool:
+        """Score the averaged generator, log the result, and return whether it is the best so far."""
+        if self.scorer is None:
+            return False
+        images = self.progress.images_seen
+        scores = self.scorer(self.players["generator"].tested, images)
+        report.log(scores, images)
+        protocol = next(iter(scores)).rpartition("/")[0]
+        numbers = "  ".join(f"{name.removeprefix(f'{protocol}/')} {value:.4g}" for name, value in scores.items())
+        report.say(f"{images / 1000:9.1f} kimg  {protocol}{': ' if protocol else ''}{numbers}")
+        return self.progress.improved_by(*next(iter(scores.items())))
+
+
+def penalty_factor(config: PenaltyConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:
+    """Return the factor on the penalty of the step after ``d_steps``: 0, or at every ``every``-th step that number, times the schedule.
+
+    StyleGAN2 takes an optimiser step of its own for a lazy penalty, and corrects Adam for the additional steps (arXiv 1912.04958,
+    appendix B); here it shares the step of the loss, and there is nothing to correct.
+    """
+    if config.kind == "none" or d_steps % config.every:
+        return 0.0
+    return config.every * schedule_factor(config.schedule, images_seen=images_seen, total_images=total_images)

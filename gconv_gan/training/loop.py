@@ -1,0 +1,97 @@
+"""The training loop of every task, top to bottom; everything is counted in images.
+
+Every number that a task draws is a function of the counters, so a run that is killed and started again continues bit for bit. The
+host waits for the device where it reads something: at status lines, pictures, scores and checkpoints.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import Accelerator
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.methods.method import Progress
+from gconv_gan.optim.schedules import schedule_factor
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.training.checkpoint import resume, save_checkpoint
+from gconv_gan.training.engine import EagerEngine
+from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.report import Report
+from gconv_gan.training.state import due
+from gconv_gan.training.task import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the loop is told of a run besides its task."""
+
+    config: GANRunConfig | ClassifierRunConfig
+    folder: RunFolder
+    facts: dict[str, Any]
+    """Plain data that every checkpoint holds."""
+
+
+def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
+    """Train until ``trainer.total_images``, from the newest whole checkpoint of the run folder if there is one.
+
+    Raises:
+        GuardError: a gradient is not finite, or the disk is full.
+        StoppedBySignalError: SIGINT or SIGTERM arrived; the state was saved.
+
+    """
+    config, trainer, progress = run.config, run.config.trainer, task.progress
+    total = trainer.total_images
+    report = Report(accelerator, run.folder.path / "log.txt", total_images=total)
+
+    # 1. resume, or let the methods see a new run
+    resume(run.folder, task.state, run.facts, accelerator, report, config)
+    accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
+    task.begin(accelerator)
+    for method in task.methods:
+        if progress.images_seen == 0:
+            method.start(task.players, task.losses)
+        method.begin(task.players, progress)
+    engine = EagerEngine(task.iterate)
+    talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
+    report.start(progress.images_seen)
+
+    with noticing_signals() as signals:
+        while progress.images_seen < total:
+            # 2. one iteration
+            before = progress.images_seen
+            task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
+            engine.run(*task.prepare())
+            task.advance()
+            for method in task.methods:
+                method.begin(task.players, progress)
+            report.advance(task.images_per_iteration)
+
+            # 3. status, pictures, score, checkpoint, stop?
+            after = progress.images_seen
+            finished = after >= total
+            log, sample, evaluate, save = (
+                due(before, after, every) for every in (trainer.log_every, task.sample_every, task.evaluate_every, trainer.checkpoint_every)
+            )
+            # processes agree on a signal, which waits for the device where the processes talk through it
+            stop = stop_signal(accelerator, signals) if log or not talk_waits else 0
+            if log or sample or evaluate or save or finished or stop:
+                task.guard.require_finite()
+            if log or finished:
+                with report.paused():
+                    extra = {**task.status(), **{name: value for method in task.methods for name, value in method.status().items()}}
+                report.line(after, {**task.means.read(accelerator), **extra})
+            with report.paused(), disk_full_is_a_guard(run.folder.path):
+                if accelerator.is_main_process and (sample or finished):
+                    task.draw(after)
+                improved = (evaluate or (finished and task.score_at_end)) and task.score(report)
+                if save or finished or stop or improved:
+                    if accelerator.is_main_process:
+                        save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=run.facts)
+                    accelerator.wait_for_everyone()
+            if stop and not finished:
+                report.close()
+                raise StoppedBySignalError(stop)
+
+    report.close()
+    return progress

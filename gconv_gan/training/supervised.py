@@ -1,0 +1,163 @@
+"""Supervised training as a task: one step of a classifier, and its average."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.data.class_batches import ClassBatches
+from gconv_gan.data.held_out import HeldOut
+from gconv_gan.layers.conv_norm import cached_spectra
+from gconv_gan.losses.classification import mixed_cross_entropy
+from gconv_gan.methods.method import Losses, Method, Player, PlayerName
+from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
+from gconv_gan.optim.ema import Ema
+from gconv_gan.optim.factory import build_network_optimizer
+from gconv_gan.training.report import Report
+from gconv_gan.training.step import finish_step, over_micro_batches
+from gconv_gan.training.task import Task, on_device
+
+
+class Batch(NamedTuple):
+    """One process's share of a batch; ``weight`` [] of ``labels`` counts, the rest of ``others``; None: nothing is mixed."""
+
+    images: Float[Tensor, "b 3 s s"]
+    labels: Int[Tensor, " b"]
+    others: Int[Tensor, " b"]
+    weight: Float[Tensor, ""] | None
+
+
+class Inputs(NamedTuple):
+    """What an iteration reads."""
+
+    batch: Batch
+    images_seen: Int[Tensor, ""]
+    average: Float[Tensor, ""]
+    """Weight of the network in its average."""
+
+
+class Supervised(Task):
+    """A classifier.
+
+    Args:
+        config: the run.
+        network: bare, in fp32.
+        data: training batches.
+        held_out: what the network is tested on while it trains.
+        held_out_name: "validation" or "test".
+        methods: what else acts on the network.
+        device: where to train.
+
+    """
+
+    score_at_end = True
+
+    def __init__(
+        self,
+        config: ClassifierRunConfig,
+        network: nn.Module,
+        *,
+        data: ClassBatches,
+        held_out: HeldOut,
+        held_out_name: str,
+        methods: Sequence[Method] = (),
+        device: torch.device,
+    ) -> None:
+        average = config.average
+        player = Player(
+            "classifier",
+            on_device(network, device),
+            partial(build_network_optimizer, config.optimizer),
+            config.optimizer.learning_rate,
+            build_average=partial(Ema, half_life_images=average.half_life_images, ramp=average.ramp) if average.half_life_images else None,
+        )
+        super().__init__([player], methods, {}, device)
+        self.config, self.data, self.held_out, self.held_out_name = config, data, held_out, held_out_name
+        self.player = player
+        self.images_per_iteration, self.evaluate_every = config.trainer.batch_size, config.evaluation.every
+
+    def begin(self, accelerator: Accelerator) -> None:
+        """See ``Task``."""
+        super().begin(accelerator)
+        self._accelerator = accelerator
+        self._parallel = accelerator.prepare(self.player.network)
+        self._accumulate = partial(over_micro_batches, count=self.config.trainer.micro_batches, accelerator=accelerator)
+
+    def prepare(self) -> tuple[None, Inputs]:
+        """Return the next batch."""
+        before = self.progress.images_seen
+        average = self.player.average
+        step = self.images_per_iteration
+        weight = 0.0 if average is None else average.weight(batch_images=step, images_seen=before + step)
+        return None, Inputs(
+            self._batch(before),
+            torch.tensor(before).to(self.device, non_blocking=True),
+            torch.tensor(weight, dtype=torch.float32).to(self.device, non_blocking=True),
+        )
+
+    def _batch(self, images_seen: int) -> Batch:
+        batch = self.data.batch(images_seen)
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        mixing = self.config.augmentation.mixup or self.config.augmentation.cutmix
+        weight = torch.as_tensor(batch.weight, dtype=torch.float32).to(self.device) if mixing else None
+        return Batch(images, batch.labels, batch.others, weight)
+
+    def iterate(self, variant: None, inputs: Inputs) -> None:
+        """Run one step, and move the average."""
+        with cached_spectra():
+            statistics = self._accumulate(self._step, inputs.batch, self._parallel)
+        norm = finish_step(
+            self.player,
+            methods=self.methods,
+            guard=self.guard,
+            max_grad_norm=self.config.trainer.max_grad_norm,
+            images_seen=inputs.images_seen,
+        )
+        self.means.add({**statistics, "grad_norm": norm})
+        if self.player.average is not None:
+            self.player.average.update(inputs.average * (1 - self.guard.failed))
+
+    def _step(self, batch: Batch, *, backward: Callable[[Tensor], None], share: float) -> dict[str, Tensor]:
+        """Accumulate the gradient of the cross-entropy on one micro-batch; return detached scalars."""
+        logits = self._parallel(batch.images)
+        loss = mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=self.config.labels.smoothing)
+        backward(loss if share == 1 else loss * share)
+        return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == batch.labels).float().mean()}
+
+    def advance(self) -> None:
+        """See ``Task``."""
+        self.progress.images_seen += self.images_per_iteration
+
+    @property
+    def losses(self) -> Losses:
+        """Return the training loss on batch ``number``, with the network as it is."""
+
+        def loss(player: PlayerName, number: int) -> Tensor:
+            batch = self._batch(number * self.images_per_iteration)
+            logits = self.player.network(batch.images)
+            smoothing = self.config.labels.smoothing
+            return mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=smoothing)
+
+        return loss
+
+    def score(self, report: Report) -> bool:
+        """Test the average (the network, without an average), log the result, and return whether it is the best so far."""
+        images, name = self.progress.images_seen, self.held_out_name
+        found = held_out_scores(self.player.tested, self.held_out, self._accelerator)
+        scores: Mapping[str, float] = {f"{name}/{key}": value for key, value in found.items()}
+        report.log(dict(scores), images)
+        report.say(f"{images / 1000:9.1f} kimg  " + "  ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+        return self.progress.improved_by(f"{name}/error", 1 - scores[f"{name}/accuracy"])
+
+
+def held_out_scores(network: nn.Module, data: HeldOut, accelerator: Accelerator) -> dict[str, float]:
+    """Return accuracy, top-5 accuracy and mean negative log-likelihood over all processes, each testing its share."""
+    logits, labels = predictions(network, data, index=accelerator.process_index, processes=accelerator.num_processes)
+    rows = torch.stack([hits(logits, labels), hits(logits, labels, k=5), negative_log_likelihood(logits, labels)])
+    sums = accelerator.reduce(rows.double().sum(1).to(accelerator.device), reduction="sum") / len(data)
+    return dict(zip(("accuracy", "top5", "loss"), sums.tolist(), strict=True))
