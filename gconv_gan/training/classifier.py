@@ -18,14 +18,13 @@ from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.data.class_batches import ClassBatches
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.layers.conv_norm import cached_spectra
-from gconv_gan.layers.dropout import Dropout
+from gconv_gan.layers.dropout import seed_dropout
 from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
 from gconv_gan.training.hooks import Hook
@@ -81,6 +80,7 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
 
     # 3. the network as Accelerate runs it: device, autocast, gradients averaged over processes
     parallel = accelerator.prepare(network)
+    masks = seed_dropout(network, config.seed, device=accelerator.device)
     finish = partial(finish_step, hooks=run.hooks, max_grad_norm=trainer.max_grad_norm)
     step = partial(
         classifier_step, parallel, smoothing=config.labels.smoothing, backward=accelerator.backward, share=1 / trainer.micro_batches
@@ -96,9 +96,9 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
             # 4. one step
             batch = run.data.batch(before)
             images = batch.images.contiguous(memory_format=torch.channels_last)
-            parts = micro_batches(trainer.micro_batches, images, batch.labels, batch.others)
-            for number, (last, (x, labels, others)) in enumerate(parts):
-                seed_dropout(network, stream_seed(config.seed, f"dropout/{number}", before), accelerator)
+            masks.step = before
+            parts = micro_batches(trainer.micro_batches, images, batch.labels, batch.others, batch.places)
+            for last, (x, labels, others, masks.indices) in parts:
                 with nullcontext() if last else accelerator.no_sync(parallel):
                     report.add(step(x, labels, others, weight=batch.weight))
             report.add({"grad_norm": finish("classifier", network, state.optimizer, images_seen=before)})
@@ -146,14 +146,6 @@ def classifier_step(
         loss = mixed_cross_entropy(logits, labels, others, weight=weight, smoothing=smoothing)
         backward(loss * share)
     return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == labels).float().mean()}
-
-
-def seed_dropout(network: nn.Module, seed: int, accelerator: Accelerator) -> None:
-    """Give every dropout of ``network`` the seed of its next mask, and this process its share of it."""
-    layers = [module for module in network.modules() if isinstance(module, Dropout)]
-    for index, layer in enumerate(layers):
-        layer.seed = stream_seed(seed, "layer", index)
-        layer.share = accelerator.process_index, accelerator.num_processes
 
 
 def held_out_scores(network: nn.Module, data: HeldOut, accelerator: Accelerator) -> dict[str, float]:
