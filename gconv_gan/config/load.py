@@ -38,7 +38,7 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
         UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
 
     """
-    data = _read(Path(path))
+    data = read_file(Path(path))
     sort = other_sort(model, data)
     if sort is not None:
         raise UserError(f"{path} is {sort.file}")
@@ -47,7 +47,8 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
     return apply_overrides(validated(model, data, str(path)), overrides)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """Return what a TOML or JSON file holds; raise ``UserError`` where it is missing or malformed."""
     if path.is_dir():
         saved = path / "config.json"
         raise UserError(f"{path} is a folder, not a config file; " + (f"give {saved}" if saved.is_file() else "give a .toml file"))

@@ -19,6 +19,7 @@ from gconv_gan.data.loaders import gather
 from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
 from gconv_gan.runtime.seeding import draw_signs, generator_for, stream_seed
+from gconv_gan.runtime.sharing import share
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """One process's share of a batch: images [b, 3, S, S] in [-1, 1]; ``weight`` of ``labels`` [b] counts, the rest of ``others``."""
+    """One process's share of a batch: images [b, 3, S, S] in [-1, 1]; ``weight`` of ``labels`` [b] counts, the rest of ``others``.
+
+    ``places`` [b] are the images' places in the batch of all processes.
+    """
 
     images: Float32[Tensor, "b 3 s s"]
     labels: Int64[Tensor, " b"]
     others: Int64[Tensor, " b"]
+    places: Int64[Tensor, " b"]
     weight: float
 
 
@@ -61,8 +66,9 @@ class ClassBatches:
         augmentation: what is done to the images.
         seed: seed of order and augmentation.
         batch_size: global batch, over all processes.
-        process_index: which contiguous slice of the global batch is ours.
+        process_index: which share of the global batch is ours.
         num_processes: how many processes share the batch.
+        micro_batches: into how many parts each process splits its share.
         device: where the batch goes.
 
     Raises:
@@ -81,6 +87,7 @@ class ClassBatches:
         labels: Int64[np.ndarray, " n"] | None = None,
         process_index: int = 0,
         num_processes: int = 1,
+        micro_batches: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
         if dataset.labels is None:
@@ -94,8 +101,7 @@ class ClassBatches:
         self._indices = torch.arange(len(dataset)) if indices is None else torch.from_numpy(indices)
         self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
         self._sampler = order_of(dataset, seed=seed, indices=indices)
-        local = batch_size // num_processes
-        self._places = torch.arange(process_index * local, (process_index + 1) * local)
+        self._places = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
 
     @property
     def num_images(self) -> int:
@@ -104,11 +110,12 @@ class ClassBatches:
 
     def batch(self, images_seen: int) -> LabelledBatch:
         """Return our slice of the global batch at ``images_seen``."""
+        places = self._places.to(self.device)
         chosen = self._indices[self._sampler.indices(images_seen, self.batch_size)]
         images, labels = self._augmented(chosen, images_seen, self._places)
         mix = self.augmentation
         if not (mix.mixup or mix.cutmix):
-            return LabelledBatch(images, labels, labels, 1.0)
+            return LabelledBatch(images, labels, labels, places, 1.0)
         # the partner is an image of the global batch as augmented at its own place, wherever that place is computed
         partners, others = self._augmented(chosen, images_seen, self._draw("partners", images_seen)[self._places])
         numbers = np.random.default_rng(stream_seed(self.seed, "mix", images_seen))
@@ -116,9 +123,9 @@ class ClassBatches:
         alpha = mix.cutmix if with_cutmix else mix.mixup
         weight = float(numbers.beta(alpha, alpha))
         if not with_cutmix:
-            return LabelledBatch(mixup(images, partners, weight), labels, others, weight)
+            return LabelledBatch(mixup(images, partners, weight), labels, others, places, weight)
         box, weight = cutmix_box(weight, (numbers.random(), numbers.random()), images.shape[-1])
-        return LabelledBatch(cutmix(images, partners, box), labels, others, weight)
+        return LabelledBatch(cutmix(images, partners, box), labels, others, places, weight)
 
     def _draw(self, stream: str, images_seen: int) -> Int64[Tensor, " b"]:
         return torch.randperm(self.batch_size, generator=generator_for(self.seed, stream, images_seen))

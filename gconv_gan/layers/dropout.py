@@ -1,34 +1,58 @@
-"""Dropout whose masks are functions of a seed, drawn for the batch of all processes.
+"""Dropout whose masks are functions of a seed, the step, and the images' places in the batch of all processes.
 
 Srivastava et al., "Dropout", JMLR 15 (2014).
 """
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
+
+from gconv_gan.runtime.random import COIN_SIDES, Step, Stream, coin_threshold
+
+
+@dataclass
+class MaskPosition:
+    """Which masks the next forward pass of a network draws. All dropout layers of the network share one; the training loop sets it.
+
+    Attributes:
+        step: of the streams.
+        indices: the places [B] of the images of the pass in the batch of all processes, on the device of the network.
+
+    """
+
+    step: Step
+    indices: Int[Tensor, " b"]
 
 
 class Dropout(nn.Dropout):
     r"""Zero each element with probability p in training, and scale the others by :math:`1 / (1 - p)`.
 
-    Without a ``seed`` it is ``nn.Dropout``. With one, which the training loop sets anew for every step, it does not touch torch's
-    global generator, and every process draws the mask of the whole batch and takes its own slice: one process and two drop the
-    same elements. The mask has the shape of the input.
-
-    Attributes:
-        seed: of the next mask; None: torch's global generator.
-        share: (index of this process, number of processes).
-
+    Shapes: input and output [B, C, *]. By itself it is ``nn.Dropout``, which draws from torch's global generator. After ``seed_dropout``
+    the mask of an image is a function of (seed, name of the layer, step, index of the image), drawn on the image's device; p is then
+    rounded to a multiple of 2⁻¹⁶.
     """
 
-    seed: int | None = None
-    share: tuple[int, int] = (0, 1)
+    stream: Stream | None = None
+    position: MaskPosition | None = None
 
-    def forward(self, x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
-        if self.seed is None or not self.training or self.p == 0:
+    def forward(self, x: Shaped[Tensor, "b c *places"]) -> Shaped[Tensor, "b c *places"]:
+        if self.stream is None or self.position is None or not self.training or not 0 < self.p < 1:
             return super().forward(x)
-        index, processes = self.share
-        # drawn on the CPU: devices have unlike generators
-        generator = torch.Generator().manual_seed(self.seed)
-        kept = torch.rand(processes * len(x), *x.shape[1:], generator=generator)[index * len(x) : (index + 1) * len(x)] >= self.p
-        return x * (kept.to(x.device, x.dtype) / (1 - self.p))
+        indices = self.position.indices
+        if len(indices) != len(x):
+            raise ValueError(f"dropout has the positions of {len(indices)} images but was given {len(x)}")
+        channels, *places = x.shape[1:]
+        # channels last, as the training loops lay out maps: a mask in another order is slower to apply
+        kept = self.stream.coins(self.position.step, indices, *places, channels, probability=1 - self.p).movedim(-1, 1)
+        return x * kept * (COIN_SIDES / coin_threshold(1 - self.p))
+
+
+def seed_dropout(network: nn.Module, seed: int, *, device: torch.device) -> MaskPosition:
+    """Let every ``Dropout`` of ``network`` draw from a stream of ``seed`` that is named after it; return where they draw next."""
+    position = MaskPosition(0, torch.empty(0, dtype=torch.int64, device=device))
+    for name, module in network.named_modules():
+        if isinstance(module, Dropout):
+            module.stream, module.position = Stream(seed, f"dropout/{name}"), position
+    return position

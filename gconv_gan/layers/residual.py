@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.parts import STANDARD, Parts
 
 BlockConstructor = Callable[..., nn.Module]
@@ -169,7 +170,7 @@ def preact_basic_block(
     steps: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=parts.convolution(in_channels, out_channels, 3, stride=stride),
         preactivation2=parts.preactivation(out_channels),
-        dropout=nn.Dropout(dropout),
+        dropout=Dropout(dropout),
         conv2=parts.convolution(out_channels, out_channels, 3),
         **parts.attentions(out_channels),
     )

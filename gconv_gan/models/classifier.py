@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.residual import BlockConstructor, stage
 
 
@@ -33,7 +34,7 @@ class Classifier(nn.Module):
     def __init__(self, trunk: nn.Module, feature_dim: int, *, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.trunk, self.feature_dim, self.num_classes = trunk, feature_dim, num_classes
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         head = nn.Linear(feature_dim, num_classes)
         nn.init.zeros_(head.bias)
         self.head: nn.Module = head

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.parts import Parts
 from gconv_gan.models.classifier import Classifier
 
@@ -84,7 +85,7 @@ class ELUNet(Classifier):
             if index <= POOLED_STACKS:
                 steps[f"pool{index}"] = nn.MaxPool2d(2)
             if dropouts:
-                steps[f"dropout{index}"] = nn.Dropout(dropouts[index - 1])
+                steps[f"dropout{index}"] = Dropout(dropouts[index - 1])
         if parts.order == "whitened":
             steps["norm"] = parts.normalisation(channels)
         super().__init__(nn.Sequential(steps), channels, num_classes=num_classes)

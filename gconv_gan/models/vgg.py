@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.parts import STANDARD, Parts
 from gconv_gan.models.classifier import Classifier
 
@@ -63,7 +64,7 @@ class VGG(Classifier):
         super().__init__(nn.Sequential(steps), hidden[-1] if hidden else inputs, num_classes=num_classes, dropout=dropout)
         layers: list[nn.Module] = []
         for size in hidden:
-            layers += [nn.Linear(inputs, size), parts.activation(), nn.Dropout(dropout)]
+            layers += [nn.Linear(inputs, size), parts.activation(), Dropout(dropout)]
             inputs = size
         self.hidden = nn.Sequential(*layers[:-1])  # the last dropout is the head's
 

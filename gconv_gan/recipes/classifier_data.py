@@ -62,5 +62,6 @@ def batches(
         labels=labels,
         process_index=accelerator.process_index,
         num_processes=accelerator.num_processes,
+        micro_batches=config.trainer.micro_batches,
         device=accelerator.device,
     )

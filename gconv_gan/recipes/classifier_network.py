@@ -17,7 +17,7 @@ from gconv_gan.metrics.trained_classifier import TENSORS, describe, load_classif
 from gconv_gan.metrics.weights import sha256_of
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.standardised import Standardised
-from gconv_gan.runtime.seeding import stream_seed
+from gconv_gan.runtime.random import stream_seed
 
 
 @dataclass(frozen=True)

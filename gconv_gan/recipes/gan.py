@@ -19,8 +19,8 @@ from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
+from gconv_gan.runtime.random import stream_seed
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.loop import Run, train
 

@@ -17,7 +17,7 @@ from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.models.factory import build_discriminator, build_generator
 from gconv_gan.recipes.checkpoint_choice import choose_checkpoint
-from gconv_gan.runtime.seeding import stream_seed
+from gconv_gan.runtime.random import stream_seed
 from gconv_gan.training.checkpoint import load_network
 
 

@@ -21,20 +21,41 @@ from pydantic import NonNegativeInt, PositiveInt
 from safetensors.torch import load_file
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config, parse_command
+from gconv_gan.config.load import load_config, parse_command, read_file
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import HASHES
 
-SCRIPT = Path(__file__).parents[2] / "train_gan.py"
+
+@dataclass(frozen=True)
+class Task:
+    """What runs of one kind of config have in common.
+
+    Attributes:
+        script: the file, beside the package, that trains them.
+        networks: names of their networks in a checkpoint; without an average there is no "ema".
+        loss: name of the loss curve to compare.
+        samples: whether they draw sample grids.
+
+    """
+
+    script: str
+    networks: tuple[str, ...]
+    loss: str
+    samples: bool
+
+
+GAN = Task("train_gan.py", ("generator", "discriminator", "ema"), "loss_d", samples=True)
+CLASSIFIER = Task("train_classifier.py", ("classifier", "ema"), "loss", samples=False)
 
 
 class ReproducibilityCommand(Config):
     """Train the same run unbroken and killed, by one process and by several, and compare what they leave."""
 
     config: Annotated[str, tyro.conf.Positional]
-    """A GAN config; short runs answer the question as well as long ones."""
+    """The config of a GAN or a classifier; short runs answer the question as well as long ones."""
     total_images: PositiveInt = 6_400
     """Length of each run."""
     checkpoint_every: PositiveInt = 640
@@ -63,6 +84,7 @@ def kill_tree(pid: int) -> None:
 class RunCommand:
     """One run as a user would start it."""
 
+    task: Task
     config: Path
     name: str
     processes: int
@@ -83,10 +105,13 @@ class RunCommand:
             launcher.append("--multi_gpu")  # on CPUs too: with --cpu the launcher starts one process, whatever its number
         # a whole iteration a line: the moments of the kills are told by the images seen
         length = ["--trainer.total-images", str(self.total_images), "--trainer.checkpoint-every", str(self.checkpoint_every)]
-        length += ["--trainer.log-every", "1", "--trainer.sample-every", str(self.total_images), "--name", self.name]
+        length += ["--trainer.log-every", "1", "--name", self.name]
+        if self.task.samples:
+            length += ["--trainer.sample-every", str(self.total_images)]
+        script = Path(__file__).parents[2] / self.task.script
         with (self.runs_dir / f"{self.name}.txt").open("ab") as output:
             return subprocess.Popen(
-                [*launcher, str(SCRIPT), str(self.config), "--runs-dir", str(self.runs_dir), *length],
+                [*launcher, str(script), str(self.config), "--runs-dir", str(self.runs_dir), *length],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
@@ -116,9 +141,18 @@ class RunCommand:
         process.wait()
         return seen
 
+    @property
+    def last(self) -> Path:
+        """Return the last checkpoint."""
+        return self.folder / f"checkpoint-{self.total_images}"
+
+    def network(self, name: str) -> Path:
+        """Return the file of a network in the last checkpoint."""
+        return self.last / f"{name}.safetensors"
+
     def hashes(self) -> str:
         """Return the SHA-256 of every file of the last checkpoint."""
-        return (self.folder / f"checkpoint-{self.total_images}" / HASHES).read_text()
+        return (self.last / HASHES).read_text()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -129,8 +163,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def report(command: ReproducibilityCommand) -> None:
     """Run everything that ``command`` asks for and print a line for each comparison."""
-    config = load_config(GANRunConfig, command.config)
-    step = config.trainer.images_per_iteration
+    if "test_data" in read_file(Path(command.config)):
+        task, step = CLASSIFIER, load_config(ClassifierRunConfig, command.config).trainer.batch_size
+    else:
+        task, step = GAN, load_config(GANRunConfig, command.config).trainer.images_per_iteration
     total = -(-command.total_images // step) * step
     folder = Path(command.runs_dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +177,7 @@ def report(command: ReproducibilityCommand) -> None:
     differing = []
     for processes in command.num_processes:
         runs = [
-            RunCommand(Path(command.config), f"{name}-{processes}", processes, folder, total, command.checkpoint_every)
+            RunCommand(task, Path(command.config), f"{name}-{processes}", processes, folder, total, command.checkpoint_every)
             for name in ("unbroken", "killed")
         ]
         unbroken[processes] = runs[0]
@@ -157,7 +193,7 @@ def report(command: ReproducibilityCommand) -> None:
     for other in others:
         apart = distance(unbroken[first], unbroken[other])
         print(f"{first} against {other} processes, unbroken: largest relative difference of a network's weights {apart.weights:.1e},")
-        print(f"  largest difference of the discriminator's loss curve {apart.loss:.1e}")
+        print(f"  largest difference of the curve of {task.loss} {apart.loss:.1e}")
     if differing:
         raise UserError(f"killed runs of {differing} process(es) ended with other bits; see {folder}")
 
@@ -167,28 +203,29 @@ class Distance:
     """How far two runs lie apart."""
 
     weights: float
-    """The largest relative difference of a network, all tensors of generator, discriminator or average as one vector.
+    """The largest relative difference of a network, all its tensors as one vector.
 
     Not tensor by tensor: a bias before a BatchNorm has no gradient but rounding, which Adam turns into steps of full length.
     """
     loss: float
-    """The largest difference of the discriminator's loss curve."""
+    """The largest difference of the loss curve."""
 
 
 def distance(one: RunCommand, other: RunCommand) -> Distance:
     """Compare the last checkpoints and the records of two runs."""
     weights = max(
         float((ours - theirs).norm() / ours.norm())
-        for name in ("generator", "discriminator", "ema")
-        for ours, theirs in [[_vector(run, f"{name}.safetensors") for run in (one, other)]]
+        for name in one.task.networks
+        if one.network(name).is_file()
+        for ours, theirs in [[_vector(run.network(name)) for run in (one, other)]]
     )
     curves = [
-        {record["images"]: record["loss_d"] for record in read_metrics(run.folder / "metrics.jsonl") if "loss_d" in record}
+        {record["images"]: record[run.task.loss] for record in read_metrics(run.folder / "metrics.jsonl") if run.task.loss in record}
         for run in (one, other)
     ]
     return Distance(weights, max(abs(value - curves[1][images]) for images, value in curves[0].items()))
 
 
-def _vector(run: RunCommand, file: str) -> torch.Tensor:
-    tensors = load_file(run.folder / f"checkpoint-{run.total_images}" / file)
+def _vector(file: Path) -> torch.Tensor:
+    tensors = load_file(file)
     return torch.cat([tensors[name].double().flatten() for name in sorted(tensors) if tensors[name].is_floating_point()])

@@ -5,17 +5,11 @@ Nothing in the package draws from torch's global generator once the networks are
 depend on how many processes share the batch. The idea of seeding from counters is that of EDM2's training loop.
 """
 
-import hashlib
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
-def stream_seed(seed: int, stream: str, step: int) -> int:
-    """Return the first 63 bits of SHA-256("seed/stream/step"): equal triples give equal seeds, others unrelated ones."""
-    digest = hashlib.sha256(f"{seed}/{stream}/{step}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+from gconv_gan.runtime.random import stream_seed
 
 
 def generator_for(seed: int, stream: str, step: int) -> torch.Generator:

@@ -29,6 +29,8 @@ class Batch(NamedTuple):
     images: Float[Tensor, "b 3 s s"]
     labels: Int[Tensor, " b"]
     others: Int[Tensor, " b"]
+    places: Int[Tensor, " b"]
+    """In the batch of all processes."""
     weight: Float[Tensor, ""] | None
 
 
@@ -86,6 +88,7 @@ class Supervised(Task):
         super().begin(accelerator)
         self._accelerator = accelerator
         self._parallel = accelerator.prepare(self.player.network)
+        self._masks = seed_dropout(self.player.network, self.config.seed, device=self.device)
         self._accumulate = partial(over_micro_batches, count=self.config.trainer.micro_batches, accelerator=accelerator)
 
     def prepare(self) -> tuple[None, Inputs]:
@@ -105,10 +108,11 @@ class Supervised(Task):
         images = batch.images.contiguous(memory_format=torch.channels_last)
         mixing = self.config.augmentation.mixup or self.config.augmentation.cutmix
         weight = torch.as_tensor(batch.weight, dtype=torch.float32).to(self.device) if mixing else None
-        return Batch(images, batch.labels, batch.others, weight)
+        return Batch(images, batch.labels, batch.others, batch.places, weight)
 
     def iterate(self, variant: None, inputs: Inputs) -> None:
         """Run one step, and move the average."""
+        self._masks.step = inputs.images_seen
         with cached_spectra():
             statistics = self._accumulate(self._step, inputs.batch, self._parallel)
         norm = finish_step(
@@ -124,6 +128,7 @@ class Supervised(Task):
 
     def _step(self, batch: Batch, *, backward: Callable[[Tensor], None], share: float) -> dict[str, Tensor]:
         """Accumulate the gradient of the cross-entropy on one micro-batch; return detached scalars."""
+        self._masks.indices = batch.places
         logits = self._parallel(batch.images)
         loss = mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=self.config.labels.smoothing)
         backward(loss if share == 1 else loss * share)
@@ -139,6 +144,7 @@ class Supervised(Task):
 
         def loss(player: PlayerName, number: int) -> Tensor:
             batch = self._batch(number * self.images_per_iteration)
+            self._masks.step, self._masks.indices = number * self.images_per_iteration, batch.places
             logits = self.player.network(batch.images)
             smoothing = self.config.labels.smoothing
             return mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=smoothing)

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from gconv_gan.training.classifier import classifier_step
 from torch import Tensor, nn
 
 from gconv_gan.layers import IterNorm, SqueezeExcite
 from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.dropout import seed_dropout
 from gconv_gan.models.classifier import Classifier
 from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
 from gconv_gan.models.elu_net import ELUNet
@@ -72,11 +74,7 @@ NARROW: dict[type[Classifier], Callable[[Keywords], Keywords]] = {
 def narrow(name: str, **swaps: Any) -> Classifier:
     constructor = CLASSIFIERS[name]
     torch.manual_seed(0)
-    network = build_classifier(name, num_classes=CLASSES, **NARROW[constructor.func](constructor.keywords), **swaps)
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0  # dropout draws from the global generator, by design
-    return network
+    return build_classifier(name, num_classes=CLASSES, **NARROW[constructor.func](constructor.keywords), **swaps)
 
 
 def images(count: int = 3) -> Tensor:
@@ -119,6 +117,38 @@ def test_every_named_classifier(name: str) -> None:
         for parameter in twin.parameters():
             parameter.add_(1.0)
         assert torch.equal(network(x), y)
+
+
+def trained(network: Classifier, *, seed: int) -> dict[str, Tensor]:
+    """Return the weights after two steps on one batch, with dropout drawn from ``seed``."""
+    torch.manual_seed(torch.seed())  # nothing may depend on torch's global generator
+    masks = seed_dropout(network.train(), seed, device=torch.device("cpu"))
+    optimizer = torch.optim.SGD(network.parameters(), 0.01)
+    labels = torch.arange(3)
+    for masks.step in range(2):
+        masks.indices = torch.arange(3)
+        classifier_step(network, images(), labels, labels, weight=1.0, smoothing=0.0, backward=torch.autograd.backward)
+        optimizer.step()
+        optimizer.zero_grad()
+    return network.state_dict()
+
+
+# networks whose tables leave the dropout of their papers to the caller
+DROPPING: dict[str, Keywords] = {"wrn_16_4": {"dropout": 0.3}, "elu_net_11": {"dropouts": (0.1, 0.1, 0.2, 0.3, 0.4, 0.5)}}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_two_steps_are_a_function_of_the_seed(name: str) -> None:
+    swaps = DROPPING.get(name, {})
+    first, again, other = (trained(narrow(name, **swaps), seed=seed) for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    drops = any(isinstance(module, nn.Dropout) and module.p for module in narrow(name, **swaps).modules())
+    assert any(not torch.equal(first[key], other[key]) for key in first) == drops
+
+
+@pytest.mark.parametrize("name", ["ghostnet_100", "mobilenetv3_small", "vgg16_bn", "g_ghost_regnetx_002", *DROPPING])
+def test_networks_of_papers_with_dropout_drop(name: str) -> None:
+    assert any(isinstance(module, nn.Dropout) and module.p for module in narrow(name, **DROPPING.get(name, {})).modules())
 
 
 ONE_OF_EACH = {

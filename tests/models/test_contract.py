@@ -49,7 +49,7 @@ def inputs(network: nn.Module, count: int = 4) -> tuple[Tensor, Tensor | None]:
     x = (
         torch.randn(count, network.latent_dim, generator=draw)
         if hasattr(network, "latent_dim")
-        else torch.rand(count, 3, size, size) * 2 - 1
+        else torch.rand(count, 3, size, size, generator=draw) * 2 - 1
     )
     return x, None if network.num_classes is None else torch.arange(count) % CLASSES
 
@@ -136,6 +136,24 @@ def test_contract(make: Callable[[], nn.Module]) -> None:
         with pytest.raises(ValueError, match="needs y"):
             network(x)
         assert not torch.equal(network(x, (y + 1) % CLASSES), out)
+
+
+@every_network
+def test_two_steps_are_the_same_twice_and_draw_nothing(make: Callable[[], nn.Module]) -> None:
+    states = []
+    for seed in (1, 2):
+        network = make().train()
+        x, y = inputs(network)
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        optimizer = torch.optim.SGD(network.parameters(), 0.01)
+        for _ in range(2):
+            network(x, y).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert torch.equal(torch.random.get_rng_state(), before)
+        states.append(network.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -20,7 +20,7 @@ def test_the_plan_counts_images_steps_and_disk(tmp_path: Path) -> None:
     assert f"data: {training} training, {sum(validation)} validation, 359 test images; 10 classes" in text
     assert "images: 480 = 1.5 epochs = 30 steps of 16" in text
     assert "at most 11 kept" in text
-    assert '"kind": "digits_classifier"' in text
+    assert '"name": "wrn_10_1"' in text
     assert not (tmp_path / "tiny").exists()
 
 

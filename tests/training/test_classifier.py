@@ -13,23 +13,20 @@ from typing import Any
 
 import pytest
 import torch
-from gconv_gan.training.supervised import Supervised
 from safetensors.torch import load_file
-from torch import nn
 from torch.multiprocessing import spawn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.dropout import Dropout
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
 from gconv_gan.recipes.classifier_data import splits
-from gconv_gan.recipes.classifier_network import Built
+from gconv_gan.recipes.classifier_network import build_network
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
+from gconv_gan.training.supervised import Supervised
 from tests.training.tiny import final_files
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -53,24 +50,6 @@ class At(Method):
             self.action()
 
 
-def coupled(config: Any, dataset: Any, training: Any) -> Built:
-    """Build the digits classifier with batch normalisation and dropout, which couple images and draw masks."""
-    built = original(config, dataset, training)
-    network: Any = built.network
-    trunk = network.network.trunk
-    trunk.append(BatchNorm2d(32))
-    trunk.append(Dropout(0.3))
-    return built
-
-
-original = recipe.build_network
-
-
-@pytest.fixture(autouse=True)
-def _coupled_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", coupled)
-
-
 def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **changes: object) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "Supervised", partial(Supervised, methods=(method,)))
@@ -80,9 +59,7 @@ def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **ch
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "build_network", coupled)
-        recipe.fit(tiny_classifier(folder))
+    recipe.fit(tiny_classifier(folder))
     return folder
 
 
@@ -138,20 +115,19 @@ def run_one_of_two(rank: int, folder: str, port: int, changes: dict[str, Any]) -
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     os.environ["ACCELERATE_USE_CPU"] = "true"
     torch.set_num_threads(1)
-    recipe.build_network = coupled
     recipe.fit(tiny_classifier(Path(folder), **changes))
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     # Nesterov at a moderate rate: rounding differences must not be blown up before they are compared
-    changes = {"optimizer": {"learning_rate": 0.01}, "trainer": {"total_images": 80}, "evaluation": {"every": 48}}
+    changes = {"optimizer": {"learning_rate": 0.01}, "trainer": {"total_images": 80, "micro_batches": 2}, "evaluation": {"every": 48}}
     recipe.fit(tiny_classifier(tmp_path / "one", **changes))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     spawn(run_one_of_two, args=(str(tmp_path / "two"), port, changes), nprocs=2)
     one, two = (load_file(tmp_path / name / "tiny" / "checkpoint-80" / "classifier.safetensors") for name in ("one", "two"))
-    start = original(tiny_classifier(tmp_path / "one"), *_data(tmp_path / "one")).network.state_dict()
+    start = build_network(tiny_classifier(tmp_path / "one"), *_data(tmp_path / "one")).network.state_dict()
     moved = [name for name in start if name in one and one[name].is_floating_point() and not torch.equal(one[name], start[name])]
     assert len(moved) > 10
     for name, tensor in one.items():
@@ -202,10 +178,12 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Pat
     assert final_files(tmp_path) == final_files(unbroken)
 
 
-def test_micro_batches_add_up_to_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)  # without layers that couple a batch or draw
+PLAIN = {"kind": "digits_classifier", "width": 8}  # couples no images, drops nothing
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path: Path) -> None:
     for name, count in (("one", 1), ("four", 4)):
-        recipe.fit(tiny_classifier(tmp_path / name, trainer={"total_images": 64, "micro_batches": count}))
+        recipe.fit(tiny_classifier(tmp_path / name, network=PLAIN, trainer={"total_images": 64, "micro_batches": count}))
     one, four = (load_file(tmp_path / name / "tiny" / "checkpoint-64" / "classifier.safetensors") for name in ("one", "four"))
     for name, tensor in one.items():
         torch.testing.assert_close(four[name], tensor, rtol=1e-4, atol=1e-6)
@@ -231,8 +209,7 @@ def test_the_test_images_may_not_choose(tmp_path: Path) -> None:
         tiny_classifier(tmp_path, evaluation={"select": "best"}, split={"validation": 0.0})
 
 
-def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: Path) -> None:
     scores = recipe.fit(tiny_classifier(tmp_path))
     network, fields = load_classifier(tmp_path / "tiny")
     assert fields["accuracy"] == scores["accuracy"]
@@ -245,24 +222,22 @@ def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: 
     torch.testing.assert_close(network.head(network.features(pixels[:2])), network(pixels[:2]))
 
 
-def test_a_run_may_start_from_another_classifier_of_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+def test_a_run_may_start_from_another_classifier_of_other_classes(tmp_path: Path) -> None:
     recipe.fit(tiny_classifier(tmp_path, name="first", trainer={"total_images": 160}))
     dataset, training = _data(tmp_path)
     fewer = dataclasses.replace(dataset, manifest=dataset.manifest.model_copy(update={"classes": dataset.classes[:4]}))
     config = tiny_classifier(tmp_path, start_from=str(tmp_path / "first"))
-    built = original(config, fewer, training)
+    built = build_network(config, fewer, training)
     trained, _ = load_classifier(tmp_path / "first")
     ours, theirs = built.network.state_dict(), trained.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if ".head." not in name)
-    assert ours["network.head.weight"].shape == (4, 32)
+    assert ours["network.head.weight"].shape == (4, 64)
     assert built.description["start_from"]["path"] == str(tmp_path / "first")
     with pytest.raises(UserError, match=r"start_from: .*first holds another network than this run's: .* differs"):
-        original(tiny_classifier(tmp_path, start_from=str(tmp_path / "first"), network={"width": 16}), dataset, training)
+        build_network(tiny_classifier(tmp_path, start_from=str(tmp_path / "first"), network={"options": {"width": 2}}), dataset, training)
 
 
-def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from(tmp_path: Path) -> None:
     named = {"kind": "named", "name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 8, 8], "stem_width": 8}}
     network = named | {"norm": {"kind": "batch", "initial_scale": 0.1, "normalise_input": True}}
     with pytest.raises(UserError, match="standardise and network.norm.normalise_input both normalise the images: choose one"):
@@ -272,18 +247,18 @@ def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from
     assert trained.input_norm.running_mean.any()
     dataset, training = _data(tmp_path)
     again = tiny_classifier(tmp_path, name="again", network=network, standardise=False, start_from=str(tmp_path / "tiny"))
-    ours, theirs = original(again, dataset, training).network.state_dict(), trained.state_dict()
+    ours, theirs = build_network(again, dataset, training).network.state_dict(), trained.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if ".head." not in name)
     assert not torch.equal(ours["network.head.weight"], theirs["network.head.weight"])
 
 
-def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+def test_it_learns(tmp_path: Path) -> None:
     plain = {"noise": 0.0, "smoothing": 0.0}
     none = {"crop_padding": 0, "cutout": 0, "mixup": 0.0, "cutmix": 0.0}
     scores = recipe.fit(
         tiny_classifier(
             tmp_path,
+            network=PLAIN,
             labels=plain,
             augmentation=none,
             data={"flip": False},

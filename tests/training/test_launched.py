@@ -6,16 +6,17 @@ import pytest
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.recipes import gan as recipe
-from gconv_gan.recipes.reproducibility import RunCommand, distance
+from gconv_gan.recipes.reproducibility import CLASSIFIER, GAN, RunCommand, distance
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import checkpoints
 from tests.training.tiny import tiny, toml
+from tests.training.tiny_classifier import tiny_classifier
 
 IMAGES = 480
 
 
 def command(folder: Path, name: str, processes: int, config: Path) -> RunCommand:
-    return RunCommand(config, name, processes, folder, IMAGES, checkpoint_every=64)
+    return RunCommand(GAN, config, name, processes, folder, IMAGES, checkpoint_every=64)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,19 @@ def test_a_killed_pair_of_processes_ends_with_the_same_bits(two: RunCommand, fol
     assert checkpoints(killed.folder)[0][0] < IMAGES
     killed.finish()
     assert killed.hashes() == two.hashes()
+
+
+@pytest.mark.slow
+def test_a_killed_classifier_with_dropout_ends_with_the_same_bits(folder: Path) -> None:
+    config = folder / "classifier.json"
+    config.write_text(tiny_classifier(folder).model_dump_json())
+    unbroken, killed = (RunCommand(CLASSIFIER, config, name, 1, folder, IMAGES, checkpoint_every=80) for name in ("unbroken", "broken"))
+    unbroken.finish()
+    assert 200 <= killed.kill_at(200, 0.0) < IMAGES
+    killed.finish()
+    assert killed.hashes() == unbroken.hashes()
+    apart = distance(unbroken, killed)
+    assert (apart.weights, apart.loss) == (0, 0)
 
 
 def test_a_folder_that_is_trained_in_is_refused(folder: Path) -> None:

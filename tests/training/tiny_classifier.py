@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
     "labels": {"noise": 0.2, "smoothing": 0.1},
     "augmentation": {"crop_padding": 1, "cutout": 2, "mixup": 0.4, "cutmix": 1.0},
     "standardise": True,
-    "network": {"kind": "digits_classifier", "width": 8},
+    "network": {"kind": "named", "name": "wrn_10_1", "options": {"dropout": 0.3}},
     "optimizer": {"kind": "sgd", "nesterov": True, "learning_rate": 0.05},
     "schedule": {"kind": "cosine", "warmup_images": 100},
     "average": {"half_life_images": 100, "ramp": 0.5},
