@@ -13,6 +13,7 @@ from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.data.class_batches import ClassBatches
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.layers.conv_norm import cached_spectra
+from gconv_gan.layers.dropout import seed_dropout
 from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName
 from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions

@@ -25,7 +25,7 @@ from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.models.gan_blocks import GeneratorBlock
 from gconv_gan.models.gan_resnet import ResNetGenerator
 from gconv_gan.optim.factory import build_network_optimizer
-from gconv_gan.training.step import set_learning_rate
+from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
 from tests.models.test_contract import CLASSES, DISCRIMINATORS, GENERATORS, discriminator, generator, inputs
 
 NORMS: dict[str, type[nn.Module]] = {"batch": BatchNorm2d, "iter": IterNorm, "group": GroupNorm, "group_plus": GroupNormPlus}
@@ -133,6 +133,7 @@ def test_scales_start_where_the_config_says() -> None:
 def test_scales_of_conditional_norms_learn_by_their_own_rate(kind: str) -> None:
     network = generator(kind, size=16, norm={"kind": "batch", "initial_scale": 0.1})
     optimizer = build_network_optimizer(AdamConfig(norm_scale_divisor=100.0, eps=1e-30), network)
+    hold_learning_rates(optimizer, torch.device("cpu"))
     set_learning_rate(optimizer, 0.01)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     network(*inputs(network)).square().sum().backward()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gconv_gan.config.optim import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
 from gconv_gan.optim.factory import build_optimizer
-from gconv_gan.training.step import set_learning_rate
+from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
 
 START = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 GRADIENTS = [torch.tensor(values, dtype=torch.float64) for values in ([0.3, -0.1, 0.2], [-0.2, 0.4, 0.1], [0.5, 0.0, -0.3])]
@@ -62,8 +62,9 @@ def test_a_group_keeps_its_own_decay_and_its_share_of_the_learning_rate() -> Non
     weight, scale = (torch.nn.Parameter(START.clone()) for _ in range(2))
     groups = [{"params": [weight]}, {"params": [scale], "weight_decay": 0.0, "lr_scale": 0.01}]
     optimizer = build_optimizer(SGDConfig(weight_decay=0.01), groups)
+    hold_learning_rates(optimizer, torch.device("cpu"))
     set_learning_rate(optimizer, 0.05)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.0005])
+    assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.05, 0.0005])
     weight.grad, scale.grad = GRADIENTS[0].clone(), GRADIENTS[0].clone()
     optimizer.step()
     torch.testing.assert_close(weight.detach(), START - 0.05 * (GRADIENTS[0] + 0.01 * START))

@@ -19,8 +19,8 @@ from gconv_gan.layers import (
     initialise_batch_norms,
 )
 from gconv_gan.optim.factory import build_network_optimizer, build_optimizer
+from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
 from gconv_gan.optim.parameter_groups import parameter_groups, parameters_by_role
-from gconv_gan.training.step import set_learning_rate
 
 
 def roles(network: nn.Module) -> dict[str, str]:
@@ -91,9 +91,10 @@ def test_schedules_keep_the_ratio_and_only_weights_decay(config: OptimizerConfig
     optimizer = build_optimizer(config, parameter_groups(network, norm_scale_divisor=100.0, decay="weights"))
     found = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     for factor in (1.0, 0.5, 1e-6):
+        hold_learning_rates(optimizer, torch.device("cpu"))
         set_learning_rate(optimizer, config.learning_rate * factor)
-        assert found[network[1].weight]["lr"] == pytest.approx(0.4 * factor / 100)
-        assert {found[p]["lr"] for p in (network[0].weight, network[1].bias, network[2].bias)} == {0.4 * factor}
+        assert found[network[1].weight]["lr"].item() == pytest.approx(0.4 * factor / 100)
+        assert {found[p]["lr"].item() for p in (network[0].weight, network[1].bias, network[2].bias)} == {0.4 * factor}
     decays = {name: found[parameter].get("weight_decay", 0.0) for name, parameter in network.named_parameters()}
     expected = config.weight_decay if isinstance(config, SGDConfig) else 0.0
     assert decays == {name: expected if name in ("0.weight", "2.weight") else 0.0 for name in decays}
@@ -106,6 +107,7 @@ def test_a_step_moves_scales_a_hundredth_as_far() -> None:
         network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4))
         initialise_batch_norms(network)
         optimizer = build_optimizer(SGDConfig(weight_decay=0.0), parameter_groups(network, norm_scale_divisor=divisor))
+        hold_learning_rates(optimizer, torch.device("cpu"))
         set_learning_rate(optimizer, 0.1)
         network(torch.randn(2, 3, 5, 5)).pow(3).sum().backward()
         optimizer.step()
