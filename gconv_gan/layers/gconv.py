@@ -31,8 +31,9 @@ class GConv2d(Conditioned):
 
     A *dictionary* of N filters costs little memory and, for N = O, about O/(I k^2) more multiplications than ``Conv2d``; a *bank*
     of K whole kernels costs K times the parameters and hardly any multiplications. A bank equals a dictionary of K O filters
-    with Mix = [I_O ... I_O]. Both start as the convolution they replace: every gate of the dictionary starts at 1 and Mix as
-    the identity, and a bank's kernels are scaled so that their first mixture has a single kernel's variance.
+    with Mix = [I_O ... I_O]. With ``gate_init_std=0`` both start as the convolution they replace: every gate of the dictionary
+    starts at 1 and Mix as the identity, and a bank's kernels are scaled so that their first mixture has a single kernel's
+    variance. Otherwise gates start around those values, a little different for every z.
 
     Parameters: ``dictionary`` [N, I/groups, k, k] and ``mix`` [O, N], or ``bank`` [K, O, I/groups, k, k]; ``bias`` [O] if static,
     if dynamic [N] (gated with the filters) or [K, O] (mixed like the kernels); ``gate`` holds the rest. The state dict does not
@@ -73,7 +74,7 @@ class GConv2d(Conditioned):
         temperature: float = 1.0,
         top_m: int | None = None,
         gate_hidden: int | None = None,
-        gate_init_std: float = 0.0,
+        gate_init_std: float = 0.1,
         num_classes: int | None = None,
         class_dim: int = 128,
         stride: Pair = 1,

@@ -147,7 +147,8 @@ def test_orthogonal_start_of_every_weight_but_the_gates() -> None:
     weights += [d.blocks[0].conv1.weight, d.blocks[1].shortcut.weight, d.linear.weight, d.embedding.weight, d.attention["0"].key.weight]
     for weight in weights:
         assert_orthonormal(weight)
-    assert not block.conv1.gate.logits.weight.any()
+    assert not block.conv1.gate.logits.bias.any()
+    assert block.conv1.gate.logits.weight.std().item() == pytest.approx(0.1, rel=0.2)
     assert g.attention["0"].gain == 0
 
 
