@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.circular import kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.convolution_norms import gram_norm
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
@@ -72,7 +73,8 @@ class ConvNorm2d(nn.Conv2d):
 
     Args:
         affine: a learned depthwise k x k convolution with bias after the layer; the paper's classifiers have it.
-        bn: batch normalisation last, with learned scale and shift where ``affine``; the paper's classifiers have it.
+        bn: ``BatchNorm2d`` last, over the batch of all processes, with learned scale and shift where ``affine``; the paper's
+            classifiers have it.
         eps: relative to the peak of each spectrum; keeps kernels with spectral zeros finite and only lowers norms.
         detach: treat V as a constant in the backward pass, as the paper does. With False the gradient of each filter is
             orthogonal to it, as for any scale-invariant layer.
@@ -115,7 +117,7 @@ class ConvNorm2d(nn.Conv2d):
         self.eps, self.detach, self.scale = eps, detach, scale
         out, (kh, kw) = self.out_channels, self.kernel_size
         self.affine = nn.Conv2d(out, out, (kh, kw), padding=(kh // 2, kw // 2), groups=out) if affine else nn.Identity()
-        self.bn = nn.BatchNorm2d(out, affine=affine) if bn else nn.Identity()
+        self.bn = BatchNorm2d(out, affine=affine) if bn else nn.Identity()
         for extra in (self.affine, self.bn):
             extra.to(self.weight.device, self.weight.dtype).train(self.training)
 
