@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.circular import kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.convolution_norms import gram_norm
@@ -82,8 +83,8 @@ class ConvNorm2d(nn.Conv2d):
         resample: "up" doubles the map (nearest) before, "down" averages 2 x 2 blocks after the convolution.
 
     Raises:
-        ValueError: for dilation, padding by other than zeros or beyond k-1, an even kernel with ``affine``, a stride together
-            with ``resample``; in ``forward`` if ``weight`` is spectrally normalised.
+        ValueError: for an unknown ``scale`` or ``resample``, dilation, padding by other than zeros or beyond k-1, an even kernel with
+            ``affine``, a stride together with ``resample``; in ``forward`` if ``weight`` is spectrally normalised.
 
     """
 
@@ -108,12 +109,14 @@ class ConvNorm2d(nn.Conv2d):
         scale: Scale = "none",
         resample: Resample = "none",
     ) -> None:
+        check_choice("padding_mode", padding_mode, PaddingMode)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype)
         _check_convolution(self, affine=affine, resample=resample)
         self.resample: Resample = resample
         self._normalise(affine=affine, bn=bn, eps=eps, detach=detach, scale=scale)
 
     def _normalise(self, *, affine: bool, bn: bool, eps: float, detach: bool, scale: Scale) -> None:
+        check_choice("scale", scale, Scale)
         self.eps, self.detach, self.scale = eps, detach, scale
         out, (kh, kw) = self.out_channels, self.kernel_size
         self.affine = nn.Conv2d(out, out, (kh, kw), padding=(kh // 2, kw // 2), groups=out) if affine else nn.Identity()
@@ -244,6 +247,7 @@ def has_spectral_norm(module: nn.Module) -> bool:
 
 
 def _check_convolution(conv: nn.Conv2d, *, affine: bool, resample: Resample) -> None:
+    check_choice("resample", resample, Resample)
     if conv.dilation != (1, 1):
         raise ValueError(f"ConvNorm2d needs dilation 1, not {conv.dilation}: its grid is that of an undilated kernel")
     if conv.padding_mode != "zeros":

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.dictionary_conv import dictionary_conv2d
 from gconv_gan.layers.kernel_banks import Bias, Init, check_channels, check_strategy, describe, init_bank, mixed_bias, new_bias, reset_bias
@@ -51,9 +52,9 @@ class GConv2d(Conditioned):
         strategy: how a bank is executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
 
     Raises:
-        ValueError: for a fused resampling as in ``ResampledConv2d``, a granularity or strategy with a dictionary, a dynamic bias
-            with gates per input channel or tap, a strategy that cannot serve the granularity, channels that do not divide by the groups,
-            and at run time a condition without z or of another size.
+        ValueError: for an unknown mode, selection, granularity, bias or strategy, a fused resampling as in ``ResampledConv2d``, a
+            granularity or strategy with a dictionary, a dynamic bias with gates per input channel or tap, a strategy that cannot serve
+            the granularity, channels that do not divide by the groups, and at run time a condition without z or of another size.
 
     """
 
@@ -116,6 +117,8 @@ class GConv2d(Conditioned):
         self.reset_parameters()
 
     def _check(self) -> None:
+        check_choice("mode", self.mode, Mode)
+        check_strategy(self.strategy, self.granularity)
         self.geometry.check(self.kernel_size)
         check_channels(self.geometry.groups, in_channels=self.in_channels, out_channels=self.out_channels)
         if self.mode == "dictionary":
@@ -126,7 +129,6 @@ class GConv2d(Conditioned):
             raise ValueError(f"num_kernels must be positive, not {self.num_kernels}")
         if self.bias_kind == "dynamic" and self.granularity in ("channel", "tap"):
             raise ValueError(f"a dynamic bias cannot be gated per {self.granularity}: use bias='static'")
-        check_strategy(self.strategy, self.granularity)
 
     # ---- initialisation ------------------------------------------------------------------------------------------------
 

@@ -4,13 +4,14 @@ The vector is the latent one (``LatentGate``) or is computed from the feature ma
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.layers.conditioning import Condition
+from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.conditioning import Condition, as_condition
 
 Selection = Literal["sigmoid", "softmax", "top_m", "relu", "softplus", "open"]
 
@@ -67,8 +68,7 @@ class KernelGate(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if selection not in get_args(Selection):
-            raise ValueError(f"unknown selection {selection!r}: use one of {', '.join(get_args(Selection))}")
+        check_choice("selection", selection, Selection)
         if temperature <= 0:
             raise ValueError(f"the gate's temperature must be positive, not {temperature}")
         if (selection == "top_m") != (top_m is not None):
@@ -145,8 +145,8 @@ class LatentGate(KernelGate):
     The last linear layer starts with weight N(0, gate_init_std²) and bias 0 (T for "relu"): gates differ between samples from the
     first step, which they need to learn a selection early. Embeddings start from N(0, 1), like z.
 
-    Shapes: condition.z [B, d], and condition.y [B] with ``num_classes``, give [B, n], or [B, n, channels]; constant
-    gates ("open", or a softmax over one kernel) are [1, n(, channels)] and accept an empty condition.
+    Shapes: condition.z [B, d] (or z itself in the condition's place), and condition.y [B] with ``num_classes``, give [B, n], or
+    [B, n, channels]; constant gates ("open", or a softmax over one kernel) are [1, n(, channels)] and accept an empty condition.
 
     Args:
         latent_dim: d.
@@ -195,9 +195,10 @@ class LatentGate(KernelGate):
             if num_classes is not None:
                 self.embedding = nn.Embedding(num_classes, class_dim)
 
-    def forward(self, condition: Condition) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
+    def forward(self, condition: Condition | Tensor) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
         if self.constant:
             return self.ones
+        condition = as_condition(condition)
         z = condition.require_z("the gate of this layer", self.latent_dim)
         if self.embedding is None:
             return self.select(z)

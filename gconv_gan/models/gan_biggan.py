@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, LatentBatchNorm2d, LatentNorm2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.initialisers import Weighted, normal_, orthogonal_, zero_bias_
@@ -222,6 +223,7 @@ def initialise_weights(network: nn.Module, init: Init) -> None:
             default biases, as in the CIFAR script of BigGAN-PyTorch.
 
     """
+    check_choice("init", init, Init)
     if isinstance(network, Weighted):
         if init == "orthogonal":
             orthogonal_(network)

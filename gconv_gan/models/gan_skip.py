@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
@@ -213,6 +214,7 @@ class SkipDiscriminator(ProjectionDiscriminator):
         pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
+        check_choice("pooling", pooling, Pooling)
         self.activation, self.pooling = activation(), pooling
         check_size(image_size, GENERATOR_DIVISORS)
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]

@@ -67,8 +67,14 @@ def test_a_class_is_drawn_alone_from_the_same_latents(folder: Path, monkeypatch:
 def test_an_export_is_not_overwritten_and_a_stranger_is_named(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already: remove it"):
         recipe.export(recipe.ExportCommand(run=str(tiny_run), out=str(folder), no_onnx=True))
-    with pytest.raises(UserError, match=r"is not an exported generator: .*config\.json is missing"):
-        load_exported(tmp_path)
+    for stranger in (tmp_path, str(tmp_path)):
+        with pytest.raises(UserError, match=r"is not an exported generator: .*config\.json is missing"):
+            load_exported(stranger)
+
+
+def test_a_folder_may_be_given_as_text(folder: Path) -> None:
+    by_text, by_path = (load_exported(given)[0] for given in (str(folder), folder))
+    assert all(torch.equal(by_text.state_dict()[name], value) for name, value in by_path.state_dict().items())
 
 
 def test_the_card_says_what_the_scores_and_the_config_say(folder: Path) -> None:
