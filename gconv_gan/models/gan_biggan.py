@@ -127,7 +127,7 @@ class BigGANGenerator(nn.Module):
             raise ValueError("a hierarchical z reaches the blocks together with the shared class embedding: give shared_dim")
         block_dim = block_latent_dim(image_size=image_size, latent_dim=latent_dim, shared_dim=shared_dim, hierarchical=hierarchical)
         self.image_size, self.latent_dim, self.num_classes, self.hierarchical = image_size, latent_dim, num_classes, hierarchical
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         norm = norm or partial(LatentBatchNorm2d, latent_dim=block_dim)
         self.shared = None if num_classes is None or shared_dim is None else nn.Embedding(num_classes, shared_dim)
         self.linear = nn.Linear(block_dim - (shared_dim or 0), channels[0] * BASE**2)

@@ -239,7 +239,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
     .. math:: h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
     Args:
-        channels: width of each block's result.
+        channels: width of each block's result, kept as an attribute.
         num_down: how many of the first blocks halve the resolution.
         wide: width between a block's convolutions is its output's; otherwise its input's.
         shortcut_preact: as in ``DiscriminatorBlock``.
@@ -267,7 +267,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
         check_choice("pooling", pooling, Pooling)
-        self.activation, self.pooling = activation(), pooling
+        self.activation, self.pooling, self.channels = activation(), pooling, channels
         block = partial(DiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
         self.blocks = nn.Sequential(block(3, channels[0], channels[0], down=True, first=True))
         for index, (i, o) in enumerate(zip(channels[:-1], channels[1:], strict=True), start=1):

@@ -99,7 +99,7 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
         block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, gain=gain, order=order)

@@ -121,7 +121,7 @@ class SkipGenerator(nn.Module):
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         glorot_(self.linear)
         block = partial(SkipGeneratorBlock, conv=conv, rgb_conv=rgb_conv, norm=norm, activation=activation, gain=gain)
@@ -217,7 +217,7 @@ class SkipDiscriminator(ProjectionDiscriminator):
         check_choice("pooling", pooling, Pooling)
         self.activation, self.pooling = activation(), pooling
         check_size(image_size, GENERATOR_DIVISORS)
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
         block = partial(SkipDiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.last_conv = conv(width, width, 3, padding=1, resample="none")

@@ -1,5 +1,6 @@
 """A GAN run from its config: data, networks, loss, loop. The guided tour of training starts here."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -12,7 +13,7 @@ from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.entry_point import training_command
-from gconv_gan.recipes.networks import build_networks
+from gconv_gan.recipes.networks import build_networks, narrow_maps
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
@@ -23,6 +24,8 @@ from gconv_gan.training.hooks import Hook, Player
 from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
 from gconv_gan.training.state import GANProgress
 from gconv_gan.training.temperature import GateTemperature
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,6 +42,9 @@ def fit(config: GANRunConfig) -> GANProgress:
         require_labels(dataset)
         num_classes = dataset.num_classes
     generator, discriminator = build_networks(config, num_classes)
+    if accelerator.is_main_process:
+        for sentence in narrow_maps(config, generator, discriminator):
+            log.warning("warning: %s", sentence)
     objective = build_objective(config, discriminator, num_classes)
     folder = RunFolder(Path(config.runs_dir) / config.name)
     with folder.alone() if accelerator.is_main_process else nullcontext():

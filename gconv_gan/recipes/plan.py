@@ -10,7 +10,7 @@ from gconv_gan.data.cache import open_without_fetching
 from gconv_gan.data.datasets import not_there_yet, published_classes
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.models.summary import summarise, table
-from gconv_gan.recipes.networks import build_networks
+from gconv_gan.recipes.networks import build_networks, narrow_maps
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.training.state import due
 
@@ -40,6 +40,7 @@ def plan(config: GANRunConfig) -> str:
             f"data: {_described(dataset)}" if dataset is not None else f"data: {not_there_yet(config.data)}",
             *_work(config.trainer, sum(row.macs for row in g_rows), sum(row.macs for row in d_rows), dataset),
             *_disk(config.trainer, checkpoint),
+            *(f"warning: {sentence}" for sentence in narrow_maps(config, generator, discriminator)),
         ]
     )
 
