@@ -111,12 +111,11 @@ class ConvNorm2d(nn.Conv2d):
     ) -> None:
         check_choice("padding_mode", padding_mode, PaddingMode)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype)
-        _check_convolution(self, affine=affine, resample=resample)
+        _check_convolution(self, affine=affine, resample=resample, scale=scale)
         self.resample: Resample = resample
         self._normalise(affine=affine, bn=bn, eps=eps, detach=detach, scale=scale)
 
     def _normalise(self, *, affine: bool, bn: bool, eps: float, detach: bool, scale: Scale) -> None:
-        check_choice("scale", scale, Scale)
         self.eps, self.detach, self.scale = eps, detach, scale
         out, (kh, kw) = self.out_channels, self.kernel_size
         self.affine = nn.Conv2d(out, out, (kh, kw), padding=(kh // 2, kw // 2), groups=out) if affine else nn.Identity()
@@ -211,7 +210,7 @@ def conv_norm(
     if name != "weight":
         raise ValueError(f"conv_norm normalises the convolution by its 'weight'; it cannot use {name!r}")
     resample = cast(Resample, getattr(module, "resample", "none"))
-    _check_convolution(module, affine=affine, resample=resample)
+    _check_convolution(module, affine=affine, resample=resample, scale=scale)
     module.__class__ = ConvNorm2d
     converted: ConvNorm2d = cast(ConvNorm2d, module)
     converted.resample = resample
@@ -246,8 +245,9 @@ def has_spectral_norm(module: nn.Module) -> bool:
     return "weight_orig" in module._parameters and "weight_u" in module._buffers
 
 
-def _check_convolution(conv: nn.Conv2d, *, affine: bool, resample: Resample) -> None:
+def _check_convolution(conv: nn.Conv2d, *, affine: bool, resample: Resample, scale: Scale) -> None:
     check_choice("resample", resample, Resample)
+    check_choice("scale", scale, Scale)
     if conv.dilation != (1, 1):
         raise ValueError(f"ConvNorm2d needs dilation 1, not {conv.dilation}: its grid is that of an undilated kernel")
     if conv.padding_mode != "zeros":

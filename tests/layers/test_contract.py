@@ -333,7 +333,8 @@ def test_a_misspelt_option_gets_the_nearest_word() -> None:
     with pytest.raises(ValueError, match=r"^activation = 'swish' is not among relu, "):
         layers.activation("swish")
     with pytest.raises(ValueError, match=r"^scale = 'exct' is not among none, sqrt_out, exact; did you mean 'exact'\?$"):
-        layers.conv_norm(nn.Conv2d(4, 4, 3), scale="exct")
+        layers.conv_norm(conv := nn.Conv2d(4, 4, 3), scale="exct")
+    assert type(conv) is nn.Conv2d
 
 
 CONDITIONED = {name: contract for name, contract in CONTRACTS.items() if isinstance(contract.make(), Conditioned)}
