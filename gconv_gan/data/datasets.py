@@ -77,9 +77,9 @@ def published_classes(config: DataConfig) -> int:
     return PUBLISHED_CLASSES[config.kind]
 
 
-def not_there_yet(config: DataConfig) -> str:
-    """Say of a set that was not fetched yet that the run will fetch it."""
-    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would fetch it there first (data.download = true)"
+def not_there_yet(config: DataConfig, section: str = "data") -> str:
+    """Say of a set that was not fetched yet that the run will fetch it, as ``section`` of its config asks."""
+    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would fetch it there first ({section}.download = true)"
 
 
 def require_labels(dataset: ImageDataset) -> None:

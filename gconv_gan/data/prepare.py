@@ -13,13 +13,14 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig, as_flags
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import apply_overrides
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import source_of
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         config = config_of(arguments)
-        text = summary(open_dataset(config, verify=True), source_of(config))
+        flags = {name: f"--{name.replace('_', '-')}" for name in type(config).model_fields}
+        with reworded(partial(as_flags, flags, config.kind)):
+            text = summary(open_dataset(config, verify=True), source_of(config))
     except UserError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.data import in_section
+from gconv_gan.config.errors import reworded
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS
@@ -43,7 +46,9 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
     """
     folder = RunFolder(Path(config.runs_dir) / config.name)
     accelerator = build_accelerator(folder.path, config.trainer)
-    dataset, test = (open_dataset(data, progress=accelerator.is_main_process) for data in (config.data, config.test_data))
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    with reworded(partial(in_section, "test_data")):
+        test = open_dataset(config.test_data, progress=accelerator.is_main_process)
     require_same_classes(dataset, test)
     split = splits(config, dataset)
     built = build_network(config, dataset, split.training)

@@ -1,11 +1,14 @@
 """What a classifier run would do, without doing it: the resolved config, the network, steps, work, disk."""
 
 import json
+from functools import partial
 
 import torch
 from torch import nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.data import in_section
+from gconv_gan.config.errors import reworded
 from gconv_gan.data.cache import open_without_fetching
 from gconv_gan.data.datasets import not_there_yet, published_classes
 from gconv_gan.models.factory import build_classifier_network
@@ -22,12 +25,13 @@ def plan(config: ClassifierRunConfig) -> str:
         UserError: the data are absent or not fit for a classifier, or the network cannot be built.
 
     """
-    found = [open_without_fetching(data) for data in (config.data, config.test_data)]
-    if found[0] is None or found[1] is None:
+    dataset = open_without_fetching(config.data)
+    with reworded(partial(in_section, "test_data")):
+        test = open_without_fetching(config.test_data)
+    if dataset is None or test is None:
         network = build_classifier_network(config.network, num_classes=published_classes(config.data), image_size=config.image_size)
-        absent = next(data for data, there in zip((config.data, config.test_data), found, strict=True) if there is None)
-        return _text(config, network, f"data: {not_there_yet(absent)}", None)
-    dataset, test = found[0], found[1]
+        absent = f"data: {not_there_yet(config.data)}" if dataset is None else f"test_data: {not_there_yet(config.test_data, 'test_data')}"
+        return _text(config, network, absent, None)
     require_same_classes(dataset, test)
     split = splits(config, dataset)
     images = len(split.training)

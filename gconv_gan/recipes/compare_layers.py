@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.comparisons import AttackConfig, CompareCommand, ComparisonConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import as_flags
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.held_out import HeldOut
@@ -84,10 +86,12 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
     runs = {arm: [arm_run(config, command, arm, seed) for seed in seeds] for arm in config.arms}
     # seed by seed, so that an interrupted comparison has whole pairs
     measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in runs}
-    for position in range(len(seeds)):
-        for arm in runs:
-            measured[arm].append(train_and_test(runs[arm][position], config.attacks))
-    costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
+    flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
+    with reworded(partial(as_flags, flags, str(config.run["data"]["kind"]))):
+        for position in range(len(seeds)):
+            for arm in runs:
+                measured[arm].append(train_and_test(runs[arm][position], config.attacks))
+        costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
     arms = {
         arm: ArmResult(**costs[arm], seeds=seeds, measures={name: tuple(one[name] for one in measured[arm]) for name in measured[arm][0]})
         for arm in runs

@@ -1,7 +1,9 @@
 """Real images as a reference, and the processes that share the work of scoring."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -11,8 +13,8 @@ from accelerate.utils import gather
 from jaxtyping import Int64
 from torch import Tensor
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig, as_flags
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
@@ -25,6 +27,7 @@ from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_sta
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
+SCORE_FLAGS = {"path": "--reference", "split": "--reference-split", "cache_dir": "--cache-dir"}  # key of [data] -> flag of gan_metrics
 HELD_OUT = ("val", "test", "valid")  # what data sets call it; where "val" and "test" both exist, the test images are unlabelled
 
 
@@ -49,7 +52,13 @@ def dataset_reals(dataset: ImageDataset) -> Reals:
 
 
 def open_reference(
-    reference: str | None, *, split: str | None, trained_on: DataConfig | None, size: int | None, cache_dir: Path
+    reference: str | None,
+    *,
+    split: str | None,
+    trained_on: DataConfig | None,
+    size: int | None,
+    cache_dir: Path,
+    flags: Mapping[str, str] = SCORE_FLAGS,
 ) -> ReferenceStatistics | Reals | Path:
     """Open what the command line names as reference; cached statistics are read, images are not.
 
@@ -61,6 +70,7 @@ def open_reference(
         trained_on: the data of the scored run; None for files.
         size: side of the scored images, which a data set is brought to; None: pictures stay as they are stored.
         cache_dir: where converted data and hashes are kept.
+        flags: key of [data] -> the command's flag for it, for messages.
 
     Raises:
         UserError: where it is absent, or there is nothing to compare with.
@@ -72,22 +82,28 @@ def open_reference(
     if reference is None:
         if trained_on is None:
             raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
-        return dataset_reals(open_dataset(_changed(trained_on, changes)))
+        return _opened(_changed(trained_on, changes), {key: flag for key, flag in flags.items() if key != "path"})
     if (Path(reference) / "statistics.json").is_file():
         return load_statistics(Path(reference))
     if reference.endswith(SUFFIXES) and Path(reference).is_file():
         return Path(reference)
     named = named_data(reference, size=size, changes=changes, like=trained_on)
     if named is not None:
-        return dataset_reals(open_dataset(named))
+        return _opened(named, flags)
     if trained_on is not None:
-        return dataset_reals(open_dataset(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference")))
+        return _opened(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference"), flags)
     if not Path(reference).exists():
         known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
         raise UserError(f"--reference {reference} is neither a folder or zip nor a data set; known are {known}")
     prefix = "" if split is None else f"{split}/"
     files = ImageFiles(Path(reference), prefix=prefix, memory=cache_dir / "fingerprints")
     return Reals(files, reference, split, "as stored")
+
+
+def _opened(config: DataConfig, flags: Mapping[str, str]) -> Reals:
+    """Return a data set as reference; where it cannot be opened, say so in the terms of the command."""
+    with reworded(partial(as_flags, flags, config.kind)):
+        return dataset_reals(open_dataset(config))
 
 
 def _changed(config: DataConfig, changes: dict[str, object]) -> DataConfig:

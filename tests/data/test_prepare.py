@@ -56,7 +56,7 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
         (["folder"], "--path must be given"),
         (["folder", "--path", "/nowhere", "--splt", "x"], "unknown option --splt; did you mean --split?"),
         (["folder", "--path", "/nowhere"], "/nowhere does not exist"),
-        (["cifar10", "--path", "/nowhere", "--download", "False"], "data.download = true (170 MB)"),
+        (["cifar10", "--path", "/nowhere", "--download", "False"], "set --download true (170 MB)"),
         (["cifar1000"], "; did you mean cifar100?"),
         (["folder", "--path", "/nowhere", "--size", "33"], "'33'"),
     ],
