@@ -4,6 +4,7 @@ A cache keyed by a data set's name silently serves another data set's statistics
 decides the numbers, and the file's own hash is stored beside it, so that a changed file is refused.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -98,7 +99,10 @@ def statistics_folder(cache_dir: Path, key: StatisticsKey) -> Path:
 
 
 def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceStatistics) -> Path:
-    """Write the statistics under their key, whole or not at all, read-only, and return their folder; an existing one is kept."""
+    """Write the statistics under their key, whole or not at all, read-only, and return their folder.
+
+    One that exists is kept, also where another process makes it meanwhile: equal keys mean equal numbers.
+    """
     folder = statistics_folder(cache_dir, key)
     if folder.exists():
         return folder
@@ -108,7 +112,7 @@ def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceSt
         tensors["features"] = statistics.features
     if statistics.labels is not None:
         tensors["labels"] = statistics.labels
-    with new_folder(folder) as temporary:
+    with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
         described = StatisticsFile(
             key=key, tensors_sha256=sha256_of(temporary / TENSORS), reference=statistics.reference, classes=statistics.classes
