@@ -23,8 +23,11 @@ class Spread(NamedTuple):
 
 
 def _spread(values: list[Tensor]) -> Spread:
+    """Return mean and spread; 0 for a spread that is the round-off of equal values."""
     stacked = torch.stack(values)
-    return Spread(float(stacked.mean().item()), float(stacked.std(correction=0).item()))
+    spread = stacked.std(correction=0)
+    round_off = 16 * torch.finfo(torch.float64).eps * stacked.abs().amax()
+    return Spread(float(stacked.mean().item()), float(spread.item()) if spread > round_off else 0.0)
 
 
 def _check_finite(rows: Float[Tensor, "n d"], what: str) -> None:

@@ -94,11 +94,12 @@ PROTOCOLS = {
         Protocol(name="pytorch_fid", metrics=("fid",), extractor="inception:pytorch_fid", num_fake=None, split="any"),
         # Tracked during training: biased upward by the few images, comparable with itself alone.
         Protocol(name="fid2k", metrics=("fid",), extractor="inception", num_fake=2_000, num_real=2_000, split="any"),
+        # lite0: EfficientNet-Lite0 at 96 pixels (bilinear); lite0_224: at 224 (bicubic). Their features are different spaces.
         Protocol(
             name="fd2k_lite0", metrics=("fid",), extractor="efficientnet_lite0:bilinear96", num_fake=2_000, num_real=2_000, split="any"
         ),
         # Offline scores in EfficientNet-Lite0's features.
-        Protocol(name="fd50k_lite0", metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
+        Protocol(name="fd50k_lite0_224", metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
         Protocol(
             name="fd5k_lite0",
             metrics=("fid", "kid", "prdc"),

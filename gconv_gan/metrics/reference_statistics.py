@@ -5,6 +5,7 @@ decides the numbers, and the file's own hash is stored beside it, so that a chan
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.frechet import symmetric_root
 from gconv_gan.metrics.neighbours import squared_radii
-from gconv_gan.metrics.score_card import ExtractorCard, ReferenceCard, extractor_card
+from gconv_gan.metrics.score_card import ExtractorCard, Order, ReferenceCard, extractor_card
 from gconv_gan.metrics.sources import StoredImages
 from gconv_gan.metrics.statistics import Moments
 from gconv_gan.metrics.weights import sha256_of
@@ -161,6 +162,8 @@ def reference_statistics(
     recipe: str,
     with_features: bool,
     cache_dir: Path | None,
+    size: int | None = None,
+    order: Order | None = None,
     labels: Int64[Tensor, " n"] | None = None,
     classes: tuple[str, ...] = (),
     processes: Processes = ALONE,
@@ -176,6 +179,8 @@ def reference_statistics(
         recipe: how pictures became these pixels.
         with_features: keep all features, for KID, precision and recall (``evaluate.needs_real_features``).
         cache_dir: where statistics are kept; None: nowhere.
+        size: side of the images, for the card.
+        order: what numbers the images, for the card; ``images`` come in it.
         labels: the class of each image, kept beside the features.
         classes: names of the classes.
         processes: who takes part; the first one writes.
@@ -195,14 +200,16 @@ def reference_statistics(
         with_labels=with_features and labels is not None,
         library_majors=library_majors(),
     )
-    if cache_dir is not None and (stored := _stored(cache_dir, key, processes, extractor.device)) is not None:
-        return stored
+    stored = None if cache_dir is None else _stored(cache_dir, key, processes, extractor.device)
+    if stored is not None:  # equal content may have had another name, and an older card tells less
+        card = _reference_card(images, source, key, stored.reference.images_sha256, size, order)
+        return dataclasses.replace(stored, reference=card)
     wanted = Wanted(extractor, len(images), features=with_features)
     extraction = extract(images, [wanted], processes=processes, batch_size=batch_size)[0]
     statistics = ReferenceStatistics(
         extraction.moments,
         extraction.features,
-        ReferenceCard(source=source, fingerprint=images.fingerprint, split=split, recipe=recipe, images_sha256=extraction.images_sha256),
+        _reference_card(images, source, key, extraction.images_sha256, size, order),
         key.extractor,
         labels=labels if key.with_labels else None,
         classes=classes if key.with_labels else (),
@@ -210,6 +217,21 @@ def reference_statistics(
     if cache_dir is not None and processes.rank == 0:
         save_statistics(cache_dir, key, statistics)
     return statistics
+
+
+def _reference_card(
+    images: StoredImages, source: str, key: StatisticsKey, images_sha256: str, size: int | None, order: Order | None
+) -> ReferenceCard:
+    return ReferenceCard(
+        source=source,
+        fingerprint=key.fingerprint,
+        split=key.split,
+        recipe=key.recipe,
+        images_sha256=images_sha256,
+        size=size,
+        formats=tuple(sorted(images.formats)),
+        order=order,
+    )
 
 
 def _stored(cache_dir: Path, key: StatisticsKey, processes: Processes, device: torch.device) -> ReferenceStatistics | None:

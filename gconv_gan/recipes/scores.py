@@ -18,10 +18,9 @@ from gconv_gan.metrics.interchange import import_statistics
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
-from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split, usual_split
+from gconv_gan.recipes.references import Reals, open_reference, ordered_files, processes, reference_of, require_split, usual_split
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
@@ -93,7 +92,7 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
 
 USUAL = {
     "inception": "fid50k_full",
-    "efficientnet_lite0": "fd50k_lite0",
+    "efficientnet_lite0": "fd50k_lite0_224",
     "dinov2": "fd50k_dinov2",
     "clip": "fd50k_clip",
     "checkpoint": "fd1k_classifier",
@@ -118,7 +117,7 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     """
     device = PartialState().device
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
-    size = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints").size[0] if run is None else None
+    size = ordered_files(Path(command.source), cache_dir=Path(command.cache_dir)).size if run is None else None
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)

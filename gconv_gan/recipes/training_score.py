@@ -43,7 +43,7 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
     except UserError as error:
         raise UserError(f"{error}".replace("--weights", "evaluation.weights")) from error
     reference = reference_of(
-        dataset_reals(dataset),
+        dataset_reals(dataset, cache_dir=Path(config.data.cache_dir)),
         chosen,
         network,
         seed=evaluation.seed,
@@ -56,6 +56,7 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
         fakes = generator_source(generator, count=count, seed=evaluation.seed, batch_norm=evaluation.batch_norm, device=accelerator.device)
         card = FakesCard(
             source=f"{config.name} in training",
+            size=config.data.size,
             weights="ema",
             images_seen=images_seen,
             n_dis=config.trainer.n_dis,

@@ -55,11 +55,16 @@ def test_the_leftovers_of_a_kill_are_no_obstacle(tmp_path: Path) -> None:
 
 def test_two_writers_of_one_folder_leave_each_other_alone(tmp_path: Path) -> None:
     path = tmp_path / "statistics"
-    with pytest.raises(FileExistsError, match="another process wrote it meanwhile"), new_folder(path) as slow:
-        (slow / "a").write_text("slow")
-        with new_folder(path) as fast:
-            (fast / "a").write_text("fast")
-        assert (slow / "a").read_text() == "slow"
+
+    def slow_writer() -> None:
+        with new_folder(path) as slow:
+            (slow / "a").write_text("slow")
+            with new_folder(path) as fast:
+                (fast / "a").write_text("fast")
+            assert (slow / "a").read_text() == "slow"
+
+    with pytest.raises(FileExistsError, match="another process wrote it meanwhile"):
+        slow_writer()
     assert [file.name for file in tmp_path.iterdir()] == ["statistics"]
     assert (path / "a").read_text() == "fast"
 
