@@ -130,6 +130,20 @@ def protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def family(network: str) -> str:
+    """Return what the variants of an extractor share: "inception" of "inception:clean", "dinov2" of "dinov2-vit-s-14"."""
+    return network.split(":")[0].split("-")[0]
+
+
+def other_variant(base: Protocol, network: str | None) -> dict[str, object]:
+    """Return the change that ``network`` makes to ``base``, for ``adjusted``: another variant of its own extractor is another space.
+
+    Of another network altogether no protocol's name says anything, but the name of every score does.
+    """
+    own = base.extractor
+    return {"extractor": network} if network is not None and own not in (None, network) and family(own) == family(network) else {}
+
+
 def adjusted(base: Protocol, **changes: object) -> Protocol:
     """Return ``base`` with some fields changed, validated again, and a name that lists what was changed.
 

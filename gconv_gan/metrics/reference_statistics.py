@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract
+from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.frechet import symmetric_root
 from gconv_gan.metrics.neighbours import squared_radii
@@ -45,6 +45,9 @@ class StatisticsKey(Config):
     extractor: ExtractorCard
     with_features: bool
     with_labels: bool = False
+    rounding: str | None = None
+    """Of features: on which device and in batches of which size they were computed. It decides their last bits, and with these on which
+    side of a ball's surface an image lies that is in both sets. None: there are only moments."""
     library_majors: dict[str, str]
 
     def digest(self) -> str:
@@ -190,6 +193,7 @@ def reference_statistics(
         UserError: where cached statistics were changed after they were written, or features are not finite.
 
     """
+    rounding = f"{extractor.device.type}, batches of {batch_size or usual_batch_size(extractor.device)}"
     key = StatisticsKey(
         fingerprint=images.fingerprint,
         split=split,
@@ -198,9 +202,10 @@ def reference_statistics(
         extractor=extractor_card(extractor),
         with_features=with_features,
         with_labels=with_features and labels is not None,
+        rounding=rounding if with_features else None,
         library_majors=library_majors(),
     )
-    stored = None if cache_dir is None else _stored(cache_dir, key, processes, extractor.device)
+    stored = None if cache_dir is None else _stored(cache_dir, key, rounding, processes, extractor.device)
     if stored is not None:  # equal content may have had another name, and an older card tells less
         card = _reference_card(images, source, key, stored.reference.images_sha256, size, order)
         return dataclasses.replace(stored, reference=card)
@@ -234,11 +239,12 @@ def _reference_card(
     )
 
 
-def _stored(cache_dir: Path, key: StatisticsKey, processes: Processes, device: torch.device) -> ReferenceStatistics | None:
+def _stored(cache_dir: Path, key: StatisticsKey, rounding: str, processes: Processes, device: torch.device) -> ReferenceStatistics | None:
     """Return the cached statistics of ``key``; where only moments are asked for, those with features serve as well."""
     keys = [key]
     if not key.with_features:
-        keys += [key.model_copy(update={"with_features": True, "with_labels": labelled}) for labelled in (False, True)]
+        more = {"with_features": True, "rounding": rounding}
+        keys += [key.model_copy(update={**more, "with_labels": labelled}) for labelled in (False, True)]
     for one in keys:
         if _all_see(statistics_folder(cache_dir, one), processes, device):
             return load_statistics(statistics_folder(cache_dir, one))

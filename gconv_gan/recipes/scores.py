@@ -15,7 +15,7 @@ from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_al
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.interchange import import_statistics
-from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
+from gconv_gan.metrics.protocols import Protocol, adjusted, family, other_variant, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
@@ -83,7 +83,8 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
         for network in options.extractor or (None,):
             chosen = protocol(name or _usual_protocol(network or "inception", generated=generated))
             changes = {"metrics": options.metrics, "num_fake": options.num_fake, "num_real": options.num_real}
-            chosen = adjusted(chosen, **{key: value for key, value in changes.items() if value is not None})
+            changed = {key: value for key, value in changes.items() if value is not None}
+            chosen = adjusted(chosen, **changed, **other_variant(chosen, network))
             jobs.append(Job(chosen, network or chosen.extractor or "inception"))
     if len(set(jobs)) != len(jobs):
         raise UserError("a protocol is named twice with the same extractor")
@@ -100,7 +101,7 @@ USUAL = {
 
 
 def _usual_protocol(network: str, *, generated: bool) -> str:
-    kind = network.split(":")[0].split("-")[0]
+    kind = family(network)
     if not generated:
         return "images_without_classes" if kind in ("dinov2", "clip") else "images"
     return USUAL.get(kind, "images")

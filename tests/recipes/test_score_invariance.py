@@ -38,11 +38,11 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "flat": write(root / "flat", some),
         "by class": write(root / "by_class", some, name="{y}/{i}.png"),
         "reversed": write(root / "reversed", some, name="{reverse}.png"),
-        "other format": write(root / "other_format", some, name="{i}.bmp.png"),
+        "other bytes": write(root / "other_bytes", some),
         "reals": write(root / "reals", others),
         "reals by class": write(root / "reals_by_class", others, name="{y}/{i}.png"),
     }
-    for path in found["other format"].iterdir():  # the same pixels in other bytes
+    for path in found["other bytes"].iterdir():  # the same pixels, not compressed
         Image.open(path).save(path, compress_level=0)
     shutil.make_archive(str(root / "zip"), "zip", found["by class"])
     return found | {"zip": root / "zip.zip"}
@@ -55,9 +55,9 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROTOCOLS, "all", how)
 
 
-def scored(source: Path, judge: Path, folder: Path, *flags: str) -> Score:
-    """What the command writes with --json; nothing is cached between two calls."""
-    cache = folder / f"cache{len(list(folder.iterdir()))}"
+def scored(source: Path, judge: Path, folder: Path, *flags: str, cached: bool = False) -> Score:
+    """What the command writes with --json; nothing is cached between two calls, unless it is said."""
+    cache = folder / ("cache" if cached else f"cache{len(list(folder.iterdir()))}")
     out = cache / "scores.json"
     main([str(source), "--extractor", f"checkpoint:{judge}", *flags, "--cache-dir", str(cache), "--json", str(out)])
     return Score.model_validate_json(out.read_text())
@@ -71,7 +71,7 @@ def test_names_folders_and_archives_change_no_score(layouts: dict[str, Path], ju
 
     first = of("flat", "reals")
     assert len(first.scores) == 10
-    for source, reference in (("by class", "reals"), ("reversed", "reals"), ("zip", "reals by class"), ("other format", "reals")):
+    for source, reference in (("by class", "reals"), ("reversed", "reals"), ("zip", "reals by class"), ("other bytes", "reals")):
         found = of(source, reference)
         assert found.scores == first.scores, (source, reference)
         assert found.card.fakes.images_sha256 == first.card.fakes.images_sha256
@@ -91,10 +91,14 @@ def test_every_image_chosen_is_every_image_and_the_seed_chooses(layouts: dict[st
     assert [one.card.fakes.seed for one in (whole, chosen, *some)] == [None, None, 0, 1]
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.usefixtures("everything")
-def test_the_batch_size_changes_rounding_alone(layouts: dict[str, Path], judge: Path, tmp_path: Path) -> None:
+def test_the_batch_size_changes_rounding_alone(layouts: dict[str, Path], judge: Path, tmp_path: Path, cached: bool) -> None:
     flags = ["--protocol", "all", "--reference", str(layouts["flat"])]  # a set against itself: every ball has a picture on its surface
-    first, *others = (scored(layouts["by class"], judge, tmp_path, *flags, "--batch-size", size) for size in ("16", "7", "256"))
+    first, *others = (
+        scored(layouts["by class"], judge, tmp_path, *flags, "--batch-size", size, cached=cached) for size in ("16", "1", "7", "256")
+    )
+    assert first.scores["density"] == pytest.approx(4 / 3)
     for other in others:
         assert other.scores == pytest.approx(first.scores, rel=1e-4, abs=1e-6)
 
