@@ -6,7 +6,7 @@ process and on eight, at any batch size.
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -46,6 +46,11 @@ class StoredImages(Protocol):
 
     fingerprint: str
 
+    @property
+    def formats(self) -> Collection[str]:
+        """Names of the file formats ("PNG") of the images taken so far."""
+        ...
+
     def __len__(self) -> int: ...
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]: ...
@@ -59,10 +64,15 @@ def block_range(index: int, count: int) -> range:
 
 
 class ArrayImages:
-    """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content."""
+    """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content.
 
-    def __init__(self, images: UInt8[np.ndarray, "n 3 h w"] | DecodedImages, *, fingerprint: str) -> None:
-        self.images, self.fingerprint = images, fingerprint
+    ``formats`` are the file formats they had.
+    """
+
+    def __init__(
+        self, images: UInt8[np.ndarray, "n 3 h w"] | DecodedImages, *, fingerprint: str, formats: Collection[str] = ("array",)
+    ) -> None:
+        self.images, self.fingerprint, self.formats = images, fingerprint, formats
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,6 +99,7 @@ class ImageFiles:
 
     def __init__(self, path: Path, *, prefix: str = "", memory: Path) -> None:
         self.path = path
+        self.formats: set[str] = set()
         if path.is_dir():
             self.archive = None
             found = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
@@ -132,6 +143,7 @@ class ImageFiles:
             raise UserError(f"{self.path}: {name} has {width}x{height} pixels but {first}: bring them to one size first")
         if width != height:
             raise UserError(f"{self.path}: {name} has {width}x{height} pixels: only square images are scored; crop them first")
+        self.formats.add(image.format or "unknown")
         try:
             return torch.from_numpy(np.array(standardise(image, size=width)))
         except (DamagedImageError, OSError, SyntaxError) as error:
@@ -160,6 +172,11 @@ class ChosenImages:
         self.indices: list[int] = order[:count].sort().values.tolist()
         self.choice = f"{count} of {len(source)}, seed {seed}"
         self.fingerprint = source.fingerprint if count == len(source) else f"{source.fingerprint} ({self.choice})"
+
+    @property
+    def formats(self) -> Collection[str]:
+        """Names of the file formats of the images that were chosen from."""
+        return self.source.formats
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -14,12 +14,14 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.metrics.content_order import BY_CONTENT
 from gconv_gan.metrics.extraction import usual_batch_size
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
-from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageSource
 from gconv_gan.metrics.standing import STANDING, set_standing_statistics
 from gconv_gan.models.mapping import MappedGenerator
 from gconv_gan.recipes.networks import TrainedRun
+from gconv_gan.recipes.references import ordered_files
 from gconv_gan.training.step import channels_last
 
 BATCH = 64  # of --batch-norm batch: StudioGAN's
@@ -109,6 +111,7 @@ def run_fakes(
     progress = run.state["progress"]
     card = FakesCard(
         source=str(run.checkpoint),
+        size=run.config.data.size,
         weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         weights=weights,
         images_seen=progress["images_seen"],
@@ -135,5 +138,8 @@ def _class_counts(run: TrainedRun) -> list[int]:
 
 def file_fakes(path: str, *, count: int | None, seed: int, cache_dir: Path) -> Fakes:
     """Return the images in a folder or zip, or ``count`` of them chosen by ``seed``."""
-    files = ImageFiles(Path(path), memory=cache_dir / "fingerprints")
-    return Fakes(files if count is None else ChosenImages(files, count, seed=seed, key="--num-fake"), FakesCard(source=path), None)
+    files = ordered_files(Path(path), cache_dir=cache_dir)
+    card = FakesCard(source=path, size=files.size, formats=files.formats, order=BY_CONTENT)
+    if count is None or count == len(files):
+        return Fakes(files, card, None)
+    return Fakes(ChosenImages(files, count, seed=seed, key="--num-fake"), card.model_copy(update={"seed": seed}), None)

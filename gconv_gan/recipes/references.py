@@ -18,16 +18,20 @@ from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.evaluate import needs_real_features
 from gconv_gan.metrics.extraction import Processes
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.interchange import SUFFIXES
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
+from gconv_gan.metrics.score_card import Order
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
 SCORE_FLAGS = {"path": "--reference", "split": "--reference-split", "cache_dir": "--cache-dir"}  # key of [data] -> flag of gan_metrics
+FINGERPRINTS = "fingerprints"  # folder below cache_dir that remembers the hashes of unchanged files
+OWN_FILES = ("folder", "webdataset")  # kinds of data whose files have the names that the user gave them
 HELD_OUT = ("val", "test", "valid")  # what data sets call it; where "val" and "test" both exist, the test images are unlabelled
 
 
@@ -39,16 +43,26 @@ class Reals:
     source: str
     split: str | None
     recipe: str
+    size: int
+    """Side in pixels."""
     labels: Int64[Tensor, " n"] | None = None
     classes: tuple[str, ...] = ()
 
+    @property
+    def order(self) -> Order | None:
+        """What numbers the images; None: the data set's own order."""
+        return BY_CONTENT if isinstance(self.images, ContentOrder) else None
 
-def dataset_reals(dataset: ImageDataset) -> Reals:
-    """Return a converted data set as reference images."""
+
+def dataset_reals(dataset: ImageDataset, *, cache_dir: Path) -> Reals:
+    """Return a converted data set as reference images: a published one in its own order, the user's files in that of their pixels."""
     manifest = dataset.manifest
     labels = None if dataset.labels is None else torch.from_numpy(dataset.labels)
-    images = ArrayImages(dataset.images, fingerprint=manifest.content_hash)
-    return Reals(images, manifest.title, manifest.split, manifest.recipe, labels, dataset.classes)
+    images: StoredImages = ArrayImages(dataset.images, fingerprint=manifest.content_hash, formats=manifest.formats)
+    if manifest.kind in OWN_FILES:
+        images = ContentOrder(images, memory=cache_dir / FINGERPRINTS)
+        labels = None if labels is None else labels[images.order]
+    return Reals(images, manifest.title, manifest.split, manifest.recipe, manifest.size, labels, dataset.classes)
 
 
 def open_reference(
@@ -96,14 +110,20 @@ def open_reference(
         known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
         raise UserError(f"--reference {reference} is neither a folder or zip nor a data set; known are {known}")
     prefix = "" if split is None else f"{split}/"
-    files = ImageFiles(Path(reference), prefix=prefix, memory=cache_dir / "fingerprints")
-    return Reals(files, reference, split, "as stored")
+    files = ordered_files(Path(reference), prefix=prefix, cache_dir=cache_dir)
+    return Reals(files, reference, split, "as stored", files.size)
+
+
+def ordered_files(path: Path, *, prefix: str = "", cache_dir: Path) -> ContentOrder:
+    """Return the pictures in a folder or zip in the order of their pixels; raise ``UserError`` where one cannot be scored."""
+    memory = cache_dir / FINGERPRINTS
+    return ContentOrder(ImageFiles(path, prefix=prefix, memory=memory), memory=memory)
 
 
 def _opened(config: DataConfig, flags: Mapping[str, str]) -> Reals:
     """Return a data set as reference; where it cannot be opened, say so in the terms of the command."""
     with reworded(partial(as_flags, flags, config.kind)):
-        return dataset_reals(open_dataset(config))
+        return dataset_reals(open_dataset(config), cache_dir=Path(config.cache_dir))
 
 
 def _changed(config: DataConfig, changes: dict[str, object]) -> DataConfig:
@@ -198,6 +218,8 @@ def reference_of(
         recipe=reals.recipe,
         with_features=needs_real_features(protocol) if with_features is None else with_features,
         cache_dir=cache_dir / STATISTICS,
+        size=reals.size,
+        order=reals.order,
         labels=labels,
         classes=reals.classes,
         processes=processes(),

@@ -15,13 +15,12 @@ from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_al
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.interchange import import_statistics
-from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
+from gconv_gan.metrics.protocols import Protocol, adjusted, family, other_variant, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
-from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split, usual_split
+from gconv_gan.recipes.references import Reals, open_reference, ordered_files, processes, reference_of, require_split, usual_split
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
@@ -84,7 +83,8 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
         for network in options.extractor or (None,):
             chosen = protocol(name or _usual_protocol(network or "inception", generated=generated))
             changes = {"metrics": options.metrics, "num_fake": options.num_fake, "num_real": options.num_real}
-            chosen = adjusted(chosen, **{key: value for key, value in changes.items() if value is not None})
+            changed = {key: value for key, value in changes.items() if value is not None}
+            chosen = adjusted(chosen, **changed, **other_variant(chosen, network))
             jobs.append(Job(chosen, network or chosen.extractor or "inception"))
     if len(set(jobs)) != len(jobs):
         raise UserError("a protocol is named twice with the same extractor")
@@ -93,7 +93,7 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
 
 USUAL = {
     "inception": "fid50k_full",
-    "efficientnet_lite0": "fd50k_lite0",
+    "efficientnet_lite0": "fd50k_lite0_224",
     "dinov2": "fd50k_dinov2",
     "clip": "fd50k_clip",
     "checkpoint": "fd1k_classifier",
@@ -101,7 +101,7 @@ USUAL = {
 
 
 def _usual_protocol(network: str, *, generated: bool) -> str:
-    kind = network.split(":")[0].split("-")[0]
+    kind = family(network)
     if not generated:
         return "images_without_classes" if kind in ("dinov2", "clip") else "images"
     return USUAL.get(kind, "images")
@@ -118,7 +118,7 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     """
     device = PartialState().device
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
-    size = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints").size[0] if run is None else None
+    size = ordered_files(Path(command.source), cache_dir=Path(command.cache_dir)).size if run is None else None
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)

@@ -10,7 +10,7 @@ from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.factory import extractor
-from gconv_gan.metrics.protocols import adjusted, protocol
+from gconv_gan.metrics.protocols import adjusted, other_variant, protocol
 from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.recipes.fakes import BATCH_NORM, generator_source, run_card
 from gconv_gan.recipes.references import dataset_reals, processes, reference_of
@@ -34,7 +34,9 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
     if evaluation.every == 0:
         return None
     changes = {"num_fake": evaluation.num_fake, "num_real": evaluation.num_real}
-    chosen = adjusted(protocol(evaluation.protocol), **{key: value for key, value in changes.items() if value is not None})
+    chosen = protocol(evaluation.protocol)
+    changed = {key: value for key, value in changes.items() if value is not None}
+    chosen = adjusted(chosen, **changed, **other_variant(chosen, evaluation.extractor))
     if "fid" not in chosen.metrics:
         raise UserError(f"evaluation.protocol {chosen.name} has no Fréchet distance, by which the best checkpoint is kept")
     name = evaluation.extractor or chosen.extractor or "inception"
@@ -43,7 +45,7 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
     except UserError as error:
         raise UserError(f"{error}".replace("--weights", "evaluation.weights")) from error
     reference = reference_of(
-        dataset_reals(dataset),
+        dataset_reals(dataset, cache_dir=Path(config.data.cache_dir)),
         chosen,
         network,
         seed=evaluation.seed,
@@ -56,6 +58,7 @@ def training_scorer(config: GANRunConfig, dataset: ImageDataset, accelerator: Ac
         fakes = generator_source(generator, count=count, seed=evaluation.seed, batch_norm=evaluation.batch_norm, device=accelerator.device)
         card = FakesCard(
             source=f"{config.name} in training",
+            size=config.data.size,
             weights="ema",
             images_seen=images_seen,
             n_dis=config.trainer.n_dis,

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.metrics import reference_statistics
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.networks import TrainedRun
@@ -150,6 +151,24 @@ def test_cached_statistics_as_reference(pictures: dict[str, Path], judge: Path, 
     [stored] = scored([*flags, "--reference", str(folder)], tmp_path)
     assert stored.scores == direct.scores
     assert stored.card.reference == direct.card.reference
+
+
+def test_two_commands_may_compute_one_reference_at_once(
+    pictures: dict[str, Path], judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = [str(pictures["fakes"]), "--extractor", f"checkpoint:{judge}", "--reference", str(pictures["reals"])]
+    save, others = reference_statistics.save_file, []
+
+    def slow(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        save(tensors, file)
+        if not others:  # the other command begins and ends while this one writes
+            others.append("begun")
+            others.append(scored(flags, tmp_path)[0].scores)
+
+    monkeypatch.setattr(reference_statistics, "save_file", slow)
+    [found] = scored(flags, tmp_path)
+    assert others[1] == found.scores
+    assert [path.is_dir() for path in (tmp_path / "cache" / STATISTICS).iterdir()] == [True]
 
 
 def test_each_protocol_compares_with_its_own_split(run: Path, judge: Path, tmp_path: Path) -> None:
