@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.full_disk import writing
 
 
 def write_text(path: Path, text: str) -> None:
@@ -15,14 +16,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old content or the new, never a part."""
+    """Write ``content`` to ``path`` so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        FullDiskError: there is no space for it; the old content stays.
+
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def require_possible_folder(path: Path, flag: str) -> None:
@@ -36,20 +46,26 @@ def require_possible_folder(path: Path, flag: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``path`` when the block ends without an exception, and vanishes otherwise."""
+    """Yield a temporary folder that becomes ``path`` when the block ends without an exception, and vanishes otherwise.
+
+    Raises:
+        FullDiskError: there is no space for it.
+
+    """
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(temporary)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            sync_folder(temporary)
+            temporary.rename(path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_folder(path: Path) -> None:

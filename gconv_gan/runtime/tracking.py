@@ -6,6 +6,9 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, on_main_process
 
+from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.full_disk import writing
+
 
 class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
     """Append ``{"images": step, …}`` to a file; a resumed run drops the lines beyond its starting point first."""
@@ -29,7 +32,7 @@ class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
     @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
         """Append one line."""
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"images": step, **values}) + "\n")
 
 
@@ -38,7 +41,7 @@ def truncate_metrics(path: Path, images: int) -> None:
     if not path.is_file():
         return
     kept = [line for line in path.read_text().splitlines() if _images(line) <= images]
-    path.write_text("".join(f"{line}\n" for line in kept))
+    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _images(line: str) -> float:
