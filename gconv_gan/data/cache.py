@@ -13,6 +13,7 @@ What is checked at every start is cheap: manifest, shapes, and exact file sizes.
 """
 
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -53,6 +54,7 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     Raises:
         UserError: the data are absent or unreadable; an image is damaged and may not be skipped; the data change meanwhile.
         OSError: the cache cannot be written.
+        FullDiskError: there is no space for it.
 
     """
     source = source_of(config)
@@ -156,10 +158,10 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
                 done = _write_images(file, pictures.entries, source, progress=progress)
         else:
             done = _convert(pictures.entries, source, lambda _: None, progress=progress)
-            np.save(folder / "kept.npy", np.array(done.kept, dtype=np.int64))
+            _save(folder / "kept.npy", np.array(done.kept, dtype=np.int64))
         labels = np.array(done.labels, dtype=np.int64) if pictures.classes else None
         if labels is not None:
-            np.save(folder / "labels.npy", labels)
+            _save(folder / "labels.npy", labels)
         manifest = Manifest(
             title=_title(source, pictures.classes, done.formats),
             kind=source.kind,
@@ -180,6 +182,13 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
         if source_of(config).fingerprint != source.fingerprint:
             raise UserError(f"{source.location} changed while it was converted; start again when it is complete")
+
+
+def _save(path: Path, array: Int64[np.ndarray, " n"]) -> None:
+    """Write an .npy file; of a full disk, NumPy would report how many bytes are missing, without the number of the error."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    path.write_bytes(buffer.getvalue())
 
 
 def _kept_shards(shards: tuple[int, ...], kept: list[int]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gconv_gan.config.base import Config
@@ -30,6 +30,7 @@ from gconv_gan.metrics.sources import StoredImages
 from gconv_gan.metrics.statistics import Moments
 from gconv_gan.metrics.weights import sha256_of
 from gconv_gan.runtime.atomic import new_folder
+from gconv_gan.runtime.tensors import save_tensors
 
 TENSORS, DESCRIPTION = "statistics.safetensors", "statistics.json"
 
@@ -117,7 +118,7 @@ def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceSt
     if statistics.labels is not None:
         tensors["labels"] = statistics.labels
     with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+        save_tensors({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
         described = StatisticsFile(
             key=key, tensors_sha256=sha256_of(temporary / TENSORS), reference=statistics.reference, classes=statistics.classes
         )

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
-from safetensors.torch import save_file
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.data import in_section
@@ -21,7 +20,9 @@ from gconv_gan.recipes.classifier_network import Built, build_network
 from gconv_gan.recipes.classifier_plan import plan
 from gconv_gan.recipes.entry_point import training_command
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
+from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.training.checkpoint import load_network
 from gconv_gan.training.classifier import ClassifierTraining, held_out_scores, train_classifier
 from gconv_gan.training.state import ClassifierState
@@ -52,7 +53,7 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
     require_same_classes(dataset, test)
     split = splits(config, dataset)
     built = build_network(config, dataset, split.training)
-    with folder.alone() if accelerator.is_main_process else nullcontext():
+    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
         if accelerator.is_main_process:
             folder.prepare(config, may_change=(*MAY_CHANGE, *TEST_DATA_MAY_CHANGE))
         accelerator.wait_for_everyone()
@@ -72,11 +73,12 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
                 "classes": list(dataset.classes),
                 "image_size": config.image_size,
                 "num_processes": accelerator.num_processes,
+                "mixed_precision": accelerator.mixed_precision,
             },
         )
         state = train_classifier(training, accelerator)
         scores = save_model(config, built, state, tested, folder, accelerator)
-    accelerator.end_training()
+        accelerator.end_training()
     return scores
 
 
@@ -92,7 +94,7 @@ def save_model(
     if accelerator.is_main_process:
         print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        save_file(tensors, folder.path / TENSORS)
+        save_tensors(tensors, folder.path / TENSORS)
         weights = {"weights": "raw" if state.ema is None else "ema", "select": config.evaluation.select, "images_seen": images}
         write_text(folder.path / DESCRIPTION, json.dumps({**built.description, **scores, **weights}, indent=2) + "\n")
     accelerator.wait_for_everyone()

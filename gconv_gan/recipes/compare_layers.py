@@ -32,7 +32,7 @@ from gconv_gan.recipes.comparison_plot import plot
 from gconv_gan.recipes.comparison_report import ComparisonResult, table
 from gconv_gan.runtime.atomic import write_bytes, write_text
 from gconv_gan.runtime.run_folder import versions
-from gconv_gan.training.guards import GuardError
+from gconv_gan.training.guards import NotFiniteError
 
 COMPARISONS = Path("configs/compare")
 STEP_ROUNDS = 15
@@ -146,7 +146,7 @@ def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str,
     test = HeldOut(open_dataset(run.test_data), run.image_size)
     try:
         fit(run)
-    except GuardError as stopped:
+    except NotFiniteError as stopped:
         print(f"{run.name}: {stopped}")
         found = diverged(len(test.dataset.classes), attacks)
     else:

@@ -17,6 +17,7 @@ from gconv_gan.recipes.networks import build_networks, narrow_maps
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
+from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.gan import GANTraining, train_gan
@@ -47,7 +48,7 @@ def fit(config: GANRunConfig) -> GANProgress:
             log.warning("warning: %s", sentence)
     objective = build_objective(config, discriminator, num_classes)
     folder = RunFolder(Path(config.runs_dir) / config.name)
-    with folder.alone() if accelerator.is_main_process else nullcontext():
+    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
         if accelerator.is_main_process:
             folder.prepare(config)
         accelerator.wait_for_everyone()
@@ -68,6 +69,7 @@ def fit(config: GANRunConfig) -> GANProgress:
             "classes": list(dataset.classes) if num_classes is not None else None,
             "image_size": config.data.size,
             "num_processes": accelerator.num_processes,
+            "mixed_precision": accelerator.mixed_precision,
         }
         training = GANTraining(
             config=config,

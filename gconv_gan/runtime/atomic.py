@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.full_disk import writing
 
 
 def write_text(path: Path, text: str) -> None:
@@ -23,17 +24,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old content or the new, never a part."""
+    """Write ``content`` to ``path`` so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        FullDiskError: there is no space for it; the old content stays.
+
+    """
     temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def require_possible_folder(path: Path, flag: str) -> None:
@@ -51,22 +58,24 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: ``path`` is a folder with content when the block ends: another writer was faster, and what it wrote stays.
+        FullDiskError: there is no space for it.
 
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    temporary, lock = _locked_folder(path)
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(temporary)
-        _rename(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        temporary, lock = _locked_folder(path)
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            sync_folder(temporary)
+            _rename(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(lock)
 
 
 def _temporary(path: Path) -> Path:

@@ -20,10 +20,12 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.optim import CosineScheduleConfig, LinearScheduleConfig
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.locking import exclusive
 
 # keys that do not change the numbers a run produces
 MAY_CHANGE = (
+    "name",
     "runs_dir",
     "evaluation",
     "trainer.log_every",
@@ -84,7 +86,7 @@ class RunFolder:
         self.samples.mkdir(parents=True, exist_ok=True)
         self.scores.mkdir(exist_ok=True)
         write_text(self.config, json.dumps(resolved, indent=2) + "\n")
-        with (self.path / "command.txt").open("a") as file:
+        with writing(self.path), (self.path / "command.txt").open("a") as file:
             file.write(shlex.join(sys.argv) + "\n")
         write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 

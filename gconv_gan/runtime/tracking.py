@@ -8,6 +8,7 @@ from accelerate.tracking import GeneralTracker, on_main_process
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.full_disk import writing
 
 
 class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
@@ -32,7 +33,7 @@ class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
     @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
         """Append one line."""
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"images": step, **values}) + "\n")
 
 

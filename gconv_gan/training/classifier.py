@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.errors import StoppedBySignalError
 from gconv_gan.data.class_batches import ClassBatches
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.layers.conv_norm import cached_spectra
@@ -27,7 +28,7 @@ from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.checkpoint import resume, save_checkpoint
-from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.guards import noticing_signals, stop_signal
 from gconv_gan.training.hooks import Hook
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import ClassifierState, Progress, due
@@ -54,8 +55,8 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
     """Train until ``trainer.total_images``, from the newest whole checkpoint of the run folder if there is one.
 
     Raises:
-        GuardError: a gradient is not finite, or the disk is full.
-        StoppedBySignalError: SIGINT or SIGTERM arrived; the state was saved.
+        NotFiniteError: a gradient is not finite.
+        StoppedBySignalError: a signal that ends a process arrived; the state was saved.
 
     """
     config, trainer = run.config, run.config.trainer
@@ -113,13 +114,14 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
             stop = stop_signal(accelerator, signals)
             if due(before, after, trainer.log_every) or finished:
                 report.line(after)
-            with report.paused(), disk_full_is_a_guard(run.folder.path):
-                improved = False
-                if due(before, after, config.evaluation.every) or finished:
+            improved = False
+            if due(before, after, config.evaluation.every) or finished:
+                with report.paused():
                     improved = score(run, state, accelerator, report)
-                if due(before, after, trainer.checkpoint_every) or finished or stop or improved:
+            if due(before, after, trainer.checkpoint_every) or finished or stop or improved:
+                with report.paused():
                     if accelerator.is_main_process:
-                        save_checkpoint(run.folder.path, state, keep=trainer.keep_checkpoints, facts=run.facts)
+                        save_checkpoint(run.folder.path, state, keep=trainer.keep_checkpoints, facts=run.facts, report=report.say)
                     accelerator.wait_for_everyone()
             if stop and not finished:
                 report.close()

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch import nn
 
+from gconv_gan.config.errors import StoppedBySignalError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
@@ -25,7 +26,7 @@ from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs
 from gconv_gan.training.gan_step import d_step, g_step
-from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.guards import noticing_signals, stop_signal
 from gconv_gan.training.hooks import Hook
 from gconv_gan.training.objective import Objective, penalty_factor, weights_at
 from gconv_gan.training.report import Report
@@ -59,8 +60,8 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     """Train until ``trainer.total_images``, from the newest whole checkpoint of the run folder if there is one.
 
     Raises:
-        GuardError: a gradient is not finite, or the disk is full.
-        StoppedBySignalError: SIGINT or SIGTERM arrived; the state was saved.
+        NotFiniteError: a gradient is not finite.
+        StoppedBySignalError: a signal that ends a process arrived; the state was saved.
 
     """
     config, trainer, objective = run.config, run.config.trainer, run.objective
@@ -148,16 +149,20 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
             finished = after >= total
             stop = stop_signal(accelerator, signals)
             if due(before, after, trainer.log_every) or finished:
-                report.line(after, **grids.gate_entropy(state.ema.network), **objective.facts())
-            with report.paused(), disk_full_is_a_guard(run.folder.path):
-                if accelerator.is_main_process and (due(before, after, trainer.sample_every) or finished):
+                with report.paused():
+                    gates = grids.gate_entropy(state.ema.network)
+                report.line(after, **gates, **objective.facts())
+            if accelerator.is_main_process and (due(before, after, trainer.sample_every) or finished):
+                with report.paused():
                     grids.save(state.ema.network, after)
-                improved = False
-                if run.scorer is not None and (due(before, after, config.evaluation.every) or finished):
+            improved = False
+            if run.scorer is not None and (due(before, after, config.evaluation.every) or finished):
+                with report.paused():
                     improved = score(run, state, report)
-                if due(before, after, trainer.checkpoint_every) or finished or stop or improved:
+            if due(before, after, trainer.checkpoint_every) or finished or stop or improved:
+                with report.paused():
                     if accelerator.is_main_process:
-                        save_checkpoint(run.folder.path, state, keep=trainer.keep_checkpoints, facts=run.facts)
+                        save_checkpoint(run.folder.path, state, keep=trainer.keep_checkpoints, facts=run.facts, report=report.say)
                     accelerator.wait_for_everyone()
             if stop and not finished:
                 report.close()

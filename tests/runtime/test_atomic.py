@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gconv_gan.config.errors import FullDiskError
 from gconv_gan.runtime.atomic import new_folder, write_text
 
 
@@ -24,9 +25,10 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FullDiskError, match=r"the disk that holds .*a\.json is full"):
         write_text(path, "new")
     assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.multiprocessing import spawn
 
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
@@ -27,7 +27,6 @@ from gconv_gan.recipes.classifier_network import Built
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.classifier import ClassifierTraining, train_classifier
-from gconv_gan.training.guards import GuardError, StoppedBySignalError
 from gconv_gan.training.hooks import Hook, Player
 from tests.training.tiny import final_files
 from tests.training.tiny_classifier import tiny_classifier
