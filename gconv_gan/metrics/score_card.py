@@ -56,6 +56,8 @@ class FakesCard(Config):
     """A generator's checkpoint, or a folder or zip."""
     images_sha256: str = ""
     """Hash over the bytes of all images in order; filled in by the evaluation."""
+    recipe: str | None = None
+    """How files became images; None for a generator's."""
     weights_sha256: str | None = None
     weights: Literal["ema", "raw"] | None = None
     images_seen: int | None = None
@@ -167,7 +169,7 @@ class Score(Config):
 # Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are
 # what one wants to compare, and everything in ``run`` is circumstance.
 COMPARED_GROUPS = ("formula", "reference", "extractor")
-COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels")
+COMPARED_FAKES = ("recipe", "batch_norm", "truncation", "truncated", "precision", "labels")
 
 
 def _differences(a: Config, b: Config, prefix: str) -> list[str]:

@@ -14,6 +14,7 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.tree import printable
 from gconv_gan.metrics.extraction import usual_batch_size
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
 from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
@@ -133,7 +134,7 @@ def _class_counts(run: TrainedRun) -> list[int]:
     return counts
 
 
-def file_fakes(path: str, *, count: int | None, seed: int, cache_dir: Path) -> Fakes:
-    """Return the images in a folder or zip, or ``count`` of them chosen by ``seed``."""
-    files = ImageFiles(Path(path), memory=cache_dir / "fingerprints")
-    return Fakes(files if count is None else ChosenImages(files, count, seed=seed, key="--num-fake"), FakesCard(source=path), None)
+def file_fakes(files: ImageFiles, source: str, *, count: int | None, seed: int) -> Fakes:
+    """Return the images in ``files``, or ``count`` of them chosen by ``seed``; ``source`` is what the card calls them."""
+    chosen = files if count is None else ChosenImages(files, count, seed=seed, key="--num-fake")
+    return Fakes(chosen, FakesCard(source=printable(source), recipe=files.recipe), None)

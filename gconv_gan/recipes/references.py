@@ -1,6 +1,7 @@
 """Real images as a reference, and the processes that share the work of scoring."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.tree import printable
 from gconv_gan.metrics.evaluate import needs_real_features
 from gconv_gan.metrics.extraction import Processes
 from gconv_gan.metrics.extractors import Extractor
@@ -23,6 +25,8 @@ from gconv_gan.metrics.interchange import SUFFIXES
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
+
+log = logging.getLogger(__name__)
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
 HELD_OUT = ("val", "test", "valid")  # what data sets call it; where "val" and "test" both exist, the test images are unlabelled
@@ -48,8 +52,22 @@ def dataset_reals(dataset: ImageDataset) -> Reals:
     return Reals(images, manifest.title, manifest.split, manifest.recipe, labels, dataset.classes)
 
 
+def open_files(path: Path, *, size: int | None, cache_dir: Path, split: str | None = None) -> ImageFiles:
+    """Return the pictures in a folder, zip or tar, and say once what else lies there; raise ``UserError`` as ``ImageFiles`` does."""
+    files = ImageFiles(path, size=size, split=split, memory=cache_dir / "fingerprints")
+    if files.left_out and PartialState().is_main_process:
+        log.warning("%s: %s", path, files.left_out)
+    return files
+
+
 def open_reference(
-    reference: str | None, *, split: str | None, trained_on: DataConfig | None, size: int | None, cache_dir: Path
+    reference: str | None,
+    *,
+    split: str | None,
+    trained_on: DataConfig | None,
+    size: int | None,
+    files_size: int | None,
+    cache_dir: Path,
 ) -> ReferenceStatistics | Reals | Path:
     """Open what the command line names as reference; cached statistics are read, images are not.
 
@@ -59,7 +77,8 @@ def open_reference(
         reference: a data set's name, images in a folder or zip, or statistics; None: what the run was trained on.
         split: which split, a top-level sub-folder of a folder or zip; None: the data set's usual one, or the whole.
         trained_on: the data of the scored run; None for files.
-        size: side of the scored images, which a data set is brought to; None: pictures stay as they are stored.
+        size: side of the scored images, which a data set is brought to; None: its usual one.
+        files_size: side that pictures in files are brought to where there is no run; None: they stay as they are stored.
         cache_dir: where converted data and hashes are kept.
 
     Raises:
@@ -71,23 +90,26 @@ def open_reference(
         changes["split"] = split
     if reference is None:
         if trained_on is None:
-            raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
-        return dataset_reals(open_dataset(_changed(trained_on, changes)))
+            raise UserError("--reference is needed: a data set, images in a folder, zip or tar, or cached statistics")
+        return dataset_reals(_dataset(_changed(trained_on, changes)))
     if (Path(reference) / "statistics.json").is_file():
         return load_statistics(Path(reference))
     if reference.endswith(SUFFIXES) and Path(reference).is_file():
         return Path(reference)
     named = named_data(reference, size=size, changes=changes, like=trained_on)
     if named is not None:
-        return dataset_reals(open_dataset(named))
+        return dataset_reals(_dataset(named))
     if trained_on is not None:
-        return dataset_reals(open_dataset(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference")))
+        return dataset_reals(_dataset(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference")))
     if not Path(reference).exists():
         known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
-        raise UserError(f"--reference {reference} is neither a folder or zip nor a data set; known are {known}")
-    prefix = "" if split is None else f"{split}/"
-    files = ImageFiles(Path(reference), prefix=prefix, memory=cache_dir / "fingerprints")
-    return Reals(files, reference, split, "as stored")
+        raise UserError(f"--reference {reference} is neither a folder, zip or tar nor a data set; known are {known}")
+    files = open_files(Path(reference), size=files_size, split=split, cache_dir=cache_dir)
+    return Reals(files, printable(reference), split, files.recipe)
+
+
+def _dataset(config: DataConfig) -> ImageDataset:
+    return open_dataset(config, progress=PartialState().is_main_process)
 
 
 def _changed(config: DataConfig, changes: dict[str, object]) -> DataConfig:

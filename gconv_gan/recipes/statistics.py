@@ -40,7 +40,14 @@ def statistics_of(command: StatisticsCommand, network: Extractor) -> ReferenceSt
         UserError: where the reference is absent or does not fit.
 
     """
-    opened = open_reference(command.reference, split=command.split, trained_on=None, size=command.size, cache_dir=Path(command.cache_dir))
+    opened = open_reference(
+        command.reference,
+        split=command.split,
+        trained_on=None,
+        size=command.size,
+        files_size=command.size,
+        cache_dir=Path(command.cache_dir),
+    )
     if isinstance(opened, Path):
         return import_statistics(opened, network, count=command.num_real)
     if isinstance(opened, ReferenceStatistics):

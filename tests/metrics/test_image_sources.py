@@ -48,7 +48,7 @@ def test_folder_and_zip_give_the_same_pixels_in_sorted_order(tmp_path: Path) -> 
     folder, zipped = (ImageFiles(tmp_path / name, memory=tmp_path / "memory") for name in ("images", "images.zip"))
     assert torch.equal(all_of(folder), PICTURES)
     assert torch.equal(all_of(zipped), PICTURES)
-    assert torch.equal(all_of(ImageFiles(tmp_path / "images", prefix="b/", memory=tmp_path / "memory")), PICTURES[2:])
+    assert torch.equal(all_of(ImageFiles(tmp_path / "images", split="b", memory=tmp_path / "memory")), PICTURES[2:])
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     save(PICTURES, tmp_path / "images" / "a")
     before = fingerprint()
     assert fingerprint() == before
-    assert fingerprint(prefix="a/") != before
+    assert fingerprint(split="a") != before
     save(PICTURES.flip(0), tmp_path / "images" / "a")
     assert fingerprint() != before
 
@@ -77,18 +77,18 @@ def test_mixed_sizes_oblong_damaged_and_absent_pictures_are_named(tmp_path: Path
     with pytest.raises(UserError, match="100.png has 9x9 pixels but 000.png has 8x8"):
         read(tmp_path / "mixed")
     save(PICTURES[:, :, :4], tmp_path / "oblong")
-    with pytest.raises(UserError, match="000.png has 8x4 pixels: only square"):
+    with pytest.raises(UserError, match="000.png has 8x4 pixels: only square images are scored; bring them to one square size with --size"):
         read(tmp_path / "oblong")
     save(PICTURES, tmp_path / "damaged")
     whole = (tmp_path / "damaged" / "003.png").read_bytes()
     (tmp_path / "damaged" / "003.png").write_bytes(whole[:60])
-    with pytest.raises(UserError, match="003.png is damaged"):
+    with pytest.raises(UserError, match="003.png cannot be used .image file is truncated"):
         read(tmp_path / "damaged")
     (tmp_path / "damaged" / "003.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="003.png is not an image"):
+    with pytest.raises(UserError, match="003.png cannot be used .not a picture"):
         read(tmp_path / "damaged")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="holds no pictures"):
         read(tmp_path / "empty")
     with pytest.raises(UserError, match="none does not exist"):
         read(tmp_path / "none")
