@@ -15,7 +15,7 @@ class ScoreOptions(Config):
     """What to compare with, and how."""
 
     reference: str | None = None
-    """A data set (cifar10, celeba:PATH), images in a folder, zip or tar, statistics (cached, .pt or .npz); None: the run's training data."""
+    """A data set (cifar10, celeba:PATH), pictures in a folder, zip or tar, statistics (cached, .pt, .npz); None: a run's training data."""
     reference_split: str | None = None
     """Split of the reference, such as train or test; a top-level sub-folder of pictures in files; None: the protocol's."""
     protocol: tuple[str, ...] | None = None

@@ -74,10 +74,8 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     if skipped and not source.may_skip:
         raise _damaged(source.location, skipped[0], others=len(skipped) - 1)
     if skipped and progress:
-        whole = len(skipped) + dataset.manifest.count
-        log.warning(
-            "%s: %d of %d images cannot be used and are left out, see %s", source.location, len(skipped), whole, place / "manifest.json"
-        )
+        whole, listed = len(skipped) + dataset.manifest.count, place / "manifest.json"
+        log.warning("%s: %d of %d images cannot be used and are left out, see %s", source.location, len(skipped), whole, listed)
     return dataset
 
 
@@ -270,7 +268,7 @@ def _convert(entries: Sequence[Entry], source: Source, write: Callable[[bytes], 
             done.labels.append(entry.label)
     if done.count == 0:
         raise UserError(
-            f"{source.location}: none of the {len(done.skipped)} images can be used; the first is {done.skipped[0].name} ({done.skipped[0].reason})"
+            f"{source.location}: none of {len(done.skipped)} images can be used, first {done.skipped[0].name} ({done.skipped[0].reason})"
         )
     return done
 

@@ -46,6 +46,8 @@ ORIENTATIONS = {
 }
 """EXIF orientation -> what turns the picture upright."""
 
+EncodedFile = io.BytesIO | io.BufferedReader
+
 Crop = Callable[[Image.Image], Image.Image]
 
 FILTERS: dict[ResizeFilter, Image.Resampling] = {
@@ -87,7 +89,7 @@ def centre(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def read_header(file: io.BufferedIOBase) -> Header:
+def read_header(file: EncodedFile) -> Header:
     """Return what the encoded ``file`` says about its picture, without decoding the pixels.
 
     Raises:
@@ -114,7 +116,7 @@ def decode(
     )
 
 
-def _of_whole_pixels(file: io.BufferedIOBase, use: Callable[[Image.Image], Result]) -> Result:
+def _of_whole_pixels(file: EncodedFile, use: Callable[[Image.Image], Result]) -> Result:
     """Return what ``use`` makes of the picture in ``file``; a PNG with more text than Pillow reads is opened without its text."""
     try:
         try:
@@ -134,7 +136,7 @@ def _of_whole_pixels(file: io.BufferedIOBase, use: Callable[[Image.Image], Resul
         raise DamagedImageError("the file is empty" if empty else " ".join(reason.split()) or type(error).__name__) from error
 
 
-def _opened(file: io.BufferedIOBase, use: Callable[[Image.Image], Result]) -> Result:
+def _opened(file: EncodedFile, use: Callable[[Image.Image], Result]) -> Result:
     with Image.open(file, formats=OPENERS) as image:
         return use(image)
 

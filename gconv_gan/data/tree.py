@@ -14,7 +14,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedIOBase, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -22,7 +22,7 @@ from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.config.hints import does_not_exist
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.official import failure_page
-from gconv_gan.data.pictures import EXTENSIONS, DamagedImageError
+from gconv_gan.data.pictures import EXTENSIONS, DamagedImageError, EncodedFile
 
 Parts = tuple[str, ...]
 """A path inside the folder or archive, ("train", "cat", "1.jpg")."""
@@ -47,7 +47,7 @@ def is_hidden(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """Return a name in one line of valid Unicode: bytes of another encoding and control characters as ``\\x..``."""
+    r"""Return a name in one line of valid Unicode: bytes of another encoding and control characters as ``\x..``."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 
@@ -75,7 +75,7 @@ class Tree(Protocol):
         """Return a file's content; raise ``DamagedImageError`` where an archive's member is broken, ``UserError`` where disk or file is."""
         ...
 
-    def open(self, parts: Parts) -> BufferedIOBase:
+    def open(self, parts: Parts) -> EncodedFile:
         """Return a file to be read from its beginning, as far as is needed; raise as ``read`` does."""
         ...
 
@@ -195,7 +195,7 @@ class FolderTree:
         _require_size(len(content))
         return content
 
-    def open(self, parts: Parts) -> BufferedIOBase:
+    def open(self, parts: Parts) -> EncodedFile:
         try:
             return self.root.joinpath(*parts).open("rb")
         except OSError as error:  # the file system's fault, not the picture's
@@ -250,7 +250,7 @@ class _Archive(Generic[Place]):
     def names(self) -> list[Parts]:
         return list(self._members())
 
-    def open(self, parts: Parts) -> BufferedIOBase:
+    def open(self, parts: Parts) -> EncodedFile:
         return BytesIO(self.read(parts))
 
     def read(self, parts: Parts) -> bytes:
@@ -389,9 +389,7 @@ class ZipTree(_Archive[zipfile.ZipInfo]):
                 raise UserError(f"{self.where}{self.root} is encrypted; unpack it, or make a plain zip")
             if member.compress_type not in READABLE:
                 method = METHODS.get(member.compress_type, f"method {member.compress_type}")
-                raise UserError(
-                    f"{self.where}{self.root}: {printable(name)} is compressed by {method}, which is not read; unpack it, or make a plain zip"
-                )
+                raise UserError(f"{self.where}{self.root}: {printable(name)} is compressed by {method}, which is not read; unpack it")
             if stat.S_ISLNK(mode):
                 yield name, self._link(name, member)
             else:

@@ -56,7 +56,7 @@ def open_files(path: Path, *, size: int | None, cache_dir: Path, split: str | No
     """Return the pictures in a folder, zip or tar, and say once what else lies there; raise ``UserError`` as ``ImageFiles`` does."""
     files = ImageFiles(path, size=size, split=split, memory=cache_dir / "fingerprints")
     if files.left_out and PartialState().is_main_process:
-        log.warning("%s: %s", path, files.left_out)
+        log.warning("%s: %s", printable(str(path)), files.left_out)
     return files
 
 

@@ -92,7 +92,10 @@ def linked_class_folders(folder: Path) -> Path:
     return root
 
 
-SUFFIXES = "png apng jpg JPEG jpe jfif webp avif gif bmp dib tif tiff ppm pgm pbm pnm tga jp2 j2k pcx qoi ico".split()
+SUFFIXES = (
+    *("png", "apng", "jpg", "JPEG", "jpe", "jfif", "webp", "avif", "gif", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga"),
+    *("jp2", "j2k", "pcx", "qoi", "ico"),
+)
 
 
 def every_suffix(folder: Path) -> Path:
@@ -477,6 +480,14 @@ def test_a_gallery_is_drawn_without_its_training_data_where_they_are_gone(
     (run / "config.json").write_text(json.dumps({**config, "data": data}))
     code, out, said = ends(gallery.main, str(run), "--out", str(tmp_path / "gallery"))
     assert (code, "the data are out of reach" in out) == (0, True), said
+
+
+def test_a_path_that_is_no_text_is_refused_where_it_would_be_recorded(tmp_path: Path, ends: Callable[..., tuple[int, str, str]]) -> None:
+    path = os.fsdecode(bytes(tmp_path) + b"/caf\xe9")
+    plain(Path(path))
+    for command, arguments in ((gan.main, [str(toml(tmp_path)), "--data.path", path, "--dry-run"]), (prepare, ["folder", "--path", path])):
+        code, _, said = ends(command, *arguments)
+        assert (code, "caf\\xe9 is not valid UTF-8; rename" in said, len(said.strip().splitlines())) == (2, True, 1)
 
 
 def test_a_run_is_not_resized(judge: Path, run: Path, ends: Callable[..., tuple[int, str, str]]) -> None:
