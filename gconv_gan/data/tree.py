@@ -48,6 +48,8 @@ def is_hidden(name: str) -> bool:
 
 def printable(name: str) -> str:
     r"""Return a name in one line of valid Unicode: bytes of another encoding and control characters as ``\x..``."""
+    if name.isascii() and name.isprintable():
+        return name
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 

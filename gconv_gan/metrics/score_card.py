@@ -53,7 +53,7 @@ class FakesCard(Config):
     """Where the scored images come from. For images of unknown origin only ``source`` and the hash are set."""
 
     source: str
-    """A generator's checkpoint, or a folder or zip."""
+    """A generator's checkpoint, or a folder, zip or tar."""
     images_sha256: str = ""
     """Hash over the bytes of all images in order; filled in by the evaluation."""
     recipe: str | None = None
@@ -79,7 +79,7 @@ class ReferenceCard(Config):
     """What the images are compared with."""
 
     source: str
-    """The name of the data set, or a folder or zip."""
+    """The name of the data set, or a folder, zip or tar."""
     fingerprint: str
     """Content hash of the data and, where not all are used, which were chosen."""
     split: str | None

@@ -4,12 +4,16 @@ Processes take whole blocks, and everything random about a block is a function o
 process and on eight, at any batch size.
 """
 
+import contextlib
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import PIL
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
@@ -21,6 +25,7 @@ from gconv_gan.data.pictures import PICTURES_RECIPE, DamagedImageError, Header, 
 from gconv_gan.data.transforms import quantise
 from gconv_gan.data.tree import list_pictures, open_tree, shown
 from gconv_gan.metrics.batch_statistics import batch_statistics
+from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.runtime.seeding import draw_labels, draw_latents, generator_for
@@ -79,7 +84,7 @@ class ImageFiles:
         path: the folder or archive.
         size: bring every picture to this side by the recipe of training, a centre crop and an antialiased resize; None: as stored.
         split: only the pictures of this top-level sub-folder.
-        memory: a folder that remembers the content hash of unchanged files, so that they are read once.
+        memory: a folder that remembers the content hash and the headers of unchanged files, so that they are read once.
 
     Attributes:
         size: as it was asked for.
@@ -103,7 +108,7 @@ class ImageFiles:
         self.left_out = listing.left_out
         self.names = [shown(parts) for parts in self._pictures]
         self.fingerprint = self._tree.fingerprint(lambda: self._pictures, memory=memory) + (f" {split}/" if split else "")
-        self.headers = [self._header(index) for index in range(len(self._pictures))]
+        self.headers = self._remembered_headers(memory)
         self.side = self._common_side() if size is None else size
         self.recipe = AS_STORED if size is None else f"size {size}; {PICTURES_RECIPE}"
 
@@ -120,6 +125,19 @@ class ImageFiles:
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
         return torch.stack([self._pixels(index) for index in indices])
+
+    def _remembered_headers(self, memory: Path) -> list[Header]:
+        """Return all headers, from ``memory`` where they were read before from the same content by the same Pillow."""
+        key = hashlib.sha256(json.dumps([self.fingerprint, PIL.__version__]).encode()).hexdigest()
+        stored = memory / f"headers-{key}.json"
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # a torn file is made again
+            found = [Header(*header) for header in json.loads(stored.read_text())]
+            if len(found) == len(self):
+                return found
+        headers = [self._header(index) for index in range(len(self))]
+        memory.mkdir(parents=True, exist_ok=True)
+        write_text(stored, json.dumps(headers))
+        return headers
 
     def _header(self, index: int) -> Header:
         try:

@@ -74,8 +74,8 @@ def open_reference(
     Another tool's file of statistics comes back as its path: what it holds depends on the extractor.
 
     Args:
-        reference: a data set's name, images in a folder or zip, or statistics; None: what the run was trained on.
-        split: which split, a top-level sub-folder of a folder or zip; None: the data set's usual one, or the whole.
+        reference: a data set's name, images in a folder, zip or tar, or statistics; None: what the run was trained on.
+        split: which split, a top-level sub-folder of pictures in files; None: the data set's usual one, or the whole.
         trained_on: the data of the scored run; None for files.
         size: side of the scored images, which a data set is brought to; None: its usual one.
         files_size: side that pictures in files are brought to where there is no run; None: they stay as they are stored.

@@ -179,3 +179,15 @@ def test_a_diverged_generator_is_named() -> None:
         generator.weight[0] = torch.nan
     with pytest.raises(UserError, match="generated image 0 holds values that are not finite: the generator has diverged"):
         FakeSource(generator, count=3, seed=0).block(0)
+
+
+def test_formats_and_stored_sizes_are_known_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(PICTURES[:2], tmp_path / "images")
+    save(PICTURES[:1], tmp_path / "images", suffix="webp")
+    Image.new("RGB", (30, 20)).save(tmp_path / "images/oblong.jfif", "JPEG")
+    first = ImageFiles(tmp_path / "images", size=8, memory=tmp_path / "memory")
+    assert first.formats == {"JPEG": 1, "PNG": 2, "WEBP": 1}
+    assert first.headers[-1] == ("JPEG", 30, 20)
+    assert (first.side, first.names[-1]) == (8, "oblong.jfif")
+    monkeypatch.setattr("gconv_gan.metrics.sources.read_header", lambda _: pytest.fail("read again"))
+    assert ImageFiles(tmp_path / "images", size=8, memory=tmp_path / "memory").headers == first.headers

@@ -352,6 +352,14 @@ def lost_header(folder: Path) -> Path:
     return put(path, bytes(data))
 
 
+def claims_two_gigabytes(folder: Path) -> Path:
+    path = pack_zip(folder / "p.zip", members(), zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\x01\x02") + 24
+    data[place : place + 4] = struct.pack("<I", 2**31)
+    return put(path, bytes(data))
+
+
 def invalid_utf8_name(folder: Path) -> Path:
     path = pack_zip(folder / "p.zip", [*members(), ("b/日本.png", png(20))])
     return put(path, path.read_bytes().replace("日本".encode(), b"\xff\xfe\xff\xfe\xff\xfe"))
@@ -431,6 +439,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "Deflate64": (deflate64, r"p\.zip: a/02\.png is compressed by Deflate64"),
     "wrong CRC": (wrong_crc, r"p\.zip: a/00\.png cannot be used \(Bad CRC-32"),
     "broken member": (lost_header, r"p\.zip: a/00\.png cannot be used \(.+\)"),
+    "two gigabytes": (claims_two_gigabytes, r"p\.zip: a/00\.png cannot be used \(the file has more than 1,073,741,824 bytes\)"),
     "invalid UTF-8": (invalid_utf8_name, r"p\.zip is a damaged zip: 'utf-8' codec"),
     "half a zip": (half_a_zip, r"p\.zip is neither a folder nor a whole zip"),
     "400 megapixels": (huge, r"b/huge\.png cannot be used \(Image size \(400000000 pixels\) exceeds limit of \d+ pixels\)"),
