@@ -197,11 +197,11 @@ class WebDatasetDataConfig(_Source):
 
 
 class FolderDataConfig(_Source):
-    """Your own pictures: a folder or a zip, ``class/name.jpg`` or flat."""
+    """Your own pictures: a folder, a zip or a plain tar, ``class/name.jpg`` or flat."""
 
     kind: Literal["folder"] = "folder"
     path: str
-    """The folder or zip file."""
+    """The folder, zip or plain tar."""
     size: ImageSize = 32
     """Side of the square images: others are centre-cropped to a square, then resized (bicubic, antialiased)."""
     split: str | None = None

@@ -147,7 +147,15 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
 
     A union's ``kind`` is taken first: the new member keeps every field it shares with the old one, and what it requires beyond
     that must be given by flags.
+
+    Raises:
+        UserError: a flag is unknown, or its value is wrong, or no valid text, which no config file can hold.
+
     """
+    for argument in arguments:
+        if any("\udc80" <= character <= "\udcff" for character in argument):
+            named = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
     kinds, rest = _take_kinds(type(config), list(arguments))
     default: Any = config
     for keys, kind in kinds:

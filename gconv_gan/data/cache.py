@@ -48,7 +48,7 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
 
     Args:
         config: which data, split and size, and where the cache lies.
-        progress: show a bar while converting, on a terminal, and say how many images are left out.
+        progress: show a bar while converting, on a terminal, and say what is left out.
         verify: hash the stored arrays instead of only comparing their sizes.
 
     Raises:
@@ -69,12 +69,15 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
                 dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # the encoded were just decoded
     if dataset is None:
         raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
+    left_out = source.left_out() if source.left_out is not None else dataset.manifest.left_out
+    if left_out and progress:
+        log.warning("%s: %s", source.location, left_out)
     skipped = dataset.manifest.skipped
     if skipped and not source.may_skip:
         raise _damaged(source.location, skipped[0], others=len(skipped) - 1)
     if skipped and progress:
-        whole = len(skipped) + dataset.manifest.count
-        log.warning("%s: %d of %d images are damaged and left out, see %s", source.location, len(skipped), whole, place / "manifest.json")
+        whole, listed = len(skipped) + dataset.manifest.count, place / "manifest.json"
+        log.warning("%s: %d of %d images cannot be used and are left out, see %s", source.location, len(skipped), whole, listed)
     return dataset
 
 
@@ -92,7 +95,7 @@ def _damaged(location: str, image: SkippedImage, *, others: int = 0) -> UserErro
     """Return the refusal of a set for ``image``, and for ``others`` where their number is known."""
     more = f", one of {others + 1} such images" if others else ""
     return UserError(
-        f"{location}: {image.name} is damaged ({image.reason}){more}; "
+        f"{location}: {image.name} cannot be used ({image.reason}){more}; "
         f'replace {"them" if others else "it"}, or set data.damaged = "skip" to leave such images out and list them in the manifest'
     )
 
@@ -176,6 +179,7 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
             source_hash=source.fingerprint,
             content_hash=content_hash(done.digest.digest(), source.size, labels, pictures.classes),
             skipped=tuple(done.skipped),
+            left_out=pictures.left_out,
             shards=_kept_shards(pictures.shards, done.kept),
             pillow=PIL.__version__,
         )
@@ -273,7 +277,7 @@ def _convert(entries: Sequence[Entry], source: Source, write: Callable[[bytes], 
             done.labels.append(entry.label)
     if done.count == 0:
         raise UserError(
-            f"{source.location}: all {len(done.skipped)} images are damaged; the first is {done.skipped[0].name} ({done.skipped[0].reason})"
+            f"{source.location}: none of {len(done.skipped)} images can be used, first {done.skipped[0].name} ({done.skipped[0].reason})"
         )
     return done
 

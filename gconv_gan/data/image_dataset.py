@@ -40,6 +40,8 @@ class Manifest(Config):
     content_hash: str
     """SHA-256 of images, labels and class names: equal hashes mean equal data, wherever they came from."""
     skipped: tuple[SkippedImage, ...]
+    left_out: str = ""
+    """One sentence on the files that are no pictures of the set, and why."""
     shards: tuple[int, ...] = ()
     """How many of the images lie in each shard, for sets that come in shards."""
     pillow: str

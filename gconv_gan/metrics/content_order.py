@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import PIL
 from jaxtyping import UInt8
@@ -20,10 +21,11 @@ from gconv_gan.metrics.sources import StoredImages, block_range
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.locking import exclusive
 
+Source = TypeVar("Source", bound=StoredImages, covariant=True)
 BY_CONTENT: Order = "SHA-256 of pixels"
 
 
-class ContentOrder:
+class ContentOrder(Generic[Source]):
     """The images of ``source`` in the order of the SHA-256 of their pixels.
 
     Args:
@@ -38,7 +40,7 @@ class ContentOrder:
 
     """
 
-    def __init__(self, source: StoredImages, *, memory: Path) -> None:
+    def __init__(self, source: Source, *, memory: Path) -> None:
         self.source = source
         first = source.take([0])
         self.size = first.shape[-1]

@@ -56,7 +56,7 @@ class FakesCard(Config):
     """Where the scored images come from. For images of unknown origin only ``source`` and the hash are set."""
 
     source: str
-    """A generator's checkpoint, or a folder or zip."""
+    """A generator's checkpoint, or a folder, zip or tar."""
     images_sha256: str = ""
     """Hash over the bytes of all images in order; filled in by the evaluation."""
     size: int | None = None
@@ -65,6 +65,8 @@ class FakesCard(Config):
     """Names of the file formats of the images; None: a generator's, or not recorded."""
     order: Order | None = None
     """What numbers the images, where they are files; None: a generator's seed, or the names of files in cards without ``size``."""
+    recipe: str | None = None
+    """How files became images; None for a generator's."""
     weights_sha256: str | None = None
     weights: Literal["ema", "raw"] | None = None
     images_seen: int | None = None
@@ -87,7 +89,7 @@ class ReferenceCard(Config):
     """What the images are compared with."""
 
     source: str
-    """The name of the data set, or a folder or zip."""
+    """The name of the data set, or a folder, zip or tar."""
     fingerprint: str
     """Content hash of the data and, where not all are used, which were chosen."""
     split: str | None
@@ -184,10 +186,10 @@ class Score(Config):
 # Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are
 # what one wants to compare, and everything in ``run`` is circumstance. A reference is known by its content, not by its name.
 COMPARED_GROUPS = ("formula", "reference", "extractor")
-COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels", "size", "formats", "order")
+COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels", "recipe", "size", "formats", "order")
 NAMES = ("reference.source",)
 # Older cards do not have these: they are unlike where both cards tell.
-RECORDED_LATER = ("size", "formats")
+RECORDED_LATER = ("recipe", "size", "formats")
 # Formats that keep every pixel: which of them it was makes no difference.
 LOSSLESS = frozenset({"PNG", "BMP", "PPM", "array"})
 

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,14 +13,14 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.metrics.content_order import BY_CONTENT
+from gconv_gan.data.tree import printable
+from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.extraction import usual_batch_size
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
-from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageSource
+from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
 from gconv_gan.metrics.standing import STANDING, set_standing_statistics
 from gconv_gan.models.mapping import MappedGenerator
 from gconv_gan.recipes.networks import TrainedRun
-from gconv_gan.recipes.references import ordered_files
 from gconv_gan.training.step import channels_last
 
 BATCH = 64  # of --batch-norm batch: StudioGAN's
@@ -136,10 +135,9 @@ def _class_counts(run: TrainedRun) -> list[int]:
     return counts
 
 
-def file_fakes(path: str, *, count: int | None, seed: int, cache_dir: Path) -> Fakes:
-    """Return the images in a folder or zip, or ``count`` of them chosen by ``seed``."""
-    files = ordered_files(Path(path), cache_dir=cache_dir)
-    card = FakesCard(source=path, size=files.size, formats=files.formats, order=BY_CONTENT)
+def file_fakes(files: ContentOrder[ImageFiles], source: str, *, count: int | None, seed: int) -> Fakes:
+    """Return the images in ``files``, or ``count`` of them chosen by ``seed``; ``source`` is what the card calls them."""
+    card = FakesCard(source=printable(source), recipe=files.source.recipe, size=files.size, formats=files.formats, order=BY_CONTENT)
     if count is None or count == len(files):
         return Fakes(files, card, None)
     return Fakes(ChosenImages(files, count, seed=seed, key="--num-fake"), card.model_copy(update={"seed": seed}), None)

@@ -1,6 +1,7 @@
 """Real images as a reference, and the processes that share the work of scoring."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.tree import printable
 from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.evaluate import needs_real_features
 from gconv_gan.metrics.extraction import Processes
@@ -27,6 +29,8 @@ from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.score_card import Order
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
+
+log = logging.getLogger(__name__)
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
 SCORE_FLAGS = {"path": "--reference", "split": "--reference-split", "cache_dir": "--cache-dir"}  # key of [data] -> flag of gan_metrics
@@ -65,12 +69,27 @@ def dataset_reals(dataset: ImageDataset, *, cache_dir: Path) -> Reals:
     return Reals(images, manifest.title, manifest.split, manifest.recipe, manifest.size, labels, dataset.classes)
 
 
+def open_files(path: Path, *, size: int | None, cache_dir: Path, split: str | None = None) -> ContentOrder[ImageFiles]:
+    """Return the pictures in a folder, zip or tar in the order of their pixels, and say once what else lies there.
+
+    Raises:
+        UserError: as ``ImageFiles`` does.
+
+    """
+    memory = cache_dir / FINGERPRINTS
+    files = ImageFiles(path, size=size, split=split, memory=memory)
+    if files.left_out and PartialState().is_main_process:
+        log.warning("%s: %s", printable(str(path)), files.left_out)
+    return ContentOrder(files, memory=memory)
+
+
 def open_reference(
     reference: str | None,
     *,
     split: str | None,
     trained_on: DataConfig | None,
     size: int | None,
+    files_size: int | None,
     cache_dir: Path,
     flags: Mapping[str, str] = SCORE_FLAGS,
 ) -> ReferenceStatistics | Reals | Path:
@@ -79,10 +98,11 @@ def open_reference(
     Another tool's file of statistics comes back as its path: what it holds depends on the extractor.
 
     Args:
-        reference: a data set's name, images in a folder or zip, or statistics; None: what the run was trained on.
-        split: which split, a top-level sub-folder of a folder or zip; None: the data set's usual one, or the whole.
+        reference: a data set's name, images in a folder, zip or tar, or statistics; None: what the run was trained on.
+        split: which split, a top-level sub-folder of pictures in files; None: the data set's usual one, or the whole.
         trained_on: the data of the scored run; None for files.
-        size: side of the scored images, which a data set is brought to; None: pictures stay as they are stored.
+        size: side of the scored images, which a data set is brought to; None: its usual one.
+        files_size: side that pictures in files are brought to where there is no run; None: they stay as they are stored.
         cache_dir: where converted data and hashes are kept.
         flags: key of [data] -> the command's flag for it, for messages.
 
@@ -95,7 +115,7 @@ def open_reference(
         changes["split"] = split
     if reference is None:
         if trained_on is None:
-            raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
+            raise UserError("--reference is needed: a data set, images in a folder, zip or tar, or cached statistics")
         return _opened(_changed(trained_on, changes), {key: flag for key, flag in flags.items() if key != "path"})
     if (Path(reference) / "statistics.json").is_file():
         return load_statistics(Path(reference))
@@ -108,22 +128,16 @@ def open_reference(
         return _opened(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference"), flags)
     if not Path(reference).exists():
         known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
-        raise UserError(f"--reference {reference} is neither a folder or zip nor a data set; known are {known}")
-    prefix = "" if split is None else f"{split}/"
-    files = ordered_files(Path(reference), prefix=prefix, cache_dir=cache_dir)
-    return Reals(files, reference, split, "as stored", files.size)
-
-
-def ordered_files(path: Path, *, prefix: str = "", cache_dir: Path) -> ContentOrder:
-    """Return the pictures in a folder or zip in the order of their pixels; raise ``UserError`` where one cannot be scored."""
-    memory = cache_dir / FINGERPRINTS
-    return ContentOrder(ImageFiles(path, prefix=prefix, memory=memory), memory=memory)
+        raise UserError(f"--reference {reference} is neither a folder, zip or tar nor a data set; known are {known}")
+    files = open_files(Path(reference), size=files_size, split=split, cache_dir=cache_dir)
+    return Reals(files, printable(reference), split, files.source.recipe, files.size)
 
 
 def _opened(config: DataConfig, flags: Mapping[str, str]) -> Reals:
     """Return a data set as reference; where it cannot be opened, say so in the terms of the command."""
     with reworded(partial(as_flags, flags, config.kind)):
-        return dataset_reals(open_dataset(config), cache_dir=Path(config.cache_dir))
+        dataset = open_dataset(config, progress=PartialState().is_main_process)
+        return dataset_reals(dataset, cache_dir=Path(config.cache_dir))
 
 
 def _changed(config: DataConfig, changes: dict[str, object]) -> DataConfig:

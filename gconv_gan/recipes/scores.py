@@ -11,6 +11,7 @@ from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import ScoreCommand, ScoreOptions
+from gconv_gan.metrics.content_order import ContentOrder
 from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_all
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import build_extractors
@@ -18,9 +19,10 @@ from gconv_gan.metrics.interchange import import_statistics
 from gconv_gan.metrics.protocols import Protocol, adjusted, family, other_variant, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
+from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, open_reference, ordered_files, processes, reference_of, require_split, usual_split
+from gconv_gan.recipes.references import Reals, open_files, open_reference, processes, reference_of, require_split, usual_split
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
@@ -118,16 +120,21 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     """
     device = PartialState().device
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
-    size = ordered_files(Path(command.source), cache_dir=Path(command.cache_dir)).size if run is None else None
+    if run is not None and command.size is not None:
+        raise UserError(
+            f"--size {command.size} is for pictures in files; {command.source} is a run, whose images have the size of its data"
+        )
+    files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir)) if run is None else None
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)
         return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))
-    references = References(command, None, size)
+    assert files is not None
+    references = References(command, None, files)
     results: dict[Job, Score] = {}
     for count in dict.fromkeys(job.protocol.num_fake for job in jobs):
         group = [job for job in jobs if job.protocol.num_fake == count]
-        fakes = file_fakes(command.source, count=count, seed=command.seed, cache_dir=Path(command.cache_dir))
+        fakes = file_fakes(files, command.source, count=count, seed=command.seed)
         results |= dict(zip(group, score_jobs(fakes, command, evaluations_of(fakes, group, networks, references)), strict=True))
     return [results[job] for job in jobs]
 
@@ -166,8 +173,8 @@ class References:
 
     options: ScoreOptions
     run: TrainedRun | None
-    size: int | None
-    """Side of the scored pictures, where they are files."""
+    files: ContentOrder[ImageFiles] | None
+    """The scored pictures, where they are files."""
     opened: dict[str | None, ReferenceStatistics | Reals | Path] = field(default_factory=dict)
     computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
 
@@ -218,7 +225,8 @@ class References:
             self.options.reference,
             split=split,
             trained_on=data,
-            size=self.size if data is None else data.size,
+            size=data.size if data is not None else self.files.size if self.files is not None else None,
+            files_size=None if self.files is None else self.files.source.size,
             cache_dir=Path(self.options.cache_dir),
         )
 

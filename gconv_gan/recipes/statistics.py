@@ -42,7 +42,15 @@ def statistics_of(command: StatisticsCommand, network: Extractor) -> ReferenceSt
     """
     flags = {"path": command.reference, "split": "--split", "size": "--size", "cache_dir": "--cache-dir"}
     cache_dir = Path(command.cache_dir)
-    opened = open_reference(command.reference, split=command.split, trained_on=None, size=command.size, cache_dir=cache_dir, flags=flags)
+    opened = open_reference(
+        command.reference,
+        split=command.split,
+        trained_on=None,
+        size=command.size,
+        files_size=command.size,
+        cache_dir=cache_dir,
+        flags=flags,
+    )
     if isinstance(opened, Path):
         return import_statistics(opened, network, count=command.num_real)
     if isinstance(opened, ReferenceStatistics):

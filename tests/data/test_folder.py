@@ -100,7 +100,7 @@ def test_absent_data_say_where_they_were_looked_for(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_names_the_known_extensions(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"holds no pictures \(\.jpg, \.jpeg, \.png"):
+    with pytest.raises(UserError, match=r"holds no pictures \(\.jpg, \.png, \.webp and other"):
         found(tmp_path / "empty")
 
 
@@ -146,7 +146,7 @@ def test_links_are_followed_and_circles_end(pets: Path, tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_is_named(pets: Path) -> None:
     (pets / "train" / "cat" / "lost.png").symlink_to(pets / "nowhere.png")
-    with pytest.raises(UserError, match=r"cannot read .*lost\.png: No such file"):
+    with pytest.raises(UserError, match=r"train/cat/lost\.png is a link to nowhere; put the picture there, or remove the link"):
         found(pets, split="train")
 
 

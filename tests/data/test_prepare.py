@@ -43,7 +43,7 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
     (pets / "test/cat/0.png").write_bytes(b"")
     where = ["folder", "--path", str(pets), "--split", "test", "--size", "8", "--cache-dir", str(pets.parent / "c")]
     assert prepare.main(where) == 2
-    assert "test/cat/0.png is damaged (the file is empty)" in capsys.readouterr().err
+    assert "test/cat/0.png cannot be used (the file is empty)" in capsys.readouterr().err
     assert prepare.main([*where, "--damaged", "skip"]) == 0
     assert "skipped  test/cat/0.png: the file is empty" in capsys.readouterr().out
 

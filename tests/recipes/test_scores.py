@@ -200,7 +200,7 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
     judged = ["--extractor", f"checkpoint:{judge}"]
     cases = {
         "--reference is needed": [str(pictures["fakes"]), *judged],
-        "neither a folder or zip nor a data set; known are digits": [str(pictures["fakes"]), "--reference", "cifar", *judged],
+        "neither a folder, zip or tar nor a data set; known are digits": [str(pictures["fakes"]), "--reference", "cifar", *judged],
         "there is no protocol 'fid_50k'": [str(run), "--protocol", "fid_50k", *judged],
         "there is no extractor 'incepton'": [str(run), "--extractor", "incepton"],
         "named twice": [str(run), "--protocol", "fid2k", "fid2k", *judged],
@@ -210,7 +210,7 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
         "2 images are too few for prdc": [str(run), *judged, "--metrics", "prdc", "--num-fake", "2"],
         f"{tmp_path / 'nowhere'} does not exist": [str(tmp_path / "nowhere"), "--reference", "digits", *judged],
         f"{tmp_path / 'tiyn'} does not exist; did you mean {run}\\?": [str(tmp_path / "tiyn"), "--reference", "digits", *judged],
-        "neither a folder nor a zip of images": [__file__, "--reference", "digits", *judged],
+        "neither a folder nor a whole zip or tar of pictures": [__file__, "--reference", "digits", *judged],
         "there is no protocol 'fid5k_lite0'; known are .*; did you mean 'fd5k_lite0'": [str(run), "--protocol", "fid5k_lite0"],
         "there is no extractor 'inceptionv3'; known are .*; did you mean 'inception'": [str(run), "--extractor", "inceptionv3"],
         "only 359: set --num-real to at most that": [str(run), *judged, "--num-real", "60000"],
