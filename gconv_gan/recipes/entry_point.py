@@ -65,6 +65,8 @@ def training_command(
         return
     config = load_config(model, arguments[0], [argument for argument in arguments[1:] if argument != "--dry-run"])
     if "--dry-run" in arguments:
-        print(plan(config))
+        text = plan(config)
+        if PartialState().is_main_process:
+            print(text)
     else:
         fit(config)

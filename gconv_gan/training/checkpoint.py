@@ -31,8 +31,13 @@ HASHES = "SHA256SUMS"
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """Return (images, path) of every checkpoint in a run folder, newest first."""
-    found = [(int(path.name.removeprefix("checkpoint-")), path) for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    found = [(images_at(path), path) for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
     return sorted(found, reverse=True)
+
+
+def images_at(checkpoint: Path) -> int:
+    """Return the images seen at a checkpoint, which its name says."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any]) -> Path:
@@ -99,6 +104,26 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
     return contents
 
 
+def resumable(folder: Path, data: str | None, report: Callable[[str], None]) -> Path | None:
+    """Return the checkpoint from which a run goes on, its newest whole one; None: it starts at 0 images.
+
+    Args:
+        folder: the run folder.
+        data: content hash of the run's data; None where they are not there yet, and nothing is compared.
+        report: is told of each damaged checkpoint that is passed over.
+
+    Raises:
+        UserError: the checkpoint was trained on other data.
+
+    """
+    newest = newest_whole(folder, report)
+    if newest is not None and data is not None:
+        stored = json.loads((newest / "state.json").read_text())["data"]
+        if stored != data:
+            raise UserError(f"{newest} was trained on other data (content hash {stored[:12]}…, now {data[:12]}…)")
+    return newest
+
+
 def resume(
     folder: RunFolder,
     state: TrainingState,
@@ -115,16 +140,14 @@ def resume(
         UserError: the checkpoint was trained on other data than ``facts["data"]``, their content hash.
 
     """
-    newest = newest_whole(folder.path, report.say)
+    newest = resumable(folder.path, facts["data"], report.say)
     if newest is None:
         if checkpoints(folder.path):
             report.say(f"no checkpoint in {folder.path} is whole: training starts again at 0 images")
         if accelerator.is_main_process:
             truncate_metrics(folder.metrics, 0)
         return
-    stored = load_checkpoint(newest, state)
-    if stored["data"] != facts["data"]:
-        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {facts['data'][:12]}…)")
+    load_checkpoint(newest, state)
     if accelerator.is_main_process:
         truncate_metrics(folder.metrics, state.progress.images_seen)
     total = config.trainer.total_images
