@@ -105,6 +105,12 @@ def test_names_of_classes(shards: Path) -> None:
         webdataset(config(shards, shards.parent / "c")).open()
 
 
+def test_a_name_for_two_classes_is_refused(shards: Path) -> None:
+    (shards / "classnames.txt").write_text("crane\ndog\ncrane\n")
+    with pytest.raises(UserError, match=r"classnames\.txt gives several classes the name 'crane'; each needs its own"):
+        webdataset(config(shards, shards.parent / "c"))
+
+
 def test_shards_on_several_disks_keep_the_order_of_their_names(shards: Path, tmp_path: Path) -> None:
     whole = open_dataset(config(shards, tmp_path / "c")).content_hash
     (tmp_path / "disk1").mkdir()
