@@ -39,6 +39,7 @@ MAY_CHANGE = (
     "data.storage",
 )
 LOCK = ".lock"
+WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", "samples", "scores", "events"})
 VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
 
 
@@ -56,15 +57,14 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Keep every other run out of the folder for the body; raise ``UserError`` where one is at work in it.
 
-        A folder that the body has made is removed again where the body ends in an exception before it has trained: the folder then
-        holds nothing but what ran.
+        A folder that the body has made is removed again where the body ends in an exception and left nothing but what a start writes.
         """
         new = not self.path.exists()
         with self._lock():
             try:
                 yield
             except BaseException:
-                if new and not any((self.path / trained).exists() for trained in ("log.txt", "metrics.jsonl")):
+                if new and {path.name for path in self.path.iterdir()} <= WRITTEN_BY_A_START:
                     shutil.rmtree(self.path, ignore_errors=True)
                 raise
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.recipes import classifier, gan
 from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.training.guards import GuardError, StoppedBySignalError
+from gconv_gan.training.step import finish_step
 from tests.data.made import noise, save
 from tests.data.test_webdataset import sample, write
 from tests.training.tiny import toml
@@ -232,3 +235,23 @@ def test_a_failing_start_in_the_folder_of_a_run_leaves_it_alone(run: Path, monke
     with pytest.raises(OSError, match="No space"):
         gan.main([str(toml(run.parent))])
     assert {path: path.read_bytes() for path in run.rglob("*.safetensors")} == before
+
+
+def test_a_run_that_was_stopped_before_its_first_line_keeps_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gconv_gan.training.gan.stop_signal", lambda *_: 15)
+    with pytest.raises(StoppedBySignalError):
+        gan.main([str(toml(tmp_path)), "--trainer.log-every", "1000"])
+    assert not (tmp_path / "tiny" / "log.txt").exists()
+    assert [path.name for path in (tmp_path / "tiny").glob("checkpoint-*")] == ["checkpoint-32"]
+
+
+def test_a_run_that_fails_after_it_has_said_something_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: object, images_seen: int, **__: object) -> Tensor:
+        if images_seen >= 64:
+            raise GuardError("not finite")
+        return finish_step(*_, images_seen=images_seen, **__)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gconv_gan.training.gan.finish_step", diverge)
+    with pytest.raises(GuardError):
+        gan.main([str(toml(tmp_path))])
+    assert (tmp_path / "tiny" / "log.txt").is_file()
