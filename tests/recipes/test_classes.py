@@ -8,12 +8,13 @@ import torch
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.grid import read_tiles
-from gconv_gan.recipes import export, gan, sample, scores
+from gconv_gan.recipes import classifier, classifier_card, export, gan, sample, scores
 from gconv_gan.recipes.exported import load_exported
 from tests.data.made import noise, save
 from tests.data.test_webdataset import sample as member
 from tests.data.test_webdataset import write
 from tests.training.tiny import toml
+from tests.training.tiny_classifier import tiny_classifier
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,13 @@ def test_a_reference_without_images_of_a_class_is_refused(tmp_path: Path, judge:
     scores.main([*common, f"webdataset:{tmp_path}/shards/a.tar"])
     with pytest.raises(UserError, match=r"the reference b has no image of the class 'dog', which the generator is asked for as often"):
         scores.main([*common, f"webdataset:{tmp_path}/shards/b.tar"])
+
+
+def test_test_images_without_a_class_are_refused(tmp_path: Path) -> None:
+    for name, labels in (("whole", (0, 1, 2)), ("gaps", (0, 2))):
+        write(tmp_path / name / "a.tar", [part for i in range(60) for part in member(i, labels[i % len(labels)])])
+        (tmp_path / name / "classnames.txt").write_text("cat\ndog\nelk\n")
+    data = {"kind": "webdataset", "path": str(tmp_path / "whole" / "a.tar"), "size": 8, "cache_dir": str(tmp_path / "cache")}
+    classifier.fit(tiny_classifier(tmp_path, data=data, test_data=data, split={"train": 1.0}, trainer={"total_images": 32}))
+    with pytest.raises(UserError, match=r"has no image of the class 'dog', which a classifier's test needs; number the classes from 0"):
+        classifier_card.main([str(tmp_path / "tiny"), "--data-path", str(tmp_path / "gaps" / "a.tar")])
