@@ -1,9 +1,9 @@
 """Your own pictures: a folder, a zip or a plain tar, ``class/name.jpg`` or flat.
 
 Pictures are the files with a suffix of ``EXTENSIONS``, in any case; ``tree`` says what is passed over. They keep the order of
-their sorted paths. A single folder around everything is a wrapper, not a class. Below it (and below the split, where one is asked
-for) the first folder names the class; classes are numbered in sorted order; deeper folders mean nothing. Pictures without any
-folder are unlabelled.
+their sorted paths. A single folder around other folders is a wrapper, and so is a single folder called train or the like; any other
+single folder around all pictures is a class, the only one. Below the wrapper (and below the split, where one is asked for) the first
+folder names the class; classes are numbered in sorted order; deeper folders mean nothing. Pictures without any folder are unlabelled.
 """
 
 import difflib
@@ -42,7 +42,7 @@ def folder(config: FolderDataConfig) -> Source:
         split=config.split,
         size=config.size,
         fingerprint=tree.fingerprint(lambda: [parts for parts, _ in found()], memory=Path(config.cache_dir) / "fingerprints"),
-        recipe=f"folder v1, split {config.split}, labels {config.labels}, size {config.size}; {PICTURES_RECIPE}",
+        recipe=f"folder v2, split {config.split}, labels {config.labels}, size {config.size}; {PICTURES_RECIPE}",
         published="none: your own pictures",
         open=lambda: _open(tree, found(), config.size, listing().left_out),
         left_out=(lambda: listing().left_out) if isinstance(tree, FolderTree) else None,
@@ -85,10 +85,11 @@ def in_split(pictures: list[Parts], split: str | None, root: Path, *, where: str
 
 
 def _wrappers(pictures: list[Parts], split: str | None) -> int:
-    """Return how many folders lie around everything, above the split."""
+    """Return how many folders lie around everything, above the split and the classes."""
     depth = 0
-    while len({parts[depth] for parts in pictures}) == 1 and all(len(parts) > depth + 1 for parts in pictures):
-        if pictures[0][depth] == split:
+    while len({parts[depth] for parts in pictures}) == 1:
+        name, least = pictures[0][depth], min(len(parts) for parts in pictures) - depth
+        if name == split or least < 2 or (least == 2 and name.lower() not in SPLIT_NAMES):
             break
         depth += 1
     return depth

@@ -79,6 +79,11 @@ class ImageDataset:
         return len(self.classes) or None
 
     @property
+    def classes_without_images(self) -> tuple[str, ...]:
+        """Names of the classes of which there is no image."""
+        return tuple(name for name, count in zip(self.classes, self.manifest.class_counts, strict=True) if count == 0)
+
+    @property
     def content_hash(self) -> str:
         """SHA-256 of images, labels and class names: the identity of the data in a score card or a run."""
         return self.manifest.content_hash

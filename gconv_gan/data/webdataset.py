@@ -16,6 +16,7 @@ import json
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from tqdm import tqdm
 
 from gconv_gan.config.data import WebDatasetDataConfig
 from gconv_gan.config.errors import AbsentDataError, UserError
+from gconv_gan.data.class_names import listed
 from gconv_gan.data.fingerprint import content_hash
 from gconv_gan.data.pictures import EXTENSIONS, PICTURES_RECIPE, DamagedImageError, decode
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
@@ -35,6 +37,8 @@ from gconv_gan.runtime.atomic import write_bytes
 PLACES = np.dtype([("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("label", "<i8")])
 """Where a picture lies; label -1: none."""
 CLASS_NAMES = "classnames.txt"
+MAX_CLASSES = 100_000
+"""A larger class number is an identifier of the picture, or an error; ImageNet-21k has 21,841 classes."""
 
 Index = Shaped[np.ndarray, " n"]
 
@@ -185,8 +189,10 @@ def _label(file: io.BufferedReader, kinds: dict[str, tuple[int, int]], shard: Pa
         label = int(content) if kind == "cls" else json.loads(content).get("label", -1)
     except (ValueError, AttributeError) as error:
         raise UserError(f"data.path: {shard}: {printable(key)}.{kind} holds no class but {content[:40]!r}") from error
-    if not isinstance(label, int) or label < -1:
-        raise UserError(f"data.path: {shard}: the class in {printable(key)}.{kind} is {label!r}, no number from 0")
+    if type(label) is not int or not -1 <= label < MAX_CLASSES:  # JSON's true is an int to isinstance
+        text = json.dumps(label)
+        text = text if len(text) <= 40 else f"{text[:40]}…"
+        raise UserError(f"data.path: {shard}: the class in {printable(key)}.{kind} is {text}, no number from 0 to {MAX_CLASSES - 1:,}")
     return label
 
 
@@ -196,7 +202,11 @@ def _label(file: io.BufferedReader, kinds: dict[str, tuple[int, int]], shard: Pa
 def _class_names(shards: Sequence[Path]) -> list[str] | None:
     for folder in (shards[0].parent, shards[0].parent.parent):
         if (folder / CLASS_NAMES).is_file():
-            return [line.strip() for line in (folder / CLASS_NAMES).read_text().splitlines() if line.strip()]
+            names = [line.strip() for line in (folder / CLASS_NAMES).read_text().splitlines() if line.strip()]
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise UserError(f"data.path: {folder / CLASS_NAMES} gives several classes the name {listed(twice)}; each needs its own")
+            return names
     return None
 
 

@@ -19,6 +19,7 @@ from gconv_gan.config.data import as_flags
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.datasets import require_images_of_every_class
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.classification import (
@@ -138,6 +139,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
     test = _test_data(command, config)
     if list(test.classes) != list(fields["classes"]):
         raise UserError(f"{folder} knows the classes {fields['classes']}, but the test data have {list(test.classes)}")
+    require_images_of_every_class(test, needed_by="a classifier's test")
     data = HeldOut(test, config.image_size)
     changed = evenly(data, command.changed_images)
     scores = clean_scores(network, data)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from accelerate import PartialState
+
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import Model, load_config
 
@@ -26,6 +28,8 @@ def training_command(
         return
     config = load_config(model, arguments[0], [argument for argument in arguments[1:] if argument != "--dry-run"])
     if "--dry-run" in arguments:
-        print(plan(config))
+        text = plan(config)
+        if PartialState().is_main_process:
+            print(text)
     else:
         fit(config)

@@ -3,28 +3,19 @@
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.data.datasets import require_labels
-from gconv_gan.data.loaders import BatchSource
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.entry_point import training_command
-from gconv_gan.recipes.networks import build_networks, narrow_maps
-from gconv_gan.recipes.objective import build_objective
+from gconv_gan.recipes.gan_checks import check
+from gconv_gan.recipes.networks import narrow_maps
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
 from gconv_gan.runtime.full_disk import writing
-from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.gan import GANTraining, train_gan
-from gconv_gan.training.hooks import Hook, Player
-from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
 from gconv_gan.training.state import GANProgress
-from gconv_gan.training.temperature import GateTemperature
 
 log = logging.getLogger(__name__)
 
@@ -35,65 +26,36 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def fit(config: GANRunConfig) -> GANProgress:
-    """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one."""
+    """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one.
+
+    Raises:
+        UserError: the run cannot start; its folder is then not made.
+
+    """
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
-    num_classes = None
-    if config.conditional:
-        require_labels(dataset)
-        num_classes = dataset.num_classes
-    generator, discriminator = build_networks(config, num_classes)
+    parts = check(config, accelerator, dataset)
+    assert parts.data is not None
+    folder = parts.folder
     if accelerator.is_main_process:
-        for sentence in narrow_maps(config, generator, discriminator):
+        for sentence in narrow_maps(config, parts.generator, parts.discriminator):
             log.warning("warning: %s", sentence)
-    objective = build_objective(config, discriminator, num_classes)
-    folder = RunFolder(Path(config.runs_dir) / config.name)
+    scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, folder.scores)
     with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
         if accelerator.is_main_process:
             folder.prepare(config)
         accelerator.wait_for_everyone()
-        batches = partial(
-            BatchSource,
-            dataset,
-            flip=config.data.flip,
-            batch_size=config.trainer.batch_size,
-            balance=config.trainer.balance,
-            micro_batches=config.trainer.micro_batches,
-            process_index=accelerator.process_index,
-            num_processes=accelerator.num_processes,
-            device=accelerator.device,
-        )
-        facts = {
-            "data": dataset.content_hash,
-            "data_title": dataset.title,
-            "classes": list(dataset.classes) if num_classes is not None else None,
-            "image_size": config.data.size,
-            "num_processes": accelerator.num_processes,
-            "mixed_precision": accelerator.mixed_precision,
-        }
         training = GANTraining(
             config=config,
-            generator=generator,
-            discriminator=discriminator,
-            objective=objective,
-            data=batches(seed=config.seed),
-            num_classes=num_classes,
+            generator=parts.generator,
+            discriminator=parts.discriminator,
+            objective=parts.objective,
+            data=parts.data,
+            num_classes=parts.num_classes,
             folder=folder,
-            facts=facts,
-            hooks=hooks(config),
-            scorer=training_scorer(config, dataset, accelerator, folder.scores),
-            generator_data=batches(seed=stream_seed(config.seed, "generator_reals", 0)) if objective.loss.relativistic else None,
+            facts=parts.facts,
+            hooks=parts.hooks,
+            scorer=scorer,
+            generator_data=parts.generator_data,
         )
         return train_gan(training, accelerator)
-
-
-def hooks(config: GANRunConfig) -> tuple[Hook, ...]:
-    """Return what touches training besides the losses: orthogonal regularisation and the gates' temperature, where they are asked for."""
-    found: list[Hook] = []
-    if config.generator.orthogonal or config.discriminator.orthogonal:
-        strengths: dict[Player, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
-        found.append(OrthogonalRegularisation(strengths))
-    match config.generator.conv:
-        case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):
-            found.append(GateTemperature(config.generator.conv.temperature, images=images))
-    return tuple(found)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -18,6 +18,7 @@ from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig, as
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.class_names import listed
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.tree import printable
 from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
@@ -25,6 +26,7 @@ from gconv_gan.metrics.evaluate import needs_real_features
 from gconv_gan.metrics.extraction import Processes
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.interchange import SUFFIXES
+from gconv_gan.metrics.intra_class import class_sizes
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.score_card import Order
@@ -190,6 +192,41 @@ def require_split(protocol: Protocol, split: str | None) -> None:
         )
 
 
+def require_every_class(reals: Reals) -> None:
+    """Raise ``UserError`` where labelled reals lack classes that the scored generator is asked for as often as for any other."""
+    if reals.labels is None:
+        return
+    empty = [name for name, count in zip(reals.classes, class_sizes(reals.labels, len(reals.classes)), strict=True) if count == 0]
+    if empty:
+        raise UserError(
+            f"the reference {reals.source} has no image of the class{'es' if len(empty) > 1 else ''} {listed(empty)}, which the generator "
+            "is asked for as often as for any other: take a reference with images of every class, or --labels empirical where the "
+            "training data have none of them either"
+        )
+
+
+def chosen_reals(reals: Reals, protocol: Protocol, *, seed: int, count_key: str = "--num-real") -> Reals:
+    """Return those of ``reals`` that ``protocol`` takes, without reading them.
+
+    Args:
+        reals: the images.
+        protocol: says which split and how many.
+        seed: of the choice, where there are more images than the protocol takes.
+        count_key: the flag or config key that changes how many there are, for messages.
+
+    Raises:
+        UserError: the protocol asks for another split, or for more images than there are, or there is but one.
+
+    """
+    require_split(protocol, reals.split)
+    if len(reals.images) < 2:
+        raise UserError(f"the reference {reals.source} holds a single image: a score needs at least two")
+    if protocol.num_real is None or protocol.num_real == len(reals.images):
+        return reals
+    images = ChosenImages(reals.images, protocol.num_real, seed=seed, key=count_key)
+    return replace(reals, images=images, labels=None if reals.labels is None else reals.labels[images.indices])
+
+
 def reference_of(
     reals: Reals,
     protocol: Protocol,
@@ -217,15 +254,9 @@ def reference_of(
         UserError: the protocol asks for another split, or for more images than there are, or there is but one.
 
     """
-    require_split(protocol, reals.split)
-    images, labels = reals.images, reals.labels
-    if len(images) < 2:
-        raise UserError(f"the reference {reals.source} holds a single image: a score needs at least two")
-    if protocol.num_real is not None and protocol.num_real != len(images):
-        images = ChosenImages(images, protocol.num_real, seed=seed, key=count_key)
-        labels = None if labels is None else labels[images.indices]
+    chosen = chosen_reals(reals, protocol, seed=seed, count_key=count_key)
     return reference_statistics(
-        images,
+        chosen.images,
         network,
         source=reals.source,
         split=reals.split,
@@ -234,7 +265,7 @@ def reference_of(
         cache_dir=cache_dir / STATISTICS,
         size=reals.size,
         order=reals.order,
-        labels=labels,
+        labels=chosen.labels,
         classes=reals.classes,
         processes=processes(),
         batch_size=batch_size,

@@ -32,9 +32,9 @@ class SampleCommand(Config):
     seed: NonNegativeInt = 0
     """Image i depends on (seed, i) alone, and is image i of the scores with that seed."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Only this class, by its number or its name; None: classes drawn uniformly."""
+    """Only this class, by its name, or by its number where no class has that name; None: classes drawn uniformly."""
     out: str | None = None
-    """The PNG file; None: samples_seed0.png and the like in the folder."""
+    """The PNG file; None: samples_seed0.png, samples_seed0_class3-cat.png and the like in the folder."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,19 +44,24 @@ def main(arguments: Sequence[str]) -> None:
     label = class_number(description, command.label)
     counts = None if label is None else class_counts(description, label)
     images = sample(generator, count=command.num, seed=command.seed, counts=counts)
-    chosen = "" if label is None else f"_class{label}"
-    path = Path(command.out or Path(command.folder) / f"samples_seed{command.seed}{chosen}.png")
+    file, told = "", ""
+    if label is not None:
+        name = description.classes[label]
+        readable = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+        file = f"_class{label}" + ("" if name == str(label) else f"-{readable}")
+        told = f" of class '{name}'" + ("" if name == str(label) else f" (number {label})")
+    path = Path(command.out or Path(command.folder) / f"samples_seed{command.seed}{file}.png")
     save_grid(images, path, columns=math.ceil(math.sqrt(len(images))))
-    print(f"written to {path}: {len(images)} images of {description.image_size}×{description.image_size}")
+    print(f"written to {path}: {len(images)} images{told}, {description.image_size}×{description.image_size}")
 
 
 def class_number(description: ExportedGenerator, label: str | None) -> int | None:
-    """Return the number of the class that ``label`` is the number or the name of; refuse a class that the generator lacks."""
+    """Return the number of the class called ``label``, else of the class with that number; refuse one that the generator lacks."""
     if label is None:
         return None
     if description.num_classes is None:
         raise UserError(f"--class {label}: {description.run.name} is unconditional, it knows no classes; leave --class out")
-    if label in description.classes and not label.isdecimal():
+    if label in description.classes:  # folders "0" … "11" are sorted as text: class "2" is not number 2
         return description.classes.index(label)
     if label.isdecimal() and int(label) < description.num_classes:
         return int(label)

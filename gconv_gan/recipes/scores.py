@@ -22,7 +22,16 @@ from gconv_gan.metrics.score_card import Score
 from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, open_files, open_reference, processes, reference_of, require_split, usual_split
+from gconv_gan.recipes.references import (
+    Reals,
+    open_files,
+    open_reference,
+    processes,
+    reference_of,
+    require_every_class,
+    require_split,
+    usual_split,
+)
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
@@ -192,6 +201,8 @@ class References:
             require_split(job.protocol, reals.reference.split)
             return reals
         require_split(job.protocol, reals.split)
+        if self.run is not None and self.run.class_names == reals.classes and self.options.labels == "uniform":
+            require_every_class(reals)
         key = split, job.protocol.num_real, job.extractor
         if key not in self.computed:
             sharing = [one.protocol for one in jobs if (self._split(one.protocol), one.protocol.num_real, one.extractor) == key]

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,13 @@ STATE = "state.json"
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """Return (images, path) of every checkpoint in a run folder, newest first."""
-    found = [(int(path.name.removeprefix("checkpoint-")), path) for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    found = [(images_at(path), path) for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
     return sorted(found, reverse=True)
+
+
+def images_at(checkpoint: Path) -> int:
+    """Return the images seen at a checkpoint, which its name says."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any], report: Callable[[str], None]) -> Path:
@@ -136,6 +141,38 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
     return contents
 
 
+def resumable(folder: Path, facts: Mapping[str, Any], report: Callable[[str], None]) -> Path | None:
+    """Return the checkpoint from which a run goes on, its newest whole one; None: it starts at 0 images.
+
+    Args:
+        folder: the run folder.
+        facts: content hash of the run's "data" and its "mixed_precision"; what is not there is not compared.
+        report: is told of each damaged checkpoint that is passed over.
+
+    Raises:
+        UserError: there are checkpoints, but none is whole; or it was trained on other data or in another precision.
+
+    """
+    newest = newest_whole(folder, report)
+    if newest is None:
+        if damaged := checkpoints(folder):
+            raise UserError(
+                f"no checkpoint in {folder} is whole ({'; '.join(f'{path.name}: {damage(path)}' for _, path in damaged)}): "
+                f"to start over at 0 images, give a new --name, or move {folder / 'checkpoint-*'} away; nothing was changed"
+            )
+        return None
+    stored = json.loads((newest / "state.json").read_text())
+    data, precision = facts.get("data"), facts.get("mixed_precision")
+    if data is not None and stored["data"] != data:
+        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {data[:12]}…)")
+    if precision is not None and stored.get("mixed_precision", precision) != precision:
+        raise UserError(
+            f"{newest} was trained with mixed precision {stored['mixed_precision']}, now it is {precision}: "
+            f"launch with --mixed_precision {stored['mixed_precision']}, or train under a new --name"
+        )
+    return newest
+
+
 def resume(
     folder: RunFolder,
     state: TrainingState,
@@ -149,29 +186,15 @@ def resume(
     Says what it does, and where nothing is left to do, how the run can be lengthened.
 
     Raises:
-        UserError: there are checkpoints, but none is whole; or it was trained on other data than ``facts["data"]``, their content hash,
-            or in another precision than ``facts["mixed_precision"]``.
+        UserError: see ``resumable``.
 
     """
-    newest = newest_whole(folder.path, report.say)
+    newest = resumable(folder.path, facts, report.say)
     if newest is None:
-        if damaged := checkpoints(folder.path):
-            raise UserError(
-                f"no checkpoint in {folder.path} is whole ({'; '.join(f'{path.name}: {damage(path)}' for _, path in damaged)}): "
-                f"to start over at 0 images, give a new --name, or move {folder.path / 'checkpoint-*'} away; nothing was changed"
-            )
         if accelerator.is_main_process:
             truncate_metrics(folder.metrics, 0)
         return
-    stored = load_checkpoint(newest, state)
-    if stored["data"] != facts["data"]:
-        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {facts['data'][:12]}…)")
-    precision = stored.get("mixed_precision", facts["mixed_precision"])
-    if precision != facts["mixed_precision"]:
-        raise UserError(
-            f"{newest} was trained with mixed precision {precision}, now it is {facts['mixed_precision']}: "
-            f"launch with --mixed_precision {precision}, or train under a new --name"
-        )
+    load_checkpoint(newest, state)
     if accelerator.is_main_process:
         truncate_metrics(folder.metrics, state.progress.images_seen)
     total = config.trainer.total_images

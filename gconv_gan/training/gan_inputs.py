@@ -4,20 +4,30 @@ Generated images have labels drawn uniformly; under a relativistic loss, those o
 a pair differs in nothing but being real (as in R3GAN's ``Trainer.py``).
 """
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from gconv_gan.data import weak_augment
-from gconv_gan.data.loaders import BatchSource
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_step import DiscriminatorInputs, GeneratorInputs
 from gconv_gan.training.objective import Objective
 from gconv_gan.training.state import GANProgress
 
 
+@runtime_checkable
+class RealImages(Protocol):
+    """Batches of real images [b, 3, S, S] in [-1, 1] and their labels [b], addressed by the number of images seen before them."""
+
+    def batch(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
+        """Return one."""
+        ...
+
+
 def discriminator_inputs(
-    data: BatchSource, draws: Draws, objective: Objective, progress: GANProgress, accelerator: Accelerator, *, penalised: bool
+    data: RealImages, draws: Draws, objective: Objective, progress: GANProgress, accelerator: Accelerator, *, penalised: bool
 ) -> DiscriminatorInputs:
     """Return this process's share of the batch of the next discriminator step. Collective where the penalty needs ``real_std``."""
     step = progress.d_steps
@@ -44,7 +54,7 @@ def discriminator_inputs(
 
 
 def generator_inputs(
-    data: BatchSource | None, draws: Draws, objective: Objective, progress: GANProgress, *, batch_size: int
+    data: RealImages | None, draws: Draws, objective: Objective, progress: GANProgress, *, batch_size: int
 ) -> GeneratorInputs:
     """Return this process's share of the batch of the next generator step; ``data`` gives a relativistic loss its own reals."""
     step = progress.g_steps
@@ -57,7 +67,7 @@ def generator_inputs(
     return GeneratorInputs(z, real_labels, fake_draws, reals, real_labels, draws.uniform("augment_g_real", step, augment))
 
 
-def real_batch(data: BatchSource, draws: Draws, position: int) -> tuple[Tensor, Tensor | None]:
+def real_batch(data: RealImages, draws: Draws, position: int) -> tuple[Tensor, Tensor | None]:
     """Return real images, as convolutions like them laid out, and their labels; None in an unconditional run."""
     reals, labels = data.batch(position)
     return reals.contiguous(memory_format=torch.channels_last), labels if draws.num_classes is not None else None

@@ -66,6 +66,25 @@ def test_only_pictures_in_any_case_sorted_and_not_hidden(tmp_path: Path) -> None
     assert found(zipped(root, tmp_path / "p.zip")) == ((), expected)
 
 
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("cat/a.png", "cat/b.png"), ("cat",)),
+        (("outer/cat/a.png", "outer/cat/b.png"), ("cat",)),
+        (("cat/a.png", "cat/more/b.png"), ("cat",)),
+        (("train/cat/a.png", "train/cat/b.png"), ("cat",)),
+        (("train/a.png", "train/b.png"), ()),
+        (("outer/Train/a.png", "outer/Train/b.png"), ()),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_class_folder_is_a_class(tmp_path: Path, names: tuple[str, ...], classes: tuple[str, ...], packed: bool) -> None:
+    root = make(tmp_path / "r", *names)
+    found_classes, entries = found(zipped(root, tmp_path / "r.zip") if packed else root)
+    assert found_classes == classes
+    assert entries == [(name, 0 if classes else None) for name in sorted(names)]
+
+
 def test_labels_none_ignores_the_folders(pets: Path) -> None:
     classes, entries = found(pets, labels="none")
     assert classes == ()

@@ -73,7 +73,10 @@ def test_done_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["train_gan.py", "configs/gan/digits_gconf.toml"], "configs/gan/digits_gconf.toml does not exist; did you mean"),
         (["train_gan.py", "configs/gan/digits_gconv.toml", "--generator.widht", "3"], "did you mean --generator.width?"),
-        (["train_gan.py", "configs/gan/digits_gconv.toml", "--runs-dir", "README.md"], "README.md/digits_gconv: Not a directory"),
+        (
+            ["train_gan.py", "configs/gan/digits_gconv.toml", "--runs-dir", "README.md"],
+            "README.md/digits_gconv: README.md is a file, not a folder",
+        ),
         (["eval/gan_metrics.py", "runs/no_such_run"], "runs/no_such_run"),
         (["-m", "gconv_gan.export", "runs/no_such_run"], "python -m gconv_gan.export: runs/no_such_run"),
     ],

@@ -22,6 +22,7 @@ from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
 from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
+from gconv_gan.recipes import classifier_checks as checks
 from gconv_gan.recipes.classifier_data import splits
 from gconv_gan.recipes.classifier_network import Built
 from gconv_gan.runtime.tracking import read_metrics
@@ -58,12 +59,12 @@ def coupled(config: Any, dataset: Any, training: Any) -> Built:
     return built
 
 
-original = recipe.build_network
+original = checks.build_network
 
 
 @pytest.fixture(autouse=True)
 def _coupled_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", coupled)
+    monkeypatch.setattr(checks, "build_network", coupled)
 
 
 def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **changes: object) -> None:
@@ -79,7 +80,7 @@ def fit_with(monkeypatch: pytest.MonkeyPatch, hook: Hook, folder: Path, **change
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "build_network", coupled)
+        patch.setattr(checks, "build_network", coupled)
         recipe.fit(tiny_classifier(folder))
     return folder
 
@@ -136,7 +137,7 @@ def run_one_of_two(rank: int, folder: str, port: int, changes: dict[str, Any]) -
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     os.environ["ACCELERATE_USE_CPU"] = "true"
     torch.set_num_threads(1)
-    recipe.build_network = coupled
+    checks.build_network = coupled
     recipe.fit(tiny_classifier(Path(folder), **changes))
 
 
@@ -197,7 +198,7 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Pat
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)  # without layers that couple a batch or draw
+    monkeypatch.setattr(checks, "build_network", original)  # without layers that couple a batch or draw
     for name, count in (("one", 1), ("four", 4)):
         recipe.fit(tiny_classifier(tmp_path / name, trainer={"total_images": 64, "micro_batches": count}))
     one, four = (load_file(tmp_path / name / "tiny" / "checkpoint-64" / "classifier.safetensors") for name in ("one", "four"))
@@ -226,7 +227,7 @@ def test_the_test_images_may_not_choose(tmp_path: Path) -> None:
 
 
 def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+    monkeypatch.setattr(checks, "build_network", original)
     scores = recipe.fit(tiny_classifier(tmp_path))
     network, fields = load_classifier(tmp_path / "tiny")
     assert fields["accuracy"] == scores["accuracy"]
@@ -240,7 +241,7 @@ def test_a_trained_classifier_is_read_back_and_standardises_its_input(tmp_path: 
 
 
 def test_a_run_may_start_from_another_classifier_of_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+    monkeypatch.setattr(checks, "build_network", original)
     recipe.fit(tiny_classifier(tmp_path, name="first", trainer={"total_images": 160}))
     dataset, training = _data(tmp_path)
     fewer = dataclasses.replace(dataset, manifest=dataset.manifest.model_copy(update={"classes": dataset.classes[:4]}))
@@ -256,7 +257,7 @@ def test_a_run_may_start_from_another_classifier_of_other_classes(tmp_path: Path
 
 
 def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+    monkeypatch.setattr(checks, "build_network", original)
     named = {"kind": "named", "name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 8, 8], "stem_width": 8}}
     network = named | {"norm": {"kind": "batch", "initial_scale": 0.1, "normalise_input": True}}
     with pytest.raises(UserError, match="standardise and network.norm.normalise_input both normalise the images: choose one"):
@@ -272,7 +273,7 @@ def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from
 
 
 def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "build_network", original)
+    monkeypatch.setattr(checks, "build_network", original)
     plain = {"noise": 0.0, "smoothing": 0.0}
     none = {"crop_padding": 0, "cutout": 0, "mixup": 0.0, "cutmix": 0.0}
     scores = recipe.fit(

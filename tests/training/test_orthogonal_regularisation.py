@@ -12,7 +12,7 @@ from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.losses.orthogonal import orthogonal_penalty
 from gconv_gan.models.gan_biggan import BigGANGenerator, block_latent_dim
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
-from gconv_gan.recipes.gan import hooks
+from gconv_gan.recipes.gan_checks import hooks
 from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
 from tests.training.tiny import tiny
 
