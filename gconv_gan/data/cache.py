@@ -29,7 +29,7 @@ from jaxtyping import Int64, Shaped, UInt8
 from tqdm import tqdm
 
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.errors import AbsentDataError, UserError
+from gconv_gan.config.errors import AbsentDataError, FullDiskError, UserError
 from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
 from gconv_gan.data.decoded_images import DecodedImages
@@ -221,7 +221,7 @@ def _require_room(source: Source, count: int, place: Path) -> None:
     """Say what disk the conversion needs, and refuse to begin what cannot end.
 
     Raises:
-        UserError: the file system of the cache has less room than that.
+        FullDiskError: the file system of the cache has less room than that.
 
     """
     needed = count * (16 + (3 * source.size**2 if source.storage == "pixels" else 0))
@@ -230,7 +230,7 @@ def _require_room(source: Source, count: int, place: Path) -> None:
     sizes = f"{count:,} images of {source.size}×{source.size} need {_gib(needed)} in {place.parent}, where {_gib(free)} are free"
     log.info("converting %s: %s", source.location, sizes)
     if needed > free:
-        raise UserError(
+        raise FullDiskError(
             f"data.cache_dir: {source.title}: {sizes}; choose another folder, a smaller data.size, "
             'or data.storage = "encoded" where the set has it'
         )

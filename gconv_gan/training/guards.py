@@ -35,14 +35,17 @@ def require_finite(norm: Tensor, network: nn.Module, player: str, images_seen: i
 def noticing_signals() -> Iterator[list[int]]:
     """Collect the signals that end a process in the yielded list instead of dying, so that the loop can save first.
 
-    SIGINT, SIGTERM, SIGHUP (the terminal was closed; not under nohup), SIGPIPE (whoever read the output is gone, see ``Report.say``),
-    and the launcher's death, which counts as SIGTERM. A second one of the same sort kills.
+    SIGINT, SIGTERM, SIGHUP (the terminal was closed; not under nohup), SIGPIPE (nobody reads the output any more, see ``Report.say``),
+    and the launcher's death, which counts as SIGTERM. A second one that a user can send kills.
     """
     received: list[int] = []
 
     def notice(number: int, _: FrameType | None) -> None:
-        received.append(signal.SIGTERM if number == LAUNCHER_DIED else number)
-        signal.signal(number, previous[number])
+        if number == LAUNCHER_DIED:  # Linux sends one for each of the launcher's threads, as they end in turn
+            received.append(signal.SIGTERM)
+        else:
+            received.append(number)
+            signal.signal(number, previous[number])
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGPIPE]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

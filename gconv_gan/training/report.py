@@ -36,10 +36,6 @@ LABELS = {
 }
 
 
-READER_GONE = {errno.EPIPE: signal.SIGPIPE, errno.EIO: signal.SIGHUP}
-"""What writing to a closed pipe or terminal says, and the signal that means the same."""
-
-
 class Report:
     """Means of the steps' statistics since the last line. Nothing is read from the device between lines.
 
@@ -117,15 +113,15 @@ class Report:
             return
         with writing(self._log_file), self._log_file.open("a") as file:
             file.write(text + "\n")
+        noticed = callable(signal.getsignal(signal.SIGPIPE))
         try:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
         except OSError as error:
-            number = READER_GONE.get(error.errno or 0)
-            if number is None or not callable(signal.getsignal(number)):
+            # The reader or the terminal is gone. A signal came with that, after which the loop saves and ends.
+            if not (error.errno == errno.EIO or (error.errno == errno.EPIPE and noticed)):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            signal.raise_signal(number)  # the loop saves before it ends
 
     def log(self, values: dict[str, Any], images_seen: int) -> None:
         """Send numbers that have no place in the status line to the trackers."""

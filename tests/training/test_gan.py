@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from torch import nn
 
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.recipes import gan as recipe
+from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.gan import GANTraining, train_gan
 from gconv_gan.training.hooks import Hook, Player
+from gconv_gan.training.samples import SampleGrids
 from tests.training.tiny import final_files, merge, tiny
 
 
@@ -319,3 +323,23 @@ def test_an_unlabelled_folder_is_refused_before_training(tmp_path: Path) -> None
 def test_a_batch_that_the_micro_batches_do_not_divide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_size 16 is not divisible by micro_batches 3"):
         tiny(tmp_path, trainer={"micro_batches": 3})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process reset its peak memory")
+def test_status_lines_are_of_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scorer(*_: object) -> dict[str, float]:
+        torch.ones(256 * 2**20)  # 1 GiB, as an extractor might
+        return {"fd": 1.0}
+
+    def slow_gates(self: SampleGrids, generator: nn.Module) -> dict[str, float]:
+        time.sleep(4)
+        return {"gate_entropy": 1.0}
+
+    monkeypatch.setattr(recipe, "training_scorer", lambda *_: scorer)
+    monkeypatch.setattr(SampleGrids, "gate_entropy", slow_gates)
+    reset_peak_memory(torch.device("cpu"))
+    before = peak_memory(torch.device("cpu")) / 2**30
+    recipe.fit(tiny(tmp_path, trainer={"total_images": 64, "log_every": 64}, evaluation={"every": 32}))
+    (line,) = (line for line in read_metrics(tmp_path / "tiny" / "metrics.jsonl") if "seconds_per_kimg" in line)
+    assert line["seconds_per_kimg"] < 4 / 0.064
+    assert line["peak_memory_gib"] < before + 0.5
