@@ -181,13 +181,8 @@ def _logit_columns(keeper: _Keeper) -> int:
 
 
 def _extract_block(images: UInt8[Tensor, "b 3 h w"], keeper: _Keeper, batch_size: int | None) -> Float[Tensor, "b columns"]:
-    size, rows = batch_size or usual_batch_size(keeper.extractor.device), []
-    for batch in torch.split(images, size):
-        # the last batch is filled up: in a smaller one, other kernels would round an image's features otherwise
-        whole = torch.cat([batch, batch[-1:].expand(size - len(batch), -1, -1, -1)])
-        features, logits = keeper.extractor(whole)
-        rows.append(torch.cat([features, logits[:, : _logit_columns(keeper)]], 1)[: len(batch)])
-    return torch.cat(rows)
+    pairs = [keeper.extractor(batch) for batch in torch.split(images, batch_size or usual_batch_size(keeper.extractor.device))]
+    return torch.cat([torch.cat([features, logits[:, : _logit_columns(keeper)]], 1) for features, logits in pairs])
 
 
 def _hashes(images: UInt8[Tensor, "b 3 h w"], counts: Sequence[int]) -> UInt8[Tensor, "c 32"]:
