@@ -126,7 +126,7 @@ class Classifier:
     def predict(self, images: UInt8[Tensor, "n 3 s s"]) -> Int[Tensor, " n"]:
         """Return the number of the most probable class of each image, given as bytes, on the CPU."""
         device = next(self.network.parameters()).device
-        parts = [self.network(to_unit(part).to(device)).argmax(1).cpu() for part in images.split(BLOCK)]
+        parts = [self.network(to_unit(part).to(device)).argmax(1).cpu() for part in torch.split(images, BLOCK)]
         return torch.cat(parts)
 
 
@@ -153,7 +153,7 @@ def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> G
     if (folder / CLASSIFIER_DESCRIPTION).is_file():
         network, fields = load_classifier(folder)
         config = load_config(ClassifierRunConfig, folder / "config.json")
-        tested = {name: float(fields[name]) for name in ("accuracy", "top5", "loss") if name in fields}
+        tested: dict[str, float] = {name: float(fields[name]) for name in ("accuracy", "top5", "loss") if name in fields}
         return Classifier(folder, network, config, tuple(fields["classes"]), tested)
     run = load_run(folder, checkpoint=checkpoint)
     return GAN(folder, run.generator(), run.discriminator(), run.config, run.class_names, run.images_seen)
