@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,11 +47,13 @@ def generator_source(
     batch_norm: BatchNormMode,
     device: torch.device,
     truncation: float | None = None,
-    class_counts: list[int] | None = None,
+    class_counts: Sequence[int] | None = None,
+    batch_size: int | None = None,
 ) -> FakeSource:
     """Return ``count`` images of ``generator``, which stays as it is, with its BatchNorms in the mode ``batch_norm``.
 
-    ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other.
+    ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other; ``batch_size`` is that of a
+    call (None: as is usual on the device).
     """
     threshold = truncation
     if isinstance(generator, MappedGenerator) and truncation is not None:
@@ -64,6 +67,7 @@ def generator_source(
         seed=seed,
         device=device,
         class_counts=class_counts,
+        batch_size=batch_size,
         threshold=threshold,
         statistics_batch=BATCH if batch_norm == "batch" else None,
     )

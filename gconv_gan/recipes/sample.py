@@ -16,8 +16,9 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.grid import save_grid
-from gconv_gan.metrics.sources import BLOCK, FakeSource
+from gconv_gan.metrics.sources import BLOCK
 from gconv_gan.recipes.exported import ExportedGenerator, load_exported
+from gconv_gan.recipes.fakes import generator_source
 
 BATCH = 32  # always whole, and the same for any --num: a convolution may round differently at another batch size
 
@@ -74,8 +75,23 @@ def class_counts(description: ExportedGenerator, label: int) -> list[int]:
     return [int(index == label) for index in range(len(description.classes))]
 
 
-def sample(generator: nn.Module, *, count: int, seed: int, counts: Sequence[int] | None = None) -> UInt8[Tensor, "n 3 h w"]:
-    """Return ``count`` images as bytes, image i a function of (seed, i): the latents of the scores and, where uniform, their labels."""
+def sample(
+    generator: nn.Module, *, count: int, seed: int, counts: Sequence[int] | None = None, truncation: float | None = None
+) -> UInt8[Tensor, "n 3 h w"]:
+    """Return ``count`` images as bytes, image i a function of (seed, i): the latents of the scores and, where uniform, their labels.
+
+    ``truncation`` is as in ``generator_source``.
+    """
     whole = math.ceil(count / BATCH) * BATCH
-    source = FakeSource(generator, count=whole, seed=seed, class_counts=counts, batch_size=BATCH)
+    device = next(generator.parameters()).device
+    source = generator_source(
+        generator,
+        count=whole,
+        seed=seed,
+        batch_norm="eval",
+        device=device,
+        truncation=truncation,
+        class_counts=counts,
+        batch_size=BATCH,
+    )
     return torch.cat([source.block(index) for index in range(math.ceil(whole / BLOCK))])[:count]

@@ -41,18 +41,24 @@ def main(arguments: Sequence[str]) -> None:
     """Score what the command line names; print the numbers, and keep them in the run folder and in ``--json``."""
     command = parse_command(ScoreCommand, arguments)
     require_outlet(command.json_out)
-    state = PartialState()
-    jobs = jobs_of(command, generated=is_run(command.source))
-    results = evaluate(command, jobs)
-    if state.is_main_process:
-        for job, result in zip(jobs, results, strict=True):
+    kept = scored(command)
+    if PartialState().is_main_process:
+        for result, path in kept:
             print("\n".join(result.lines()))
-            if is_run(command.source):
-                print(f"written to {keep(Path(command.source), command, job, result)}")
+            if path is not None:
+                print(f"written to {path}")
         if command.json_out:
             Path(command.json_out).parent.mkdir(parents=True, exist_ok=True)
-            write_text(Path(command.json_out), as_json(results))
+            write_text(Path(command.json_out), as_json([result for result, _ in kept]))
             print(f"written to {command.json_out}")
+
+
+def scored(command: ScoreCommand) -> list[tuple[Score, Path | None]]:
+    """Score what ``command`` names; return each score and, on the main process, where the run folder keeps it (None for files)."""
+    jobs = jobs_of(command, generated=is_run(command.source))
+    results = evaluate(command, jobs)
+    kept = is_run(command.source) and PartialState().is_main_process
+    return [(result, keep(Path(command.source), command, job, result) if kept else None) for job, result in zip(jobs, results, strict=True)]
 
 
 def require_outlet(json_out: str | None) -> None:
