@@ -27,7 +27,7 @@ from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier, gan, scores
 from gconv_gan.recipes.exported import TENSORS, load_exported
 from gconv_gan.recipes.networks import load_run
-from gconv_gan.recipes.sample import sample
+from gconv_gan.recipes.sample import class_counts, class_number, sample
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class GAN:
         Args:
             num: how many.
             seed: of the latents and, where ``label`` is None, of the classes.
-            label: one class for all, by its number or its name; None: classes drawn uniformly.
+            label: one class for all, by its number or its name (a text that is a name is that class);
+                None: classes drawn uniformly.
             truncation: threshold beyond which entries of z are drawn anew; ψ of a generator behind a mapping network.
 
         Raises:
@@ -74,26 +75,8 @@ class GAN:
             raise UserError(f"num must be at least 1, not {num}")
         counts = None
         if label is not None:
-            chosen = self.class_number(label)
-            counts = [int(index == chosen) for index in range(len(self.classes))]
+            counts = class_counts(self.classes, class_number(label, self.classes, argument="label", model=str(self.folder)))
         return sample(self.generator, count=num, seed=seed, counts=counts, truncation=truncation).cpu()
-
-    def class_number(self, label: int | str) -> int:
-        """Return the number of the class called ``label``, or with that number; a class's name comes first.
-
-        Raises:
-            UserError: there is no such class.
-
-        """
-        name = str(label)
-        if not self.classes:
-            raise UserError(f"label {name}: {self.folder} is unconditional, it knows no classes; leave label out")
-        if isinstance(label, str) and name in self.classes:
-            return self.classes.index(name)
-        if name.isdecimal() and int(name) < len(self.classes):
-            return int(name)
-        known = f"the classes are 0 to {len(self.classes) - 1} ({', '.join(self.classes[:10])})"
-        raise UserError(f"label {name}: {known}{did_you_mean(name, self.classes)}")
 
     def to(self, device: torch.device | str) -> "GAN":
         """Move both networks to ``device`` in place and return the same object."""

@@ -17,7 +17,7 @@ from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.grid import save_grid
 from gconv_gan.metrics.sources import BLOCK
-from gconv_gan.recipes.exported import ExportedGenerator, load_exported
+from gconv_gan.recipes.exported import load_exported
 from gconv_gan.recipes.fakes import generator_source
 
 BATCH = 32  # always whole, and the same for any --num: a convolution may round differently at another batch size
@@ -42,12 +42,14 @@ def main(arguments: Sequence[str]) -> None:
     """Draw what the command line asks for and say where it is."""
     command = parse_command(SampleCommand, arguments)
     generator, description = load_exported(Path(command.folder))
-    label = class_number(description, command.label)
-    counts = None if label is None else class_counts(description, label)
+    classes, label = description.classes, None
+    if command.label is not None:
+        label = class_number(command.label, classes, argument="--class", model=description.run.name)
+    counts = None if label is None else class_counts(classes, label)
     images = sample(generator, count=command.num, seed=command.seed, counts=counts)
     file, told = "", ""
     if label is not None:
-        name = description.classes[label]
+        name = classes[label]
         readable = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
         file = f"_class{label}" + ("" if name == str(label) else f"-{readable}")
         told = f" of class '{name}'" + ("" if name == str(label) else f" (number {label})")
@@ -56,23 +58,25 @@ def main(arguments: Sequence[str]) -> None:
     print(f"written to {path}: {len(images)} images{told}, {description.image_size}×{description.image_size}")
 
 
-def class_number(description: ExportedGenerator, label: str | None) -> int | None:
-    """Return the number of the class called ``label``, else of the class with that number; refuse one that the generator lacks."""
-    if label is None:
-        return None
-    if description.num_classes is None:
-        raise UserError(f"--class {label}: {description.run.name} is unconditional, it knows no classes; leave --class out")
-    if label in description.classes:  # folders "0" … "11" are sorted as text: class "2" is not number 2
-        return description.classes.index(label)
-    if label.isdecimal() and int(label) < description.num_classes:
-        return int(label)
-    known = f"the classes are 0 to {description.num_classes - 1} ({', '.join(description.classes[:10])})"
-    raise UserError(f"--class {label}: {known}{did_you_mean(label, description.classes)}")
+def class_number(label: int | str, classes: Sequence[str], *, argument: str, model: str) -> int:
+    """Return the number of the class called ``label``, else of the class with that number; refuse one that the generator lacks.
+
+    ``argument`` is what the caller's user gave the label by, ``model`` what that user calls the generator.
+    """
+    if not classes:
+        raise UserError(f"{argument} {label}: {model} is unconditional, it knows no classes; leave {argument} out")
+    if label in classes:  # folders "0" … "11" are sorted as text: class "2" is not number 2
+        return classes.index(str(label))
+    text = str(label)
+    if text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    known = f"the classes are 0 to {len(classes) - 1} ({', '.join(classes[:10])})"
+    raise UserError(f"{argument} {text}: {known}{did_you_mean(text, classes)}")
 
 
-def class_counts(description: ExportedGenerator, label: int) -> list[int]:
+def class_counts(classes: Sequence[str], label: int) -> list[int]:
     """Return class frequencies that draw ``label`` alone."""
-    return [int(index == label) for index in range(len(description.classes))]
+    return [int(index == label) for index in range(len(classes))]
 
 
 def sample(

@@ -37,7 +37,7 @@ def test_the_name_of_a_class_wins_over_its_number(numbered: Path, capsys: pytest
     assert f"4 images of class '{word}'" in said
     assert (f"(number {number})" in said) is (word != str(number))
     generator, description = load_exported(numbered)
-    expected = sample.sample(generator, count=4, seed=0, counts=sample.class_counts(description, number))
+    expected = sample.sample(generator, count=4, seed=0, counts=sample.class_counts(description.classes, number))
     written = re.search(r"written to (\S+\.png)", said)
     assert written is not None
     assert torch.equal(read_tiles(Path(written[1]), side=8), expected)
