@@ -1,9 +1,6 @@
 """Train a classifier: ``accelerate launch train_classifier.py CONFIG.toml [--key value …] [--dry-run]``."""
 
-import sys
-
-from gconv_gan.recipes.classifier import main
-from gconv_gan.recipes.entry_point import run_script
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.classifier")

@@ -7,10 +7,7 @@ Prints accuracy mean ± sd, the paired difference with a one-sided t-test and a 
 memory; writes eval/results/layers_NAME.json and a plot. What is trained is not trained again.
 """
 
-import sys
-
-from gconv_gan.recipes.compare_layers import main
-from gconv_gan.recipes.entry_point import run_script
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.compare_layers")

@@ -6,10 +6,7 @@
 Changes are against the first.
 """
 
-import sys
-
-from gconv_gan.recipes.compare_scores import main
-from gconv_gan.recipes.entry_point import run_script
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.compare_scores")

@@ -6,10 +6,7 @@
 Several processes score the same images as one.
 """
 
-import sys
-
-from gconv_gan.recipes.entry_point import run_script
-from gconv_gan.recipes.scores import main
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.scores")

@@ -3,10 +3,7 @@
 python eval/layer_cost.py [--repeats 15] [--json OUT]
 """
 
-import sys
-
-from gconv_gan.recipes.entry_point import run_script
-from gconv_gan.recipes.layer_cost import main
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.layer_cost")

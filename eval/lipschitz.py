@@ -1,9 +1,6 @@
 """Print bounds of the operator norm of every layer of a trained discriminator: ``python eval/lipschitz.py RUN [IMAGES|best]``."""
 
-import sys
-
-from gconv_gan.recipes.entry_point import run_script
-from gconv_gan.recipes.lipschitz import main
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.lipschitz")

@@ -4,10 +4,7 @@ python eval/make_gallery.py runs/NAME --curves NAME.png   # only the curves of t
 python eval/make_gallery.py runs/NAME [--out samples/NAME] [--checkpoint IMAGES|best] [--seed 0] [--extractor efficientnet_lite0:bilinear96]
 """
 
-import sys
-
-from gconv_gan.recipes.entry_point import run_script
-from gconv_gan.recipes.gallery import main
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.gallery")

@@ -5,10 +5,7 @@ python eval/reference_statistics.py cifar10 --split train --extractor inception:
 python eval/reference_statistics.py c10_clean_custom_na.npz --extractor inception:clean --num-real 50000
 """
 
-import sys
-
-from gconv_gan.recipes.entry_point import run_script
-from gconv_gan.recipes.statistics import main
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.statistics")

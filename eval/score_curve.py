@@ -6,10 +6,7 @@
 Takes the options of gan_metrics.py. What is scored already is read from the run's scores/.
 """
 
-import sys
-
-from gconv_gan.recipes.entry_point import run_script
-from gconv_gan.recipes.score_curve import main
+from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))
+    run_command("gconv_gan.recipes.score_curve")

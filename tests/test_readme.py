@@ -69,7 +69,7 @@ def recipe_commands() -> list[tuple[str, list[str]]]:
         if not script and "-m" in words:
             at = words.index("-m") + 1
             script, arguments = words[at].replace(".", "/") + ".py", words[at + 1 :]
-        named = re.search(r"from (gconv_gan\.recipes\.\w+) import main", (ROOT / script).read_text()) if script else None
+        named = re.search(r"run_command\(\"(gconv_gan\.recipes\.\w+)\"\)", (ROOT / script).read_text()) if script else None
         if named and hasattr(importlib.import_module(named[1]), "parse_command"):
             found.append((named[1], arguments))
     return found

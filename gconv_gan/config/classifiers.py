@@ -137,6 +137,11 @@ class ClassifierRunConfig(Config):
     def _the_sizes_agree(self) -> "ClassifierRunConfig":
         if self.data.size != self.test_data.size:
             raise ValueError(f"data.size {self.data.size} and test_data.size {self.test_data.size} differ")
+        if self.image_size > self.data.size:
+            raise ValueError(
+                f"augmentation.crop_size {self.image_size} is larger than data.size {self.data.size}, and test images are cut from the "
+                "middle: raise data.size and test_data.size, or lower crop_size"
+            )
         return self
 
     @property

@@ -1,5 +1,7 @@
 """Config of the data sources, one model per ``data.kind``."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeInt
@@ -195,11 +197,11 @@ class WebDatasetDataConfig(_Source):
 
 
 class FolderDataConfig(_Source):
-    """Your own pictures: a folder or a zip, ``class/name.jpg`` or flat."""
+    """Your own pictures: a folder, a zip or a plain tar, ``class/name.jpg`` or flat."""
 
     kind: Literal["folder"] = "folder"
     path: str
-    """The folder or zip file."""
+    """The folder, zip or plain tar."""
     size: ImageSize = 32
     """Side of the square images: others are centre-cropped to a square, then resized (bicubic, antialiased)."""
     split: str | None = None
@@ -231,3 +233,31 @@ DataConfig = Annotated[
 
 DATA_CONFIGS: dict[str, type[Any]] = {member.model_fields["kind"].default: member for member in get_args(get_args(DataConfig)[0])}
 """``data.kind`` -> its config."""
+
+KEYS = sorted({name for model in DATA_CONFIGS.values() for name in model.model_fields}, key=len, reverse=True)
+_KEY = re.compile(rf'\bdata\.({"|".join(KEYS)})\b(?: = "?([\w.-]+)"?)?')
+"""A key of [data] in a message, and the value that is given to it there."""
+
+
+def in_section(section: str, message: str) -> str:
+    """Return ``message`` with the keys of [data] as keys of [``section``]."""
+    return _KEY.sub(lambda key: f"{section}.{key.group().removeprefix('data.')}", message)
+
+
+def as_flags(flags: Mapping[str, str], kind: str, message: str) -> str:
+    """Return ``message`` with the keys of [data] as flags of a command.
+
+    Args:
+        flags: key -> flag; of a key that is not in it the message goes on speaking as of the run's config.
+        kind: the set's ``data.kind``, which a command without the key ``download`` has fetched by data.prepare.
+        message: a sentence that names keys as ``data.KEY`` or ``data.KEY = VALUE``.
+
+    """
+    if "download" not in flags:
+        message = message.replace("set data.download = true", f"run python -m gconv_gan.data.prepare {kind}")
+
+    def flag(key: re.Match[str]) -> str:
+        name, value = key.groups()
+        return key.group() if name not in flags else f"{flags[name]}{'' if value is None else f' {value}'}"
+
+    return _KEY.sub(flag, message)

@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.hints import WAYS, did_you_mean, nearest_key
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
@@ -55,11 +55,13 @@ def read_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1) if path.parent.is_dir() else []
         raise UserError(f"config file {path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
-    text = path.read_text()
+    if path.suffix not in (".toml", ".json"):
+        raise UserError(f"{path}: a config is a TOML file (NAME.toml), or the config.json of a run; write its keys as TOML")
     try:
+        text = path.read_text()
         data: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:
-        raise UserError(f"{path} is not valid {path.suffix.lstrip('.').upper() or 'TOML'}: {error}") from error
+        raise UserError(f"{path} is not valid {path.suffix.lstrip('.').upper()}: {error}") from error
     return data
 
 
@@ -78,6 +80,17 @@ def _members(field: FieldInfo) -> list[type[Config]]:
     candidates = [field.annotation, *get_args(field.annotation)]
     bare = [get_args(c)[0] if get_origin(c) is Annotated else c for c in candidates]
     return [c for c in bare if isinstance(c, type) and issubclass(c, Config)]
+
+
+def _keys(model: type[Config], prefix: str = "") -> list[str]:
+    """Return the dotted keys of ``model`` and of the parts it may hold."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        members = _members(field)
+        found += [f"{prefix}{name}"] if not members else []
+        for member in members:
+            found += _keys(member, f"{prefix}{name}.")
+    return list(dict.fromkeys(found))
 
 
 def _kind(model: type[Config]) -> str | None:
@@ -112,8 +125,9 @@ def _sentence(model: type[Config], error: ErrorDetails) -> str:
             part = ".".join(keys[:-1])
             return f"key '{key}' belongs to kind {kinds}, but {part}.kind = '{_kind(here)}'; set that kind, or leave the key out"
         known = list(here.model_fields) if here else []
-        near = difflib.get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        near = nearest_key(keys[-1], known) or (nearest_key(key, _keys(model)) if len(keys) == 1 else None)
+        way = WAYS.get(keys[-1])
+        hint = f"did you mean '{near}'?" if near else way if way else f"known keys: {', '.join(known)}"
         return f"unknown key '{key}'; {hint}"
     if error["type"] == "missing":
         return f"key '{key}' is required"
@@ -134,7 +148,15 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
 
     A union's ``kind`` is taken first: the new member keeps every field it shares with the old one, and what it requires beyond
     that must be given by flags.
+
+    Raises:
+        UserError: a flag is unknown, or its value is wrong, or no valid text, which no config file can hold.
+
     """
+    for argument in arguments:
+        if any("\udc80" <= character <= "\udcff" for character in argument):
+            named = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
     kinds, rest = _take_kinds(type(config), list(arguments))
     default: Any = config
     for keys, kind in kinds:
@@ -188,7 +210,7 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise UserError(f"command line: {_from_box(captured.getvalue(), default)}") from None
+        raise UserError(f"command line: {_from_box(captured.getvalue(), model, default)}") from None
 
 
 def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:
@@ -251,7 +273,7 @@ def _admits(member: type[Config], name: str, value: object) -> bool:
     return True
 
 
-def _from_box(printed: str, config: object) -> str:
+def _from_box(printed: str, model: type[Config], config: object) -> str:
     """Turn tyro's framed message into one sentence: its first paragraph, and the nearest flag where it suggests one."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|╭╰╮╯ ") for line in printed.splitlines()[1:]]  # without the title
     paragraphs: list[list[str]] = [[]]
@@ -263,10 +285,28 @@ def _from_box(printed: str, config: object) -> str:
     body = [" ".join(paragraph) for paragraph in paragraphs if paragraph]
     text = body[0] if body else printed.strip()
     if unknown := re.match(r"Unrecognized options: (--\S+?),? ", text + " "):
-        near = re.search(r"--[\w.-]+", body[1]) if len(body) > 1 else None
-        fallback = f"unknown option {unknown.group(1)}" + (f"; did you mean {near.group()}?" if near else "")
-        return _of_another_kind(config, unknown.group(1)) or fallback
+        return _of_another_kind(config, unknown.group(1)) or _unknown_option(unknown.group(1), model, config)
     return _broken_value(text) or _no_choice(text) or _missing(body, text) or text.removeprefix("Error parsing ")
+
+
+def _unknown_option(flag: str, model: type[Config], config: object) -> str:
+    """Say that there is no such flag, and which one, or which way, was probably meant."""
+    key = flag.removeprefix("--").replace("-", "_")
+    known = _keys_of(config) if isinstance(config, Config) else _keys(model)
+    if way := WAYS.get(key.rpartition(".")[2]):
+        return f"unknown option {flag}; {way}"
+    near = nearest_key(key, known)
+    flags = " or ".join(f"--{name.replace('_', '-')}" for name in near.split(" or ")) if near else ""
+    return f"unknown option {flag}; " + (f"did you mean {flags}?" if near else "--help lists the options")
+
+
+def _keys_of(config: Config, prefix: str = "") -> list[str]:
+    """Return the dotted keys of ``config`` and of the parts it holds."""
+    found: list[str] = []
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        found += _keys_of(value, f"{prefix}{name}.") if isinstance(value, Config) else [f"{prefix}{name}"]
+    return found
 
 
 def _of_another_kind(config: object, flag: str) -> str | None:
@@ -299,6 +339,7 @@ def _broken_value(text: str) -> str | None:
     return f"--{flag.replace('_', '-')}: {message.removeprefix('Value error, ')}, got {value}"
 
 
+NOT_A_NUMBER = {"invalid literal for int() with base 10": "a whole number", "could not convert string to float": "a number"}
 WORDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text"}
 
 
@@ -308,6 +349,12 @@ def _no_choice(text: str) -> str | None:
         value, flag, listed = choice.groups()
         names = [name for name in re.findall(r"'([^']+)'", listed) if name not in ("None", "True", "False")]
         return f"{flag}: '{value}' is not among {', '.join(names)}{did_you_mean(value, names)}"
+    if number := re.match(r"Error parsing (\S+): (.*): '(.*)'$", text):
+        flag, refusal, value = number.groups()
+        if refusal in NOT_A_NUMBER:
+            return f"{flag}: '{value}' is not {NOT_A_NUMBER[refusal]}"
+    if unread := re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \['?(.*?)'?\]$", text):
+        return f"{unread.group(1)}: '{unread.group(2)}' cannot be read; --help says what it takes"
     if mismatch := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['?(.*?)'?\]", text):
         flag, listed, value = mismatch.groups()
         kinds = [WORDS.get(kind, kind.strip("{}").replace(",", " or ")) for kind in listed.split("|") if kind != "{None}"]

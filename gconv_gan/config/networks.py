@@ -97,7 +97,7 @@ class BigGANGeneratorConfig(AnyGeneratorConfig):
     order: Literal["standard", "whitened"] = "standard"
     """Norm, activation, convolution; or activation, norm, convolution: the whitening unit."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
-    """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
+    """Initial weights; orthogonal: with biases of 0 (StudioGAN); normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
     spectral_norm: bool = True
     """Normalise every weight but class embeddings spectrally."""
 
@@ -116,7 +116,8 @@ class AnyDiscriminatorConfig(Config):
     """What every discriminator has; with the projection head when the run is conditional."""
 
     width: PositiveInt
-    """Channels of the last, widest feature map (resnet: 128 at 32 px, 1024 at 64 and 128 px; biggan: 4·ch and 16·ch; dcgan: 512)."""
+    """Channels of the last, widest feature map (resnet: 128 at 32 px, 1024 at 64 and 128 px; biggan: 4·ch and 16·ch, StudioGAN's 2·ch at
+    32 px; dcgan: 512)."""
     norm: DiscriminatorNormConfig = SpectralNormConfig()
     """How the discriminator's layers are kept Lipschitz."""
     conv: DiscriminatorConvConfig = PlainConvConfig()
@@ -174,8 +175,10 @@ class BigGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """The BigGAN discriminator: wide residual blocks."""
 
     kind: Literal["biggan"] = "biggan"
+    shortcut_preact: bool = False
+    """Rectify the shortcut's input, as StudioGAN's in-place ReLU does."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
-    """Initial weights; normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
+    """Initial weights; orthogonal: with biases of 0 (StudioGAN); normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch."""
     pooling: Literal["sum", "mean"] = "sum"
     """Sum over the pixels of the last map, or their mean (WGAN-GP)."""
 

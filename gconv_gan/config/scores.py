@@ -15,9 +15,9 @@ class ScoreOptions(Config):
     """What to compare with, and how."""
 
     reference: str | None = None
-    """A data set (cifar10, celeba:PATH), images in a folder or zip, statistics (cached, .pt or .npz); None: the run's training data."""
+    """A data set (cifar10, celeba:PATH), pictures in a folder, zip or tar, statistics (cached, .pt, .npz); None: a run's training data."""
     reference_split: str | None = None
-    """Split of the reference, such as train or test; a top-level sub-folder of a folder or zip; None: the protocol's."""
+    """Split of the reference, such as train or test; a top-level sub-folder of pictures in files; None: the protocol's."""
     protocol: tuple[str, ...] | None = None
     """Named protocols, all scored from one pass over the images; None: the usual one of the extractor."""
     metrics: tuple[Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"], ...] | None = None
@@ -47,10 +47,12 @@ class ScoreOptions(Config):
 
 
 class ScoreCommand(ScoreOptions):
-    """Score a run, or a folder or zip of images, against real images."""
+    """Score a run, or a folder, zip or tar of images, against real images."""
 
     source: Annotated[str, tyro.conf.Positional]
-    """A run folder, or images in a folder or zip."""
+    """A run folder, or images in a folder, zip or tar."""
+    size: PositiveInt | None = None
+    """Bring pictures in files, scored and reference, to this side: centre crop, antialiased resize; None: as stored, of one square size."""
     checkpoint: CheckpointChoice | None = None
     """Images seen at the run's checkpoint, or best (by its score curve, else by its score during training); None: the newest."""
     json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
@@ -85,11 +87,11 @@ class StatisticsCommand(Config):
     """Compute the statistics of real images for an extractor, keep them in the cache, and write them for another tool."""
 
     reference: Annotated[str, tyro.conf.Positional]
-    """A data set (cifar10, or celeba:PATH), images in a folder or zip, or statistics (cached, .pt or .npz)."""
+    """A data set (cifar10, or celeba:PATH), images in a folder, zip or tar, or statistics (cached, .pt or .npz)."""
     split: str | None = None
-    """Split of the data set, such as train or test; a top-level sub-folder of a folder or zip."""
+    """Split of the data set, such as train or test; a top-level sub-folder of pictures in files."""
     size: PositiveInt | None = None
-    """Side of a data set's images; None: its usual one."""
+    """Side of the images: pictures in files are cropped and resized to it; None: a data set's usual one, pictures in files as stored."""
     extractor: str = "inception"
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH."""
     weights: str | None = None

@@ -23,8 +23,8 @@ SORTS = (
     # first: it holds a GAN's config, too
     Sort(
         "weights_sha256",
-        "the description of an exported generator: draw its images with python -m gconv_gan.sample",
-        "an exported generator; draw its images with python -m gconv_gan.sample, or name the run it came from",
+        "the description of an exported generator: draw a grid of its images with python -m gconv_gan.sample",
+        "an exported generator; draw a grid of its images with python -m gconv_gan.sample, or name the run it came from",
     ),
     Sort("discriminator", "a GAN's config: use train_gan.py", "a GAN's run; score it with eval/gan_metrics.py"),
     Sort("test_data", "a classifier's config: use train_classifier.py", "a classifier's run; test it with eval/classifier.py"),

@@ -38,7 +38,7 @@ class GConvConfig(Config):
     """How many gates stay open under selection = top_m."""
     gate_hidden: PositiveInt | None = None
     """Width of the gate's hidden layer; None: one linear map."""
-    gate_init_std: Annotated[float, Field(ge=0)] = 0.0
+    gate_init_std: Annotated[float, Field(ge=0)] = 0.1
     """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
     class_gates: bool = False
     """Let the gates see the class beside the latent vector (conditional runs)."""
@@ -118,7 +118,7 @@ class GigaGANConvConfig(Config):
     """Kernels of the bank."""
     equalized_lr: bool = False
     """Store kernels of unit variance and scale them at run time."""
-    gate_init_std: Annotated[float, Field(ge=0)] = 0.0
+    gate_init_std: Annotated[float, Field(ge=0)] = 0.1
     """Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel."""
 
 

@@ -13,6 +13,7 @@ What is checked at every start is cheap: manifest, shapes, and exact file sizes.
 """
 
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -28,7 +29,7 @@ from jaxtyping import Int64, Shaped, UInt8
 from tqdm import tqdm
 
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.errors import AbsentDataError, UserError
+from gconv_gan.config.errors import AbsentDataError, FullDiskError, UserError
 from gconv_gan.data.cifar import CIFAR10_CLASSES
 from gconv_gan.data.datasets import source_of
 from gconv_gan.data.decoded_images import DecodedImages
@@ -47,12 +48,13 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
 
     Args:
         config: which data, split and size, and where the cache lies.
-        progress: show a bar while converting, on a terminal, and say how many images are left out.
+        progress: show a bar while converting, on a terminal, and say what is left out.
         verify: hash the stored arrays instead of only comparing their sizes.
 
     Raises:
         UserError: the data are absent or unreadable; an image is damaged and may not be skipped; the data change meanwhile.
         OSError: the cache cannot be written.
+        FullDiskError: there is no space for it.
 
     """
     source = source_of(config)
@@ -67,12 +69,15 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
                 dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # the encoded were just decoded
     if dataset is None:
         raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
+    left_out = source.left_out() if source.left_out is not None else dataset.manifest.left_out
+    if left_out and progress:
+        log.warning("%s: %s", source.location, left_out)
     skipped = dataset.manifest.skipped
     if skipped and not source.may_skip:
         raise _damaged(source.location, skipped[0], others=len(skipped) - 1)
     if skipped and progress:
-        whole = len(skipped) + dataset.manifest.count
-        log.warning("%s: %d of %d images are damaged and left out, see %s", source.location, len(skipped), whole, place / "manifest.json")
+        whole, listed = len(skipped) + dataset.manifest.count, place / "manifest.json"
+        log.warning("%s: %d of %d images cannot be used and are left out, see %s", source.location, len(skipped), whole, listed)
     return dataset
 
 
@@ -90,7 +95,7 @@ def _damaged(location: str, image: SkippedImage, *, others: int = 0) -> UserErro
     """Return the refusal of a set for ``image``, and for ``others`` where their number is known."""
     more = f", one of {others + 1} such images" if others else ""
     return UserError(
-        f"{location}: {image.name} is damaged ({image.reason}){more}; "
+        f"{location}: {image.name} cannot be used ({image.reason}){more}; "
         f'replace {"them" if others else "it"}, or set data.damaged = "skip" to leave such images out and list them in the manifest'
     )
 
@@ -156,10 +161,10 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
                 done = _write_images(file, pictures.entries, source, progress=progress)
         else:
             done = _convert(pictures.entries, source, lambda _: None, progress=progress)
-            np.save(folder / "kept.npy", np.array(done.kept, dtype=np.int64))
+            _save(folder / "kept.npy", np.array(done.kept, dtype=np.int64))
         labels = np.array(done.labels, dtype=np.int64) if pictures.classes else None
         if labels is not None:
-            np.save(folder / "labels.npy", labels)
+            _save(folder / "labels.npy", labels)
         manifest = Manifest(
             title=_title(source, pictures.classes, done.formats),
             kind=source.kind,
@@ -174,12 +179,20 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
             source_hash=source.fingerprint,
             content_hash=content_hash(done.digest.digest(), source.size, labels, pictures.classes),
             skipped=tuple(done.skipped),
+            left_out=pictures.left_out,
             shards=_kept_shards(pictures.shards, done.kept),
             pillow=PIL.__version__,
         )
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
         if source_of(config).fingerprint != source.fingerprint:
             raise UserError(f"{source.location} changed while it was converted; start again when it is complete")
+
+
+def _save(path: Path, array: Int64[np.ndarray, " n"]) -> None:
+    """Write an .npy file; of a full disk, NumPy would report how many bytes are missing, without the number of the error."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    path.write_bytes(buffer.getvalue())
 
 
 def _kept_shards(shards: tuple[int, ...], kept: list[int]) -> tuple[int, ...]:
@@ -208,7 +221,7 @@ def _require_room(source: Source, count: int, place: Path) -> None:
     """Say what disk the conversion needs, and refuse to begin what cannot end.
 
     Raises:
-        UserError: the file system of the cache has less room than that.
+        FullDiskError: the file system of the cache has less room than that.
 
     """
     needed = count * (16 + (3 * source.size**2 if source.storage == "pixels" else 0))
@@ -217,7 +230,7 @@ def _require_room(source: Source, count: int, place: Path) -> None:
     sizes = f"{count:,} images of {source.size}×{source.size} need {_gib(needed)} in {place.parent}, where {_gib(free)} are free"
     log.info("converting %s: %s", source.location, sizes)
     if needed > free:
-        raise UserError(
+        raise FullDiskError(
             f"data.cache_dir: {source.title}: {sizes}; choose another folder, a smaller data.size, "
             'or data.storage = "encoded" where the set has it'
         )
@@ -264,7 +277,7 @@ def _convert(entries: Sequence[Entry], source: Source, write: Callable[[bytes], 
             done.labels.append(entry.label)
     if done.count == 0:
         raise UserError(
-            f"{source.location}: all {len(done.skipped)} images are damaged; the first is {done.skipped[0].name} ({done.skipped[0].reason})"
+            f"{source.location}: none of {len(done.skipped)} images can be used, first {done.skipped[0].name} ({done.skipped[0].reason})"
         )
     return done
 

@@ -51,6 +51,7 @@ def celeba(config: CelebADataConfig, *, files: Mapping[str, OfficialFile] = CELE
     texts = {name: _list(base, files[name]) for name in lists}
     tree = _images(base, files[ARCHIVE])
     names = [name for name, code in _pairs(texts[PARTITION]) if config.split == "all" or code == CODES[config.split]]
+    classes = "identity of the split" if config.labels == "identity" else config.labels
     return Source(
         kind=config.kind,
         title="CelebA",
@@ -58,7 +59,7 @@ def celeba(config: CelebADataConfig, *, files: Mapping[str, OfficialFile] = CELE
         split=config.split,
         size=config.size,
         fingerprint=tree.fingerprint(lambda: [(IMAGES, name) for name in names], memory=Path(config.cache_dir) / "fingerprints"),
-        recipe=f"celeba v1, split {config.split}, labels {config.labels}, size {config.size}; "
+        recipe=f"celeba v1, split {config.split}, labels {classes}, size {config.size}; "
         + pictures_recipe("bilinear", f"centre crop {SIDE}"),
         published=f"mimicry's and torchvision users' CenterCrop({SIDE}), Resize({config.size})"
         + ("" if config.split == "all" else f", of which mimicry takes split all, not {config.split}"),
@@ -106,7 +107,7 @@ def _labels(labels: str, texts: Mapping[str, str], names: list[str]) -> tuple[tu
         return (), None
     if labels == "identity":
         person = {name: int(value) for name, value in _pairs(texts[IDENTITY])}
-        people = sorted(set(person.values()))
+        people = sorted({person[name] for name in names})
         index = {identity: i for i, identity in enumerate(people)}
         return tuple(f"person {identity}" for identity in people), [index[person[name]] for name in names]
     _, header, *rows = texts[ATTRIBUTES].splitlines()

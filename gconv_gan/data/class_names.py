@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+LISTED = 10  # names in a message
+
 
 def read_words(text: str) -> dict[str, str]:
     """Return wnid -> name from lines "n01443537<tab or space>goldfish, Carassius auratus", the first synonym only.
@@ -23,3 +25,9 @@ def readable(identifiers: Sequence[str], names: Mapping[str, str]) -> tuple[str,
     chosen = [names.get(identifier, identifier) for identifier in identifiers]
     count = Counter(chosen)
     return tuple(name if count[name] == 1 else f"{name} ({identifier})" for name, identifier in zip(chosen, identifiers, strict=True))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "'cat', 'dog' and 190 more": the first ten names, and how many are left."""
+    shown = ", ".join(f"'{name}'" for name in names[:LISTED])
+    return shown + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")

@@ -12,6 +12,7 @@ from gconv_gan.config.data import CIFAR100DataConfig, DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.celeba import celeba
 from gconv_gan.data.cifar import cifar10, cifar100
+from gconv_gan.data.class_names import listed
 from gconv_gan.data.cub import cub
 from gconv_gan.data.digits import digits
 from gconv_gan.data.fashion_mnist import fashion_mnist
@@ -77,23 +78,70 @@ def published_classes(config: DataConfig) -> int:
     return PUBLISHED_CLASSES[config.kind]
 
 
-def not_there_yet(config: DataConfig) -> str:
-    """Say of a set that was not fetched yet that the run will fetch it."""
-    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would fetch it there first (data.download = true)"
+def not_there_yet(config: DataConfig, section: str = "data") -> str:
+    """Say of a set that was not fetched yet that the run will fetch it, as ``section`` of its config asks."""
+    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would fetch it there first ({section}.download = true)"
 
 
 def require_labels(dataset: ImageDataset) -> None:
     """Check, before anything is trained, that a class-conditional network has classes to depend on.
 
     Raises:
-        UserError: the pictures are unlabelled, or all of one class.
+        UserError: the pictures are unlabelled, or all of one class, or a class has no pictures.
 
     """
     if dataset.num_classes is not None and dataset.num_classes > 1:
+        require_images_of_every_class(dataset, needed_by="conditional = true")
         return
     found = f"has the single class '{dataset.classes[0]}'" if dataset.classes else "is unlabelled"
     way_out = WAYS_TO_LABEL.get(dataset.manifest.kind)
     raise UserError(
         f"conditional = true needs classes, but {dataset.title} ({dataset.manifest.location}) {found}; "
         + (f"{way_out}, or set conditional = false" if way_out else "set conditional = false")
+    )
+
+
+def require_images_of_every_class(dataset: ImageDataset, *, needed_by: str) -> None:
+    """Check that whatever draws classes uniformly meets none that the images do not show.
+
+    Args:
+        dataset: a labelled set.
+        needed_by: what draws or compares classes, as the message names it: "conditional = true".
+
+    Raises:
+        UserError: a class has no images; the message names it.
+
+    """
+    empty = dataset.classes_without_images
+    if empty:
+        if dataset.manifest.kind == "webdataset":
+            way_out = "number the classes from 0 without gaps, and name only those in classnames.txt"
+        else:
+            way_out = "add images of them, or leave these classes out of the set"
+        raise UserError(
+            f"{dataset.title} ({dataset.manifest.location}) has no image of the class{'es' if len(empty) > 1 else ''} {listed(empty)}, "
+            f"which {needed_by} needs; {way_out}"
+        )
+
+
+def require_full_batch(dataset: ImageDataset, count: int, *, batch_size: int, parts: int) -> None:
+    """Check that ``count`` images trained on fill at least one batch: otherwise each batch would hold an image more than once.
+
+    Args:
+        dataset: where they come from, for the message.
+        count: how many images one epoch has.
+        batch_size: the global batch.
+        parts: processes times micro-batches, which the batch has to be divisible by.
+
+    Raises:
+        UserError: there are fewer; the message says which batch they fill.
+
+    """
+    if count >= batch_size:
+        return
+    fits = count // parts * parts
+    way_out = f"set trainer.batch_size to at most {fits}" if fits else "add images"
+    raise UserError(
+        f"{dataset.title} ({dataset.manifest.location}) has {count:,} image{'s' if count > 1 else ''} to train on, which do not fill a "
+        f"batch of trainer.batch_size = {batch_size}; {way_out}"
     )

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gconv_gan.runtime.atomic import write_text
+
 CLOCK_TICK_NS = 2_000_000_000
 
 NamedFile = tuple[str, Path]
@@ -42,7 +44,7 @@ def content_hash(files: Sequence[NamedFile], *, memory: Path) -> str:
             digest.update(json.dumps(name).encode() + hashlib.file_digest(file, "sha256").digest())
     if youngest < started - CLOCK_TICK_NS and _signature(files)[0] == signature:
         memory.mkdir(parents=True, exist_ok=True)
-        remembered.write_text(digest.hexdigest())
+        write_text(remembered, digest.hexdigest())
     return digest.hexdigest()
 
 

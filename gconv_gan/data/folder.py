@@ -1,9 +1,9 @@
-"""Your own pictures: a folder or a zip, ``class/name.jpg`` or flat.
+"""Your own pictures: a folder, a zip or a plain tar, ``class/name.jpg`` or flat.
 
-Pictures are the files with a known extension, in any case; hidden files and ``__MACOSX`` are passed over. They keep the order of
-their sorted paths. A single folder around everything is a wrapper, not a class. Below it (and below the split, where one is asked
-for) the first folder names the class; classes are numbered in sorted order; deeper folders mean nothing. Pictures without any
-folder are unlabelled.
+Pictures are the files with a suffix of ``EXTENSIONS``, in any case; ``tree`` says what is passed over. They keep the order of
+their sorted paths. A single folder around other folders is a wrapper, and so is a single folder called train or the like; any other
+single folder around all pictures is a class, the only one. Below the wrapper (and below the split, where one is asked for) the first
+folder names the class; classes are numbered in sorted order; deeper folders mean nothing. Pictures without any folder are unlabelled.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from gconv_gan.config.data import FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.pictures import PICTURES_RECIPE, decode
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
-from gconv_gan.data.tree import EXTENSIONS, Parts, Tree, is_picture, open_tree
+from gconv_gan.data.tree import FolderTree, Listing, Parts, Tree, list_pictures, open_tree, printable, shown
 
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
@@ -29,35 +29,31 @@ def folder(config: FolderDataConfig) -> Source:
     root = Path(config.path).expanduser().resolve()
     tree = open_tree(root)
 
+    listing = cache(partial(list_pictures, tree))
+
     @cache
     def found() -> list[tuple[Parts, str | None]]:
-        return _layout(tree.names(), config, root)
+        return _layout(listing(), config, root)
 
     return Source(
         kind=config.kind,
-        title=root.stem if root.is_file() else root.name,
-        location=str(root),
+        title=printable(root.stem if root.is_file() else root.name),
+        location=printable(str(root)),
         split=config.split,
         size=config.size,
         fingerprint=tree.fingerprint(lambda: [parts for parts, _ in found()], memory=Path(config.cache_dir) / "fingerprints"),
-        recipe=f"folder v1, split {config.split}, labels {config.labels}, size {config.size}; {PICTURES_RECIPE}",
+        recipe=f"folder v2, split {config.split}, labels {config.labels}, size {config.size}; {PICTURES_RECIPE}",
         published="none: your own pictures",
-        open=lambda: _open(tree, found(), config.size),
+        open=lambda: _open(tree, found(), config.size, listing().left_out),
+        left_out=(lambda: listing().left_out) if isinstance(tree, FolderTree) else None,
         may_skip=config.damaged == "skip",
         storage=config.storage,
     )
 
 
-def _layout(paths: list[Parts], config: FolderDataConfig, root: Path) -> list[tuple[Parts, str | None]]:
+def _layout(listing: Listing, config: FolderDataConfig, root: Path) -> list[tuple[Parts, str | None]]:
     """Return the pictures of the split in sorted order, each with the name of its class."""
-    pictures = sorted(parts for parts in paths if is_picture(parts))
-    if not pictures:
-        raise UserError(f"data.path: {root} holds no pictures ({', '.join(EXTENSIONS)})")
-    depth = _wrappers(pictures, config.split)
-    if config.split is not None:
-        _require_split(pictures, depth, config.split, root)
-        pictures = [parts for parts in pictures if parts[depth] == config.split and len(parts) > depth + 1]
-        depth += 1
+    pictures, depth = in_split(listing.pictures, config.split, root, where="data.split: ")
     if config.labels == "none":
         return [(parts, None) for parts in pictures]
     loose = [parts for parts in pictures if len(parts) == depth + 1]
@@ -65,7 +61,7 @@ def _layout(paths: list[Parts], config: FolderDataConfig, root: Path) -> list[tu
         return [(parts, None) for parts in pictures]
     if loose:
         raise UserError(
-            f"data.path: {root}: {'/'.join(loose[0])} lies in no class folder while other pictures do; "
+            f"data.path: {root}: {shown(loose[0])} lies in no class folder while other pictures do; "
             'move it into one, or set data.labels = "none"'
         )
     classes = sorted({parts[depth] for parts in pictures})
@@ -74,34 +70,55 @@ def _layout(paths: list[Parts], config: FolderDataConfig, root: Path) -> list[tu
     return [(parts, parts[depth]) for parts in pictures]
 
 
+def in_split(pictures: list[Parts], split: str | None, root: Path, *, where: str) -> tuple[list[Parts], int]:
+    """Return the pictures of a split (None: all), and how many folders lie around them: wrappers, and that of the split.
+
+    Raises:
+        UserError: there is no such split; the sentence begins with ``where``.
+
+    """
+    depth = _wrappers(pictures, split)
+    if split is None:
+        return pictures, depth
+    _require_split(pictures, depth, split, root, where)
+    return [parts for parts in pictures if parts[depth] == split and len(parts) > depth + 1], depth + 1
+
+
 def _wrappers(pictures: list[Parts], split: str | None) -> int:
-    """Return how many folders lie around everything, above the split."""
+    """Return how many folders lie around everything, above the split and the classes."""
     depth = 0
-    while len({parts[depth] for parts in pictures}) == 1 and all(len(parts) > depth + 1 for parts in pictures):
-        if pictures[0][depth] == split:
+    while len({parts[depth] for parts in pictures}) == 1:
+        name, least = pictures[0][depth], min(len(parts) for parts in pictures) - depth
+        if name == split or least < 2 or (least == 2 and name.lower() not in SPLIT_NAMES):
             break
         depth += 1
     return depth
 
 
-def _require_split(pictures: list[Parts], depth: int, split: str, root: Path) -> None:
+def _require_split(pictures: list[Parts], depth: int, split: str, root: Path, where: str) -> None:
     folders = sorted({parts[depth] for parts in pictures if len(parts) > depth + 1})
     if split in folders:
         return
     near = difflib.get_close_matches(split, folders, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(folders[:20])}" if folders else "it has no sub-folders"
-    raise UserError(f"data.split: {root} has no top-level sub-folder '{split}' with pictures; {hint}")
+    hint = (
+        f"did you mean '{near[0]}'?"
+        if near
+        else f"there are: {', '.join(map(printable, folders[:20]))}"
+        if folders
+        else "it has no sub-folders"
+    )
+    raise UserError(f"{where}{root} has no top-level sub-folder '{split}' with pictures; {hint}")
 
 
-def _open(tree: Tree, found: list[tuple[Parts, str | None]], size: int) -> Pictures:
+def _open(tree: Tree, found: list[tuple[Parts, str | None]], size: int, left_out: str) -> Pictures:
     classes = tuple(sorted({name for _, name in found if name is not None}))
     index = {name: i for i, name in enumerate(classes)}
 
     def entry(i: int) -> Entry:
         parts, name = found[i]
-        return Entry("/".join(parts), partial(_read, tree, size, parts), None if name is None else index[name])
+        return Entry(shown(parts), partial(_read, tree, size, parts), None if name is None else index[name])
 
-    return Pictures(classes, Entries(len(found), entry))
+    return Pictures(tuple(map(printable, classes)), Entries(len(found), entry), left_out=left_out)
 
 
 def _read(tree: Tree, size: int, parts: Parts) -> tuple[Picture, str]:

@@ -40,6 +40,8 @@ class Manifest(Config):
     content_hash: str
     """SHA-256 of images, labels and class names: equal hashes mean equal data, wherever they came from."""
     skipped: tuple[SkippedImage, ...]
+    left_out: str = ""
+    """One sentence on the files that are no pictures of the set, and why."""
     shards: tuple[int, ...] = ()
     """How many of the images lie in each shard, for sets that come in shards."""
     pillow: str
@@ -75,6 +77,11 @@ class ImageDataset:
     def num_classes(self) -> int | None:
         """Number of classes; None for unlabelled pictures."""
         return len(self.classes) or None
+
+    @property
+    def classes_without_images(self) -> tuple[str, ...]:
+        """Names of the classes of which there is no image."""
+        return tuple(name for name, count in zip(self.classes, self.manifest.class_counts, strict=True) if count == 0)
 
     @property
     def content_hash(self) -> str:

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from gconv_gan.config.data import ImageNetDataConfig, ResizeFilter
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.class_names import first_synonym, read_words, readable
 from gconv_gan.data.pictures import decode, pictures_recipe
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
@@ -41,7 +41,7 @@ def imagenet(config: ImageNetDataConfig) -> Source:
     root = Path(config.path).expanduser().resolve()
     base = next((folder for folder in (root, root.joinpath(*KAGGLE), root.joinpath(*KAGGLE[1:])) if (folder / config.split).is_dir()), None)
     if base is None:
-        raise UserError(
+        raise AbsentDataError(
             f"data.path: looked for the folder {config.split} in {root} and {root.joinpath(*KAGGLE)}; ImageNet is only given to people who "
             "accept its terms: get it from image-net.org or Kaggle's imagenet-object-localization-challenge and unpack it there"
         )

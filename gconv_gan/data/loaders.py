@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.datasets import require_images_of_every_class
 from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.sampler import BalancedSampler
@@ -88,9 +89,7 @@ class BatchSource:
 def _balanced(dataset: ImageDataset, seed: int, balance: Balance, batch_size: int) -> BalancedSampler:
     if dataset.labels is None:
         raise UserError(f'{dataset.title} is unlabelled: trainer.balance = "{balance}" has no classes to balance; use "none"')
-    empty = [name for name, count in zip(dataset.classes, dataset.manifest.class_counts, strict=True) if count == 0]
-    if empty:
-        raise UserError(f'{dataset.title} has no image of class \'{empty[0]}\', which trainer.balance = "{balance}" needs; use "none"')
+    require_images_of_every_class(dataset, needed_by=f'trainer.balance = "{balance}"')
     return BalancedSampler(seed=seed, labels=dataset.labels, block=batch_size if balance == "per_class" else None)
 
 

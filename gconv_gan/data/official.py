@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.locking import exclusive
 
 QUOTA_PHRASES = ("quota exceeded", "too many users have viewed or downloaded")
@@ -143,9 +144,10 @@ def _download(file: OfficialFile, target: Path) -> None:
             bar.update(done - bar.n)
 
         try:
-            gdown.download(
-                file.url, str(arriving), quiet=True, use_cookies=False, resume=True, retries=RETRIES, timeout=TIMEOUT, progress=progress
-            )
+            with writing(arriving):
+                gdown.download(
+                    file.url, str(arriving), quiet=True, use_cookies=False, resume=True, retries=RETRIES, timeout=TIMEOUT, progress=progress
+                )
         except FileURLRetrievalError as error:
             raise UserError(_refused(file, target, str(error))) from error
         except (DownloadError, requests.RequestException, OSError) as error:

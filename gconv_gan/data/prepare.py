@@ -8,23 +8,25 @@ is wrong; 3 the disk is full; 130 interrupted (what was fetched stays, and the s
 """
 
 import difflib
-import errno
 import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig, as_flags
+from gconv_gan.config.errors import GuardError, UserError, reworded
 from gconv_gan.config.load import apply_overrides
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import source_of
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.source import Source
+from gconv_gan.runtime.full_disk import full_disk_sentence, is_full_disk
+from gconv_gan.runtime.script import run_script
 
 USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATA_CONFIGS)}}} [options]; options of one: … prepare folder --help"
 
@@ -36,14 +38,19 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         config = config_of(arguments)
-        text = summary(open_dataset(config, verify=True), source_of(config))
+        flags = {name: f"--{name.replace('_', '-')}" for name in type(config).model_fields}
+        with reworded(partial(as_flags, flags, config.kind)):
+            text = summary(open_dataset(config, verify=True), source_of(config))
     except UserError as error:
         return _complain(str(error), 2)
+    except GuardError as error:
+        return _complain(str(error), 3)
     except KeyboardInterrupt:
         return _complain("interrupted; what was fetched stays, nothing was converted", 128 + signal.SIGINT)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return _complain(f"cannot write the cache: {error}", 3 if full else 2)
+        if is_full_disk(error):
+            return _complain(full_disk_sentence(error.filename), 3)
+        return _complain(f"cannot write the cache: {error}", 2)
     print(text)
     return 0
 
@@ -98,4 +105,4 @@ def _complain(sentence: str, code: int) -> int:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # what a conversion needs, before it starts
-    sys.exit(main(sys.argv[1:]))
+    run_script(lambda: main(sys.argv[1:]))

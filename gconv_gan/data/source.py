@@ -56,6 +56,8 @@ class Pictures:
     entries: Sequence[Entry]
     shards: tuple[int, ...] = ()
     """How many of the pictures lie in each shard, for sets that come in shards."""
+    left_out: str = ""
+    """One sentence on the files that are no pictures of the set, and why; "" where there are none."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Source:
     published: str
     """Whose published preprocessing the pixels equal."""
     open: Callable[[], Pictures]
+    left_out: Callable[[], str] | None = None
+    """``Pictures.left_out`` of a set whose fingerprint does not cover what is left out; None: the manifest's holds."""
     may_skip: bool = False
     """Leave damaged images out and list them, instead of refusing the set."""
     storage: Storage = "pixels"

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,16 +26,19 @@ from jaxtyping import Shaped
 from tqdm import tqdm
 
 from gconv_gan.config.data import WebDatasetDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import AbsentDataError, UserError
+from gconv_gan.data.class_names import listed
 from gconv_gan.data.fingerprint import content_hash
-from gconv_gan.data.pictures import PICTURES_RECIPE, DamagedImageError, decode
+from gconv_gan.data.pictures import EXTENSIONS, PICTURES_RECIPE, DamagedImageError, decode
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
-from gconv_gan.data.tree import EXTENSIONS, tar_members, unreadable
+from gconv_gan.data.tree import is_hidden, is_picture, parts_of, printable, require_file, shown, tar_members, unreadable
 from gconv_gan.runtime.atomic import write_bytes
 
 PLACES = np.dtype([("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("label", "<i8")])
 """Where a picture lies; label -1: none."""
 CLASS_NAMES = "classnames.txt"
+MAX_CLASSES = 100_000
+"""A larger class number is an identifier of the picture, or an error; ImageNet-21k has 21,841 classes."""
 
 Index = Shaped[np.ndarray, " n"]
 
@@ -62,7 +66,7 @@ def webdataset(config: WebDatasetDataConfig) -> Source:
         fingerprint=fingerprint,
         recipe=f"webdataset v1, size {config.size}, {_names_recipe(shards)}; {PICTURES_RECIPE}",
         published="none: your own pictures",
-        open=lambda: _open(shards, index_of(shards, memory / "shard_index" / f"{fingerprint}.npy"), config.size),
+        open=lambda: _open(shards, index_of(shards, memory / "shard_index_v2" / f"{fingerprint}.npy"), config.size),
         may_skip=config.damaged == "skip",
         storage=config.storage,
         window=config.shuffle_shards,
@@ -76,7 +80,7 @@ def expand(pattern: str) -> list[Path]:
     """Return the files of "a-{000000..000007}.tar", "disk{0,1}/*.tar", a folder, or several of these with "::" between, sorted by name.
 
     Raises:
-        UserError: a name of the pattern is no file, or two shards have one name.
+        UserError: a name of the pattern is absent or no file, or two shards have one name.
 
     """
     found: list[Path] = []
@@ -85,7 +89,7 @@ def expand(pattern: str) -> list[Path]:
             path = Path(name)
             matches = sorted(path.glob("*.tar")) if path.is_dir() else [Path(match) for match in sorted(glob.glob(name))]
             if not matches:
-                raise UserError(
+                raise AbsentDataError(
                     f"data.path: {name} {'holds no .tar files' if path.is_dir() else 'does not exist'}; {part} names no whole set"
                 )
             found += matches
@@ -93,6 +97,8 @@ def expand(pattern: str) -> list[Path]:
     for first, second in itertools.pairwise(found):
         if first.name == second.name:
             raise UserError(f"data.path: {first} and {second} have one name: the order of shards is that of their names, so rename one")
+    for path in found:
+        require_file(path)
     return [path.resolve() for path in found]
 
 
@@ -138,19 +144,36 @@ def index_of(shards: Sequence[Path], stored: Path) -> Index:
 
 
 def _places(number: int, shard: Path) -> Iterator[tuple[int, int, int, int]]:
-    members = (member for member in tar_members(shard) if not any(part.startswith(".") for part in member[0].removeprefix("./").split("/")))
     with shard.open("rb") as file:
-        for key, sample in itertools.groupby(members, key=lambda member: _split(member[0])[0]):
+        for key, sample in itertools.groupby(_files(shard), key=lambda member: _split(member[0])[0]):
             kinds = {_split(name)[1].lower(): (offset, size) for name, offset, size in sample}
             pictures = [place for kind, place in kinds.items() if f".{kind}" in EXTENSIONS]
             if len(pictures) != 1:
-                raise UserError(f"data.path: {shard}: the sample {key} has {len(pictures)} pictures ({', '.join(kinds)}), not one")
+                raise UserError(
+                    f"data.path: {shard}: the sample {printable(key)} has {len(pictures)} pictures ({printable(', '.join(kinds))}), not one"
+                )
             yield number, *pictures[0], _label(file, kinds, shard, key)
+
+
+def _files(shard: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield (path, offset, size) of a shard's files in their order, but for hidden ones."""
+    seen = set()
+    for member in tar_members(shard):
+        parts = parts_of(member.name)
+        if not parts or member.isdir() or any(map(is_hidden, parts)):
+            continue
+        if parts in seen:
+            raise UserError(f"data.path: {shard} holds {shown(parts)} twice; remove one of them")
+        seen.add(parts)
+        if member.isfile():
+            yield "/".join(parts), member.offset_data, member.size
+        elif is_picture(parts):
+            raise UserError(f"data.path: {shard}: {shown(parts)} is a link or a special file; pack the picture itself")
 
 
 def _split(name: str) -> tuple[str, str]:
     """Return ("train/0001", "seg.png") of "train/0001.seg.png"."""
-    folder, slash, file = name.removeprefix("./").rpartition("/")
+    folder, slash, file = name.rpartition("/")
     stem, _, kind = file.partition(".")
     return folder + slash + stem, kind
 
@@ -165,9 +188,11 @@ def _label(file: io.BufferedReader, kinds: dict[str, tuple[int, int]], shard: Pa
     try:
         label = int(content) if kind == "cls" else json.loads(content).get("label", -1)
     except (ValueError, AttributeError) as error:
-        raise UserError(f"data.path: {shard}: {key}.{kind} holds no class but {content[:40]!r}") from error
-    if not isinstance(label, int) or label < -1:
-        raise UserError(f"data.path: {shard}: the class in {key}.{kind} is {label!r}, no number from 0")
+        raise UserError(f"data.path: {shard}: {printable(key)}.{kind} holds no class but {content[:40]!r}") from error
+    if type(label) is not int or not -1 <= label < MAX_CLASSES:  # JSON's true is an int to isinstance
+        text = json.dumps(label)
+        text = text if len(text) <= 40 else f"{text[:40]}…"
+        raise UserError(f"data.path: {shard}: the class in {printable(key)}.{kind} is {text}, no number from 0 to {MAX_CLASSES - 1:,}")
     return label
 
 
@@ -177,7 +202,11 @@ def _label(file: io.BufferedReader, kinds: dict[str, tuple[int, int]], shard: Pa
 def _class_names(shards: Sequence[Path]) -> list[str] | None:
     for folder in (shards[0].parent, shards[0].parent.parent):
         if (folder / CLASS_NAMES).is_file():
-            return [line.strip() for line in (folder / CLASS_NAMES).read_text().splitlines() if line.strip()]
+            names = [line.strip() for line in (folder / CLASS_NAMES).read_text().splitlines() if line.strip()]
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise UserError(f"data.path: {folder / CLASS_NAMES} gives several classes the name {listed(twice)}; each needs its own")
+            return names
     return None
 
 
@@ -213,7 +242,7 @@ def _open(shards: Sequence[Path], index: Index, size: int) -> Pictures:
 
 def _name(shard: Path, offset: int) -> str:
     """Return the name in the header before a member's content."""
-    return tarfile.TarInfo.frombuf(_bytes(shard, offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE), "utf-8", "surrogateescape").name
+    return printable(tarfile.TarInfo.frombuf(_bytes(shard, offset - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE), "utf-8", "surrogateescape").name)
 
 
 def _read(shard: Path, offset: int, length: int, size: int) -> tuple[Picture, str]:
@@ -227,5 +256,5 @@ def _bytes(shard: Path, offset: int, length: int) -> bytes:
     except OSError as error:
         raise unreadable(error, shard) from error
     if len(data) != length:
-        raise DamagedImageError(f"{shard} ends inside it")
+        raise DamagedImageError("the tar ends inside it")
     return data

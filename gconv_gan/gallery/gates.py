@@ -74,7 +74,7 @@ def meaning(gate: KernelGate) -> str:
             return f"The gates of a row sum to {gate.scale:g}: equal ones are {gate.scale / gate.num_gates:.3g} each."
         case _:
             others = f", all but the {gate.top_m} largest are closed" if gate.selection == "top_m" else ""
-            start = f"; {gate.scale:g}·sigmoid is 1 at a logit of 0, half open, as at the start of training" if gate.scale != 1 else ""
+            start = f"; {gate.scale:g}·sigmoid is 1 at a logit of 0, half open, where training starts on average" if gate.scale != 1 else ""
             return f"A gate of 0 is closed, of {gate.scale:g} fully open{others}{start}."
 
 

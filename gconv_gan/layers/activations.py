@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from gconv_gan.config.hints import check_choice
+
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh", "identity"]
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -32,11 +34,10 @@ def activation(name: Activation) -> nn.Module:
     """Return a new activation, without parameters and not in place.
 
     Raises:
-        ValueError: for a name that is not in ``ACTIVATIONS``.
+        ValueError: for an unknown name.
 
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}")
+    check_choice("activation", name, Activation)
     return ACTIVATIONS[name]()
 
 

@@ -1,8 +1,8 @@
 """What a layer may depend on besides its input: the latent vector and the class.
 
 A layer that needs it subclasses ``Conditioned`` and takes ``forward(x, condition)``; every other layer keeps ``forward(x)``.
-Blocks call ``apply(layer, x, condition)`` and never ask which kind they hold. The marker class is the idea of
-``ConditionedModule`` in k-diffusion's ``layers.py``.
+Blocks call ``apply(layer, x, condition)`` and never ask which kind they hold. Both take a bare tensor in the place of the condition and
+mean z. The marker class is the idea of ``ConditionedModule`` in k-diffusion's ``layers.py``.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,11 @@ class Condition:
     y: Int[Tensor, " b"] | None = None
 
     def require_z(self, layer: str, latent_dim: int | None = None) -> Float[Tensor, "b d"]:
-        """Return z; raise ``ValueError`` naming ``layer`` where there is none, or its length is not the ``latent_dim`` given."""
+        """Return z; raise ``ValueError`` naming ``layer`` where there is none, or its shape is not [B, ``latent_dim``]."""
         if self.z is None:
             raise ValueError(f"{layer} is a function of the latent vector, but its condition has no z")
+        if self.z.ndim != 2:
+            raise ValueError(f"{layer} takes latent vectors of shape [batch, {latent_dim or 'd'}], not {list(self.z.shape)}")
         if latent_dim not in (None, self.z.shape[1]):
             raise ValueError(f"{layer} was built for latent_dim={latent_dim}, but its condition has {self.z.shape[1]}")
         return self.z
@@ -29,16 +31,38 @@ class Condition:
     def require_y(self, layer: str) -> Int[Tensor, " b"]:
         """Return y; raise ``ValueError`` naming ``layer`` where there is none."""
         if self.y is None:
-            raise ValueError(f"{layer} is class-conditional, but its condition has no y")
+            raise ValueError(f"{layer} is class-conditional, but its condition has no y: give Condition(z, y)")
         return self.y
 
 
+def as_condition(condition: Condition | Tensor) -> Condition:
+    """Return a condition as it is, and a bare tensor as ``Condition(z=tensor)``.
+
+    Raises:
+        ValueError: for a tensor of whole numbers, which must be classes and not latent vectors.
+        TypeError: for anything else.
+
+    """
+    if isinstance(condition, Condition):
+        return condition
+    if not isinstance(condition, Tensor):
+        raise TypeError(f"the condition of a layer is a Condition, or a tensor of latent vectors, not {type(condition).__name__}")
+    if not condition.is_floating_point():
+        raise ValueError(f"a bare tensor stands for latent vectors, but this one holds {condition.dtype}: give classes as Condition(y=...)")
+    return Condition(condition)
+
+
 class Conditioned(nn.Module):
-    """Marker: ``forward(x, condition)`` instead of ``forward(x)``."""
+    """Marker: ``forward(x, condition)`` instead of ``forward(x)``; a call also takes the latent vectors [B, d] as ``condition``."""
+
+    def __call__(self, x: Tensor, condition: Condition | Tensor) -> Tensor:
+        """Return ``forward(x, condition)``, hooks included, with a bare tensor made a condition by ``as_condition``."""
+        result: Tensor = super().__call__(x, as_condition(condition))
+        return result
 
 
-def apply(layer: nn.Module, x: Tensor, condition: Condition) -> Tensor:
-    """Return ``layer(x, condition)`` for a ``Conditioned`` layer and ``layer(x)`` for any other."""
+def apply(layer: nn.Module, x: Tensor, condition: Condition | Tensor) -> Tensor:
+    """Return ``layer(x, condition)`` for a ``Conditioned`` layer and ``layer(x)`` for any other; a bare tensor is z."""
     result = layer(x, condition) if isinstance(layer, Conditioned) else layer(x)
     assert isinstance(result, Tensor)
     return result

@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.circular import kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.convolution_norms import gram_norm
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
@@ -74,7 +76,8 @@ class ConvNorm2d(nn.Conv2d):
 
     Args:
         affine: a learned depthwise k x k convolution with bias after the layer; the paper's classifiers have it.
-        bn: batch normalisation last, with learned scale and shift where ``affine``; the paper's classifiers have it.
+        bn: ``BatchNorm2d`` last, over the batch of all processes, with learned scale and shift where ``affine``; the paper's
+            classifiers have it.
         eps: relative to the peak of each spectrum; keeps kernels with spectral zeros finite and only lowers norms.
         detach: treat V as a constant in the backward pass, as the paper does. With False the gradient of each filter is
             orthogonal to it, as for any scale-invariant layer.
@@ -82,8 +85,8 @@ class ConvNorm2d(nn.Conv2d):
         resample: "up" doubles the map (nearest) before, "down" averages 2 x 2 blocks after the convolution.
 
     Raises:
-        ValueError: for dilation, padding by other than zeros or beyond k-1, an even kernel with ``affine``, a stride together
-            with ``resample``; in ``forward`` if ``weight`` is spectrally normalised.
+        ValueError: for an unknown ``scale`` or ``resample``, dilation, padding by other than zeros or beyond k-1, an even kernel with
+            ``affine``, a stride together with ``resample``; in ``forward`` if ``weight`` is spectrally normalised.
 
     """
 
@@ -108,8 +111,9 @@ class ConvNorm2d(nn.Conv2d):
         scale: Scale = "none",
         resample: Resample = "none",
     ) -> None:
+        check_choice("padding_mode", padding_mode, PaddingMode)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype)
-        _check_convolution(self, affine=affine, resample=resample)
+        _check_convolution(self, affine=affine, resample=resample, scale=scale)
         self.resample: Resample = resample
         self._normalise(affine=affine, bn=bn, eps=eps, detach=detach, scale=scale)
 
@@ -117,7 +121,7 @@ class ConvNorm2d(nn.Conv2d):
         self.eps, self.detach, self.scale = eps, detach, scale
         out, (kh, kw) = self.out_channels, self.kernel_size
         self.affine = nn.Conv2d(out, out, (kh, kw), padding=(kh // 2, kw // 2), groups=out) if affine else nn.Identity()
-        self.bn = nn.BatchNorm2d(out, affine=affine) if bn else nn.Identity()
+        self.bn = BatchNorm2d(out, affine=affine) if bn else nn.Identity()
         for extra in (self.affine, self.bn):
             extra.to(self.weight.device, self.weight.dtype).train(self.training)
 
@@ -208,7 +212,7 @@ def conv_norm(
     if name != "weight":
         raise ValueError(f"conv_norm normalises the convolution by its 'weight'; it cannot use {name!r}")
     resample = cast(Resample, getattr(module, "resample", "none"))
-    _check_convolution(module, affine=affine, resample=resample)
+    _check_convolution(module, affine=affine, resample=resample, scale=scale)
     module.__class__ = ConvNorm2d
     converted: ConvNorm2d = cast(ConvNorm2d, module)
     converted.resample = resample
@@ -243,7 +247,9 @@ def has_spectral_norm(module: nn.Module) -> bool:
     return "weight_orig" in module._parameters and "weight_u" in module._buffers
 
 
-def _check_convolution(conv: nn.Conv2d, *, affine: bool, resample: Resample) -> None:
+def _check_convolution(conv: nn.Conv2d, *, affine: bool, resample: Resample, scale: Scale) -> None:
+    check_choice("resample", resample, Resample)
+    check_choice("scale", scale, Scale)
     if conv.dilation != (1, 1):
         raise ValueError(f"ConvNorm2d needs dilation 1, not {conv.dilation}: its grid is that of an undilated kernel")
     if conv.padding_mode != "zeros":

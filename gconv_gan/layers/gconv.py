@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.dictionary_conv import dictionary_conv2d
 from gconv_gan.layers.kernel_banks import Bias, Init, check_channels, check_strategy, describe, init_bank, mixed_bias, new_bias, reset_bias
@@ -31,8 +32,9 @@ class GConv2d(Conditioned):
 
     A *dictionary* of N filters costs little memory and, for N = O, about O/(I k^2) more multiplications than ``Conv2d``; a *bank*
     of K whole kernels costs K times the parameters and hardly any multiplications. A bank equals a dictionary of K O filters
-    with Mix = [I_O ... I_O]. Both start as the convolution they replace: every gate of the dictionary starts at 1 and Mix as
-    the identity, and a bank's kernels are scaled so that their first mixture has a single kernel's variance.
+    with Mix = [I_O ... I_O]. With ``gate_init_std=0`` both start as the convolution they replace: every gate of the dictionary
+    starts at 1 and Mix as the identity, and a bank's kernels are scaled so that their first mixture has a single kernel's
+    variance. Otherwise gates start around those values, a little different for every z.
 
     Parameters: ``dictionary`` [N, I/groups, k, k] and ``mix`` [O, N], or ``bank`` [K, O, I/groups, k, k]; ``bias`` [O] if static,
     if dynamic [N] (gated with the filters) or [K, O] (mixed like the kernels); ``gate`` holds the rest. The state dict does not
@@ -50,9 +52,9 @@ class GConv2d(Conditioned):
         strategy: how a bank is executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
 
     Raises:
-        ValueError: for a fused resampling as in ``ResampledConv2d``, a granularity or strategy with a dictionary, a dynamic bias
-            with gates per input channel or tap, a strategy that cannot serve the granularity, channels that do not divide by the groups,
-            and at run time a condition without z or of another size.
+        ValueError: for an unknown mode, selection, granularity, bias or strategy, a fused resampling as in ``ResampledConv2d``, a
+            granularity or strategy with a dictionary, a dynamic bias with gates per input channel or tap, a strategy that cannot serve
+            the granularity, channels that do not divide by the groups, and at run time a condition without z or of another size.
 
     """
 
@@ -73,7 +75,7 @@ class GConv2d(Conditioned):
         temperature: float = 1.0,
         top_m: int | None = None,
         gate_hidden: int | None = None,
-        gate_init_std: float = 0.0,
+        gate_init_std: float = 0.1,
         num_classes: int | None = None,
         class_dim: int = 128,
         stride: Pair = 1,
@@ -115,6 +117,8 @@ class GConv2d(Conditioned):
         self.reset_parameters()
 
     def _check(self) -> None:
+        check_choice("mode", self.mode, Mode)
+        check_strategy(self.strategy, self.granularity)
         self.geometry.check(self.kernel_size)
         check_channels(self.geometry.groups, in_channels=self.in_channels, out_channels=self.out_channels)
         if self.mode == "dictionary":
@@ -125,7 +129,6 @@ class GConv2d(Conditioned):
             raise ValueError(f"num_kernels must be positive, not {self.num_kernels}")
         if self.bias_kind == "dynamic" and self.granularity in ("channel", "tap"):
             raise ValueError(f"a dynamic bias cannot be gated per {self.granularity}: use bias='static'")
-        check_strategy(self.strategy, self.granularity)
 
     # ---- initialisation ------------------------------------------------------------------------------------------------
 

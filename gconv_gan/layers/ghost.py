@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.parts import STANDARD, ActivationConstructor, AttentionConstructor, ConvConstructor, NormConstructor, Parts
 from gconv_gan.layers.resample import Resample
 
@@ -44,7 +45,7 @@ class GhostModule(nn.Module):
         resample: "up" or "down" before or after W, for a ``conv`` that takes it, such as ``ResampledConv2d``.
 
     Raises:
-        ValueError: for groups other than 1, a ratio below 1, or an even cheap kernel.
+        ValueError: for an unknown ``resample``, groups other than 1, a ratio below 1, or an even cheap kernel.
 
     """
 
@@ -67,6 +68,7 @@ class GhostModule(nn.Module):
         resample: Resample = "none",
     ) -> None:
         super().__init__()
+        check_choice("resample", resample, Resample)
         if groups != 1:
             raise ValueError(f"a ghost module replaces a dense convolution, not one of {groups} groups: it would grow")
         if ratio < 1 or cheap_kernel_size % 2 == 0:

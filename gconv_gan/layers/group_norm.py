@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 
 BatchPart = Literal["batch", "batch_position"]
@@ -62,8 +63,8 @@ class GroupNormPlus(nn.Module):
         affine: learn scale (initially 1) and shift (0) per channel.
 
     Raises:
-        ValueError: in ``forward`` for a single image, or groups of a single value, with "batch_position", and for a single value per
-            channel in training.
+        ValueError: for unknown ``statistics``; in ``forward`` for a single image, or groups of a single value, with "batch_position",
+            and for a single value per channel in training.
 
     """
 
@@ -81,6 +82,7 @@ class GroupNormPlus(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
+        check_choice("statistics", statistics, BatchPart)
         self.num_features, self.num_groups, self.eps = num_features, group_count(num_features, num_groups), eps
         self.batch_norm = BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False) if statistics == "batch" else None
         self.mix = nn.Parameter(torch.ones(()))

@@ -1,7 +1,8 @@
 """Initial weights of the adversarial networks, for plain, generative and dynamic convolutions alike.
 
 SNGAN: Glorot-uniform with gain √2 for 3×3 convolutions inside residual blocks and gain 1 elsewhere (pfnet-research/sngan_projection,
-kwotsin/mimicry). BigGAN: orthogonal, or N(0, 0.02²) in its CIFAR script; DCGAN: N(0, 0.02²). Biases keep torch's default.
+kwotsin/mimicry). BigGAN: orthogonal, or N(0, 0.02²) in its CIFAR script; DCGAN: N(0, 0.02²). Biases keep torch's
+default, but are 0 in StudioGAN's networks.
 
 Initialise before a parametrisation such as spectral normalisation is registered: afterwards ``weight`` is a computed value and
 in-place changes of it are lost.
@@ -44,6 +45,16 @@ def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
         init(layer.weight)
     else:
         raise TypeError(f"no initialisation is defined for {type(layer).__name__}")
+
+
+def zero_bias_(layer: nn.Module) -> None:
+    """Set the biases of a layer that ``initialise_`` can fill to 0; gates and attention keep theirs."""
+    if isinstance(layer, GhostModule):
+        for part in (layer.primary, layer.cheap):
+            if part is not None:
+                zero_bias_(part.get_submodule("conv"))
+    elif isinstance(bias := getattr(layer, "bias", None), Tensor):
+        nn.init.zeros_(bias)
 
 
 def glorot_(layer: nn.Module, *, gain: float = 1.0) -> None:

@@ -7,13 +7,14 @@ convolutions sample a grid of pixels as others do, and the counter of ``freeze``
 """
 
 import math
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pad
 from gconv_gan.layers.whitening import Running, Whitening
 
@@ -115,8 +116,8 @@ class InvariantConv2d(ResampledConv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype, resample=resample
         )
-        if local_norm not in get_args(LocalNorm):
-            raise ValueError(f"unknown local_norm {local_norm!r}: use one of {', '.join(get_args(LocalNorm))}")
+        check_choice("local_norm", local_norm, LocalNorm)
+        check_choice("running", running, Running)
         if isinstance(self.padding, str):
             raise ValueError(f"InvariantConv2d needs padding in pixels, not {self.padding!r}")
         if whiten and resample == "transposed":

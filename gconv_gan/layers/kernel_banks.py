@@ -23,12 +23,13 @@ differ in what the five are computed from:
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
 
@@ -64,7 +65,7 @@ class KernelBank2d(nn.Module):
 
     Raises:
         ValueError: for channels that do not divide by the groups, a fused resampling that ``ResampledConv2d`` refuses, an unknown
-            kind of bias, and at run time for an input or a condition that does not fit.
+            kind of bias or strategy, and at run time for an input or a condition that does not fit.
 
     """
 
@@ -91,6 +92,7 @@ class KernelBank2d(nn.Module):
         self.num_kernels, self.bias_kind, self.strategy = num_kernels, bias, strategy
         self.geometry = Geometry(pair(padding), pair(stride), pair(dilation), groups, padding_mode, resample)
         self.geometry.check(self.kernel_size)
+        check_strategy(strategy, "kernel")
         check_channels(groups, in_channels=in_channels, out_channels=out_channels)
         if num_kernels < 1:
             raise ValueError(f"num_kernels must be positive, not {num_kernels}")
@@ -178,16 +180,19 @@ def check_channels(groups: int, **numbers: int) -> None:
 
 
 def check_strategy(strategy: Strategy | None, granularity: Granularity) -> None:
-    """Raise ``ValueError`` for a strategy that cannot serve this granularity."""
-    if strategy is not None and strategy not in ADMISSIBLE[granularity]:
+    """Raise ``ValueError`` for an unknown granularity, and a strategy that is unknown or cannot serve it."""
+    check_choice("granularity", granularity, Granularity)
+    if strategy is None:
+        return
+    check_choice("strategy", strategy, Strategy)
+    if strategy not in ADMISSIBLE[granularity]:
         allowed = ", ".join(ADMISSIBLE[granularity])
         raise ValueError(f"strategy {strategy!r} cannot serve gates per {granularity}: use one of {allowed}")
 
 
 def new_bias(kind: Bias, out_channels: int, dynamic: tuple[int, ...]) -> nn.Parameter | None:
     """Return an uninitialised bias: [O] if static, of shape ``dynamic`` if dynamic."""
-    if kind not in get_args(Bias):
-        raise ValueError(f"unknown bias {kind!r}: use one of {', '.join(get_args(Bias))}")
+    check_choice("bias", kind, Bias)
     return None if kind == "none" else nn.Parameter(torch.empty((out_channels,) if kind == "static" else dynamic))
 
 

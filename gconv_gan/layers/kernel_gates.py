@@ -4,13 +4,14 @@ The vector is the latent one (``LatentGate``) or is computed from the feature ma
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.layers.conditioning import Condition
+from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.conditioning import Condition, as_condition
 
 Selection = Literal["sigmoid", "softmax", "top_m", "relu", "softplus", "open"]
 
@@ -26,6 +27,8 @@ class KernelGate(nn.Module):
     - "top_m": sigmoid, and all but the m largest gates of a sample are zero; the gradient is that of the sigmoid
       (straight-through), so that unselected kernels can come back;
     - "open": all gates are s; there are no parameters, and the vector does not matter.
+
+    A softmax over a single kernel is 1 whatever its logit, so that there are no parameters then either.
 
     The scale s is 1, or with ``unit=True`` whatever makes the gates of zero logits 1 (2 for a sigmoid). Logits and gates are
     computed in at least float32. Linear layers start as torch's do; "relu" starts with bias T, since at 0 it would pass neither
@@ -65,8 +68,7 @@ class KernelGate(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if selection not in get_args(Selection):
-            raise ValueError(f"unknown selection {selection!r}: use one of {', '.join(get_args(Selection))}")
+        check_choice("selection", selection, Selection)
         if temperature <= 0:
             raise ValueError(f"the gate's temperature must be positive, not {temperature}")
         if (selection == "top_m") != (top_m is not None):
@@ -79,10 +81,12 @@ class KernelGate(nn.Module):
         self.scale = 1.0
         if unit:
             self.scale = 1.0 / float(self.initial_gates().max())
-        if selection == "open":
+        self.constant = selection == "open" or (selection == "softmax" and num_gates == 1)
+        if selection != "open":
+            self.register_buffer("temperature", torch.tensor(float(temperature)))
+        if self.constant:
             self.register_buffer("ones", torch.ones(1, *self.shape), persistent=False)
             return
-        self.register_buffer("temperature", torch.tensor(float(temperature)))
         last = nn.Linear(features if hidden is None else hidden, math.prod(self.shape), bias=bias)
         self.logits = last if hidden is None else nn.Sequential(nn.Linear(features, hidden, bias=bias), nn.ReLU(), last)
         if selection == "relu" and bias:
@@ -125,7 +129,7 @@ class KernelGate(nn.Module):
         return gates * self.scale
 
     def select(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
-        """Return the gates [B, n(, channels)] of vectors [B, features]; not for "open", which has one set of gates for all."""
+        """Return the gates [B, n(, channels)] of vectors [B, features]; not where they are constant: one set of gates serves all."""
         with torch.autocast(features.device.type, enabled=False):
             logits = self.logits(features.to(next(self.logits.parameters()).dtype))
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -138,17 +142,17 @@ class KernelGate(nn.Module):
 class LatentGate(KernelGate):
     r"""``KernelGate`` of the latent vector z, or of z and an embedding of the class, side by side.
 
-    The last linear layer starts with weight 0 (or N(0, gate_init_std)) and bias 0, so that all samples start with the same gates;
-    embeddings start from N(0, 1), like z.
+    The last linear layer starts with weight N(0, gate_init_std²) and bias 0 (T for "relu"): gates differ between samples from the
+    first step, which they need to learn a selection early. Embeddings start from N(0, 1), like z.
 
-    Shapes: condition.z [B, d], and condition.y [B] with ``num_classes``, give [B, n], or [B, n, channels]; "open" gives
-    [1, n(, channels)] and accepts an empty condition.
+    Shapes: condition.z [B, d] (or z itself in the condition's place), and condition.y [B] with ``num_classes``, give [B, n], or
+    [B, n, channels]; constant gates ("open", or a softmax over one kernel) are [1, n(, channels)] and accept an empty condition.
 
     Args:
         latent_dim: d.
         num_gates, channels, selection, unit, temperature, top_m: see ``KernelGate``.
         gate_hidden: width of a hidden layer; None for a single linear layer.
-        gate_init_std: standard deviation of the last layer's weight.
+        gate_init_std: standard deviation of the last layer's weight; with 0 all samples start with the same gates.
         num_classes: let the gates see the class, one of so many; None: z alone.
         class_dim: length of a class's embedding.
 
@@ -168,7 +172,7 @@ class LatentGate(KernelGate):
         temperature: float = 1.0,
         top_m: int | None = None,
         gate_hidden: int | None = None,
-        gate_init_std: float = 0.0,
+        gate_init_std: float = 0.1,
         num_classes: int | None = None,
         class_dim: int = 128,
     ) -> None:
@@ -184,16 +188,17 @@ class LatentGate(KernelGate):
         )
         self.latent_dim = latent_dim
         self.embedding = None
-        if selection != "open":
+        if not self.constant:
             last = self.linears()[-1]
             nn.init.normal_(last.weight, std=gate_init_std)
             nn.init.constant_(last.bias, self._initial_logit() * temperature)
             if num_classes is not None:
                 self.embedding = nn.Embedding(num_classes, class_dim)
 
-    def forward(self, condition: Condition) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
-        if self.selection == "open":
+    def forward(self, condition: Condition | Tensor) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
+        if self.constant:
             return self.ones
+        condition = as_condition(condition)
         z = condition.require_z("the gate of this layer", self.latent_dim)
         if self.embedding is None:
             return self.select(z)
@@ -202,7 +207,7 @@ class LatentGate(KernelGate):
 
 
 class FeatureGate(KernelGate):
-    """``KernelGate`` of a vector that was computed from the feature map: [B, features] gives [B, n(, channels)]."""
+    """``KernelGate`` of a vector computed from the feature map: [B, features] gives [B, n(, channels)], or [1, …] if constant."""
 
-    def forward(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
-        return self.ones if self.selection == "open" else self.select(features)
+    def forward(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "m n"] | Float[Tensor, "m n c"]:
+        return self.ones if self.constant else self.select(features)

@@ -114,7 +114,7 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         num_kernels: int = 1,
         demodulate: bool = True,
         equalized_lr: bool = True,
-        gate_init_std: float = 0.0,
+        gate_init_std: float = 0.1,
         **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, **conv)
@@ -178,7 +178,7 @@ class AdaptiveConv2d(ModulatedConv2d):
         num_kernels: int = 2,
         demodulate: bool = True,
         equalized_lr: bool = False,
-        gate_init_std: float = 0.0,
+        gate_init_std: float = 0.1,
         **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__(

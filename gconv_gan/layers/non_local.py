@@ -7,13 +7,14 @@ arXiv 1805.08318 (2019), checked against BigGAN-PyTorch and mimicry.
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 
 AttentionNorm = Literal["softmax", "scale"]
@@ -77,8 +78,7 @@ class NonLocal2d(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, options in (("norm", norm, AttentionNorm), ("order", order, Order), ("output_norm", output_norm, OutputNorm)):
-            if value not in get_args(options):
-                raise ValueError(f"unknown {name} {value!r}: use one of {', '.join(get_args(options))}")
+            check_choice(name, value, options)
         if norm == "softmax" and order == "associative":
             raise ValueError("softmax stands between the two products: order='associative' needs norm='scale'")
         if heads < 1:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from torch import nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 
 ConvConstructor = Callable[..., nn.Module]
@@ -70,6 +71,11 @@ class Parts:
     attention: AttentionConstructor | None = None
     order: Order = "standard"
     fan: Fan = "fan_out"
+
+    def __post_init__(self) -> None:
+        """Check the words; raise ``ValueError`` for an unknown one."""
+        check_choice("order", self.order, Order)
+        check_choice("fan", self.fan, Fan)
 
     def convolution(
         self,

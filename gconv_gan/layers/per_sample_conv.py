@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.resample import (
     PaddingMode,
     Resample,
@@ -138,6 +139,7 @@ def per_sample_conv2d(
     """
     kernel_size = (bank.shape[3], bank.shape[4])
     geometry.check(kernel_size)
+    check_choice("granularity", granularity, Granularity)
     _check_gates(x, bank, gates, granularity, geometry)
     if kernel_size == (1, 1) and geometry.resample != "none":
         plain = geometry.without_resampling()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.constants import constant
 
 Resample = Literal["none", "up", "down", "transposed"]
@@ -84,7 +85,9 @@ def check_resample(
     padding_mode: PaddingMode,
     resample: Resample,
 ) -> None:
-    """Raise ``ValueError`` where the fused form of ``resample`` would not equal the plain one."""
+    """Raise ``ValueError`` for an unknown mode, and where the fused form of ``resample`` would not equal the plain one."""
+    check_choice("resample", resample, Resample)
+    check_choice("padding_mode", padding_mode, PaddingMode)
     if resample == "none":
         return
     side = kernel_size[0]

@@ -7,17 +7,19 @@ the pooled map twice on the skips and the trunk to the mask; neither file does.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.parts import STANDARD, Parts
 from gconv_gan.layers.residual import BlockConstructor, preact_bottleneck
 
 Mask = Literal["mixed", "channel", "spatial"]
+Learning = Literal["residual", "naive"]
 EPS = 1e-5
 
 
@@ -38,8 +40,7 @@ class MaskActivation(nn.Module):
 
     def __init__(self, kind: Mask = "mixed") -> None:
         super().__init__()
-        if kind not in get_args(Mask):
-            raise ValueError(f"unknown mask {kind!r}: use one of {', '.join(get_args(Mask))}")
+        check_choice("mask", kind, Mask)
         self.kind = kind
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -163,14 +164,13 @@ class ResidualAttention(nn.Module):
         mask_units: int = 1,
         bottom_units: int | None = None,
         mask: Mask = "mixed",
-        learning: Literal["residual", "naive"] = "residual",
+        learning: Learning = "residual",
         block: BlockConstructor = preact_bottleneck,
         leading_preactivation: bool = True,
         parts: Parts = STANDARD,
     ) -> None:
         super().__init__()
-        if learning not in ("residual", "naive"):
-            raise ValueError(f"unknown learning {learning!r}: use residual or naive")
+        check_choice("learning", learning, Learning)
         if depth < 1:
             raise ValueError(f"the mask needs at least one pooling, not depth={depth}")
         chain = partial(_units, partial(block, channels, channels, stride=1, parts=parts))

@@ -1,11 +1,12 @@
 """Whitening matrices of groups of channels: of the global batch in training, running averages in evaluation."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.grouped_products import second_moment
 from gconv_gan.layers.newton import NewtonScale, inverse_square_root, scaled_identity
 from gconv_gan.layers.running_statistics import RunningStatistics
@@ -38,7 +39,7 @@ class Whitening(RunningStatistics):
             ones in the others.
 
     Raises:
-        ValueError: if the groups do not divide the channels, for fewer than one iteration or an unknown ``running``, or in
+        ValueError: if the groups do not divide the channels, for fewer than one iteration or an unknown ``running`` or ``scale``, or in
             training for a single value per channel.
 
     """
@@ -64,8 +65,8 @@ class Whitening(RunningStatistics):
             raise ValueError(f"{channels} channels do not divide into {groups} groups")
         if iterations < 1:
             raise ValueError(f"whitening needs at least one Newton iteration, not {iterations}")
-        if running not in get_args(Running):
-            raise ValueError(f"unknown running statistic {running!r}: use one of {', '.join(get_args(Running))}")
+        check_choice("running", running, Running)
+        check_choice("scale", scale, NewtonScale)
         self.channels, self.groups, self.iterations, self.eps = channels, groups, iterations, eps
         self.scale, self.momentum, self.running, self.freeze = scale, momentum, running, freeze
         size = channels // groups

@@ -157,7 +157,8 @@ class _OneCentred(Penalty):
         """Return λ · E(‖∇D‖ − 1)²."""
         # vector_norm has gradient 0, not nan, where a critic is flat
         norms = torch.linalg.vector_norm(gradients, dim=1)
-        return self.weight * (norms - 1).square().mean()
+        penalty: Tensor = self.weight * (norms - 1).square().mean()
+        return penalty
 
 
 class WGANGP(_OneCentred):

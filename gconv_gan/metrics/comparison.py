@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.score_card import Score, ScoreCard, other_differences, unlike_fields
+from gconv_gan.metrics.score_card import Score, ScoreCard, other_differences, unlike_fields, unlike_images
 
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
 # Differences that go without saying: they are what one compares, or circumstance.
@@ -114,6 +114,7 @@ def _notes(entries: Sequence[Entry], unlike: Sequence[Sequence[str]]) -> list[st
         for entry, fields in zip(entries, unlike, strict=True)
         if fields
     ]
+    notes += [f"  ! {entry.label}: {difference}" for entry in entries for difference in unlike_images(entry.score.card)]
     for entry in entries[1:]:
         others = [line for line in other_differences(first.score.card, entry.score.card) if line.split(":")[0] not in UNSAID]
         if others:

@@ -45,10 +45,10 @@ def rounds(candidates: Mapping[Key, Callable[[], object]], *, repeats: int, devi
         run()
     for _ in range(repeats):
         for name, run in candidates.items():
-            _synchronise(device)
+            synchronise(device)
             start = time.perf_counter()
             run()
-            _synchronise(device)
+            synchronise(device)
             taken[name].append(time.perf_counter() - start)
     return taken
 
@@ -58,7 +58,8 @@ def seconds(candidates: Mapping[str, Callable[[], object]], *, repeats: int, dev
     return {name: statistics.median(times) for name, times in rounds(candidates, repeats=repeats, device=device).items()}
 
 
-def _synchronise(device: torch.device | str) -> None:
+def synchronise(device: torch.device | str) -> None:
+    """Wait until a GPU has done what it was asked to do, so that a clock may be read."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 

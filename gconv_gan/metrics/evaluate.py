@@ -151,35 +151,69 @@ def _check(source: ImageSource, one: Evaluation) -> None:
             raise UserError(f"protocol {protocol.name} takes {wanted:,} {what}, but there are {found:,}")
     if needs_real_features(protocol) and reference.features is None:
         raise UserError(f"protocol {protocol.name} needs the features of every real image, but the statistics hold only their moments")
-    if "is" in protocol.metrics and not one.extractor.num_logits:
-        raise UserError(f"{ours.name} has no classes, so there is no Inception Score in its features: name other --metrics")
-    _check_enough(one)
+    require_computable(source, protocol, one.extractor, num_fake=one.num_fake, reals=RealCounts.of(reference))
+
+
+@dataclass(frozen=True)
+class RealCounts:
+    """How many reals there are, and of which classes: all that can be asked before their features are computed."""
+
+    source: str
+    count: int | None
+    labels: Int[Tensor, " n"] | None
+    classes: tuple[str, ...]
+
+    @staticmethod
+    def of(reference: ReferenceStatistics) -> "RealCounts":
+        """Return the counts of computed statistics."""
+        return RealCounts(reference.reference.source, reference.moments.count, reference.labels, reference.classes)
+
+
+def require_computable(source: ImageSource, protocol: Protocol, extractor: Extractor, *, num_fake: int, reals: RealCounts) -> None:
+    """Check, without computing anything, that a protocol's formulas exist for so many images, these classes, this extractor.
+
+    Args:
+        source: the images to be scored; its labels are counted where the protocol compares class by class.
+        protocol: the formulas.
+        extractor: whose features they use.
+        num_fake: how many images of ``source`` are scored.
+        reals: the reference.
+
+    Raises:
+        UserError: there are too few images, in all or of a class, or no classes, or no logits.
+
+    """
+    if "is" in protocol.metrics and not extractor.num_logits:
+        raise UserError(f"{extractor.name} has no classes, so there is no Inception Score in its features: name other --metrics")
+    _check_enough(protocol, num_fake, reals.count)
     if "intra_fid" in protocol.metrics:
-        _check_classes(source, one)
+        _check_classes(source, num_fake, reals)
 
 
-def _check_enough(one: Evaluation) -> None:
+def _check_enough(protocol: Protocol, num_fake: int, num_real: int | None) -> None:
     """Raise where there are too few images for a formula; of statistics without features only the fakes are counted."""
-    protocol, smaller = one.protocol, one.num_fake
-    if needs_real_features(protocol) and one.reference.moments.count is not None:
-        smaller = min(smaller, one.reference.moments.count)
+    smaller = num_fake
+    if needs_real_features(protocol) and num_real is not None:
+        smaller = min(smaller, num_real)
     least = {"fid": 2, "is": protocol.is_splits, "kid": 2, "prdc": protocol.neighbours + 1, "fid_infinity": 20, "intra_fid": 2}
     for metric in protocol.metrics:
         if smaller < least[metric]:
             raise UserError(f"{smaller} images are too few for {metric} under protocol {protocol.name}, which needs {least[metric]}")
 
 
-def _check_classes(source: ImageSource, one: Evaluation) -> None:
+def _check_classes(source: ImageSource, num_fake: int, reals: RealCounts) -> None:
     first = source.block_labels(0) if isinstance(source, LabelledImages) else None
-    if first is None or one.reference.labels is None:
-        lacking = "the scored images" if first is None else one.reference.reference.source
+    if first is None or reals.labels is None:
+        lacking = "the scored images" if first is None else reals.source
         raise UserError(f"intra_fid compares class by class, but {lacking} have no classes")
-    sizes = class_sizes(_labels(source, one.num_fake), len(one.reference.classes))
-    if len(sizes) != len(one.reference.classes):
-        raise UserError(f"the generator knows {len(sizes)} classes, the reference {len(one.reference.classes)}")
-    for name, fakes, reals in zip(one.reference.classes, sizes, class_sizes(one.reference.labels, len(sizes)), strict=True):
-        if min(fakes, reals) < 2:
-            raise UserError(f"intra_fid needs two images of every class, but of {name} there are {fakes} fakes and {reals} reals")
+    sizes = class_sizes(_labels(source, num_fake), len(reals.classes))
+    if len(sizes) != len(reals.classes):
+        raise UserError(f"the generator knows {len(sizes)} classes, the reference {len(reals.classes)}")
+    found = zip(reals.classes, sizes, class_sizes(reals.labels, len(sizes)), strict=True)
+    few = [f"of {name} there are {fakes} fakes and {reals} reals" for name, fakes, reals in found if min(fakes, reals) < 2]
+    if few:
+        more = f" (and {len(few) - 5:,} more such classes)" if len(few) > 5 else ""
+        raise UserError(f"intra_fid needs two images of every class, but {', '.join(few[:5])}{more}")
 
 
 def formula_card(source: ImageSource, one: Evaluation) -> FormulaCard:

@@ -11,6 +11,8 @@ The last trace is the sum of the roots of the eigenvalues of :math:`\Sigma_1\Sig
 return complex values, so nothing has to be discarded.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -46,18 +48,35 @@ def symmetric_root(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]
     return root
 
 
-def _sum_of_roots(matrix: Float64[Tensor, "k k"]) -> Float64[Tensor, ""]:
-    """Return the sum of the roots of the eigenvalues of a positive semi-definite ``matrix``, without those that are round-off."""
+@dataclass(frozen=True)
+class _RootTrace:
+    """The sum of the roots of the eigenvalues of a product of covariances, and how far round-off may have moved it."""
+
+    value: Float64[Tensor, ""]
+    error: Float64[Tensor, ""]
+
+
+def _sum_of_roots(matrix: Float64[Tensor, "k k"]) -> _RootTrace:
+    r"""Return the sum of the roots of the eigenvalues of a positive semi-definite ``matrix``, without those that are round-off.
+
+    An eigenvalue λ is known up to the floor f, so its root up to :math:`f / (2\sqrt\lambda)`, and one that was dropped may have had
+    the root :math:`\sqrt f`.
+    """
     eigenvalues = torch.linalg.eigvalsh(_checked((matrix + matrix.T) / 2, "a product of covariances"))
-    roots: Tensor = eigenvalues[eigenvalues > _eigenvalue_floor(eigenvalues)].sqrt()
-    return roots.sum()
+    floor = _eigenvalue_floor(eigenvalues).clamp(min=0)
+    kept = eigenvalues > floor
+    roots = eigenvalues[kept].sqrt()
+    return _RootTrace(roots.sum(), (floor / (2 * roots)).sum() + (~kept).sum() * floor.sqrt())
 
 
-def _assembled(mean_1: Tensor, mean_2: Tensor, trace_1: Tensor, trace_2: Tensor, root_trace: Tensor) -> float:
-    distance = (mean_1 - mean_2).square().sum() + trace_1 + trace_2 - 2 * root_trace
-    if not distance >= -1e-6 * (trace_1 + trace_2):
+def _assembled(mean_1: Tensor, mean_2: Tensor, trace_1: Tensor, trace_2: Tensor, root_trace: _RootTrace) -> float:
+    """Return the distance; 0 where it is below its own rounding error."""
+    traces = trace_1 + trace_2
+    distance = (mean_1 - mean_2).square().sum() + traces - 2 * root_trace.value
+    if not distance >= -1e-6 * traces:
         raise ValueError(f"the Fréchet distance came out as {distance.item():.6g}, which round-off cannot explain: damaged statistics")
-    return float(distance.item())
+    error = 2 * root_trace.error + len(mean_1) * torch.finfo(torch.float64).eps * (traces + mean_1.square().sum() + mean_2.square().sum())
+    return float(distance.item()) if distance.abs() > error else 0.0
 
 
 def frechet_distance(fake: Moments, real: Moments, *, real_root: Float64[Tensor, "d d"] | None = None) -> float:
@@ -70,7 +89,7 @@ def frechet_distance(fake: Moments, real: Moments, *, real_root: Float64[Tensor,
 
     Raises:
         ValueError: for statistics of unequal width, that are not finite, or whose distance is negative beyond round-off.
-            A tiny negative result (equal sets) is returned as it is: nothing is clipped.
+            A result below its own rounding error, such as that of equal sets, is 0.
 
     """
     if fake.mean.shape != real.mean.shape:

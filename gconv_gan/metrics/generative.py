@@ -23,8 +23,11 @@ class Spread(NamedTuple):
 
 
 def _spread(values: list[Tensor]) -> Spread:
+    """Return mean and spread; 0 for a spread that is the round-off of equal values."""
     stacked = torch.stack(values)
-    return Spread(float(stacked.mean().item()), float(stacked.std(correction=0).item()))
+    spread = stacked.std(correction=0)
+    round_off = 16 * torch.finfo(torch.float64).eps * stacked.abs().amax()
+    return Spread(float(stacked.mean().item()), float(spread.item()) if spread > round_off else 0.0)
 
 
 def _check_finite(rows: Float[Tensor, "n d"], what: str) -> None:
@@ -83,7 +86,7 @@ def mmd2_unbiased(fake: Float[Tensor, "m d"], real: Float[Tensor, "n d"], *, til
 
     .. math:: \frac{\sum_{i\ne j}k(x_i,x_j)}{m(m-1)} + \frac{\sum_{i\ne j}k(y_i,y_j)}{n(n-1)} - \frac{2\sum_{ij}k(x_i,y_j)}{mn}
 
-    It may be negative. This is not ``kid``, which averages it over subsets.
+    It may be negative; below its own rounding error it is 0. This is not ``kid``, which averages it over subsets.
 
     Raises:
         ValueError: for sets of fewer than two rows.
@@ -93,7 +96,10 @@ def mmd2_unbiased(fake: Float[Tensor, "m d"], real: Float[Tensor, "n d"], *, til
         raise ValueError(f"need two sets of at least two rows, got {len(fake)} and {len(real)}")
     x, y = fake.double(), real.double()
     cross = torch.stack([_kernel(rows, y).sum() for rows in torch.split(x, tile)]).sum() / (len(x) * len(y))
-    return float((_mean_off_diagonal(x, tile) + _mean_off_diagonal(y, tile) - 2 * cross).item())
+    within_x, within_y = _mean_off_diagonal(x, tile), _mean_off_diagonal(y, tile)
+    value = within_x + within_y - 2 * cross
+    round_off = x.shape[1] * torch.finfo(torch.float64).eps * (within_x.abs() + within_y.abs() + 2 * cross.abs())
+    return float(value.item()) if value.abs() > round_off else 0.0
 
 
 def _by_index(features: Float[Tensor, "n d"], index: Int[Tensor, " n"] | None) -> Float[Tensor, "n d"]:

@@ -9,6 +9,7 @@ Such a file says neither of which images it is, nor (moments alone) of how many.
 the fingerprint of the reference. Nothing that is loaded can run code.
 """
 
+import io
 import pickle
 import re
 import zipfile
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
@@ -25,6 +27,7 @@ from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import ReferenceCard, extractor_card
 from gconv_gan.metrics.statistics import Moments, moments_of
 from gconv_gan.metrics.weights import CLIP, DINOV2, sha256_of
+from gconv_gan.runtime.atomic import write_bytes
 
 Tool = Literal["torch_fidelity", "clean_fid"]
 SUFFIXES = (".pt", ".npz")
@@ -162,11 +165,25 @@ def export_statistics(tool: Tool, folder: Path, name: str, statistics: Reference
         raise UserError(f"{taken[0]} exists: give another --name, for {tool} trusts the name alone")
     folder.mkdir(parents=True, exist_ok=True)
     if tool == "torch_fidelity":
-        torch.save({"mu": mean.astype(np.float32), "sigma": covariance}, moments_file)  # it wants its own types
+        contents = [_torch_file({"mu": mean.astype(np.float32), "sigma": covariance})]  # it wants its own types
         if features is not None:
-            torch.save(features, features_file)
+            contents.append(_torch_file(features))
     else:
-        np.savez_compressed(moments_file, mu=mean, sigma=covariance)
+        contents = [_numpy_file(mu=mean, sigma=covariance)]
         if features is not None:
-            np.savez_compressed(features_file, feats=features.numpy())
+            contents.append(_numpy_file(feats=features.numpy()))
+    for path, content in zip(wanted, contents, strict=True):
+        write_bytes(path, content)
     return wanted
+
+
+def _torch_file(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _numpy_file(**arrays: Shaped[np.ndarray, "..."]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -94,11 +94,12 @@ PROTOCOLS = {
         Protocol(name="pytorch_fid", metrics=("fid",), extractor="inception:pytorch_fid", num_fake=None, split="any"),
         # Tracked during training: biased upward by the few images, comparable with itself alone.
         Protocol(name="fid2k", metrics=("fid",), extractor="inception", num_fake=2_000, num_real=2_000, split="any"),
+        # lite0: EfficientNet-Lite0 at 96 pixels (bilinear); lite0_224: at 224 (bicubic). Their features are different spaces.
         Protocol(
             name="fd2k_lite0", metrics=("fid",), extractor="efficientnet_lite0:bilinear96", num_fake=2_000, num_real=2_000, split="any"
         ),
         # Offline scores in EfficientNet-Lite0's features.
-        Protocol(name="fd50k_lite0", metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
+        Protocol(name="fd50k_lite0_224", metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
         Protocol(
             name="fd5k_lite0",
             metrics=("fid", "kid", "prdc"),
@@ -127,6 +128,20 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise UserError(f"there is no protocol {name!r}; known are {', '.join(PROTOCOLS)}{did_you_mean(name, PROTOCOLS)}")
     return PROTOCOLS[name]
+
+
+def family(network: str) -> str:
+    """Return what the variants of an extractor share: "inception" of "inception:clean", "dinov2" of "dinov2-vit-s-14"."""
+    return network.split(":")[0].split("-")[0]
+
+
+def other_variant(base: Protocol, network: str | None) -> dict[str, object]:
+    """Return the change that ``network`` makes to ``base``, for ``adjusted``: another variant of its own extractor is another space.
+
+    Of another network altogether no protocol's name says anything, but the name of every score does.
+    """
+    own = base.extractor
+    return {"extractor": network} if network is not None and own not in (None, network) and family(own) == family(network) else {}
 
 
 def adjusted(base: Protocol, **changes: object) -> Protocol:

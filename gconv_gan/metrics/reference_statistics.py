@@ -4,6 +4,8 @@ A cache keyed by a data set's name silently serves another data set's statistics
 decides the numbers, and the file's own hash is stored beside it, so that a changed file is refused.
 """
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,20 +16,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract
+from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.frechet import symmetric_root
 from gconv_gan.metrics.neighbours import squared_radii
-from gconv_gan.metrics.score_card import ExtractorCard, ReferenceCard, extractor_card
+from gconv_gan.metrics.score_card import ExtractorCard, Order, ReferenceCard, extractor_card
 from gconv_gan.metrics.sources import StoredImages
 from gconv_gan.metrics.statistics import Moments
 from gconv_gan.metrics.weights import sha256_of
 from gconv_gan.runtime.atomic import new_folder
+from gconv_gan.runtime.tensors import save_tensors
 
 TENSORS, DESCRIPTION = "statistics.safetensors", "statistics.json"
 
@@ -43,6 +46,9 @@ class StatisticsKey(Config):
     extractor: ExtractorCard
     with_features: bool
     with_labels: bool = False
+    rounding: str | None = None
+    """Of features: on which device and in batches of which size they were computed. It decides their last bits, and with these on which
+    side of a ball's surface an image lies that is in both sets. None: there are only moments."""
     library_majors: dict[str, str]
 
     def digest(self) -> str:
@@ -98,7 +104,10 @@ def statistics_folder(cache_dir: Path, key: StatisticsKey) -> Path:
 
 
 def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceStatistics) -> Path:
-    """Write the statistics under their key, whole or not at all, read-only, and return their folder; an existing one is kept."""
+    """Write the statistics under their key, whole or not at all, read-only, and return their folder.
+
+    One that exists is kept, also where another process makes it meanwhile: equal keys mean equal numbers.
+    """
     folder = statistics_folder(cache_dir, key)
     if folder.exists():
         return folder
@@ -108,8 +117,8 @@ def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceSt
         tensors["features"] = statistics.features
     if statistics.labels is not None:
         tensors["labels"] = statistics.labels
-    with new_folder(folder) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+    with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
+        save_tensors({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
         described = StatisticsFile(
             key=key, tensors_sha256=sha256_of(temporary / TENSORS), reference=statistics.reference, classes=statistics.classes
         )
@@ -157,6 +166,8 @@ def reference_statistics(
     recipe: str,
     with_features: bool,
     cache_dir: Path | None,
+    size: int | None = None,
+    order: Order | None = None,
     labels: Int64[Tensor, " n"] | None = None,
     classes: tuple[str, ...] = (),
     processes: Processes = ALONE,
@@ -172,6 +183,8 @@ def reference_statistics(
         recipe: how pictures became these pixels.
         with_features: keep all features, for KID, precision and recall (``evaluate.needs_real_features``).
         cache_dir: where statistics are kept; None: nowhere.
+        size: side of the images, for the card.
+        order: what numbers the images, for the card; ``images`` come in it.
         labels: the class of each image, kept beside the features.
         classes: names of the classes.
         processes: who takes part; the first one writes.
@@ -181,6 +194,7 @@ def reference_statistics(
         UserError: where cached statistics were changed after they were written, or features are not finite.
 
     """
+    rounding = f"{extractor.device.type}, batches of {batch_size or usual_batch_size(extractor.device)}"
     key = StatisticsKey(
         fingerprint=images.fingerprint,
         split=split,
@@ -189,16 +203,19 @@ def reference_statistics(
         extractor=extractor_card(extractor),
         with_features=with_features,
         with_labels=with_features and labels is not None,
+        rounding=rounding if with_features else None,
         library_majors=library_majors(),
     )
-    if cache_dir is not None and (stored := _stored(cache_dir, key, processes, extractor.device)) is not None:
-        return stored
+    stored = None if cache_dir is None else _stored(cache_dir, key, rounding, processes, extractor.device)
+    if stored is not None:  # equal content may have had another name, and an older card tells less
+        card = _reference_card(images, source, key, stored.reference.images_sha256, size, order)
+        return dataclasses.replace(stored, reference=card)
     wanted = Wanted(extractor, len(images), features=with_features)
     extraction = extract(images, [wanted], processes=processes, batch_size=batch_size)[0]
     statistics = ReferenceStatistics(
         extraction.moments,
         extraction.features,
-        ReferenceCard(source=source, fingerprint=images.fingerprint, split=split, recipe=recipe, images_sha256=extraction.images_sha256),
+        _reference_card(images, source, key, extraction.images_sha256, size, order),
         key.extractor,
         labels=labels if key.with_labels else None,
         classes=classes if key.with_labels else (),
@@ -208,11 +225,27 @@ def reference_statistics(
     return statistics
 
 
-def _stored(cache_dir: Path, key: StatisticsKey, processes: Processes, device: torch.device) -> ReferenceStatistics | None:
+def _reference_card(
+    images: StoredImages, source: str, key: StatisticsKey, images_sha256: str, size: int | None, order: Order | None
+) -> ReferenceCard:
+    return ReferenceCard(
+        source=source,
+        fingerprint=key.fingerprint,
+        split=key.split,
+        recipe=key.recipe,
+        images_sha256=images_sha256,
+        size=size,
+        formats=tuple(sorted(images.formats)),
+        order=order,
+    )
+
+
+def _stored(cache_dir: Path, key: StatisticsKey, rounding: str, processes: Processes, device: torch.device) -> ReferenceStatistics | None:
     """Return the cached statistics of ``key``; where only moments are asked for, those with features serve as well."""
     keys = [key]
     if not key.with_features:
-        keys += [key.model_copy(update={"with_features": True, "with_labels": labelled}) for labelled in (False, True)]
+        more = {"with_features": True, "rounding": rounding}
+        keys += [key.model_copy(update={**more, "with_labels": labelled}) for labelled in (False, True)]
     for one in keys:
         if _all_see(statistics_folder(cache_dir, one), processes, device):
             return load_statistics(statistics_folder(cache_dir, one))

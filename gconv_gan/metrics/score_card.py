@@ -12,6 +12,9 @@ from gconv_gan.data.transforms import QUANTISATION
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.neighbours import Comparison
 
+Order = Literal["SHA-256 of pixels"]
+"""How files are numbered before any choice, split or subset."""
+
 LIBRARIES = ("torch", "torchvision", "torch-fidelity", "timm", "numpy", "pillow", "gconv_gan")
 
 
@@ -53,9 +56,17 @@ class FakesCard(Config):
     """Where the scored images come from. For images of unknown origin only ``source`` and the hash are set."""
 
     source: str
-    """A generator's checkpoint, or a folder or zip."""
+    """A generator's checkpoint, or a folder, zip or tar."""
     images_sha256: str = ""
     """Hash over the bytes of all images in order; filled in by the evaluation."""
+    size: int | None = None
+    """Side of the images in pixels; None: not recorded."""
+    formats: tuple[str, ...] | None = None
+    """Names of the file formats of the images; None: a generator's, or not recorded."""
+    order: Order | None = None
+    """What numbers the images, where they are files; None: a generator's seed, or the names of files in cards without ``size``."""
+    recipe: str | None = None
+    """How files became images; None for a generator's."""
     weights_sha256: str | None = None
     weights: Literal["ema", "raw"] | None = None
     images_seen: int | None = None
@@ -71,13 +82,14 @@ class FakesCard(Config):
     labels: str | None = None
     """none, uniform or empirical."""
     seed: int | None = None
+    """Of latents and labels, or of the choice among files."""
 
 
 class ReferenceCard(Config):
     """What the images are compared with."""
 
     source: str
-    """The name of the data set, or a folder or zip."""
+    """The name of the data set, or a folder, zip or tar."""
     fingerprint: str
     """Content hash of the data and, where not all are used, which were chosen."""
     split: str | None
@@ -85,6 +97,12 @@ class ReferenceCard(Config):
     """How pictures became pixels."""
     images_sha256: str
     """Hash over the bytes of all images in order."""
+    size: int | None = None
+    """Side of the images in pixels; None: not recorded."""
+    formats: tuple[str, ...] | None = None
+    """Names of the file formats of the images, "array" where they were none; None: not recorded."""
+    order: Order | None = None
+    """What numbers the images, where they are the user's files; None: the data set's own order."""
 
 
 class ExtractorCard(Config):
@@ -155,19 +173,25 @@ class Score(Config):
         return self.model_dump_json(indent=2, exclude=None if self.per_class else {"per_class"})
 
     def lines(self) -> list[str]:
-        """Return one line per number for people: its name, the value, and in whose features."""
+        """Return one line per number for people: its name, the value, and in whose features; "!" where unlike images were compared."""
         width = max(len(key) for key in self.scores)
         num_real = self.card.formula.num_real
         counts = f"{self.card.formula.num_fake:,} against {'unknown' if num_real is None else format(num_real, ',')} images"
         head = f"{self.card.formula.protocol}: features of {self.card.extractor.name}, {counts}"
         lines = [head, *(f"  {key:<{width}}  {value:.6g}" for key, value in self.scores.items())]
-        return lines + [f"    {name:<{width}}  {value:.6g}" for name, value in (self.per_class or {}).items()]
+        lines += [f"    {name:<{width}}  {value:.6g}" for name, value in (self.per_class or {}).items()]
+        return lines + [f"  ! {difference}, which is a part of these scores" for difference in unlike_images(self.card)]
 
 
 # Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are
-# what one wants to compare, and everything in ``run`` is circumstance.
+# what one wants to compare, and everything in ``run`` is circumstance. A reference is known by its content, not by its name.
 COMPARED_GROUPS = ("formula", "reference", "extractor")
-COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels")
+COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels", "recipe", "size", "formats", "order")
+NAMES = ("reference.source",)
+# Older cards do not have these: they are unlike where both cards tell.
+RECORDED_LATER = ("recipe", "size", "formats")
+# Formats that keep every pixel: which of them it was makes no difference.
+LOSSLESS = frozenset({"PNG", "BMP", "PPM", "array"})
 
 
 def _differences(a: Config, b: Config, prefix: str) -> list[str]:
@@ -175,18 +199,45 @@ def _differences(a: Config, b: Config, prefix: str) -> list[str]:
     return [f"{prefix}.{key}: {ours[key]!r} != {theirs[key]!r}" for key in ours if ours[key] != theirs[key]]
 
 
+def contradictions(a: Config, b: Config, prefix: str) -> list[str]:
+    """Return the fields in which two parts of cards differ, but for what one of them does not tell and what makes no difference."""
+    unlike = []
+    for line in _differences(a, b, prefix):
+        key = line.split(":")[0].removeprefix(f"{prefix}.")
+        ours, theirs = getattr(a, key), getattr(b, key)
+        if key in RECORDED_LATER and None in (ours, theirs):
+            continue
+        if key == "formats" and set(ours) - LOSSLESS == set(theirs) - LOSSLESS:
+            continue
+        unlike.append(line)
+    return unlike
+
+
 def unlike_fields(card_a: ScoreCard, card_b: ScoreCard) -> list[str]:
     """Return the fields ("extractor.resizer: 'a' != 'b'") that forbid a comparison of two scores; none: they are alike."""
-    groups = [line for group in COMPARED_GROUPS for line in _differences(getattr(card_a, group), getattr(card_b, group), group)]
-    fakes = _differences(card_a.fakes, card_b.fakes, "fakes")
-    return groups + [line for line in fakes if line.split(":")[0].removeprefix("fakes.") in COMPARED_FAKES]
+    groups = [line for group in COMPARED_GROUPS for line in contradictions(getattr(card_a, group), getattr(card_b, group), group)]
+    fakes = contradictions(card_a.fakes, card_b.fakes, "fakes")
+    alike = [line for line in groups if line.split(":")[0] not in NAMES]
+    return alike + [line for line in fakes if line.split(":")[0].removeprefix("fakes.") in COMPARED_FAKES]
 
 
 def other_differences(card_a: ScoreCard, card_b: ScoreCard) -> list[str]:
     """Return the fields that differ without forbidding a comparison, in the same form."""
-    everything = [line for group in ("fakes", "run") for line in _differences(getattr(card_a, group), getattr(card_b, group), group)]
+    groups = ("fakes", *COMPARED_GROUPS, "run")
+    everything = [line for group in groups for line in _differences(getattr(card_a, group), getattr(card_b, group), group)]
     forbidding = set(unlike_fields(card_a, card_b))
     return [line for line in everything if line not in forbidding]
+
+
+def unlike_images(card: ScoreCard) -> list[str]:
+    """Return in what the scored images are unlike the reference's beyond what they show: a part of every score on this card."""
+    fakes, reference = card.fakes, card.reference
+    found = []
+    if None not in (fakes.size, reference.size) and fakes.size != reference.size:
+        found.append(f"the images have {fakes.size}x{fakes.size} pixels, those of the reference {reference.size}x{reference.size}")
+    if fakes.formats is not None and reference.formats is not None and set(fakes.formats) - LOSSLESS != set(reference.formats) - LOSSLESS:
+        found.append(f"the images are from {', '.join(fakes.formats)}, those of the reference from {', '.join(reference.formats)}")
+    return found
 
 
 def require_alike(card_a: ScoreCard, card_b: ScoreCard) -> None:

@@ -4,31 +4,34 @@ Processes take whole blocks, and everything random about a block is a function o
 process and on eight, at any batch size.
 """
 
-import io
-import zipfile
-from collections.abc import Sequence
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import PIL
 import torch
 from jaxtyping import Int, UInt8
-from PIL import Image
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.hints import does_not_exist
 from gconv_gan.data.decoded_images import DecodedImages
-from gconv_gan.data.fingerprint import content_hash
-from gconv_gan.data.pictures import DamagedImageError, standardise
+from gconv_gan.data.folder import in_split
+from gconv_gan.data.pictures import PICTURES_RECIPE, DamagedImageError, Header, decode, read_header
 from gconv_gan.data.transforms import quantise
+from gconv_gan.data.tree import list_pictures, open_tree, shown
 from gconv_gan.metrics.batch_statistics import batch_statistics
+from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.runtime.seeding import draw_labels, draw_latents, generator_for
 
 BLOCK = 256
-EXTENSIONS = (".png", ".jpg", ".jpeg")
+AS_STORED = "as stored"  # the recipe of pictures that are not resized
 
 
 @runtime_checkable
@@ -46,6 +49,11 @@ class StoredImages(Protocol):
 
     fingerprint: str
 
+    @property
+    def formats(self) -> Collection[str]:
+        """Names of the file formats ("PNG") of the images taken so far."""
+        ...
+
     def __len__(self) -> int: ...
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]: ...
@@ -59,10 +67,15 @@ def block_range(index: int, count: int) -> range:
 
 
 class ArrayImages:
-    """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content."""
+    """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content.
 
-    def __init__(self, images: UInt8[np.ndarray, "n 3 h w"] | DecodedImages, *, fingerprint: str) -> None:
-        self.images, self.fingerprint = images, fingerprint
+    ``formats`` are the file formats they had.
+    """
+
+    def __init__(
+        self, images: UInt8[np.ndarray, "n 3 h w"] | DecodedImages, *, fingerprint: str, formats: Collection[str] = ("array",)
+    ) -> None:
+        self.images, self.fingerprint, self.formats = images, fingerprint, formats
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,71 +88,94 @@ class ArrayImages:
 
 
 class ImageFiles:
-    """PNG and JPEG files under a folder or in a zip, with all sub-folders, in the order of their sorted names.
+    """Pictures in a folder, a zip or a plain tar, with all sub-folders: the files that training takes, in its order.
 
     Args:
-        path: the folder or zip.
-        prefix: only names that begin with this, such as "train/".
-        memory: a folder that remembers the content hash of unchanged files, so that they are read once.
+        path: the folder or archive.
+        size: bring every picture to this side by the recipe of training, a centre crop and an antialiased resize; None: as stored.
+        split: only the pictures of this top-level sub-folder.
+        memory: a folder that remembers the content hash and the headers of unchanged files, so that they are read once.
+
+    Attributes:
+        size: as it was asked for.
+        names: the pictures' paths, as they are printed.
+        headers: format, width and height of every picture, as stored.
+        side: of the images that are given.
+        recipe: how files become images, for the score card.
+        left_out: one sentence on the files that are no pictures, and why; "" where there are none.
 
     Raises:
-        UserError: where there are no images, or one is damaged, not square, or of another size than the first (it is named).
+        UserError: where there are no images, or one cannot be used; without ``size``, where one is not square, or of another size
+            than the first. It is named.
 
     """
 
-    def __init__(self, path: Path, *, prefix: str = "", memory: Path) -> None:
-        self.path = path
-        if path.is_dir():
-            self.archive = None
-            found = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        elif zipfile.is_zipfile(path):
-            self.archive = zipfile.ZipFile(path)
-            found = [entry.filename for entry in self.archive.infolist() if not entry.is_dir()]
-        elif not path.exists():
-            raise UserError(does_not_exist(path))
-        else:
-            raise UserError(f"{path} is neither a folder nor a zip of images")
-        wanted = (name for name in found if name.startswith(prefix) and name.lower().endswith(EXTENSIONS))
-        self.names = sorted(name for name in wanted if not _is_hidden(name))
-        if not self.names:
-            below = f" below {prefix}" if prefix else ""
-            raise UserError(f"{path} holds no images{below} ({', '.join(EXTENSIONS)})")
-        files = [(name, path / name) for name in self.names] if self.archive is None else [("", path)]
-        self.fingerprint = content_hash(files, memory=memory) + (f" {prefix}" if prefix else "")
-        self.size = self._open(self.names[0]).size
+    def __init__(self, path: Path, *, size: int | None = None, split: str | None = None, memory: Path) -> None:
+        self.path, self.size = path, size
+        self._tree = open_tree(path, where="")
+        listing = list_pictures(self._tree)
+        self._pictures, _ = in_split(listing.pictures, split, path, where="")
+        self.left_out = listing.left_out
+        self.names = [shown(parts) for parts in self._pictures]
+        self.fingerprint = self._tree.fingerprint(lambda: self._pictures, memory=memory) + (f" {split}/" if split else "")
+        self.headers = self._remembered_headers(memory)
+        self.side = self._common_side() if size is None else size
+        self.recipe = AS_STORED if size is None else f"size {size}; {PICTURES_RECIPE}"
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def formats(self) -> dict[str, int]:
+        """How many files are of each format."""
+        return dict(sorted(Counter(header.format for header in self.headers).items()))
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
         return self.take(block_range(index, len(self)))
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
-        return torch.stack([self._pixels(self.names[index]) for index in indices])
+        return torch.stack([self._pixels(index) for index in indices])
 
-    def _open(self, name: str) -> Image.Image:
-        data = self.archive.read(name) if self.archive is not None else (self.path / name).read_bytes()
+    def _remembered_headers(self, memory: Path) -> list[Header]:
+        """Return all headers, from ``memory`` where they were read before from the same content by the same Pillow."""
+        key = hashlib.sha256(json.dumps([self.fingerprint, PIL.__version__]).encode()).hexdigest()
+        stored = memory / f"headers-{key}.json"
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # a torn file is made again
+            found = [Header(*header) for header in json.loads(stored.read_text())]
+            if len(found) == len(self):
+                return found
+        headers = [self._header(index) for index in range(len(self))]
+        memory.mkdir(parents=True, exist_ok=True)
+        write_text(stored, json.dumps(headers))
+        return headers
+
+    def _header(self, index: int) -> Header:
         try:
-            return Image.open(io.BytesIO(data))
-        except OSError as error:
-            raise UserError(f"{self.path}: {name} is not an image that can be read: {error}") from error
+            with self._tree.open(self._pictures[index]) as file:
+                return read_header(file)
+        except DamagedImageError as error:
+            raise self._unusable(index, str(error)) from error
 
-    def _pixels(self, name: str) -> UInt8[Tensor, "3 h w"]:
-        image = self._open(name)
-        width, height = image.size
-        if image.size != self.size:
-            first = f"{self.names[0]} has {self.size[0]}x{self.size[1]}"
-            raise UserError(f"{self.path}: {name} has {width}x{height} pixels but {first}: bring them to one size first")
-        if width != height:
-            raise UserError(f"{self.path}: {name} has {width}x{height} pixels: only square images are scored; crop them first")
+    def _pixels(self, index: int) -> UInt8[Tensor, "3 h w"]:
         try:
-            return torch.from_numpy(np.array(standardise(image, size=width)))
-        except (DamagedImageError, OSError, SyntaxError) as error:
-            raise UserError(f"{self.path}: {name} is damaged: {error}") from error
+            return torch.from_numpy(decode(self._tree.read(self._pictures[index]), size=self.side)[0])
+        except DamagedImageError as error:
+            raise self._unusable(index, str(error)) from error
 
+    def _unusable(self, index: int, reason: str) -> UserError:
+        return UserError(f"{self.path}: {self.names[index]} cannot be used ({reason}); replace or remove it")
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    def _common_side(self) -> int:
+        """Return the side of the pictures, which must be square and of one size."""
+        first = self.headers[0]
+        for name, header in zip(self.names, self.headers, strict=True):
+            found = f"{self.path}: {name} has {header.width}x{header.height} pixels"
+            bring = "bring them to one square size with --size, such as --size 64"
+            if (header.width, header.height) != (first.width, first.height):
+                raise UserError(f"{found} but {self.names[0]} has {first.width}x{first.height}: {bring}")
+            if header.width != header.height:
+                raise UserError(f"{found}: only square images are scored; {bring}")
+        return first.width
 
 
 class ChosenImages:
@@ -160,6 +196,11 @@ class ChosenImages:
         self.indices: list[int] = order[:count].sort().values.tolist()
         self.choice = f"{count} of {len(source)}, seed {seed}"
         self.fingerprint = source.fingerprint if count == len(source) else f"{source.fingerprint} ({self.choice})"
+
+    @property
+    def formats(self) -> Collection[str]:
+        """Names of the file formats of the images that were chosen from."""
+        return self.source.formats
 
     def __len__(self) -> int:
         return len(self.indices)

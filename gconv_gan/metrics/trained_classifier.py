@@ -32,13 +32,14 @@ def describe(config: NetworkConfig, *, image_size: int, classes: Sequence[str]) 
     return {"network": name, "arguments": {"image_size": image_size, **arguments}, "classes": list(classes)}
 
 
-def load_classifier(folder: Path) -> tuple[Any, dict[str, Any]]:
+def load_classifier(folder: Path | str) -> tuple[Any, dict[str, Any]]:
     """Return the network in ``folder`` and its description.
 
     Raises:
         UserError: naming the file, where one is missing, does not describe a known network, or does not fit it.
 
     """
+    folder = Path(folder)
     require_folder_of(ClassifierRunConfig, folder)
     for path in (folder / DESCRIPTION, folder / TENSORS):
         if not path.is_file():

@@ -171,7 +171,9 @@ def build_discriminator(config: DiscriminatorConfig, *, image_size: int, num_cla
         case DCGANDiscriminatorConfig():
             network = DCGANDiscriminator(**shape, **layers)
         case BigGANDiscriminatorConfig():
-            network = BigGANDiscriminator(**shape, **layers, init=config.init, pooling=config.pooling)
+            network = BigGANDiscriminator(
+                **shape, **layers, init=config.init, pooling=config.pooling, shortcut_preact=config.shortcut_preact
+            )
         case SkipDiscriminatorConfig():
             network = SkipDiscriminator(**shape, **layers, pooling=config.pooling)
     _start_batch_norms(network, config.block_norm)

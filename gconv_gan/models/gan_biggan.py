@@ -1,9 +1,13 @@
 """BigGAN's generator and discriminator, 8 to 128 px.
 
 Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018), appendix B.
-Widths, parameter counts and what is normalised were checked against ajbrock/BigGAN-PyTorch; StudioGAN's "BigGAN" is the same
-networks. The 8 and 16 px tables are ours. What BigGAN calls ``ch`` is a quarter of the width at 32 px and a sixteenth at 64 and
-128 px. Both networks are spectrally normalised from outside, see ``models/factory.py``.
+Widths, parameter counts and what is normalised were checked against ajbrock/BigGAN-PyTorch. The 8 and 16 px tables are ours. What
+BigGAN calls ``ch`` is a quarter of the width at 32 px and a sixteenth at 64 and 128 px. Both networks are spectrally normalised from
+outside, see ``models/factory.py``.
+
+StudioGAN's "BigGAN" (``models/big_resnet.py``) differs: at 32 px its discriminator is 2·ch wide, where the generator is 4·ch; its
+discriminator's shortcuts see the rectified input (``shortcut_preact``); and its generator at 64 px narrows from the first block on,
+16·ch to 8·ch, so that it has 17,303,203 parameters at ch = 80, z = 100 and 200 classes, and the one here 48,939,843.
 """
 
 from collections.abc import Sequence
@@ -14,9 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, LatentBatchNorm2d, LatentNorm2d
+from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, LatentBatchNorm2d, LatentNorm2d
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
-from gconv_gan.layers.initialisers import Weighted, normal_, orthogonal_
+from gconv_gan.layers.initialisers import Weighted, normal_, orthogonal_, zero_bias_
 from gconv_gan.layers.parts import ActivationConstructor, Order
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models import gan_resnet
@@ -76,7 +81,7 @@ class BigGANGenerator(nn.Module):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the 4×4 map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script, 384 in StudioGAN's).
+        width: channels of the 4×4 map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 384 at 32 px).
         latent_dim: dimension of z (BigGAN: 120 at 128 px; StudioGAN: 80 at 32 px, 100 at 64 px).
         num_classes: condition on this many classes; None: unconditional.
         shared_dim: dimension of E y (BigGAN: 128); None: no shared embedding.
@@ -87,7 +92,7 @@ class BigGANGenerator(nn.Module):
         norm: constructor of the blocks' norms, likewise; None: ``LatentBatchNorm2d`` of c_l.
         last_norm: constructor of the norm before the last convolution. It and ``rgb_conv`` see the last block's vector.
         activation, order: as in ``GeneratorBlock``.
-        init: every weight orthogonal, or N(0, 0.02²) (the CIFAR script).
+        init: see ``initialise_weights``.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a z that does not divide into equal chunks, a
@@ -122,7 +127,7 @@ class BigGANGenerator(nn.Module):
             raise ValueError("a hierarchical z reaches the blocks together with the shared class embedding: give shared_dim")
         block_dim = block_latent_dim(image_size=image_size, latent_dim=latent_dim, shared_dim=shared_dim, hierarchical=hierarchical)
         self.image_size, self.latent_dim, self.num_classes, self.hierarchical = image_size, latent_dim, num_classes, hierarchical
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         norm = norm or partial(LatentBatchNorm2d, latent_dim=block_dim)
         self.shared = None if num_classes is None or shared_dim is None else nn.Embedding(num_classes, shared_dim)
         self.linear = nn.Linear(block_dim - (shared_dim or 0), channels[0] * BASE**2)
@@ -161,12 +166,13 @@ class BigGANDiscriminator(ResidualDiscriminator):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the last map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script, 384 in StudioGAN's).
+        width: channels of the last map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 192 at 32 px).
         num_classes: projection onto this many classes; None: unconditional.
         attention: resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px).
         conv, norm, activation: as in ``DiscriminatorBlock``; phi is the activation.
         pooling: "sum", or "mean" in place of the sum.
-        init: every weight orthogonal, or N(0, 0.02²) (the CIFAR script).
+        shortcut_preact: feed the rectified input to the shortcuts (StudioGAN), see ``DiscriminatorBlock``.
+        init: see ``initialise_weights``.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -185,6 +191,7 @@ class BigGANDiscriminator(ResidualDiscriminator):
         norm: NormConstructor = nn.Identity,
         activation: ActivationConstructor = nn.ReLU,
         pooling: Pooling = "sum",
+        shortcut_preact: bool = False,
         init: Init = "orthogonal",
     ) -> None:
         check_size(image_size, DISCRIMINATOR_BLOCKS)
@@ -195,7 +202,7 @@ class BigGANDiscriminator(ResidualDiscriminator):
             channels=divided(width, divisors, image_size, "discriminator"),
             num_down=num_down,
             wide=True,
-            shortcut_preact=False,
+            shortcut_preact=shortcut_preact,
             attention=attention,
             conv=conv,
             norm=norm,
@@ -206,10 +213,28 @@ class BigGANDiscriminator(ResidualDiscriminator):
 
 
 def initialise_weights(network: nn.Module, init: Init) -> None:
-    """Initialise every weight of convolutions, linear maps and embeddings; gates, and norms of another kind, keep their own start."""
-    fill = orthogonal_ if init == "orthogonal" else normal_
+    """Initialise every convolution, linear map and embedding; gates, and norms of another kind, keep their own start.
+
+    Scales of a class-conditional norm start from 1 plus what an embedding starts from.
+
+    Args:
+        network: changed in place.
+        init: "orthogonal": orthogonal weights and biases of 0, as StudioGAN starts; "normal": weights of N(0, 0.02²) and torch's
+            default biases, as in the CIFAR script of BigGAN-PyTorch.
+
+    """
+    check_choice("init", init, Init)
     if isinstance(network, Weighted):
-        fill(network)
+        if init == "orthogonal":
+            orthogonal_(network)
+            zero_bias_(network)
+        else:
+            normal_(network)
+    elif isinstance(network, ClassConditionalNorm2d):
+        for table in (network.scale, network.shift):
+            initialise_weights(table, init)
+        with torch.no_grad():
+            network.scale.weight.add_(1)
     elif isinstance(network, LatentNorm2d) or not isinstance(network, Conditioned):
         for child in network.children():
             initialise_weights(child, init)

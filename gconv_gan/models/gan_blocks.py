@@ -11,6 +11,7 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.activations import activation
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
@@ -86,6 +87,7 @@ class GeneratorBlock(nn.Module):
         order: Order = "standard",
     ) -> None:
         super().__init__()
+        check_choice("order", order, Order)
         self.activation, self.order = activation(), order
         self.norm1 = norm(in_channels)
         self.conv1 = conv(in_channels, out_channels, 3, padding=1, resample="up")
@@ -237,7 +239,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
     .. math:: h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
     Args:
-        channels: width of each block's result.
+        channels: width of each block's result, kept as an attribute.
         num_down: how many of the first blocks halve the resolution.
         wide: width between a block's convolutions is its output's; otherwise its input's.
         shortcut_preact: as in ``DiscriminatorBlock``.
@@ -264,7 +266,8 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
-        self.activation, self.pooling = activation(), pooling
+        check_choice("pooling", pooling, Pooling)
+        self.activation, self.pooling, self.channels = activation(), pooling, channels
         block = partial(DiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
         self.blocks = nn.Sequential(block(3, channels[0], channels[0], down=True, first=True))
         for index, (i, o) in enumerate(zip(channels[:-1], channels[1:], strict=True), start=1):

@@ -77,7 +77,7 @@ class DCGANGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation()
-        channels = widths(width, image_size, "generator")
+        self.channels = channels = widths(width, image_size, "generator")
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         self.convs = nn.ModuleList(
@@ -135,7 +135,7 @@ class DCGANDiscriminator(ProjectionDiscriminator):
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
         self.activation = activation()
-        channels = widths(width, image_size, "discriminator")[::-1]
+        self.channels = channels = widths(width, image_size, "discriminator")[::-1]
         self.convs = nn.ModuleList([ResampledConv2d(3, channels[0], 4, stride=2, padding=1)])
         self.convs.extend(conv(i, o, 4, stride=2, padding=1) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.norms = nn.ModuleList([nn.Identity(), *(norm(count) for count in channels[1:])])

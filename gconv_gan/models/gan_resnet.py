@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
@@ -34,6 +35,8 @@ from gconv_gan.models.gan_blocks import (
     preactivate,
     run_generator_blocks,
 )
+
+Middle = Literal["thin", "wide"]
 
 # width divisors: of the 4×4 map, then of each upsampling block
 GENERATOR_DIVISORS: dict[int, tuple[int, ...]] = {
@@ -96,7 +99,7 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
         block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, gain=gain, order=order)
@@ -146,7 +149,7 @@ class ResNetDiscriminator(ResidualDiscriminator):
         image_size: int,
         width: int,
         num_classes: int | None = None,
-        middle: Literal["thin", "wide"] = "thin",
+        middle: Middle = "thin",
         shortcut_preact: bool = False,
         attention: Sequence[int] = (),
         conv: ConvConstructor = ResampledConv2d,
@@ -155,6 +158,7 @@ class ResNetDiscriminator(ResidualDiscriminator):
         gain: float = BLOCK_GAIN,
         pooling: Pooling = "sum",
     ) -> None:
+        check_choice("middle", middle, Middle)
         check_size(image_size, DISCRIMINATOR_BLOCKS)
         divisors, num_down = DISCRIMINATOR_BLOCKS[image_size]
         super().__init__(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
@@ -120,7 +121,7 @@ class SkipGenerator(nn.Module):
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         glorot_(self.linear)
         block = partial(SkipGeneratorBlock, conv=conv, rgb_conv=rgb_conv, norm=norm, activation=activation, gain=gain)
@@ -213,9 +214,10 @@ class SkipDiscriminator(ProjectionDiscriminator):
         pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
+        check_choice("pooling", pooling, Pooling)
         self.activation, self.pooling = activation(), pooling
         check_size(image_size, GENERATOR_DIVISORS)
-        channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
+        self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
         block = partial(SkipDiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.last_conv = conv(width, width, 3, padding=1, resample="none")

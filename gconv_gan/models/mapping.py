@@ -102,7 +102,7 @@ class MappedGenerator(nn.Module):
     def __init__(self, mapping: MappingNetwork, synthesis: nn.Module, *, latent_dim: int) -> None:
         super().__init__()
         self.mapping, self.synthesis, self.latent_dim, self.psi = mapping, synthesis, latent_dim, 1.0
-        self.image_size, self.num_classes = synthesis.image_size, synthesis.num_classes
+        self.image_size, self.num_classes, self.channels = synthesis.image_size, synthesis.num_classes, synthesis.channels
         assert isinstance(synthesis.latent_dim, int)
         self.register_buffer("w_mean", torch.zeros(synthesis.latent_dim))
 

@@ -6,13 +6,13 @@ those of the published prototxt files. The paper gives no widths for small image
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
 from gconv_gan.layers.parts import STANDARD, Parts
 from gconv_gan.layers.residual import BlockConstructor, preact_bottleneck
-from gconv_gan.layers.residual_attention import Mask, ResidualAttention
+from gconv_gan.layers.residual_attention import Learning, Mask, ResidualAttention
 from gconv_gan.models.classifier import Classifier
 from gconv_gan.models.resnet import StemConstructor
 from gconv_gan.models.stems import imagenet_stem
@@ -78,7 +78,7 @@ class ResidualAttentionNet(Classifier):
         mask_units: int = 1,
         bottom_units: int | None = None,
         mask: Mask = "mixed",
-        learning: Literal["residual", "naive"] = "residual",
+        learning: Learning = "residual",
         block: BlockConstructor = preact_bottleneck,
         preactivation: bool = True,
         num_classes: int = 1000,

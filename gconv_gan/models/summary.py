@@ -24,6 +24,7 @@ from gconv_gan.layers.non_local import NonLocal2d
 from gconv_gan.layers.resample import Resample, fused_side
 from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
 from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.script import run_script
 
 
 @dataclass(frozen=True)
@@ -170,4 +171,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(lambda: main(sys.argv[1:]))

@@ -52,7 +52,8 @@ class Ema:
         self.half_life_images, self.ramp, self.start_images = half_life_images, ramp, start_images
         self._power_iterations = PowerIterations(self.network)
         settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
-        averaged, copied = [], []
+        averaged: list[tuple[Tensor, Tensor]] = []
+        copied: list[tuple[Tensor, Tensor]] = []
         for name, pair in matched(self.network, network).items():
             (averaged if pair[0].is_floating_point() and name not in settings else copied).append(pair)
         self._averaged, self._copied = _columns(averaged), _columns(copied)

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
 from gconv_gan.runtime.tracking import JsonLinesTracker
 
 
@@ -29,9 +30,13 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
     """Return the Accelerator of the run in ``folder``.
 
     Raises:
-        UserError: the batch does not divide by the processes and micro-batches, or fp16 was asked for.
+        UserError: the batch does not divide by the processes and micro-batches, or the launcher asks for what changes a run's numbers
+            without standing in its config.
 
     """
+    require_plain_training()
+    if trainer.mixed_precision is None:
+        require_known_precision()
     # Accelerate knows only the old name of torch's forward_sync_buffers
     warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
@@ -41,8 +46,6 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
         # statistics are shared by our own BatchNorm; broadcasting buffers in forward breaks two forwards before one backward
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    if accelerator.mixed_precision == "fp16":
-        raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")
     if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
         # what Accelerate's launcher leaves behind when it was told of several processes and starts one
         print("one process runs, though the launcher was asked for more: with --cpu it starts one; use --multi_gpu", file=sys.stderr)

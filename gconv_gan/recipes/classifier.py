@@ -3,28 +3,29 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
-from safetensors.torch import save_file
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.data import in_section
+from gconv_gan.config.errors import reworded
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS
 from gconv_gan.recipes.accelerator import build_accelerator
-from gconv_gan.recipes.classifier_data import batches, require_same_classes, splits
-from gconv_gan.recipes.classifier_network import Built, build_network
+from gconv_gan.recipes.classifier_checks import check
 from gconv_gan.recipes.classifier_plan import plan
 from gconv_gan.recipes.entry_point import training_command
 from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
+from gconv_gan.runtime.full_disk import writing
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.training.checkpoint import load_network
 from gconv_gan.training.loop import Run, train
 from gconv_gan.training.supervised import Supervised, held_out_scores
-
-# where the test data came from; what they are decides nothing but their own score
-TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,45 +39,43 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
     ``runs_dir/name`` then holds ``model.safetensors`` and ``model.json``: network, its arguments, classes, scores.
 
     Raises:
-        UserError: the data are not fit for a classifier, or the folder holds another run.
+        UserError: the run cannot start, for example because its folder holds another one; no folder is then made.
 
     """
-    folder = RunFolder(Path(config.runs_dir) / config.name)
-    accelerator = build_accelerator(folder.path, config.trainer)
-    dataset, test = (open_dataset(data, progress=accelerator.is_main_process) for data in (config.data, config.test_data))
-    require_same_classes(dataset, test)
-    split = splits(config, dataset)
-    built = build_network(config, dataset, split.training)
-    with folder.alone() if accelerator.is_main_process else nullcontext():
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    with reworded(partial(in_section, "test_data")):
+        test = open_dataset(config.test_data, progress=accelerator.is_main_process)
+    parts = check(config, accelerator, dataset, test)
+    assert parts.data is not None
+    assert parts.data.test is not None
+    folder, data, tested = parts.folder, parts.data, parts.data.test
+    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
         if accelerator.is_main_process:
-            folder.prepare(config, may_change=(*MAY_CHANGE, *TEST_DATA_MAY_CHANGE))
+            folder.prepare(config, may_change=parts.may_change)
         accelerator.wait_for_everyone()
-        tested = HeldOut(test, config.image_size)
-        by_validation = len(split.validation) > 0
-        facts = {
-            "data": dataset.content_hash,
-            "data_title": dataset.title,
-            "test_data": test.content_hash,
-            "classes": list(dataset.classes),
-            "image_size": config.image_size,
-            "num_processes": accelerator.num_processes,
-        }
+        by_validation = len(data.validation) > 0
         task = Supervised(
             config,
-            built.network,
-            data=batches(config, dataset, split.training, accelerator),
-            held_out=HeldOut(dataset, config.image_size, split.validation) if by_validation else tested,
+            parts.network,
+            data=data.training,
+            held_out=data.validation if by_validation else tested,
             held_out_name="validation" if by_validation else "test",
             device=accelerator.device,
         )
-        train(task, Run(config, folder, facts), accelerator)
-        scores = save_model(config, built, task, tested, folder, accelerator)
-    accelerator.end_training()
+        train(task, Run(config, folder, parts.facts), accelerator)
+        scores = save_model(config, parts.description, task, tested, folder, accelerator)
+        accelerator.end_training()
     return scores
 
 
 def save_model(
-    config: ClassifierRunConfig, built: Built, task: Supervised, test: HeldOut, folder: RunFolder, accelerator: Accelerator
+    config: ClassifierRunConfig,
+    description: dict[str, Any],
+    task: Supervised,
+    test: HeldOut,
+    folder: RunFolder,
+    accelerator: Accelerator,
 ) -> dict[str, float]:
     """Test the chosen weights on ``test`` and write them with their description; return the scores."""
     progress, averaged = task.progress, task.player.average is not None
@@ -88,8 +87,8 @@ def save_model(
     if accelerator.is_main_process:
         print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        save_file(tensors, folder.path / TENSORS)
+        save_tensors(tensors, folder.path / TENSORS)
         weights = {"weights": "ema" if averaged else "raw", "select": config.evaluation.select, "images_seen": images}
-        write_text(folder.path / DESCRIPTION, json.dumps({**built.description, **scores, **weights}, indent=2) + "\n")
+        write_text(folder.path / DESCRIPTION, json.dumps({**description, **scores, **weights}, indent=2) + "\n")
     accelerator.wait_for_everyone()
     return scores

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,11 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import as_flags
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.datasets import require_images_of_every_class
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.classification import (
@@ -136,6 +139,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
     test = _test_data(command, config)
     if list(test.classes) != list(fields["classes"]):
         raise UserError(f"{folder} knows the classes {fields['classes']}, but the test data have {list(test.classes)}")
+    require_images_of_every_class(test, needed_by="a classifier's test")
     data = HeldOut(test, config.image_size)
     changed = evenly(data, command.changed_images)
     scores = clean_scores(network, data)
@@ -174,7 +178,8 @@ def _test_data(command: ClassifierCardCommand, config: ClassifierRunConfig) -> I
     fields: dict[str, Any] = json.loads(config.test_data.model_dump_json())
     fields |= {name: value for name, value in changes.items() if value is not None}
     whole = {**json.loads(config.model_dump_json()), "test_data": fields}
-    return open_dataset(validated(ClassifierRunConfig, whole, "command line").test_data)
+    with reworded(partial(as_flags, {"path": "--data-path", "cache_dir": "--cache-dir"}, config.test_data.kind)):
+        return open_dataset(validated(ClassifierRunConfig, whole, "command line").test_data)
 
 
 def evenly(data: HeldOut, count: int) -> HeldOut:

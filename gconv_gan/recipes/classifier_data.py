@@ -9,6 +9,8 @@ from jaxtyping import Int64
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.class_batches import Augmentation, ClassBatches
+from gconv_gan.data.class_names import listed
+from gconv_gan.data.datasets import require_images_of_every_class
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.label_noise import symmetric_noise
 from gconv_gan.data.subset import stratified
@@ -22,23 +24,41 @@ class Split:
     validation: Int64[np.ndarray, " m"]
 
 
-def require_same_classes(dataset: ImageDataset, test: ImageDataset) -> None:
-    """Raise ``UserError`` unless both sets are labelled with the same two or more classes."""
+def require_same_classes(dataset: ImageDataset, test: ImageDataset | None) -> None:
+    """Raise ``UserError`` unless both sets (None: not there yet) have the same two or more classes and show every one of them."""
     if len(dataset.classes) < 2:
         found = f"has the single class '{dataset.classes[0]}'" if dataset.classes else "is unlabelled"
         raise UserError(f"a classifier needs classes, but {dataset.title} {found}: put the pictures of each into a folder of their own")
-    if test.classes != dataset.classes:
-        raise UserError(f"test_data has the classes {test.classes}, but data has {dataset.classes}")
+    require_images_of_every_class(dataset, needed_by="a classifier")
+    if test is not None:
+        if test.classes != dataset.classes:
+            raise UserError(f"test_data has the classes {test.classes}, but data has {dataset.classes}")
+        require_images_of_every_class(test, needed_by="a classifier's test")
 
 
 def splits(config: ClassifierRunConfig, dataset: ImageDataset) -> Split:
-    """Return which images are trained on and which choose among checkpoints, both with the class proportions of the whole."""
+    """Return which images are trained on and which choose among checkpoints, both with the class proportions of the whole.
+
+    Raises:
+        UserError: rounding leaves no image of a class to train on, or no validation images where some were asked for.
+
+    """
     assert dataset.labels is not None
     everything = np.arange(len(dataset))
     validation, rest = stratified(dataset.labels, everything, fraction=config.split.validation, seed=config.seed, stream="validation")
     training, _ = stratified(dataset.labels, rest, fraction=config.split.train, seed=config.seed, stream="subset")
     if len(training) == 0:
         raise UserError(f"split.train {config.split.train} of {len(rest)} images leaves none to train on")
+    counts = np.bincount(dataset.labels[training], minlength=len(dataset.classes))
+    untrained = [name for name, count in zip(dataset.classes, counts, strict=True) if count == 0]
+    if untrained:
+        raise UserError(
+            f"split.validation {config.split.validation} and split.train {config.split.train} leave no image of the "
+            f"class{'es' if len(untrained) > 1 else ''} {listed(untrained)} to train on: "
+            "lower split.validation or raise split.train"
+        )
+    if config.split.validation and len(validation) == 0:
+        raise UserError(f"split.validation {config.split.validation} takes no image of any class: raise it, or set it to 0")
     return Split(training, validation)
 
 

@@ -30,17 +30,23 @@ class Built:
 
 def build_network(config: ClassifierRunConfig, dataset: ImageDataset, training: Int64[np.ndarray, " n"]) -> Built:
     """Return the network, initialised from the run's seed: equal on every process, without a broadcast."""
-    with torch.random.fork_rng():
-        torch.manual_seed(stream_seed(config.seed, "networks", 0))
-        network = build_classifier_network(config.network, num_classes=len(dataset.classes), image_size=config.image_size)
+    network, origin = new_network(config, len(dataset.classes))
     description = describe(config.network, image_size=config.image_size, classes=dataset.classes)
-    if config.start_from is not None:
-        description["start_from"] = start_from(Path(config.start_from), network)
+    if origin is not None:
+        description["start_from"] = origin
     if config.standardise:
         mean, deviation = channel_statistics(dataset, training)
         description["standardise"] = {"mean": mean, "deviation": deviation}
         network = Standardised(network, mean=mean, deviation=deviation)
     return Built(network, description)
+
+
+def new_network(config: ClassifierRunConfig, num_classes: int) -> tuple[nn.Module, dict[str, str] | None]:
+    """Return the bare network for so many classes, and where its first weights came from; None: from the run's seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(config.seed, "networks", 0))
+        network = build_classifier_network(config.network, num_classes=num_classes, image_size=config.image_size)
+    return network, None if config.start_from is None else start_from(Path(config.start_from), network)
 
 
 def start_from(folder: Path, network: nn.Module) -> dict[str, str]:

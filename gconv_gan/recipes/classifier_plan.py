@@ -1,61 +1,68 @@
-"""What a classifier run would do, without doing it: the resolved config, the network, steps, work, disk."""
+"""What a classifier run would do, without doing it: the resolved config, the network, steps, work, time, disk."""
 
 import json
+from functools import partial
+from pathlib import Path
 
 import torch
-from torch import nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.data import in_section
+from gconv_gan.config.errors import reworded
 from gconv_gan.data.cache import open_without_fetching
 from gconv_gan.data.datasets import not_there_yet, published_classes
-from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.summary import summarise, table
-from gconv_gan.recipes.classifier_data import require_same_classes, splits
-from gconv_gan.recipes.classifier_network import build_network
-from gconv_gan.recipes.plan import rounded_up
+from gconv_gan.recipes.accelerator import build_accelerator
+from gconv_gan.recipes.classifier_checks import check
+from gconv_gan.recipes.plan import goes_on, iterations_left, rounded_up
+from gconv_gan.recipes.step_time import classifier_step_time
 
 
 def plan(config: ClassifierRunConfig) -> str:
-    """Return the resolved config, the network layer by layer, and how much work and disk the run takes; fetches nothing.
+    """Return the resolved config, the network layer by layer, and how much work, time and disk the run takes; fetches nothing.
 
     Raises:
-        UserError: the data are absent or not fit for a classifier, or the network cannot be built.
+        UserError: the run would be refused, as far as that shows without data that are not there yet.
 
     """
-    found = [open_without_fetching(data) for data in (config.data, config.test_data)]
-    if found[0] is None or found[1] is None:
-        network = build_classifier_network(config.network, num_classes=published_classes(config.data), image_size=config.image_size)
-        absent = next(data for data, there in zip((config.data, config.test_data), found, strict=True) if there is None)
-        return _text(config, network, f"data: {not_there_yet(absent)}", None)
-    dataset, test = found[0], found[1]
-    require_same_classes(dataset, test)
-    split = splits(config, dataset)
-    images = len(split.training)
-    counts = f"{images:,} training, {len(split.validation):,} validation, {len(test):,} test images; {len(dataset.classes)} classes"
-    return _text(config, build_network(config, dataset, split.training).network, f"data: {counts}", images)
-
-
-def _text(config: ClassifierRunConfig, network: nn.Module, data: str, images: int | None) -> str:
-    """Return the plan of training ``network`` on ``images`` images; None: how many there are is not known."""
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    dataset = open_without_fetching(config.data)
+    with reworded(partial(in_section, "test_data")):
+        test = open_without_fetching(config.test_data)
+    parts = check(config, accelerator, dataset, test)
+    network, trainer = parts.network, config.trainer
+    if dataset is not None and test is not None and parts.data is not None:
+        classes, images = len(dataset.classes), len(parts.data.split.training)
+        validation = len(parts.data.split.validation)
+        data = f"{images:,} training, {validation:,} validation, {len(test):,} test images; {classes} classes"
+        epochs = f" = {-(-trainer.total_images // trainer.batch_size) * trainer.batch_size / images:.1f} epochs"
+    else:
+        classes, epochs = published_classes(config.data), ""
+        data = not_there_yet(config.data) if dataset is None else not_there_yet(config.test_data, "test_data")
     rows = summarise(network, torch.zeros(1, 3, config.image_size, config.image_size))
     macs = sum(row.macs for row in rows)
-    trainer = config.trainer
     steps = -(-trainer.total_images // trainer.batch_size)
     shown = steps * trainer.batch_size
-    epochs = "" if images is None else f" = {shown / images:.1f} epochs"
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
     # weights, moments (SGD one, Adam two), average
     copies = 2 + (config.optimizer.kind != "sgd") + (config.average.half_life_images > 0)
+    taken = classifier_step_time(config, network, classes, accelerator)
     return "\n".join(
         [
             json.dumps(config.model_dump(mode="json"), indent=2),
             "",
             table(rows),
             "",
-            data,
+            f"data: {data}",
+            *goes_on(parts.resumes_from),
             f"input: {config.image_size}×{config.image_size} of {config.data.size}×{config.data.size}",
             f"images: {shown:,}{epochs} = {steps:,} steps of {trainer.batch_size}{rounded_up(shown, trainer)}",
             f"work: {3 * macs * shown:.3g} MACs, forward and backward",
+            taken.text(
+                iterations_left(trainer.total_images, trainer.batch_size, parts.resumes_from),
+                share=trainer.batch_size // accelerator.num_processes,
+                device=accelerator.device,
+            ),
             f"disk: {copies * weights / 2**20:.1f} MiB per checkpoint, at most {trainer.keep_checkpoints + 1} kept",
         ]
     )

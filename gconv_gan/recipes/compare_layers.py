@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.comparisons import AttackConfig, CompareCommand, ComparisonConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import as_flags
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.held_out import HeldOut
@@ -30,7 +32,7 @@ from gconv_gan.recipes.comparison_plot import plot
 from gconv_gan.recipes.comparison_report import ComparisonResult, table
 from gconv_gan.runtime.atomic import write_bytes, write_text
 from gconv_gan.runtime.run_folder import versions
-from gconv_gan.training.guards import GuardError
+from gconv_gan.training.guards import NotFiniteError
 
 COMPARISONS = Path("configs/compare")
 STEP_ROUNDS = 15
@@ -84,10 +86,12 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
     runs = {arm: [arm_run(config, command, arm, seed) for seed in seeds] for arm in config.arms}
     # seed by seed, so that an interrupted comparison has whole pairs
     measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in runs}
-    for position in range(len(seeds)):
-        for arm in runs:
-            measured[arm].append(train_and_test(runs[arm][position], config.attacks))
-    costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
+    flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
+    with reworded(partial(as_flags, flags, str(config.run["data"]["kind"]))):
+        for position in range(len(seeds)):
+            for arm in runs:
+                measured[arm].append(train_and_test(runs[arm][position], config.attacks))
+        costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
     arms = {
         arm: ArmResult(**costs[arm], seeds=seeds, measures={name: tuple(one[name] for one in measured[arm]) for name in measured[arm][0]})
         for arm in runs
@@ -142,7 +146,7 @@ def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str,
     test = HeldOut(open_dataset(run.test_data), run.image_size)
     try:
         fit(run)
-    except GuardError as stopped:
+    except NotFiniteError as stopped:
         print(f"{run.name}: {stopped}")
         found = diverged(len(test.dataset.classes), attacks)
     else:

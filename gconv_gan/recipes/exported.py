@@ -40,13 +40,14 @@ class ExportedGenerator(Config):
         return len(self.classes) or None
 
 
-def load_exported(folder: Path) -> tuple[nn.Module, ExportedGenerator]:
+def load_exported(folder: Path | str) -> tuple[nn.Module, ExportedGenerator]:
     """Return the generator in ``folder``, in eval mode, and its description.
 
     Raises:
         UserError: where a file is missing, damaged, or does not fit the others.
 
     """
+    folder = Path(folder)
     for path in (folder / DESCRIPTION, folder / TENSORS):
         if not path.is_file():
             raise UserError(f"{folder} is not an exported generator: {path} is missing; python -m gconv_gan.export RUN makes one")

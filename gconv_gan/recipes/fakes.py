@@ -2,8 +2,8 @@
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.tree import printable
+from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.extraction import usual_batch_size
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
 from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
@@ -45,11 +47,13 @@ def generator_source(
     batch_norm: BatchNormMode,
     device: torch.device,
     truncation: float | None = None,
-    class_counts: list[int] | None = None,
+    class_counts: Sequence[int] | None = None,
+    batch_size: int | None = None,
 ) -> FakeSource:
     """Return ``count`` images of ``generator``, which stays as it is, with its BatchNorms in the mode ``batch_norm``.
 
-    ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other.
+    ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other; ``batch_size`` is that of a
+    call (None: as is usual on the device).
     """
     threshold = truncation
     if isinstance(generator, MappedGenerator) and truncation is not None:
@@ -63,6 +67,7 @@ def generator_source(
         seed=seed,
         device=device,
         class_counts=class_counts,
+        batch_size=batch_size,
         threshold=threshold,
         statistics_batch=BATCH if batch_norm == "batch" else None,
     )
@@ -109,6 +114,7 @@ def run_fakes(
     progress = run.state["progress"]
     card = FakesCard(
         source=str(run.checkpoint),
+        size=run.config.data.size,
         weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         weights=weights,
         images_seen=progress["images_seen"],
@@ -133,7 +139,9 @@ def _class_counts(run: TrainedRun) -> list[int]:
     return counts
 
 
-def file_fakes(path: str, *, count: int | None, seed: int, cache_dir: Path) -> Fakes:
-    """Return the images in a folder or zip, or ``count`` of them chosen by ``seed``."""
-    files = ImageFiles(Path(path), memory=cache_dir / "fingerprints")
-    return Fakes(files if count is None else ChosenImages(files, count, seed=seed, key="--num-fake"), FakesCard(source=path), None)
+def file_fakes(files: ContentOrder[ImageFiles], source: str, *, count: int | None, seed: int) -> Fakes:
+    """Return the images in ``files``, or ``count`` of them chosen by ``seed``; ``source`` is what the card calls them."""
+    card = FakesCard(source=printable(source), recipe=files.source.recipe, size=files.size, formats=files.formats, order=BY_CONTENT)
+    if count is None or count == len(files):
+        return Fakes(files, card, None)
+    return Fakes(ChosenImages(files, count, seed=seed, key="--num-fake"), card.model_copy(update={"seed": seed}), None)

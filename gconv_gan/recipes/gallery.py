@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,8 @@ from accelerate import PartialState
 from pydantic import NonNegativeInt
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.data import DataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import DataConfig, as_flags
+from gconv_gan.config.errors import AbsentDataError, UserError, reworded
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.scores import CheckpointChoice
@@ -127,11 +128,17 @@ def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor
 
 
 def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages | None:
-    """Return what a run was trained on; None, and a printed sentence, where the data are no longer there."""
+    """Return what a run was trained on; None, and a printed sentence, where the data are no longer there.
+
+    Raises:
+        UserError: the data are there, but cannot be read.
+
+    """
     values = json.loads(data.model_dump_json()) | ({"cache_dir": cache_dir} if cache_dir else {})
     try:
-        dataset = open_dataset(validated(type(data), values, "--cache-dir"))
-    except UserError as error:
+        with reworded(partial(as_flags, {"cache_dir": "--cache-dir"}, data.kind)):
+            dataset = open_dataset(validated(type(data), values, "--cache-dir"))
+    except AbsentDataError as error:
         print(f"gallery: no nearest training images, because the data are out of reach: {error}")
         return None
     return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)

@@ -1,28 +1,25 @@
 """A GAN run from its config: data, networks, loss, loop. The guided tour of training starts here."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.data.datasets import require_labels
-from gconv_gan.data.loaders import BatchSource
-from gconv_gan.methods.method import Method, PlayerName, Progress
-from gconv_gan.methods.orthogonal import OrthogonalRegularisation
-from gconv_gan.methods.temperature import GateTemperature
+from gconv_gan.methods.method import Progress
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.entry_point import training_command
-from gconv_gan.recipes.networks import build_networks
-from gconv_gan.recipes.objective import build_objective
+from gconv_gan.recipes.gan_checks import check
+from gconv_gan.recipes.networks import narrow_maps
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
-from gconv_gan.runtime.random import stream_seed
-from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.full_disk import writing
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.loop import Run, train
+from gconv_gan.training.samples import SampleGrids
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,63 +28,38 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def fit(config: GANRunConfig) -> Progress:
-    """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one."""
+    """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one.
+
+    Raises:
+        UserError: the run cannot start; its folder is then not made.
+
+    """
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
-    num_classes = None
-    if config.conditional:
-        require_labels(dataset)
-        num_classes = dataset.num_classes
-    generator, discriminator = build_networks(config, num_classes)
-    objective = build_objective(config, discriminator, num_classes)
-    folder = RunFolder(Path(config.runs_dir) / config.name)
-    with folder.alone() if accelerator.is_main_process else nullcontext():
+    parts = check(config, accelerator, dataset)
+    assert parts.data is not None
+    folder = parts.folder
+    if accelerator.is_main_process:
+        for sentence in narrow_maps(config, parts.generator, parts.discriminator):
+            log.warning("warning: %s", sentence)
+    scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, folder.scores)
+    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
         if accelerator.is_main_process:
             folder.prepare(config)
         accelerator.wait_for_everyone()
-        batches = partial(
-            BatchSource,
-            dataset,
-            flip=config.data.flip,
-            batch_size=config.trainer.batch_size,
-            balance=config.trainer.balance,
-            micro_batches=config.trainer.micro_batches,
-            process_index=accelerator.process_index,
-            num_processes=accelerator.num_processes,
-            device=accelerator.device,
-        )
-        facts = {
-            "data": dataset.content_hash,
-            "data_title": dataset.title,
-            "classes": list(dataset.classes) if num_classes is not None else None,
-            "image_size": config.data.size,
-            "num_processes": accelerator.num_processes,
-        }
         task = Adversarial(
             config,
-            generator,
-            discriminator,
-            objective,
-            data=batches(seed=config.seed),
-            generator_data=batches(seed=stream_seed(config.seed, "generator_reals", 0)) if objective.loss.relativistic else None,
-            num_classes=num_classes,
-            folder=folder,
-            methods=methods(config),
-            scorer=training_scorer(config, dataset, accelerator, folder.scores),
+            parts.generator,
+            parts.discriminator,
+            parts.objective,
+            data=parts.data,
+            generator_data=parts.generator_data,
+            num_classes=parts.num_classes,
+            pictures=SampleGrids(folder, dataset, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes),
+            methods=parts.methods,
+            scorer=scorer,
             device=accelerator.device,
         )
-        progress = train(task, Run(config, folder, facts), accelerator)
-    accelerator.end_training()
+        progress = train(task, Run(config, folder, parts.facts), accelerator)
+        accelerator.end_training()
     return progress
-
-
-def methods(config: GANRunConfig) -> tuple[Method, ...]:
-    """Return what touches training besides the losses: orthogonal regularisation and the gates' temperature, where they are asked for."""
-    found: list[Method] = []
-    if config.generator.orthogonal or config.discriminator.orthogonal:
-        strengths: dict[PlayerName, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
-        found.append(OrthogonalRegularisation(strengths))
-    match config.generator.conv:
-        case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):
-            found.append(GateTemperature(config.generator.conv.temperature, images=images))
-    return tuple(found)

@@ -1,6 +1,7 @@
 """The two networks of a run: built from its config, or read back from its folder."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from gconv_gan.models.factory import build_discriminator, build_generator
 from gconv_gan.recipes.checkpoint_choice import choose_checkpoint
 from gconv_gan.runtime.random import stream_seed
 from gconv_gan.training.checkpoint import load_network
+
+FEW_CHANNELS = 16
+"""A feature map with fewer channels than this is warned of."""
 
 
 def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Module, nn.Module]:
@@ -39,6 +43,21 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
         if isinstance(module, RunningStatistics):
             module.over_processes = config.trainer.batch_statistics == "global"
     return generator, discriminator
+
+
+def narrow_maps(config: GANRunConfig, generator: nn.Module, discriminator: nn.Module) -> list[str]:
+    """Say of each network with a feature map of fewer than 16 channels how many that has, and at which width it has 16."""
+    widths = {"generator": (config.generator.width, generator), "discriminator": (config.discriminator.width, discriminator)}
+    found = []
+    for name, (width, network) in widths.items():
+        assert isinstance(network.channels, Sequence)
+        least = min(network.channels)
+        if least < FEW_CHANNELS:
+            found.append(
+                f"{name}.width = {width} leaves {least} channels to the narrowest feature map at {config.data.size} px, too few for good "
+                f"pictures: {name}.width = {width * FEW_CHANNELS // least} gives it {FEW_CHANNELS}"
+            )
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,45 @@
-"""What a run would do, before it does it: config, networks layer by layer, images, steps, checkpoints, disk."""
+"""What a run would do, before it does it: config, networks layer by layer, images, steps, time, checkpoints, disk."""
 
 import json
+from pathlib import Path
 
 import torch
 
 from gconv_gan.config.classifiers import ClassifierTrainerConfig
 from gconv_gan.config.runs import GANRunConfig, TrainerConfig
 from gconv_gan.data.cache import open_without_fetching
-from gconv_gan.data.datasets import not_there_yet, published_classes
+from gconv_gan.data.datasets import not_there_yet
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.models.summary import summarise, table
-from gconv_gan.recipes.networks import build_networks
-from gconv_gan.recipes.objective import build_objective
+from gconv_gan.recipes.accelerator import build_accelerator
+from gconv_gan.recipes.gan_checks import check
+from gconv_gan.recipes.networks import narrow_maps
+from gconv_gan.recipes.step_time import gan_step_time
+from gconv_gan.training.checkpoint import images_at
 from gconv_gan.training.state import due
 
 
 def plan(config: GANRunConfig) -> str:
-    """Return the resolved config, both networks and the plan as text; opens the data where they are, trains nothing, fetches nothing."""
+    """Return the resolved config, both networks and the plan as text; opens the data where they are, trains nothing, fetches nothing.
+
+    Raises:
+        UserError: the run would be refused, as far as that shows without data that are not there yet.
+
+    """
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
     dataset = open_without_fetching(config.data)
-    num_classes = _num_classes(config, dataset)
-    generator, discriminator = build_networks(config, num_classes)
-    build_objective(config, discriminator, num_classes)  # refuses what could not be trained
-    y = None if num_classes is None else torch.zeros(1, dtype=torch.long)
+    parts = check(config, accelerator, dataset)
+    generator, discriminator = parts.generator, parts.discriminator
+    y = None if parts.num_classes is None else torch.zeros(1, dtype=torch.long)
     g_rows = summarise(generator, torch.zeros(1, config.generator.latent_dim), y)
     d_rows = summarise(discriminator, torch.zeros(1, 3, config.data.size, config.data.size), y)
     weights = sum(t.numel() * t.element_size() for net in (generator, discriminator) for t in net.state_dict().values())
     averaged = sum(t.numel() * t.element_size() for t in generator.state_dict().values())
     checkpoint = 3 * weights + averaged  # weights, two Adam moments, the average
+    f_g, f_d = (sum(row.macs for row in rows) for rows in (g_rows, d_rows))
+    # G forward without a graph and D forward and backward on real and fake; then G and, to its input only, D
+    macs = config.trainer.images_per_iteration * (f_g + 6 * f_d) + config.trainer.batch_size * (3 * f_g + 2 * f_d)
+    taken = gan_step_time(config, parts, accelerator, macs=macs, generator_macs=f_g)
     return "\n".join(
         [
             json.dumps(config.model_dump(mode="json"), indent=2),
@@ -38,21 +51,34 @@ def plan(config: GANRunConfig) -> str:
             table(d_rows),
             "",
             f"data: {_described(dataset)}" if dataset is not None else f"data: {not_there_yet(config.data)}",
-            *_work(config.trainer, sum(row.macs for row in g_rows), sum(row.macs for row in d_rows), dataset),
+            *goes_on(parts.resumes_from),
+            *_work(config.trainer, macs, dataset),
+            taken.text(
+                iterations_left(config.trainer.total_images, config.trainer.images_per_iteration, parts.resumes_from),
+                share=config.trainer.batch_size // accelerator.num_processes,
+                device=accelerator.device,
+            ),
             *_disk(config.trainer, checkpoint),
+            *(f"warning: {sentence}" for sentence in narrow_maps(config, generator, discriminator)),
         ]
     )
 
 
-def _num_classes(config: GANRunConfig, dataset: ImageDataset | None) -> int | None:
-    if not config.conditional:
-        return None
-    return published_classes(config.data) if dataset is None else dataset.num_classes
+def goes_on(newest: Path | None) -> list[str]:
+    """Say from which checkpoint a run goes on; nothing of a new run."""
+    return [] if newest is None else [f"start: goes on from {newest}"]
+
+
+def iterations_left(total_images: int, step: int, newest: Path | None) -> int:
+    """Return how many iterations of ``step`` images a run has to go from its newest checkpoint on."""
+    seen = 0 if newest is None else images_at(newest)
+    return max(0, -(-(total_images - seen) // step))
 
 
 def _described(dataset: ImageDataset) -> str:
     size = dataset.manifest.size
-    return f"{len(dataset):,} images of {size}×{size}, {dataset.num_classes or 'no'} classes"
+    count = dataset.num_classes
+    return f"{len(dataset):,} images of {size}×{size}, {count or 'no'} class{'' if count == 1 else 'es'}"
 
 
 def rounded_up(shown: int, trainer: TrainerConfig | ClassifierTrainerConfig) -> str:
@@ -60,13 +86,11 @@ def rounded_up(shown: int, trainer: TrainerConfig | ClassifierTrainerConfig) -> 
     return "" if shown == trainer.total_images else f" (trainer.total_images = {trainer.total_images:,}, rounded up to a whole iteration)"
 
 
-def _work(trainer: TrainerConfig, f_g: int, f_d: int, dataset: ImageDataset | None) -> list[str]:
-    """Return what is trained: images, steps, multiply-accumulates of networks that take ``f_g`` and ``f_d`` of them an image."""
+def _work(trainer: TrainerConfig, macs: int, dataset: ImageDataset | None) -> list[str]:
+    """Return what is trained: images, steps, multiply-accumulates, ``macs`` of them an iteration."""
     iterations = -(-trainer.total_images // trainer.images_per_iteration)
     shown = iterations * trainer.images_per_iteration
     epochs = "" if dataset is None else f" = {shown / len(dataset):.1f} epochs"
-    # G forward without a graph and D forward and backward on real and fake; then G and, to its input only, D
-    macs = trainer.images_per_iteration * (f_g + 6 * f_d) + trainer.batch_size * (3 * f_g + 2 * f_d)
     return [
         f"images: {shown:,} shown to the discriminator{epochs}{rounded_up(shown, trainer)}",
         f"steps: {iterations:,} generator steps, {iterations * trainer.n_dis:,} discriminator steps, batch {trainer.batch_size}",

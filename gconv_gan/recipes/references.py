@@ -1,7 +1,10 @@
 """Real images as a reference, and the processes that share the work of scoring."""
 
 import json
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -11,20 +14,30 @@ from accelerate.utils import gather
 from jaxtyping import Int64
 from torch import Tensor
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig, as_flags
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.class_names import listed
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.tree import printable
+from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.evaluate import needs_real_features
 from gconv_gan.metrics.extraction import Processes
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.interchange import SUFFIXES
+from gconv_gan.metrics.intra_class import class_sizes
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
+from gconv_gan.metrics.score_card import Order
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
 
+log = logging.getLogger(__name__)
+
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
+SCORE_FLAGS = {"path": "--reference", "split": "--reference-split", "cache_dir": "--cache-dir"}  # key of [data] -> flag of gan_metrics
+FINGERPRINTS = "fingerprints"  # folder below cache_dir that remembers the hashes of unchanged files
+OWN_FILES = ("folder", "webdataset")  # kinds of data whose files have the names that the user gave them
 HELD_OUT = ("val", "test", "valid")  # what data sets call it; where "val" and "test" both exist, the test images are unlabelled
 
 
@@ -36,31 +49,64 @@ class Reals:
     source: str
     split: str | None
     recipe: str
+    size: int
+    """Side in pixels."""
     labels: Int64[Tensor, " n"] | None = None
     classes: tuple[str, ...] = ()
 
+    @property
+    def order(self) -> Order | None:
+        """What numbers the images; None: the data set's own order."""
+        return BY_CONTENT if isinstance(self.images, ContentOrder) else None
 
-def dataset_reals(dataset: ImageDataset) -> Reals:
-    """Return a converted data set as reference images."""
+
+def dataset_reals(dataset: ImageDataset, *, cache_dir: Path) -> Reals:
+    """Return a converted data set as reference images: a published one in its own order, the user's files in that of their pixels."""
     manifest = dataset.manifest
     labels = None if dataset.labels is None else torch.from_numpy(dataset.labels)
-    images = ArrayImages(dataset.images, fingerprint=manifest.content_hash)
-    return Reals(images, manifest.title, manifest.split, manifest.recipe, labels, dataset.classes)
+    images: StoredImages = ArrayImages(dataset.images, fingerprint=manifest.content_hash, formats=manifest.formats)
+    if manifest.kind in OWN_FILES:
+        images = ContentOrder(images, memory=cache_dir / FINGERPRINTS)
+        labels = None if labels is None else labels[images.order]
+    return Reals(images, manifest.title, manifest.split, manifest.recipe, manifest.size, labels, dataset.classes)
+
+
+def open_files(path: Path, *, size: int | None, cache_dir: Path, split: str | None = None) -> ContentOrder[ImageFiles]:
+    """Return the pictures in a folder, zip or tar in the order of their pixels, and say once what else lies there.
+
+    Raises:
+        UserError: as ``ImageFiles`` does.
+
+    """
+    memory = cache_dir / FINGERPRINTS
+    files = ImageFiles(path, size=size, split=split, memory=memory)
+    if files.left_out and PartialState().is_main_process:
+        log.warning("%s: %s", printable(str(path)), files.left_out)
+    return ContentOrder(files, memory=memory)
 
 
 def open_reference(
-    reference: str | None, *, split: str | None, trained_on: DataConfig | None, size: int | None, cache_dir: Path
+    reference: str | None,
+    *,
+    split: str | None,
+    trained_on: DataConfig | None,
+    size: int | None,
+    files_size: int | None,
+    cache_dir: Path,
+    flags: Mapping[str, str] = SCORE_FLAGS,
 ) -> ReferenceStatistics | Reals | Path:
     """Open what the command line names as reference; cached statistics are read, images are not.
 
     Another tool's file of statistics comes back as its path: what it holds depends on the extractor.
 
     Args:
-        reference: a data set's name, images in a folder or zip, or statistics; None: what the run was trained on.
-        split: which split, a top-level sub-folder of a folder or zip; None: the data set's usual one, or the whole.
+        reference: a data set's name, images in a folder, zip or tar, or statistics; None: what the run was trained on.
+        split: which split, a top-level sub-folder of pictures in files; None: the data set's usual one, or the whole.
         trained_on: the data of the scored run; None for files.
-        size: side of the scored images, which a data set is brought to; None: pictures stay as they are stored.
+        size: side of the scored images, which a data set is brought to; None: its usual one.
+        files_size: side that pictures in files are brought to where there is no run; None: they stay as they are stored.
         cache_dir: where converted data and hashes are kept.
+        flags: key of [data] -> the command's flag for it, for messages.
 
     Raises:
         UserError: where it is absent, or there is nothing to compare with.
@@ -71,23 +117,29 @@ def open_reference(
         changes["split"] = split
     if reference is None:
         if trained_on is None:
-            raise UserError("--reference is needed: a data set, images in a folder or zip, or cached statistics")
-        return dataset_reals(open_dataset(_changed(trained_on, changes)))
+            raise UserError("--reference is needed: a data set, images in a folder, zip or tar, or cached statistics")
+        return _opened(_changed(trained_on, changes), {key: flag for key, flag in flags.items() if key != "path"})
     if (Path(reference) / "statistics.json").is_file():
         return load_statistics(Path(reference))
     if reference.endswith(SUFFIXES) and Path(reference).is_file():
         return Path(reference)
     named = named_data(reference, size=size, changes=changes, like=trained_on)
     if named is not None:
-        return dataset_reals(open_dataset(named))
+        return _opened(named, flags)
     if trained_on is not None:
-        return dataset_reals(open_dataset(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference")))
+        return _opened(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference"), flags)
     if not Path(reference).exists():
         known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
-        raise UserError(f"--reference {reference} is neither a folder or zip nor a data set; known are {known}")
-    prefix = "" if split is None else f"{split}/"
-    files = ImageFiles(Path(reference), prefix=prefix, memory=cache_dir / "fingerprints")
-    return Reals(files, reference, split, "as stored")
+        raise UserError(f"--reference {reference} is neither a folder, zip or tar nor a data set; known are {known}")
+    files = open_files(Path(reference), size=files_size, split=split, cache_dir=cache_dir)
+    return Reals(files, printable(reference), split, files.source.recipe, files.size)
+
+
+def _opened(config: DataConfig, flags: Mapping[str, str]) -> Reals:
+    """Return a data set as reference; where it cannot be opened, say so in the terms of the command."""
+    with reworded(partial(as_flags, flags, config.kind)):
+        dataset = open_dataset(config, progress=PartialState().is_main_process)
+        return dataset_reals(dataset, cache_dir=Path(config.cache_dir))
 
 
 def _changed(config: DataConfig, changes: dict[str, object]) -> DataConfig:
@@ -140,6 +192,41 @@ def require_split(protocol: Protocol, split: str | None) -> None:
         )
 
 
+def require_every_class(reals: Reals) -> None:
+    """Raise ``UserError`` where labelled reals lack classes that the scored generator is asked for as often as for any other."""
+    if reals.labels is None:
+        return
+    empty = [name for name, count in zip(reals.classes, class_sizes(reals.labels, len(reals.classes)), strict=True) if count == 0]
+    if empty:
+        raise UserError(
+            f"the reference {reals.source} has no image of the class{'es' if len(empty) > 1 else ''} {listed(empty)}, which the generator "
+            "is asked for as often as for any other: take a reference with images of every class, or --labels empirical where the "
+            "training data have none of them either"
+        )
+
+
+def chosen_reals(reals: Reals, protocol: Protocol, *, seed: int, count_key: str = "--num-real") -> Reals:
+    """Return those of ``reals`` that ``protocol`` takes, without reading them.
+
+    Args:
+        reals: the images.
+        protocol: says which split and how many.
+        seed: of the choice, where there are more images than the protocol takes.
+        count_key: the flag or config key that changes how many there are, for messages.
+
+    Raises:
+        UserError: the protocol asks for another split, or for more images than there are, or there is but one.
+
+    """
+    require_split(protocol, reals.split)
+    if len(reals.images) < 2:
+        raise UserError(f"the reference {reals.source} holds a single image: a score needs at least two")
+    if protocol.num_real is None or protocol.num_real == len(reals.images):
+        return reals
+    images = ChosenImages(reals.images, protocol.num_real, seed=seed, key=count_key)
+    return replace(reals, images=images, labels=None if reals.labels is None else reals.labels[images.indices])
+
+
 def reference_of(
     reals: Reals,
     protocol: Protocol,
@@ -167,22 +254,18 @@ def reference_of(
         UserError: the protocol asks for another split, or for more images than there are, or there is but one.
 
     """
-    require_split(protocol, reals.split)
-    images, labels = reals.images, reals.labels
-    if len(images) < 2:
-        raise UserError(f"the reference {reals.source} holds a single image: a score needs at least two")
-    if protocol.num_real is not None and protocol.num_real != len(images):
-        images = ChosenImages(images, protocol.num_real, seed=seed, key=count_key)
-        labels = None if labels is None else labels[images.indices]
+    chosen = chosen_reals(reals, protocol, seed=seed, count_key=count_key)
     return reference_statistics(
-        images,
+        chosen.images,
         network,
         source=reals.source,
         split=reals.split,
         recipe=reals.recipe,
         with_features=needs_real_features(protocol) if with_features is None else with_features,
         cache_dir=cache_dir / STATISTICS,
-        labels=labels,
+        size=reals.size,
+        order=reals.order,
+        labels=chosen.labels,
         classes=reals.classes,
         processes=processes(),
         batch_size=batch_size,

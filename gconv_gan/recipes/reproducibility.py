@@ -119,10 +119,7 @@ class RunCommand:
 
     def images_seen(self) -> int:
         """Return how far the run has come by its own records."""
-        try:
-            return max((int(record["images"]) for record in read_metrics(self.folder / "metrics.jsonl")), default=0)
-        except ValueError:  # a line is being written
-            return 0
+        return max((int(record["images"]) for record in read_metrics(self.folder / "metrics.jsonl")), default=0)
 
     def finish(self) -> None:
         """Run to the end; raise ``UserError`` with where its output lies if it fails."""

@@ -16,8 +16,9 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.grid import save_grid
-from gconv_gan.metrics.sources import BLOCK, FakeSource
-from gconv_gan.recipes.exported import ExportedGenerator, load_exported
+from gconv_gan.metrics.sources import BLOCK
+from gconv_gan.recipes.exported import load_exported
+from gconv_gan.recipes.fakes import generator_source
 
 BATCH = 32  # always whole, and the same for any --num: a convolution may round differently at another batch size
 
@@ -32,45 +33,69 @@ class SampleCommand(Config):
     seed: NonNegativeInt = 0
     """Image i depends on (seed, i) alone, and is image i of the scores with that seed."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Only this class, by its number or its name; None: classes drawn uniformly."""
+    """Only this class, by its name, or by its number where no class has that name; None: classes drawn uniformly."""
     out: str | None = None
-    """The PNG file; None: samples_seed0.png and the like in the folder."""
+    """The PNG file; None: samples_seed0.png, samples_seed0_class3-cat.png and the like in the folder."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Draw what the command line asks for and say where it is."""
     command = parse_command(SampleCommand, arguments)
     generator, description = load_exported(Path(command.folder))
-    label = class_number(description, command.label)
-    counts = None if label is None else class_counts(description, label)
+    classes, label = description.classes, None
+    if command.label is not None:
+        label = class_number(command.label, classes, argument="--class", model=description.run.name)
+    counts = None if label is None else class_counts(classes, label)
     images = sample(generator, count=command.num, seed=command.seed, counts=counts)
-    chosen = "" if label is None else f"_class{label}"
-    path = Path(command.out or Path(command.folder) / f"samples_seed{command.seed}{chosen}.png")
+    file, told = "", ""
+    if label is not None:
+        name = classes[label]
+        readable = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+        file = f"_class{label}" + ("" if name == str(label) else f"-{readable}")
+        told = f" of class '{name}'" + ("" if name == str(label) else f" (number {label})")
+    path = Path(command.out or Path(command.folder) / f"samples_seed{command.seed}{file}.png")
     save_grid(images, path, columns=math.ceil(math.sqrt(len(images))))
-    print(f"written to {path}: {len(images)} images of {description.image_size}×{description.image_size}")
+    print(f"written to {path}: {len(images)} images{told}, {description.image_size}×{description.image_size}")
 
 
-def class_number(description: ExportedGenerator, label: str | None) -> int | None:
-    """Return the number of the class that ``label`` is the number or the name of; refuse a class that the generator lacks."""
-    if label is None:
-        return None
-    if description.num_classes is None:
-        raise UserError(f"--class {label}: {description.run.name} is unconditional, it knows no classes; leave --class out")
-    if label in description.classes and not label.isdecimal():
-        return description.classes.index(label)
-    if label.isdecimal() and int(label) < description.num_classes:
-        return int(label)
-    known = f"the classes are 0 to {description.num_classes - 1} ({', '.join(description.classes[:10])})"
-    raise UserError(f"--class {label}: {known}{did_you_mean(label, description.classes)}")
+def class_number(label: int | str, classes: Sequence[str], *, argument: str, model: str) -> int:
+    """Return the number of the class called ``label``, else of the class with that number; refuse one that the generator lacks.
+
+    ``argument`` is what the caller's user gave the label by, ``model`` what that user calls the generator.
+    """
+    if not classes:
+        raise UserError(f"{argument} {label}: {model} is unconditional, it knows no classes; leave {argument} out")
+    if label in classes:  # folders "0" … "11" are sorted as text: class "2" is not number 2
+        return classes.index(str(label))
+    text = str(label)
+    if text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    known = f"the classes are 0 to {len(classes) - 1} ({', '.join(classes[:10])})"
+    raise UserError(f"{argument} {text}: {known}{did_you_mean(text, classes)}")
 
 
-def class_counts(description: ExportedGenerator, label: int) -> list[int]:
+def class_counts(classes: Sequence[str], label: int) -> list[int]:
     """Return class frequencies that draw ``label`` alone."""
-    return [int(index == label) for index in range(len(description.classes))]
+    return [int(index == label) for index in range(len(classes))]
 
 
-def sample(generator: nn.Module, *, count: int, seed: int, counts: Sequence[int] | None = None) -> UInt8[Tensor, "n 3 h w"]:
-    """Return ``count`` images as bytes, image i a function of (seed, i): the latents of the scores and, where uniform, their labels."""
+def sample(
+    generator: nn.Module, *, count: int, seed: int, counts: Sequence[int] | None = None, truncation: float | None = None
+) -> UInt8[Tensor, "n 3 h w"]:
+    """Return ``count`` images as bytes, image i a function of (seed, i): the latents of the scores and, where uniform, their labels.
+
+    ``truncation`` is as in ``generator_source``.
+    """
     whole = math.ceil(count / BATCH) * BATCH
-    source = FakeSource(generator, count=whole, seed=seed, class_counts=counts, batch_size=BATCH)
+    device = next(generator.parameters()).device
+    source = generator_source(
+        generator,
+        count=whole,
+        seed=seed,
+        batch_norm="eval",
+        device=device,
+        truncation=truncation,
+        class_counts=counts,
+        batch_size=BATCH,
+    )
     return torch.cat([source.block(index) for index in range(math.ceil(whole / BLOCK))])[:count]

@@ -15,7 +15,7 @@ from gconv_gan.config.scores import CurveCommand
 from gconv_gan.gallery.score_names import LOWER_IS_BETTER
 from gconv_gan.metrics.evaluate import Evaluation, formula_card
 from gconv_gan.metrics.factory import build_extractors
-from gconv_gan.metrics.score_card import Score
+from gconv_gan.metrics.score_card import Score, contradictions
 from gconv_gan.recipes.fakes import Fakes
 from gconv_gan.recipes.networks import load_run, require_gan_run
 from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, jobs_of, require_outlet, score_file, score_jobs
@@ -147,9 +147,9 @@ def _stored(file: Path, fakes: Fakes, one: Evaluation) -> str | None:
         return None
     expected = fakes.card.model_copy(update={"images_sha256": score.card.fakes.images_sha256})
     alike = (
-        score.card.fakes == expected
+        not contradictions(score.card.fakes, expected, "fakes")
         and score.card.formula == formula_card(fakes.source, one)
-        and score.card.reference == one.reference.reference
+        and not contradictions(score.card.reference, one.reference.reference, "reference")
         and score.card.extractor == one.reference.extractor
     )
     return score.to_json() if alike else None

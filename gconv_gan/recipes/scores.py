@@ -11,17 +11,27 @@ from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import ScoreCommand, ScoreOptions
+from gconv_gan.metrics.content_order import ContentOrder
 from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_all
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.interchange import import_statistics
-from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
+from gconv_gan.metrics.protocols import Protocol, adjusted, family, other_variant, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.recipes.networks import TrainedRun, load_run
-from gconv_gan.recipes.references import Reals, open_reference, processes, reference_of, require_split, usual_split
+from gconv_gan.recipes.references import (
+    Reals,
+    open_files,
+    open_reference,
+    processes,
+    reference_of,
+    require_every_class,
+    require_split,
+    usual_split,
+)
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
@@ -31,18 +41,24 @@ def main(arguments: Sequence[str]) -> None:
     """Score what the command line names; print the numbers, and keep them in the run folder and in ``--json``."""
     command = parse_command(ScoreCommand, arguments)
     require_outlet(command.json_out)
-    state = PartialState()
-    jobs = jobs_of(command, generated=is_run(command.source))
-    results = evaluate(command, jobs)
-    if state.is_main_process:
-        for job, result in zip(jobs, results, strict=True):
+    kept = scored(command)
+    if PartialState().is_main_process:
+        for result, path in kept:
             print("\n".join(result.lines()))
-            if is_run(command.source):
-                print(f"written to {keep(Path(command.source), command, job, result)}")
+            if path is not None:
+                print(f"written to {path}")
         if command.json_out:
             Path(command.json_out).parent.mkdir(parents=True, exist_ok=True)
-            write_text(Path(command.json_out), as_json(results))
+            write_text(Path(command.json_out), as_json([result for result, _ in kept]))
             print(f"written to {command.json_out}")
+
+
+def scored(command: ScoreCommand) -> list[tuple[Score, Path | None]]:
+    """Score what ``command`` names; return each score and, on the main process, where the run folder keeps it (None for files)."""
+    jobs = jobs_of(command, generated=is_run(command.source))
+    results = evaluate(command, jobs)
+    kept = is_run(command.source) and PartialState().is_main_process
+    return [(result, keep(Path(command.source), command, job, result) if kept else None) for job, result in zip(jobs, results, strict=True)]
 
 
 def require_outlet(json_out: str | None) -> None:
@@ -84,7 +100,8 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
         for network in options.extractor or (None,):
             chosen = protocol(name or _usual_protocol(network or "inception", generated=generated))
             changes = {"metrics": options.metrics, "num_fake": options.num_fake, "num_real": options.num_real}
-            chosen = adjusted(chosen, **{key: value for key, value in changes.items() if value is not None})
+            changed = {key: value for key, value in changes.items() if value is not None}
+            chosen = adjusted(chosen, **changed, **other_variant(chosen, network))
             jobs.append(Job(chosen, network or chosen.extractor or "inception"))
     if len(set(jobs)) != len(jobs):
         raise UserError("a protocol is named twice with the same extractor")
@@ -93,7 +110,7 @@ def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
 
 USUAL = {
     "inception": "fid50k_full",
-    "efficientnet_lite0": "fd50k_lite0",
+    "efficientnet_lite0": "fd50k_lite0_224",
     "dinov2": "fd50k_dinov2",
     "clip": "fd50k_clip",
     "checkpoint": "fd1k_classifier",
@@ -101,7 +118,7 @@ USUAL = {
 
 
 def _usual_protocol(network: str, *, generated: bool) -> str:
-    kind = network.split(":")[0].split("-")[0]
+    kind = family(network)
     if not generated:
         return "images_without_classes" if kind in ("dinov2", "clip") else "images"
     return USUAL.get(kind, "images")
@@ -118,16 +135,21 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     """
     device = PartialState().device
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
-    size = ImageFiles(Path(command.source), memory=Path(command.cache_dir) / "fingerprints").size[0] if run is None else None
+    if run is not None and command.size is not None:
+        raise UserError(
+            f"--size {command.size} is for pictures in files; {command.source} is a run, whose images have the size of its data"
+        )
+    files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir)) if run is None else None
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)
         return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))
-    references = References(command, None, size)
+    assert files is not None
+    references = References(command, None, files)
     results: dict[Job, Score] = {}
     for count in dict.fromkeys(job.protocol.num_fake for job in jobs):
         group = [job for job in jobs if job.protocol.num_fake == count]
-        fakes = file_fakes(command.source, count=count, seed=command.seed, cache_dir=Path(command.cache_dir))
+        fakes = file_fakes(files, command.source, count=count, seed=command.seed)
         results |= dict(zip(group, score_jobs(fakes, command, evaluations_of(fakes, group, networks, references)), strict=True))
     return [results[job] for job in jobs]
 
@@ -166,8 +188,8 @@ class References:
 
     options: ScoreOptions
     run: TrainedRun | None
-    size: int | None
-    """Side of the scored pictures, where they are files."""
+    files: ContentOrder[ImageFiles] | None
+    """The scored pictures, where they are files."""
     opened: dict[str | None, ReferenceStatistics | Reals | Path] = field(default_factory=dict)
     computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
 
@@ -185,6 +207,8 @@ class References:
             require_split(job.protocol, reals.reference.split)
             return reals
         require_split(job.protocol, reals.split)
+        if self.run is not None and self.run.class_names == reals.classes and self.options.labels == "uniform":
+            require_every_class(reals)
         key = split, job.protocol.num_real, job.extractor
         if key not in self.computed:
             sharing = [one.protocol for one in jobs if (self._split(one.protocol), one.protocol.num_real, one.extractor) == key]
@@ -218,7 +242,8 @@ class References:
             self.options.reference,
             split=split,
             trained_on=data,
-            size=self.size if data is None else data.size,
+            size=data.size if data is not None else self.files.size if self.files is not None else None,
+            files_size=None if self.files is None else self.files.source.size,
             cache_dir=Path(self.options.cache_dir),
         )
 

@@ -40,12 +40,20 @@ def statistics_of(command: StatisticsCommand, network: Extractor) -> ReferenceSt
         UserError: where the reference is absent or does not fit.
 
     """
-    opened = open_reference(command.reference, split=command.split, trained_on=None, size=command.size, cache_dir=Path(command.cache_dir))
+    flags = {"path": command.reference, "split": "--split", "size": "--size", "cache_dir": "--cache-dir"}
+    cache_dir = Path(command.cache_dir)
+    opened = open_reference(
+        command.reference,
+        split=command.split,
+        trained_on=None,
+        size=command.size,
+        files_size=command.size,
+        cache_dir=cache_dir,
+        flags=flags,
+    )
     if isinstance(opened, Path):
         return import_statistics(opened, network, count=command.num_real)
     if isinstance(opened, ReferenceStatistics):
         return opened
     every = adjusted(protocol("images"), num_real=command.num_real)
-    return reference_of(
-        opened, every, network, seed=command.seed, cache_dir=Path(command.cache_dir), with_features=True, batch_size=command.batch_size
-    )
+    return reference_of(opened, every, network, seed=command.seed, cache_dir=cache_dir, with_features=True, batch_size=command.batch_size)

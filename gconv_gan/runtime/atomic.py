@@ -1,12 +1,21 @@
-"""Files and folders that are either whole or absent: written under a temporary name, synced, renamed."""
+"""Files and folders that are either whole or absent: written under a temporary name, synced, renamed.
 
+Every writer has a temporary name of its own, so that two may write the same thing at once. Its writer holds a lock on a temporary
+folder, which ends with the process: one that nobody has locked was left by a kill, and the next writer removes it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import glob
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.full_disk import writing
 
 
 def write_text(path: Path, text: str) -> None:
@@ -15,14 +24,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    """Write ``content`` to ``path`` so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        FullDiskError: there is no space for it; the old content stays.
+
+    """
+    temporary = _temporary(path)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def require_possible_folder(path: Path, flag: str) -> None:
@@ -34,22 +52,79 @@ def require_possible_folder(path: Path, flag: str) -> None:
         raise UserError(f"{flag} {path}: {there} may not be written to; name another folder")
 
 
-@contextmanager
+@contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``path`` when the block ends without an exception, and vanishes otherwise."""
-    temporary = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    """Yield a temporary folder that becomes ``path`` when the block ends without an exception, and vanishes otherwise.
+
+    Raises:
+        FileExistsError: ``path`` is a folder with content when the block ends: another writer was faster, and what it wrote stays.
+        FullDiskError: there is no space for it.
+
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        temporary, lock = _locked_folder(path)
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            sync_folder(temporary)
+            _rename(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(lock)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name that no other writer of ``path`` has, on this machine or on another one that shares the file system."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+
+
+def _locked_folder(path: Path) -> tuple[Path, int]:
+    """Make a temporary folder for ``path``; return it with the open descriptor that holds its lock."""
+    while True:
+        temporary = _temporary(path)
+        temporary.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(temporary, os.O_RDONLY)
+            _lock(descriptor, wait=True)
+            if temporary.is_dir():
+                return temporary, descriptor
+            os.close(descriptor)
+        # another writer took it for abandoned before it was locked: the next one
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary folders of ``path`` whose writers were killed; without locks nobody can tell, and they stay."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*partial"):
+        try:
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if _lock(descriptor, wait=False):
+            shutil.rmtree(leftover, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open folder; return False where another process holds the lock, or the file system cannot lock folders."""
     try:
-        yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(temporary)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    try:
         temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FileExistsError(errno.EEXIST, "another process wrote it meanwhile", str(path)) from error
 
 
 def sync_folder(path: Path) -> None:

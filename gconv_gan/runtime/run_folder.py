@@ -9,9 +9,10 @@ import importlib.metadata
 import json
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.optim import CosineScheduleConfig, LinearScheduleConfig
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.atomic import require_possible_folder, write_text
+from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.locking import exclusive
 
 # keys that do not change the numbers a run produces
 MAY_CHANGE = (
+    "name",
     "runs_dir",
     "evaluation",
     "trainer.log_every",
@@ -37,6 +40,8 @@ MAY_CHANGE = (
     "data.damaged",
     "data.storage",
 )
+LOCK = ".lock"
+WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", "samples", "scores", "events"})
 VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
 
 
@@ -50,9 +55,23 @@ class RunFolder:
         self.samples = path / "samples"
         self.scores = path / "scores"
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Keep every other run out of the folder for the body; raise ``UserError`` where one is at work in it."""
-        return exclusive(self.path / ".lock", purpose=f"training in {self.path}", wait=False)
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other run out of the folder for the body; raise ``UserError`` where one is at work in it.
+
+        A folder that the body has made is removed again where the body ends in an exception and left nothing but what a start writes.
+        """
+        new = not self.path.exists()
+        with self._lock():
+            try:
+                yield
+            except BaseException:
+                if new and {path.name for path in self.path.iterdir()} <= WRITTEN_BY_A_START:
+                    shutil.rmtree(self.path, ignore_errors=True)
+                raise
+
+    def _lock(self) -> AbstractContextManager[None]:
+        return exclusive(self.path / LOCK, purpose=f"training in {self.path}", wait=False)
 
     def _earlier(self, model: type[Config]) -> Any:
         """Return the folder's config; a key that this version has added stands at its default, which does what runs did without it."""
@@ -64,6 +83,19 @@ class RunFolder:
             except json.JSONDecodeError:
                 raise unreadable from None
 
+    def require_startable(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
+        """Check, without writing, that ``config`` may be trained in the folder now.
+
+        Raises:
+            UserError: there can be no such folder, another process trains in it, or it holds a run with other hyper-parameters.
+
+        """
+        require_possible_folder(self.path, "--runs-dir and --name:")
+        if (self.path / LOCK).exists():
+            with self._lock():
+                pass
+        self._require_same(config, may_change)
+
     def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
         """Create the folder and write what runs, or check that the folder's config is the same.
 
@@ -71,6 +103,16 @@ class RunFolder:
             UserError: the folder holds a run with other hyper-parameters; the message lists each difference.
 
         """
+        self._require_same(config, may_change)
+        self.samples.mkdir(parents=True, exist_ok=True)
+        self.scores.mkdir(exist_ok=True)
+        write_text(self.config, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        with writing(self.path), (self.path / "command.txt").open("a") as file:
+            file.write(shlex.join(sys.argv) + "\n")
+        write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+    def _require_same(self, config: Config, may_change: tuple[str, ...]) -> None:
+        """Raise ``UserError`` listing the differences where the folder holds a run with other hyper-parameters."""
         resolved = config.model_dump(mode="json")
         if self.config.is_file():
             earlier = self._earlier(type(config))
@@ -81,12 +123,6 @@ class RunFolder:
                 raise UserError(
                     f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the old values back, or a new --name"
                 )
-        self.samples.mkdir(parents=True, exist_ok=True)
-        self.scores.mkdir(exist_ok=True)
-        write_text(self.config, json.dumps(resolved, indent=2) + "\n")
-        with (self.path / "command.txt").open("a") as file:
-            file.write(shlex.join(sys.argv) + "\n")
-        write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 
 
 def ends_with_the_run(config: Config) -> bool:

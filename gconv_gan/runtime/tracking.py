@@ -6,6 +6,10 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, on_main_process
 
+from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.full_disk import writing
+
 
 class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
     """Append ``{"images": step, …}`` to a file; a resumed run drops the lines beyond its starting point first."""
@@ -29,25 +33,51 @@ class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
     @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
         """Append one line."""
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"images": step, **values}) + "\n")
 
 
 def truncate_metrics(path: Path, images: int) -> None:
-    """Drop the lines of ``path`` that lie after ``images``, and a last line torn by a crash."""
-    if not path.is_file():
-        return
-    kept = [line for line in path.read_text().splitlines() if _images(line) <= images]
-    path.write_text("".join(f"{line}\n" for line in kept))
+    """Drop the lines of ``path`` that lie after ``images``, and a last line torn by a crash.
 
+    Raises:
+        UserError: another line is damaged; nothing is dropped then.
 
-def _images(line: str) -> float:
-    try:
-        return float(json.loads(line)["images"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+    """
+    if path.is_file():
+        kept = [line for line, record in _lines(path) if record["images"] <= images]
+        write_bytes(path, b"".join(line + b"\n" for line in kept))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl`` as dicts; an absent file has none."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """Return the lines of ``metrics.jsonl`` as dicts; an absent file has none.
+
+    A last line that is not whole is passed over: the run was killed while it wrote it, or is writing it now.
+
+    Raises:
+        UserError: another line is damaged.
+
+    """
+    return [record for _, record in _lines(path)] if path.is_file() else []
+
+
+def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return every whole line of a file of metrics, and what it says."""
+    *lines, unfinished = path.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate([*lines, unfinished], 1):
+        record = _record(line)
+        if record is not None:
+            found.append((line, record))
+        elif number <= len(lines):
+            raise UserError(f'{path}: line {number} is damaged (no JSON object with the number "images"): delete that line')
+    return found
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says; None where it is not whole: no part of a JSON object is one."""
+    try:
+        record = json.loads(line)
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("images"), int | float) else None

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from gconv_gan.config.objective import PenaltyConfig
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
-from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.losses.objective import Factors, Numbers, Objective, Statistics, discriminator_loss, generator_loss
@@ -27,9 +26,8 @@ from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.modes import frozen, full_precision
-from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.draws import Draws
-from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, discriminator_inputs, generator_inputs
+from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, RealImages, discriminator_inputs, generator_inputs
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
 from gconv_gan.training.step import finish_step, over_micro_batches
@@ -73,14 +71,12 @@ class Adversarial(Task):
         data: real images of discriminator steps.
         generator_data: real images of generator steps, for a relativistic loss.
         num_classes: None in an unconditional run.
-        folder: where pictures go.
+        pictures: writes the sample grids; None: there are none.
         methods: what else acts on the networks.
         scorer: the score during training.
         device: where to train.
 
     """
-
-    score_at_end = True
 
     def __init__(
         self,
@@ -89,10 +85,10 @@ class Adversarial(Task):
         discriminator: nn.Module,
         objective: Objective,
         *,
-        data: BatchSource,
-        generator_data: BatchSource | None,
+        data: RealImages,
+        generator_data: RealImages | None,
         num_classes: int | None,
-        folder: RunFolder,
+        pictures: SampleGrids | None = None,
         methods: Sequence[Method] = (),
         scorer: Scorer | None = None,
         device: torch.device,
@@ -118,10 +114,10 @@ class Adversarial(Task):
         self.data, self.generator_data, self.num_classes = data, generator_data, num_classes
         self.images_per_iteration = config.trainer.images_per_iteration
         self.sample_every, self.evaluate_every = config.trainer.sample_every, config.evaluation.every
-        self._grids = SampleGrids(folder, latent_dim=config.generator.latent_dim, num_classes=num_classes)
+        self._pictures = pictures
 
     def begin(self, accelerator: Accelerator) -> None:
-        """See ``Task``; a new run gets a grid of real images, and one of the untrained generator."""
+        """See ``Task``."""
         super().begin(accelerator)
         config, trainer = self.config, self.config.trainer
         generator, discriminator = self.players["generator"].network, self.players["discriminator"].network
@@ -139,9 +135,6 @@ class Adversarial(Task):
             accelerator.device,
             trainer.micro_batches,
         )
-        if accelerator.is_main_process and self.progress.images_seen == 0:
-            self._grids.save_reals(self.data)
-            self.draw(0)
 
     # ---- the iteration -----------------------------------------------------------------------------------------------
 
@@ -283,13 +276,13 @@ class Adversarial(Task):
 
     @property
     def losses(self) -> Losses:
-        """Return the loss of either player on batch ``number``, with the networks as they are and without a penalty."""
+        """Return the loss of either player on a numbered batch, with the networks as they are and without a penalty."""
 
-        def loss(player: PlayerName, number: int) -> Tensor:
+        def loss(player: PlayerName, batch: int) -> Tensor:
             networks = {name: one.network for name, one in self.players.items()}
             batch_size = self.config.trainer.batch_size
             if player == "generator":
-                g = generator_inputs(self.generator_data, self._draws, self.objective, step=number, batch_size=batch_size)
+                g = generator_inputs(self.generator_data, self._draws, self.objective, step=batch, batch_size=batch_size)
                 with frozen(networks["discriminator"]):
                     fakes = Examples(networks["generator"](g.z, g.fake_labels), g.fake_labels, g.fake_draws)
                     reals = None if g.reals is None else Examples(g.reals, g.real_labels, g.real_draws)
@@ -299,8 +292,8 @@ class Adversarial(Task):
                 self._draws,
                 self.objective,
                 self._accelerator,
-                step=number,
-                images_seen=number * batch_size,
+                step=batch,
+                images_seen=batch * batch_size,
                 penalised=False,
             )
             with torch.no_grad():
@@ -318,7 +311,7 @@ class Adversarial(Task):
 
     def status(self) -> Mapping[str, float]:
         """Return the entropy of the gates, and what augmentation and LeCam follow."""
-        facts = dict(self._grids.gate_entropy(self.players["generator"].tested))
+        facts = {} if self._pictures is None else dict(self._pictures.gate_entropy(self.players["generator"].tested))
         if isinstance(self.objective.augment, ScheduledAugment | AdaptiveAugment):
             facts["augment_p"] = float(self.objective.augment.probability)
         if self.objective.lecam is not None:
@@ -326,8 +319,11 @@ class Adversarial(Task):
         return facts
 
     def draw(self, images_seen: int) -> None:
-        """Write a grid of the averaged generator."""
-        self._grids.save(self.players["generator"].tested, images_seen)
+        """Write a grid of the averaged generator, and before training one of real images."""
+        if self._pictures is not None:
+            if images_seen == 0:
+                self._pictures.save_reals()
+            self._pictures.save(self.players["generator"].tested, images_seen)
 
     def score(self, report: Report) -> bool:
         """Score the averaged generator, log the result, and return whether it is the best so far."""

@@ -8,15 +8,20 @@ from pathlib import Path
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.locking import exclusive
 
 FILE = "best.json"
 
 
 def mark_best(folder: Path, score: str, *, images: int, value: float, out_of: int) -> None:
-    """Record that of ``out_of`` checkpoints the one at ``images`` images has the best ``score`` ("protocol/fid")."""
-    marks = _read(folder) or {}
-    marks[score] = {"images": images, "value": value, "out_of": out_of}
-    write_text(folder / FILE, json.dumps(marks, indent=2) + "\n")
+    """Record that of ``out_of`` checkpoints the one at ``images`` images has the best ``score`` ("protocol/fid").
+
+    Two commands may do so at once: the marks of both are kept.
+    """
+    with exclusive(folder / f".{FILE}.lock", purpose=f"writing {folder / FILE}"):
+        marks = _read(folder) or {}
+        marks[score] = {"images": images, "value": value, "out_of": out_of}
+        write_text(folder / FILE, json.dumps(marks, indent=2) + "\n")
 
 
 def marked(folder: Path) -> dict[str, int]:

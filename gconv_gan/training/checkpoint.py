@@ -1,20 +1,23 @@
 """Checkpoints: ``checkpoint-<images>/`` with one safetensors file a part, counters as JSON, and the SHA-256 of every file.
 
 A checkpoint is written under a temporary name, synced and renamed, so a kill at any moment leaves the previous one. The newest
-one whose hashes match is loaded; a damaged one is named and skipped. Nothing that is loaded can run code.
+one whose hashes match is loaded; a damaged one is named and skipped, is never deleted, and does not count among those that are kept.
+Nothing that is loaded can run code.
 """
 
+import functools
 import hashlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
@@ -23,55 +26,94 @@ from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.optim.learning_rates import plain_groups
 from gconv_gan.runtime.atomic import new_folder
 from gconv_gan.runtime.run_folder import RunFolder, ends_with_the_run
+from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.runtime.tracking import truncate_metrics
 from gconv_gan.training.best import is_marked
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import TrainingState
 
 HASHES = "SHA256SUMS"
+STATE = "state.json"
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """Return (images, path) of every checkpoint in a run folder, newest first."""
-    found = [(int(path.name.removeprefix("checkpoint-")), path) for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    found = [(images_at(path), path) for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
     return sorted(found, reverse=True)
 
 
-def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any]) -> Path:
-    """Write ``folder/checkpoint-<images>`` and delete all but the newest ``keep`` and the best by any score."""
+def images_at(checkpoint: Path) -> int:
+    """Return the images seen at a checkpoint, which its name says."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any], report: Callable[[str], None]) -> Path:
+    """Write ``folder/checkpoint-<images>``; of the whole ones, delete all but the newest ``keep`` and the best by any score.
+
+    A damaged checkpoint whose name is needed is renamed, and reported.
+    """
     path = folder / f"checkpoint-{state.progress.images_seen}"
-    if path.is_dir() and damage(path) is None:
-        return path
-    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        fault = damage(path)
+        if fault is None:
+            return path
+        report(f"{path} is damaged ({fault}); it is kept as {_set_aside(path)}")
     with new_folder(path) as temporary:
         groups = {}
         for name, network in state.networks().items():
-            save_file(_contiguous(network.state_dict()), temporary / f"{name}.safetensors")
+            save_tensors(_contiguous(network.state_dict()), temporary / f"{name}.safetensors")
         for name, optimizer in state.optimizers().items():
             tensors, groups[name] = _split(optimizer)
-            save_file(tensors, temporary / f"{name}.safetensors")
+            save_tensors(tensors, temporary / f"{name}.safetensors")
         contents = {"progress": asdict(state.progress), "optimizer_groups": groups, **facts}
-        (temporary / "state.json").write_text(json.dumps(contents, indent=2) + "\n")
+        (temporary / STATE).write_text(json.dumps(contents, indent=2) + "\n")
         lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(temporary.iterdir())]
         (temporary / HASHES).write_text("".join(lines))
-    kept = {images for images, _ in checkpoints(folder)[:keep]} | {state.progress.best_images}
-    for images, old in checkpoints(folder):
-        if images not in kept and not is_marked(folder, images):
-            shutil.rmtree(old)
+    whole = [(images, old) for images, old in checkpoints(folder) if _is_whole(old)]
+    for images, old in whole[keep:]:
+        if images != state.progress.best_images and not is_marked(folder, images):
+            # the name goes first: a checkpoint half of which was deleted when the process was killed would count as damaged
+            old.rename(old.with_name(f".{old.name}.deleted"))
+    for left in (*folder.glob(".checkpoint-*.deleted"), *folder.glob(".checkpoint-*.partial")):
+        shutil.rmtree(left, ignore_errors=True)
     return path
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint so that its name is free; return the new name."""
+    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return aside
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a checkpoint is undamaged; files that have not been touched since are not read again by the same process."""
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    stats = [(file.name, file.stat()) for file in files]
+    return _fault(path, tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)) is None
+
+
+@functools.lru_cache(maxsize=1024)
+def _fault(path: Path, signature: tuple[tuple[str, int, int, int], ...]) -> str | None:
+    del signature  # it is part of the key
+    return damage(path)
 
 
 def damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint in one phrase, or None where every file matches its hash."""
     if not (path / HASHES).is_file():
         return f"{HASHES} is missing"
-    for line in (path / HASHES).read_text().splitlines():
-        expected, _, name = line.partition("  ")
-        if not (path / name).is_file():
+    sums = [line.partition("  ") for line in (path / HASHES).read_text(errors="replace").splitlines()]
+    present = {file.name for file in path.iterdir()}
+    for expected, _, name in sums:
+        if name not in present:
             return f"{name} is missing"
         if _sha256(path / name) != expected:
             return f"{name} does not match its SHA-256"
-    return None
+    listed = {name for _, _, name in sums}
+    unlisted = sorted(name for name in {STATE, *present} - listed if name == STATE or name.endswith(".safetensors"))
+    return f"{HASHES} does not list {unlisted[0]}" if unlisted else None
 
 
 def newest_whole(folder: Path, report: Callable[[str], None]) -> Path | None:
@@ -91,7 +133,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
         UserError: the checkpoint's tensors are not those of the networks.
 
     """
-    contents: dict[str, Any] = json.loads((path / "state.json").read_text())
+    contents: dict[str, Any] = json.loads((path / STATE).read_text())
     for name, network in state.networks().items():
         load_network(path / f"{name}.safetensors", network)
     for name, optimizer in state.optimizers().items():
@@ -99,6 +141,38 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
     for name, value in contents["progress"].items():
         setattr(state.progress, name, value)
     return contents
+
+
+def resumable(folder: Path, facts: Mapping[str, Any], report: Callable[[str], None]) -> Path | None:
+    """Return the checkpoint from which a run goes on, its newest whole one; None: it starts at 0 images.
+
+    Args:
+        folder: the run folder.
+        facts: content hash of the run's "data" and its "mixed_precision"; what is not there is not compared.
+        report: is told of each damaged checkpoint that is passed over.
+
+    Raises:
+        UserError: there are checkpoints, but none is whole; or it was trained on other data or in another precision.
+
+    """
+    newest = newest_whole(folder, report)
+    if newest is None:
+        if damaged := checkpoints(folder):
+            raise UserError(
+                f"no checkpoint in {folder} is whole ({'; '.join(f'{path.name}: {damage(path)}' for _, path in damaged)}): "
+                f"to start over at 0 images, give a new --name, or move {folder / 'checkpoint-*'} away; nothing was changed"
+            )
+        return None
+    stored = json.loads((newest / "state.json").read_text())
+    data, precision = facts.get("data"), facts.get("mixed_precision")
+    if data is not None and stored["data"] != data:
+        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {data[:12]}…)")
+    if precision is not None and stored.get("mixed_precision", precision) != precision:
+        raise UserError(
+            f"{newest} was trained with mixed precision {stored['mixed_precision']}, now it is {precision}: "
+            f"launch with --mixed_precision {stored['mixed_precision']}, or train under a new --name"
+        )
+    return newest
 
 
 def resume(
@@ -114,19 +188,15 @@ def resume(
     Says what it does, and where nothing is left to do, how the run can be lengthened.
 
     Raises:
-        UserError: the checkpoint was trained on other data than ``facts["data"]``, their content hash.
+        UserError: see ``resumable``.
 
     """
-    newest = newest_whole(folder.path, report.say)
+    newest = resumable(folder.path, facts, report.say)
     if newest is None:
-        if checkpoints(folder.path):
-            report.say(f"no checkpoint in {folder.path} is whole: training starts again at 0 images")
         if accelerator.is_main_process:
             truncate_metrics(folder.metrics, 0)
         return
-    stored = load_checkpoint(newest, state)
-    if stored["data"] != facts["data"]:
-        raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {facts['data'][:12]}…)")
+    load_checkpoint(newest, state)
     if accelerator.is_main_process:
         truncate_metrics(folder.metrics, state.progress.images_seen)
     total = config.trainer.total_images

@@ -100,7 +100,7 @@ def cuda_graph_engine(iteration: Iteration, *, state: Callable[[], Iterable[Tens
     One stream for warm-up and capture: autograd remembers the stream on which a parameter's gradient was first accumulated, and cuBLAS
     keeps its workspace by stream. Replays are launched on the current stream, in order with what fills their inputs.
     """
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     pool = torch.cuda.graph_pool_handle()
 
     def warm(iterate: Callable[[], None]) -> None:

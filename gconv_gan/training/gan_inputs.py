@@ -4,7 +4,7 @@ Generated images have labels drawn uniformly; under a relativistic loss, those o
 a pair differs in nothing but being real (as in R3GAN's ``Trainer.py``).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gconv_gan.data import weak_augment
-from gconv_gan.data.loaders import BatchSource
 from gconv_gan.losses.objective import Objective
 from gconv_gan.training.draws import Draws
 
@@ -43,8 +42,17 @@ class GeneratorInputs(NamedTuple):
     real_draws: Float[Tensor, "b n"] | None = None
 
 
+@runtime_checkable
+class RealImages(Protocol):
+    """Batches of real images [b, 3, S, S] in [-1, 1] and their labels [b], addressed by the number of images seen before them."""
+
+    def batch(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
+        """Return one."""
+        ...
+
+
 def discriminator_inputs(
-    data: BatchSource, draws: Draws, objective: Objective, accelerator: Accelerator, *, step: int, images_seen: int, penalised: bool
+    data: RealImages, draws: Draws, objective: Objective, accelerator: Accelerator, *, step: int, images_seen: int, penalised: bool
 ) -> DiscriminatorInputs:
     """Return this process's share of the batch of discriminator step ``step``. Collective where the penalty needs ``real_std``."""
     reals, real_labels = real_batch(data, draws, images_seen)
@@ -69,7 +77,7 @@ def discriminator_inputs(
     )
 
 
-def generator_inputs(data: BatchSource | None, draws: Draws, objective: Objective, *, step: int, batch_size: int) -> GeneratorInputs:
+def generator_inputs(data: RealImages | None, draws: Draws, objective: Objective, *, step: int, batch_size: int) -> GeneratorInputs:
     """Return this process's share of the batch of generator step ``step``; ``data`` gives a relativistic loss its own reals."""
     z, fake_labels = draws("g", step)
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
@@ -80,7 +88,7 @@ def generator_inputs(data: BatchSource | None, draws: Draws, objective: Objectiv
     return GeneratorInputs(z, real_labels, fake_draws, reals, real_labels, draws.uniform("augment_g_real", step, augment))
 
 
-def real_batch(data: BatchSource, draws: Draws, position: int) -> tuple[Tensor, Tensor | None]:
+def real_batch(data: RealImages, draws: Draws, position: int) -> tuple[Tensor, Tensor | None]:
     """Return real images, as convolutions like them laid out, and their labels; None in an unconditional run."""
     reals, labels = data.batch(position)
     return reals.contiguous(memory_format=torch.channels_last), labels if draws.num_classes is not None else None

@@ -1,27 +1,22 @@
-"""What stops a run before it does harm: non-finite numbers, signals, a full disk."""
+"""What stops a run before it does harm: numbers that are not finite, and signals."""
 
-import errno
 import math
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from gconv_gan.config.errors import GuardError
+from gconv_gan.runtime.launcher import LAUNCHER_DIED
 
-class GuardError(RuntimeError):
-    """A run had to stop; nothing was damaged. Entry points exit with code 3."""
 
-
-class StoppedBySignalError(Exception):
-    """A signal ended the run after it was saved. Entry points exit with code 128 + number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after saving")
-        self.number = number
+class NotFiniteError(GuardError):
+    """A gradient is infinite or not a number."""
 
 
 class FiniteGuard:
@@ -48,7 +43,7 @@ class FiniteGuard:
 
         """
         norms = torch.stack(torch._foreach_norm(list(gradients.values()))).to(self.failed)
-        total = torch.linalg.vector_norm(norms)
+        total: Tensor = torch.linalg.vector_norm(norms)
         if player not in self._norms:
             self._norms[player] = list(gradients), torch.zeros_like(norms)
         _, kept = self._norms[player]
@@ -63,7 +58,7 @@ class FiniteGuard:
         yield from (self.failed, self.images, *(norms for _, norms in self._norms.values()))
 
     def require_finite(self) -> None:
-        """Raise ``GuardError`` naming the first bad gradient where there was one. Waits for the device."""
+        """Raise ``NotFiniteError`` naming the first bad gradient where there was one. Waits for the device."""
         if not self.failed.item():
             return
         found = {
@@ -74,33 +69,34 @@ class FiniteGuard:
         player = next((player for player, bad in found.items() if bad), None) or next(overflows)
         bad = found[player]
         where = f"first in {bad[0]} ({len(bad)} tensors)" if bad else "only in its norm, which overflows"
-        raise GuardError(
+        raise NotFiniteError(
             f"the {player}'s gradient is not finite after {int(self.images)} images, {where}; its weights were not touched. "
             "Lower the learning rate or set trainer.max_grad_norm, and resume from the last checkpoint"
         )
 
 
 @contextmanager
-def disk_full_is_a_guard(folder: object) -> Iterator[None]:
-    """Turn "no space left on device" into a ``GuardError`` that names ``folder``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise GuardError(f"the disk that holds {folder} is full; earlier checkpoints are whole. Free some space and start again") from error
-
-
-@contextmanager
 def noticing_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the yielded list instead of dying, so that the loop can save first; a second one kills."""
+    """Collect the signals that end a process in the yielded list instead of dying, so that the loop can save first.
+
+    SIGINT, SIGTERM, SIGHUP (the terminal was closed; not under nohup), SIGPIPE (nobody reads the output any more, see ``Report.say``),
+    and the launcher's death, which counts as SIGTERM. A second one that a user can send kills.
+    """
     received: list[int] = []
 
     def notice(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
+        if number == LAUNCHER_DIED:  # Linux sends one for each of the launcher's threads, as they end in turn
+            received.append(signal.SIGTERM)
+        else:
+            received.append(number)
+            signal.signal(number, previous[number])
 
-    previous = {number: signal.signal(number, notice) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGPIPE]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    if LAUNCHER_DIED is not None:
+        numbers.append(LAUNCHER_DIED)
+    previous: dict[int, Any] = {number: signal.signal(number, notice) for number in numbers}
     try:
         yield received
     finally:

@@ -10,13 +10,14 @@ from typing import Any
 from accelerate import Accelerator
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.errors import StoppedBySignalError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.methods.method import Progress
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.engine import EagerEngine
-from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.guards import noticing_signals, stop_signal
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import due
 from gconv_gan.training.task import Task
@@ -36,8 +37,8 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
     """Train until ``trainer.total_images``, from the newest whole checkpoint of the run folder if there is one.
 
     Raises:
-        GuardError: a gradient is not finite, or the disk is full.
-        StoppedBySignalError: SIGINT or SIGTERM arrived; the state was saved.
+        NotFiniteError: a gradient is not finite.
+        StoppedBySignalError: a signal that ends a process arrived; the state was saved.
 
     """
     config, trainer, progress = run.config, run.config.trainer, task.progress
@@ -52,6 +53,8 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
         if progress.images_seen == 0:
             method.start(task.players, task.losses)
         method.begin(task.players, progress)
+    if accelerator.is_main_process and progress.images_seen == 0:
+        task.draw(0)
     engine = EagerEngine(task.iterate)
     talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
     report.start(progress.images_seen)
@@ -81,13 +84,17 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
                 with report.paused():
                     extra = {**task.status(), **{name: value for method in task.methods for name, value in method.status().items()}}
                 report.line(after, {**task.means.read(accelerator), **extra})
-            with report.paused(), disk_full_is_a_guard(run.folder.path):
-                if accelerator.is_main_process and (sample or finished):
+            improved = False
+            if accelerator.is_main_process and (sample or finished):
+                with report.paused():
                     task.draw(after)
-                improved = (evaluate or (finished and task.score_at_end)) and task.score(report)
-                if save or finished or stop or improved:
+            if evaluate or finished:
+                with report.paused():
+                    improved = task.score(report)
+            if save or finished or stop or improved:
+                with report.paused():
                     if accelerator.is_main_process:
-                        save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=run.facts)
+                        save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=run.facts, report=report.say)
                     accelerator.wait_for_everyone()
             if stop and not finished:
                 report.close()

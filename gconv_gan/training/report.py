@@ -1,6 +1,8 @@
 """What a run says while it trains: status lines, a progress bar on a terminal, and the same numbers to the trackers."""
 
-import resource
+import errno
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
+
+from gconv_gan.runtime.full_disk import writing
+from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 
 LABELS = {
     "loss": "loss",
@@ -76,18 +81,20 @@ class Means:
 class Report:
     """Status lines, on a terminal a bar, and the same numbers to the trackers.
 
-    Time spent in ``paused`` (samples, scores, checkpoints) is left out of the speed.
+    What is done in ``paused`` (samples, gates, scores, checkpoints) is left out of the speed and of the peak memory.
     """
 
     def __init__(self, accelerator: Accelerator, log_file: Path, *, total_images: int) -> None:
         self._accelerator, self._log_file, self._total = accelerator, log_file, total_images
         self._started = time.perf_counter()
+        self._peak_memory = 0
         self._since_images = 0
         self._bar: tqdm[None] | None = None
 
     def start(self, images_seen: int) -> None:
         """Begin counting at ``images_seen``; show a bar if a person is watching."""
         self._since_images, self._started = images_seen, time.perf_counter()
+        reset_peak_memory(self._accelerator.device)
         if self._accelerator.is_main_process and sys.stderr.isatty():
             self._bar = tqdm(total=self._total, initial=images_seen, unit="img", unit_scale=True, dynamic_ncols=True)
 
@@ -98,20 +105,25 @@ class Report:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time spent inside out of the speed."""
+        """Leave the time spent inside out of the speed, and its memory out of the peak. The device finishes training first."""
+        if self._accelerator.device.type == "cuda":
+            torch.cuda.synchronize(self._accelerator.device)
         before = time.perf_counter()
+        self._peak_memory = max(self._peak_memory, peak_memory(self._accelerator.device))
         try:
             yield
         finally:
+            reset_peak_memory(self._accelerator.device)
             self._started += time.perf_counter() - before
 
     def line(self, images_seen: int, means: Mapping[str, float]) -> dict[str, float]:
         """Write one status line and send its numbers to the trackers."""
         seconds = time.perf_counter() - self._started
+        self._peak_memory = max(self._peak_memory, peak_memory(self._accelerator.device))
         numbers = {
             **means,
             "seconds_per_kimg": 1000 * seconds / max(1, images_seen - self._since_images),
-            "peak_memory_gib": peak_memory_gib(self._accelerator.device),
+            "peak_memory_gib": self._peak_memory / 2**30,
         }
         self._accelerator.log(numbers, step=images_seen)
         facts = "  ".join(f"{label} {numbers[name]:.3f}" for name, label in LABELS.items() if name in numbers)
@@ -125,10 +137,17 @@ class Report:
         """Print a line once, on the main process, and keep it in ``log.txt``."""
         if not self._accelerator.is_main_process:
             return
-        with self._log_file.open("a") as file:
+        with writing(self._log_file), self._log_file.open("a") as file:
             file.write(text + "\n")
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        noticed = callable(signal.getsignal(signal.SIGPIPE))
+        try:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        except OSError as error:
+            # The reader or the terminal is gone. A signal came with that, after which the loop saves and ends.
+            if not (error.errno == errno.EIO or (error.errno == errno.EPIPE and noticed)):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def log(self, values: dict[str, Any], images_seen: int) -> None:
         """Send numbers that have no place in the status line to the trackers."""
@@ -138,10 +157,3 @@ class Report:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Return the peak memory in GiB: of the device's allocator, or of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

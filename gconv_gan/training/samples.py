@@ -6,7 +6,8 @@ The latents are the same for every run with their dimension, whatever its seed, 
 import torch
 from torch import nn
 
-from gconv_gan.data.loaders import BatchSource, fixed_batch
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.loaders import fixed_batch
 from gconv_gan.gallery.gates import gate_entropy, record_gates
 from gconv_gan.gallery.grid import save_grid
 from gconv_gan.gallery.latents import fixed_latents
@@ -22,16 +23,16 @@ BANK = 0  # seed of the latents
 class SampleGrids:
     """``samples/reals.png`` and ``samples/<images>.png``: ten by ten, one row per class (of the first ten) if conditional."""
 
-    def __init__(self, folder: RunFolder, *, latent_dim: int, num_classes: int | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: RunFolder, dataset: ImageDataset, *, latent_dim: int, num_classes: int | None) -> None:
+        self._folder, self._dataset = folder, dataset
         rows = ROWS if num_classes is None else min(ROWS, num_classes)
         self._z = fixed_latents(BANK, "samples", count=rows * COLUMNS, latent_dim=latent_dim)
         self._y = None if num_classes is None else torch.arange(rows).repeat_interleave(COLUMNS)
 
-    def save_reals(self, data: BatchSource) -> None:
+    def save_reals(self) -> None:
         """Write a grid of real images, laid out as the fakes are."""
         rows = None if self._y is None else len(self._z) // COLUMNS
-        images = fixed_batch(data.dataset, count=len(self._z), rows=rows)
+        images = fixed_batch(self._dataset, count=len(self._z), rows=rows)
         save_grid(images, self._folder.samples / "reals.png", columns=COLUMNS)
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.data.class_batches import ClassBatches
+from gconv_gan.data.class_batches import LabelledBatch
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.dropout import seed_dropout
@@ -22,6 +22,15 @@ from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.training.report import Report
 from gconv_gan.training.step import finish_step, over_micro_batches
 from gconv_gan.training.task import Task, on_device
+
+
+@runtime_checkable
+class LabelledImages(Protocol):
+    """Labelled batches, addressed by the number of images seen before them."""
+
+    def batch(self, images_seen: int) -> LabelledBatch:
+        """Return one."""
+        ...
 
 
 class Batch(NamedTuple):
@@ -51,23 +60,21 @@ class Supervised(Task):
         config: the run.
         network: bare, in fp32.
         data: training batches.
-        held_out: what the network is tested on while it trains.
+        held_out: what the network is tested on while it trains; None: it is not.
         held_out_name: "validation" or "test".
         methods: what else acts on the network.
         device: where to train.
 
     """
 
-    score_at_end = True
-
     def __init__(
         self,
         config: ClassifierRunConfig,
         network: nn.Module,
         *,
-        data: ClassBatches,
-        held_out: HeldOut,
-        held_out_name: str,
+        data: LabelledImages,
+        held_out: HeldOut | None = None,
+        held_out_name: str = "test",
         methods: Sequence[Method] = (),
         device: torch.device,
     ) -> None:
@@ -141,19 +148,22 @@ class Supervised(Task):
 
     @property
     def losses(self) -> Losses:
-        """Return the training loss on batch ``number``, with the network as it is."""
+        """Return the training loss on a numbered batch, with the network as it is."""
 
-        def loss(player: PlayerName, number: int) -> Tensor:
-            batch = self._batch(number * self.images_per_iteration)
-            self._masks.step, self._masks.indices = number * self.images_per_iteration, batch.places
-            logits = self.player.network(batch.images)
+        def loss(player: PlayerName, batch: int) -> Tensor:
+            seen = batch * self.images_per_iteration
+            chosen = self._batch(seen)
+            self._masks.step, self._masks.indices = seen, chosen.places
+            logits = self.player.network(chosen.images)
             smoothing = self.config.labels.smoothing
-            return mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=smoothing)
+            return mixed_cross_entropy(logits, chosen.labels, chosen.others, weight=chosen.weight, smoothing=smoothing)
 
         return loss
 
     def score(self, report: Report) -> bool:
         """Test the average (the network, without an average), log the result, and return whether it is the best so far."""
+        if self.held_out is None:
+            return False
         images, name = self.progress.images_seen, self.held_out_name
         found = held_out_scores(self.player.tested, self.held_out, self._accelerator)
         scores: Mapping[str, float] = {f"{name}/{key}": value for key, value in found.items()}

@@ -32,14 +32,12 @@ class Task(ABC):
         images_per_iteration: real images that an iteration shows.
         sample_every: images between pictures; 0: never.
         evaluate_every: images between scores; 0: never.
-        score_at_end: whether the end of the run is scored, too.
 
     """
 
     images_per_iteration: int
     sample_every: int = 0
     evaluate_every: int = 0
-    score_at_end: bool = False
 
     def __init__(self, players: Sequence[Player], methods: Sequence[Method], extras: Mapping[str, nn.Module], device: torch.device) -> None:
         self.players: dict[PlayerName, Player] = {player.name: player for player in players}
@@ -93,7 +91,7 @@ class Task(ABC):
         return {}
 
     def draw(self, images_seen: int) -> None:  # noqa: B027  # a task without pictures leaves it as it is
-        """Write pictures of what was learned; called on the main process."""
+        """Write pictures of what was learned, and at 0 images of what is there before; called on the main process."""
 
     @abstractmethod
     def score(self, report: Report) -> bool:

@@ -117,7 +117,7 @@ def test_the_content_hash_is_that_of_the_data_wherever_they_lie(pets: Path, tmp_
 def test_a_damaged_image_is_named_and_nothing_is_stored(pets: Path) -> None:
     broken = pets / "train/dog/1.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(UserError, match=r'pets: train/dog/1\.png is damaged \(.+\); .*data\.damaged = "skip"'):
+    with pytest.raises(UserError, match=r'pets: train/dog/1\.png cannot be used \(.+\); .*data\.damaged = "skip"'):
         open_dataset(config(pets))
     assert [path for path in (pets.parent / "cache").iterdir() if path.is_dir() and path.name != "fingerprints"] == []
 
@@ -134,8 +134,8 @@ def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, buil
     assert "not a picture" in dataset.manifest.skipped[0].reason
     caplog.clear()
     open_dataset(config(pets, damaged="skip"))  # said at every start, not only when the set is converted
-    assert caplog.messages == [f"{pets}: 2 of 6 images are damaged and left out, see {dataset.folder / 'manifest.json'}"]
-    with pytest.raises(UserError, match=r"train/cat/0\.png is damaged \(.*\), one of 2 such images; replace them, or set"):
+    assert caplog.messages == [f"{pets}: 2 of 6 images cannot be used and are left out, see {dataset.folder / 'manifest.json'}"]
+    with pytest.raises(UserError, match=r"train/cat/0\.png cannot be used \(.*\), one of 2 such images; replace them, or set"):
         open_dataset(config(pets))  # the cache of the lenient run does not hide the damage
     assert len(builds) == 1
 
@@ -145,14 +145,14 @@ def test_a_zip_member_with_a_wrong_checksum_is_damaged(pets: Path) -> None:
     data = bytearray(archive.read_bytes())
     data[data.index(b"IEND")] ^= 1  # in the first member, test/cat/0.png
     archive.write_bytes(data)
-    with pytest.raises(UserError, match=r"pets\.zip: test/cat/0\.png is damaged \(Bad CRC-32"):
+    with pytest.raises(UserError, match=r"pets\.zip: test/cat/0\.png cannot be used \(Bad CRC-32"):
         open_dataset(config(archive, split="test"))
 
 
 def test_a_set_without_one_whole_image_is_refused(pets: Path) -> None:
     for path in (pets / "test").rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"all 2 images are damaged; the first is test/cat/0\.png \(the file is empty\)"):
+    with pytest.raises(UserError, match=r"none of 2 images can be used, first test/cat/0\.png \(the file is empty\)"):
         open_dataset(config(pets, split="test", damaged="skip"))
 
 

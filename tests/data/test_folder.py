@@ -66,6 +66,25 @@ def test_only_pictures_in_any_case_sorted_and_not_hidden(tmp_path: Path) -> None
     assert found(zipped(root, tmp_path / "p.zip")) == ((), expected)
 
 
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("cat/a.png", "cat/b.png"), ("cat",)),
+        (("outer/cat/a.png", "outer/cat/b.png"), ("cat",)),
+        (("cat/a.png", "cat/more/b.png"), ("cat",)),
+        (("train/cat/a.png", "train/cat/b.png"), ("cat",)),
+        (("train/a.png", "train/b.png"), ()),
+        (("outer/Train/a.png", "outer/Train/b.png"), ()),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_class_folder_is_a_class(tmp_path: Path, names: tuple[str, ...], classes: tuple[str, ...], packed: bool) -> None:
+    root = make(tmp_path / "r", *names)
+    found_classes, entries = found(zipped(root, tmp_path / "r.zip") if packed else root)
+    assert found_classes == classes
+    assert entries == [(name, 0 if classes else None) for name in sorted(names)]
+
+
 def test_labels_none_ignores_the_folders(pets: Path) -> None:
     classes, entries = found(pets, labels="none")
     assert classes == ()
@@ -100,7 +119,7 @@ def test_absent_data_say_where_they_were_looked_for(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_names_the_known_extensions(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"holds no pictures \(\.jpg, \.jpeg, \.png"):
+    with pytest.raises(UserError, match=r"holds no pictures \(\.jpg, \.png, \.webp and other"):
         found(tmp_path / "empty")
 
 
@@ -146,7 +165,7 @@ def test_links_are_followed_and_circles_end(pets: Path, tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_is_named(pets: Path) -> None:
     (pets / "train" / "cat" / "lost.png").symlink_to(pets / "nowhere.png")
-    with pytest.raises(UserError, match=r"cannot read .*lost\.png: No such file"):
+    with pytest.raises(UserError, match=r"train/cat/lost\.png is a link to nowhere; put the picture there, or remove the link"):
         found(pets, split="train")
 
 

@@ -55,7 +55,7 @@ def test_what_cannot_be_balanced_is_refused() -> None:
     images = noise(0, 5, 3, 8, 8)
     with pytest.raises(UserError, match=r'unlabelled: trainer\.balance = "overall" has no classes to balance'):
         BatchSource(in_memory(images, None, ()), seed=0, flip=False, batch_size=4, balance="overall")
-    with pytest.raises(UserError, match=r"has no image of class 'b', which trainer\.balance"):
+    with pytest.raises(UserError, match=r"has no image of the class 'b', which trainer\.balance"):
         BatchSource(in_memory(images, [0] * 5, ("a", "b")), seed=0, flip=False, batch_size=4, balance="per_class")
 
 

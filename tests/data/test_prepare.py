@@ -43,7 +43,7 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
     (pets / "test/cat/0.png").write_bytes(b"")
     where = ["folder", "--path", str(pets), "--split", "test", "--size", "8", "--cache-dir", str(pets.parent / "c")]
     assert prepare.main(where) == 2
-    assert "test/cat/0.png is damaged (the file is empty)" in capsys.readouterr().err
+    assert "test/cat/0.png cannot be used (the file is empty)" in capsys.readouterr().err
     assert prepare.main([*where, "--damaged", "skip"]) == 0
     assert "skipped  test/cat/0.png: the file is empty" in capsys.readouterr().out
 
@@ -56,7 +56,7 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
         (["folder"], "--path must be given"),
         (["folder", "--path", "/nowhere", "--splt", "x"], "unknown option --splt; did you mean --split?"),
         (["folder", "--path", "/nowhere"], "/nowhere does not exist"),
-        (["cifar10", "--path", "/nowhere", "--download", "False"], "data.download = true (170 MB)"),
+        (["cifar10", "--path", "/nowhere", "--download", "False"], "set --download true (170 MB)"),
         (["cifar1000"], "; did you mean cifar100?"),
         (["folder", "--path", "/nowhere", "--size", "33"], "'33'"),
     ],
@@ -78,7 +78,8 @@ def test_a_full_disk_has_its_own_exit_code(
 
     monkeypatch.setattr(prepare, "open_dataset", fail)
     assert prepare.main(["digits"]) == code
-    assert "cannot write the cache: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ("the disk that holds cache/x is full" if code == 3 else "cannot write the cache: ") in said
 
 
 @pytest.mark.parametrize("kind", DATA_CONFIGS)

@@ -105,6 +105,12 @@ def test_names_of_classes(shards: Path) -> None:
         webdataset(config(shards, shards.parent / "c")).open()
 
 
+def test_a_name_for_two_classes_is_refused(shards: Path) -> None:
+    (shards / "classnames.txt").write_text("crane\ndog\ncrane\n")
+    with pytest.raises(UserError, match=r"classnames\.txt gives several classes the name 'crane'; each needs its own"):
+        webdataset(config(shards, shards.parent / "c"))
+
+
 def test_shards_on_several_disks_keep_the_order_of_their_names(shards: Path, tmp_path: Path) -> None:
     whole = open_dataset(config(shards, tmp_path / "c")).content_hash
     (tmp_path / "disk1").mkdir()
@@ -144,7 +150,13 @@ def test_shards_that_are_not_there_or_have_one_name_are_refused(shards: Path) ->
         ([("a.png", b""), ("a.jpg", b"")], r"the sample a has 2 pictures \(png, jpg\), not one"),
         ([("a.png", b""), ("a.cls", b"cat")], r"a\.cls holds no class but b'cat'"),
         ([("a.png", b""), ("a.cls", b"-3")], r"the class in a\.cls is -3, no number from 0"),
-        ([("a.png", b""), ("a.json", b'{"label": "cat"}')], r"the class in a\.json is 'cat', no number from 0"),
+        ([("a.png", b""), ("a.json", b'{"label": true}')], r"the class in a\.json is true, no number from 0 to 99,999"),
+        ([("a.png", b""), ("a.json", b'{"label": 5000000}')], r"the class in a\.json is 5000000, no number from 0 to 99,999"),
+        ([("a.png", b""), ("a.cls", b"100000")], r"the class in a\.cls is 100000, no number from 0 to 99,999"),
+        ([("a.png", b""), ("a.cls", b"1" + b"0" * 20)], r"the class in a\.cls is 100000000000000000000, no number"),
+        ([("a.png", b""), ("a.cls", b"1" + b"0" * 200)], r"the class in a\.cls is 1000000000000000000000000000000000000000…, no"),
+        ([("a.png", b""), ("a.cls", b"1" + b"0" * 9000)], r"a\.cls holds no class but b'1000"),
+        ([("a.png", b""), ("a.json", b'{"label": "cat"}')], r'the class in a\.json is "cat", no number from 0'),
         ([("a.png", b""), ("a.cls", b"0"), ("b.png", b"")], r"x\.tar: b\.png has no class while others have one"),
     ],
 )
@@ -175,14 +187,14 @@ def test_headers_are_read_once(shards: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_torn_index_is_made_again(shards: Path) -> None:
     settings = config(shards, shards.parent / "c")
     first = [entry.name for entry in webdataset(settings).open().entries]
-    (stored,) = (shards.parent / "c/shard_index").iterdir()
+    (stored,) = (shards.parent / "c/shard_index_v2").iterdir()
     stored.write_bytes(stored.read_bytes()[:100])
     assert [entry.name for entry in webdataset(settings).open().entries] == first
 
 
 def test_damaged_pictures_are_left_out_only_if_told_so_and_shards_counted_without_them(shards: Path) -> None:
     write(shards / "toy-000001.tar", [("000003.png", b"broken"), ("000003.cls", b"0"), *sample(4, 1)])
-    with pytest.raises(UserError, match=r"toy-000001\.tar: 000003\.png is damaged"):
+    with pytest.raises(UserError, match=r"toy-000001\.tar: 000003\.png cannot be used"):
         open_dataset(config(shards, shards.parent / "c"))
     dataset = open_dataset(config(shards, shards.parent / "c", damaged="skip"))
     assert dataset.manifest.shards == (3, 1, 4)

@@ -1,16 +1,20 @@
 """One contract for every public layer: shapes, dtypes, gradients, modes, copies, layouts. A new layer adds a line to ``CONTRACTS``."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args, get_origin, get_type_hints
 
+import jaxtyping
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gconv_gan import layers
-from gconv_gan.layers import Condition, apply
+from gconv_gan.layers import Condition, Conditioned, apply
+from gconv_gan.layers.kernel_banks import ConvOptions
 from gconv_gan.training.step import channels_last as lay_out_channels_last
 
 LATENT, CLASSES = 5, 3
@@ -283,3 +287,96 @@ def test_no_draw_from_the_global_random_generator(contract: Contract) -> None:
     before = torch.get_rng_state()
     c.run()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Call as a user does, whose session checks no annotations."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def choices(layer: type[nn.Module]) -> list[str]:
+    """Return the arguments of a constructor that are one of several words."""
+    hints = get_type_hints(layer.__init__)
+    if issubclass(layer, layers.KernelBank2d):
+        hints |= get_type_hints(ConvOptions)
+    return [name for name, hint in hints.items() if Literal in (get_origin(hint), *map(get_origin, get_args(hint)))]
+
+
+WITH_CHOICES = [(name, option) for name, contract in CONTRACTS.items() for option in choices(type(contract.make()))]
+
+
+def test_the_options_of_the_layers_are_found() -> None:
+    found = {option for _, option in WITH_CHOICES}
+    assert found >= {"mode", "selection", "granularity", "bias", "padding_mode", "resample", "strategy", "scale", "norm", "running", "mask"}
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(("name", "option"), WITH_CHOICES)
+def test_a_misspelt_option_is_named_with_what_is_admitted(name: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = CONTRACTS[name].make
+    layer = type(make())
+    original = layer.__init__
+    monkeypatch.setattr(layer, "__init__", lambda self, *args, **options: original(self, *args, **(options | {option: "bnk"})))
+    with pytest.raises(ValueError, match=rf"^{option} = 'bnk' is not among \w+, \w+"):
+        make()
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_misspelt_option_gets_the_nearest_word() -> None:
+    with pytest.raises(ValueError, match=r"^mode = 'bnk' is not among dictionary, bank; did you mean 'bank'\?$"):
+        layers.GConv2d(8, 6, 3, latent_dim=LATENT, mode="bnk")
+    with pytest.raises(ValueError, match=r"^order = 'whitend' is not among standard, whitened; did you mean 'whitened'\?$"):
+        layers.Parts(order="whitend")
+    with pytest.raises(ValueError, match=r"^activation = 'swish' is not among relu, "):
+        layers.activation("swish")
+    with pytest.raises(ValueError, match=r"^scale = 'exct' is not among none, sqrt_out, exact; did you mean 'exact'\?$"):
+        layers.conv_norm(conv := nn.Conv2d(4, 4, 3), scale="exct")
+    assert type(conv) is nn.Conv2d
+
+
+CONDITIONED = {name: contract for name, contract in CONTRACTS.items() if isinstance(contract.make(), Conditioned)}
+
+
+NEEDS_CLASS = {"c_conv", "class_conditional_norm", "conditional_batch_norm", "self_modulated_batch_norm"}
+
+
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_a_bare_tensor_is_the_latent_vector(name: str) -> None:
+    c = case(CONDITIONED[name])
+    layer = c.layer.eval()
+    if name in NEEDS_CLASS:
+        for call in (layer, partial(apply, layer)):
+            with pytest.raises(ValueError, match=r"is class-conditional, but its condition has no y: give Condition\(z, y\)$"):
+                call(c.x, c.z)
+        return
+    expected = layer(c.x, Condition(c.z))
+    assert torch.equal(layer(c.x, c.z), expected)
+    assert torch.equal(layer(c.x, condition=c.z), expected)
+    assert torch.equal(apply(layer, c.x, c.z), expected)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("contract", CONDITIONED.values(), ids=CONDITIONED.keys())
+def test_what_is_no_condition_is_named(contract: Contract) -> None:
+    c = case(contract)
+    for call in (c.layer, partial(apply, c.layer)):
+        with pytest.raises(ValueError, match=r"this one holds torch\.int64: give classes as Condition\(y=\.\.\.\)"):
+            call(c.x, c.y)
+        with pytest.raises(TypeError, match="is a Condition, or a tensor of latent vectors, not NoneType"):
+            call(c.x, None)
+
+
+def test_layers_without_a_condition_take_a_bare_tensor_from_apply() -> None:
+    layer, x = nn.Conv2d(8, 8, 1), torch.randn(4, 8, 3, 3)
+    assert torch.equal(apply(layer, x, torch.randn(4, LATENT)), layer(x))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_gates_take_a_bare_tensor() -> None:
+    gate, z = layers.LatentGate(LATENT, 3), torch.randn(4, LATENT)
+    assert torch.equal(gate(z), gate(Condition(z)))
+    with pytest.raises(ValueError, match=r"takes latent vectors of shape \[batch, 5\], not \[5\]"):
+        gate(z[0])

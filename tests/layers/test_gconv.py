@@ -242,13 +242,14 @@ def test_temperature_is_stored_and_sharpens() -> None:
 
 @pytest.mark.parametrize("selection", ["sigmoid", "softmax", "relu", "softplus"])
 @pytest.mark.parametrize("temperature", [1.0, 30.0])
-def test_gates_start_equal_for_every_sample_and_alive(selection: str, temperature: float) -> None:
+def test_without_initial_weights_gates_start_equal_for_every_sample_and_alive(selection: str, temperature: float) -> None:
     _, condition = inputs()
     torch.manual_seed(0)
-    unit = LatentGate(D, 8, selection=selection, unit=True, temperature=temperature, gate_hidden=16).double()  # type: ignore[arg-type]
+    unit = LatentGate(D, 8, selection=selection, unit=True, temperature=temperature, gate_hidden=16, gate_init_std=0.0)  # type: ignore[arg-type]
+    unit = unit.double()
     gates = unit(condition)
     torch.testing.assert_close(gates, torch.ones(3, 8).double(), rtol=0, atol=1e-12)
-    plain = LatentGate(D, 8, selection=selection, temperature=temperature).double()  # type: ignore[arg-type]
+    plain = LatentGate(D, 8, selection=selection, temperature=temperature, gate_init_std=0.0).double()  # type: ignore[arg-type]
     torch.testing.assert_close(plain(condition), plain.initial_gates().expand(3, -1))
     gates.square().mul(torch.arange(8)).sum().backward()
     assert unit.logits[-1].weight.grad.abs().max() > 0
@@ -296,9 +297,9 @@ VARIANCE = [{"mode": "bank", "num_kernels": k, "selection": s} for k, s in produ
 
 
 @pytest.mark.parametrize("keywords", VARIANCE, ids=str)
-def test_variance_at_the_start_is_that_of_the_convolution(keywords: dict[str, object]) -> None:
+def test_variance_at_equal_gates_is_that_of_the_convolution(keywords: dict[str, object]) -> None:
     torch.manual_seed(0)
-    conv = GConv2d(48, 32, 3, latent_dim=D, padding=1, bias="none", **keywords)  # type: ignore[arg-type]
+    conv = GConv2d(48, 32, 3, latent_dim=D, padding=1, bias="none", gate_init_std=0.0, **keywords)  # type: ignore[arg-type]
     plain = nn.Conv2d(48, 32, 3, padding=1, bias=False, groups=conv.geometry.groups)
     glorot(plain.weight)
     conv.reset_kernels(glorot)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.layers import AdaptiveConv2d, CondConv2d, Condition, Conditioned, DyConv2d, KernelBank2d, ODConv2d, ResampledConv2d
+from gconv_gan.layers import AdaptiveConv2d, CondConv2d, Condition, Conditioned, DyConv2d, GConv2d, KernelBank2d, ODConv2d, ResampledConv2d
 from gconv_gan.layers.initialisers import glorot_
 from gconv_gan.layers.per_sample_conv import ADMISSIBLE
 from tests.reference.dynamic_convs import INPUTS, LATENT_DIM, OUTPUTS, PRESETS, build, inputs, reference, run
@@ -321,3 +321,23 @@ def test_only_layers_that_need_a_condition_take_one() -> None:
     assert not any(issubclass(kind, Conditioned) for kind in (CondConv2d, DyConv2d, ODConv2d))
     assert issubclass(AdaptiveConv2d, Conditioned)
     assert all(issubclass(kind, KernelBank2d) for kind, _ in PRESETS.values())
+
+
+# ---- a single kernel ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["dyconv", "odconv"])
+def test_attention_over_a_single_kernel_is_one_and_keeps_its_temperature(preset: str) -> None:
+    layer = build(preset, num_kernels=1)
+    assert not list(layer.gate.parameters())
+    assert layer.gate.temperature == 2
+    mean = torch.randn(7, layer.gate.features, dtype=torch.float64)
+    assert torch.equal(layer.gate(mean), torch.ones(1, 1))
+
+
+def test_gates_of_a_generative_convolution_with_a_single_kernel() -> None:
+    softmax, sigmoid = (GConv2d(4, 6, 3, latent_dim=5, mode="bank", num_kernels=1, selection=name) for name in ("softmax", "sigmoid"))
+    assert not list(softmax.gate.parameters())
+    assert list(sigmoid.gate.parameters())
+    x = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(softmax(x, Condition(torch.randn(2, 5))), nn.functional.conv2d(x, softmax.bank[0], softmax.bias))

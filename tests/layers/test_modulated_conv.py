@@ -99,8 +99,8 @@ def test_the_stored_kernels_have_unit_variance_under_an_equalized_learning_rate(
     assert 0.97 < adaptive.bank.std() * 24 / 2 < 1.03  # the mixture of four at gates of 1/4 is half as large
 
 
-def test_gates_are_a_distribution_that_starts_uniform() -> None:
-    layer = AdaptiveConv2d(4, 6, 3, latent_dim=LATENT_DIM, num_kernels=4).double()
+def test_gates_are_a_distribution_uniform_at_logits_of_zero() -> None:
+    layer = AdaptiveConv2d(4, 6, 3, latent_dim=LATENT_DIM, num_kernels=4, gate_init_std=0.0).double()
     _, condition = inputs()
     assert layer.gate is not None
     assert torch.equal(layer.gate(condition), torch.full((3, 4), 0.25).double())

@@ -8,11 +8,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from gconv_gan.layers import BatchNorm2d, GroupNormPlus, InvariantConv2d, IterNorm
+from gconv_gan.layers import BatchNorm2d, ConvNorm2d, GroupNormPlus, InvariantConv2d, IterNorm, conv_norm
 from tests.layers.made import correlated
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "batch_norm": lambda: BatchNorm2d(4),
+    "conv_norm": lambda: ConvNorm2d(4, 3, 3, padding=1, bn=True),
+    "conv_norm affine": lambda: ConvNorm2d(4, 3, 3, padding=1, affine=True, bn=True),
+    "conv_norm of a convolution": lambda: conv_norm(nn.Conv2d(4, 3, 3, padding=1), bn=True),
     "group_norm_plus": lambda: GroupNormPlus(4, num_groups=2),
     "invariant_conv": lambda: InvariantConv2d(4, 3, 3, padding=1, block_size=2, sampling_stride=2),
     "iter_norm": lambda: IterNorm(4, group_size=2),

@@ -14,7 +14,7 @@ from gconv_gan.methods.method import Player, PlayerName
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.models.gan_biggan import BigGANGenerator, block_latent_dim
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
-from gconv_gan.recipes.gan import methods
+from gconv_gan.recipes.gan_checks import methods
 from tests.training.tiny import tiny
 
 

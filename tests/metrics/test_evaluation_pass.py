@@ -207,7 +207,7 @@ def test_a_wrong_keyword_is_an_error() -> None:
 
 
 def test_bias_of_the_distance_between_halves_of_real_pictures_falls_as_one_over_n(cifar10_zip: Path, tmp_path: Path) -> None:
-    files = ChosenImages(ImageFiles(cifar10_zip, prefix="test/", memory=tmp_path), 4000, seed=0)
+    files = ChosenImages(ImageFiles(cifar10_zip, split="test", memory=tmp_path), 4000, seed=0)
     features = extract(files, [Wanted(STUB, 4000, features=True)], batch_size=256)[0].features
     assert features is not None
     draw = torch.Generator().manual_seed(0)

@@ -59,6 +59,33 @@ def test_shift_scale_identity_and_rotation() -> None:
     assert frechet_distance(moments_of(x @ q), moments_of(y @ q)) == pytest.approx(frechet_distance(m, moments_of(y)), rel=1e-9)
 
 
+def drawn(rows: int, columns: int) -> Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows))
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        drawn(400, 64),
+        drawn(600, 64).relu() @ drawn(64, 64),
+        drawn(600, 64) * torch.logspace(1, -6, 64),  # eigenvalues down to and below round-off
+        drawn(100, 5) @ drawn(5, 64),
+        drawn(65, 64),
+        drawn(50, 128).relu(),
+        torch.cat([drawn(300, 60).relu(), torch.zeros(300, 4)], 1),
+    ],
+    ids=["whole", "mixed", "decaying", "rank 5", "barely whole", "few", "dead features"],
+)
+def test_what_is_below_its_own_rounding_error_is_zero(features: Tensor) -> None:
+    order = torch.randperm(len(features))
+    moments, permuted = moments_of(features), moments_of(features[order])
+    assert [frechet_distance(moments, other) for other in (moments, permuted)] == [0.0, 0.0]
+    assert frechet_distance_few_fakes(features, permuted) == 0.0
+    shift = torch.full((features.shape[1],), 0.01, dtype=torch.float64)
+    near = frechet_distance(moments_of(features.double() + shift), moments)
+    assert near == pytest.approx(shift.square().sum().item(), rel=0.05)  # and what is above it is not
+
+
 def test_a_cached_root_gives_the_same_number_and_is_a_root() -> None:
     x, y = (moments_of(s) for s in pair(4, 100, 30, 40))
     root = symmetric_root(y.covariance)

@@ -85,3 +85,15 @@ def test_refusals() -> None:
         mmd2_unbiased(X, Y[:1])
     with pytest.raises(TypeError, match="unexpected keyword"):
         kid(X, Y, subset=3)  # type: ignore[call-arg]
+
+
+def test_a_spread_of_equal_values_is_zero() -> None:
+    found = inception_score(torch.randn(1, 10, generator=torch.Generator().manual_seed(0)).expand(103, 10), splits=10)
+    assert found.std == 0.0
+    assert found.mean == pytest.approx(1, abs=1e-12)
+
+
+def test_a_kernel_distance_of_equal_constant_sets_is_zero() -> None:
+    rows = torch.randn(1, 64, generator=torch.Generator().manual_seed(0)).expand(50, 64)
+    assert mmd2_unbiased(rows, rows[:30]) == 0.0
+    assert mmd2_unbiased(rows, 1.01 * rows[:30]) > 1e-4

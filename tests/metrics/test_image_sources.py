@@ -48,7 +48,7 @@ def test_folder_and_zip_give_the_same_pixels_in_sorted_order(tmp_path: Path) -> 
     folder, zipped = (ImageFiles(tmp_path / name, memory=tmp_path / "memory") for name in ("images", "images.zip"))
     assert torch.equal(all_of(folder), PICTURES)
     assert torch.equal(all_of(zipped), PICTURES)
-    assert torch.equal(all_of(ImageFiles(tmp_path / "images", prefix="b/", memory=tmp_path / "memory")), PICTURES[2:])
+    assert torch.equal(all_of(ImageFiles(tmp_path / "images", split="b", memory=tmp_path / "memory")), PICTURES[2:])
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     save(PICTURES, tmp_path / "images" / "a")
     before = fingerprint()
     assert fingerprint() == before
-    assert fingerprint(prefix="a/") != before
+    assert fingerprint(split="a") != before
     save(PICTURES.flip(0), tmp_path / "images" / "a")
     assert fingerprint() != before
 
@@ -77,18 +77,18 @@ def test_mixed_sizes_oblong_damaged_and_absent_pictures_are_named(tmp_path: Path
     with pytest.raises(UserError, match="100.png has 9x9 pixels but 000.png has 8x8"):
         read(tmp_path / "mixed")
     save(PICTURES[:, :, :4], tmp_path / "oblong")
-    with pytest.raises(UserError, match="000.png has 8x4 pixels: only square"):
+    with pytest.raises(UserError, match="000.png has 8x4 pixels: only square images are scored; bring them to one square size with --size"):
         read(tmp_path / "oblong")
     save(PICTURES, tmp_path / "damaged")
     whole = (tmp_path / "damaged" / "003.png").read_bytes()
     (tmp_path / "damaged" / "003.png").write_bytes(whole[:60])
-    with pytest.raises(UserError, match="003.png is damaged"):
+    with pytest.raises(UserError, match="003.png cannot be used .image file is truncated"):
         read(tmp_path / "damaged")
     (tmp_path / "damaged" / "003.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="003.png is not an image"):
+    with pytest.raises(UserError, match="003.png cannot be used .not a picture"):
         read(tmp_path / "damaged")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="holds no pictures"):
         read(tmp_path / "empty")
     with pytest.raises(UserError, match="none does not exist"):
         read(tmp_path / "none")
@@ -179,3 +179,15 @@ def test_a_diverged_generator_is_named() -> None:
         generator.weight[0] = torch.nan
     with pytest.raises(UserError, match="generated image 0 holds values that are not finite: the generator has diverged"):
         FakeSource(generator, count=3, seed=0).block(0)
+
+
+def test_formats_and_stored_sizes_are_known_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(PICTURES[:2], tmp_path / "images")
+    save(PICTURES[:1], tmp_path / "images", suffix="webp")
+    Image.new("RGB", (30, 20)).save(tmp_path / "images/oblong.jfif", "JPEG")
+    first = ImageFiles(tmp_path / "images", size=8, memory=tmp_path / "memory")
+    assert first.formats == {"JPEG": 1, "PNG": 2, "WEBP": 1}
+    assert first.headers[-1] == ("JPEG", 30, 20)
+    assert (first.side, first.names[-1]) == (8, "oblong.jfif")
+    monkeypatch.setattr("gconv_gan.metrics.sources.read_header", lambda _: pytest.fail("read again"))
+    assert ImageFiles(tmp_path / "images", size=8, memory=tmp_path / "memory").headers == first.headers

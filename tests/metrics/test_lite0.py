@@ -65,7 +65,7 @@ def test_the_two_conventions_have_unlike_names_and_features() -> None:
 def test_distance_of_test_from_training_pictures(cifar10_zip: Path, tmp_path: Path) -> None:
     """5,000 of CIFAR-10's test pictures against 5,000 training pictures give about 74 (73 to 74 by the choice of pictures)."""
     network = extractor("efficientnet_lite0:bilinear96")
-    reals, fakes = (ChosenImages(ImageFiles(cifar10_zip, prefix=prefix, memory=tmp_path), 5000, seed=0) for prefix in ("train/", "test/"))
+    reals, fakes = (ChosenImages(ImageFiles(cifar10_zip, split=split, memory=tmp_path), 5000, seed=0) for split in ("train", "test"))
     reference = reference_statistics(reals, network, source="cifar10", split="train", recipe="jpeg", with_features=False, cache_dir=None)
     fid_only = adjusted(protocol("fd5k_lite0"), metrics=("fid",))
     assert score(fakes, reference, network, fid_only, fakes=FakesCard(source="test")).scores["fd"] == pytest.approx(73.5, abs=1.5)

@@ -5,7 +5,7 @@ import pytest
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.factory import EXTRACTORS
-from gconv_gan.metrics.protocols import PROTOCOLS, adjusted, protocol
+from gconv_gan.metrics.protocols import PROTOCOLS, adjusted, other_variant, protocol
 from gconv_gan.metrics.score_card import (
     ExtractorCard,
     FakesCard,
@@ -102,6 +102,45 @@ def test_protocols_name_extractors_that_exist() -> None:
     assert (studiogan.is_splits, studiogan.is_logit_bias, studiogan.neighbours, studiogan.comparison) == (1, True, 5, "<")
     with pytest.raises(UserError, match="no protocol 'fid3k'; known are fid50k_train"):
         protocol("fid3k")
+
+
+def test_one_name_means_one_feature_space() -> None:
+    spaces: dict[str, set[str | None]] = {}
+    for one in PROTOCOLS.values():
+        suffix = one.name.partition("_")[2]
+        if "lite0" in suffix:
+            spaces.setdefault(suffix, set()).add(one.extractor)
+    assert spaces == {"lite0": {"efficientnet_lite0:bilinear96"}, "lite0_224": {"efficientnet_lite0"}}
+    large, small = protocol("fd50k_lite0_224"), "efficientnet_lite0:bilinear96"
+    assert adjusted(large, **other_variant(large, small)).name == "fd50k_lite0_224 (extractor=efficientnet_lite0:bilinear96)"
+    for same in (None, "efficientnet_lite0", "checkpoint:runs/dc"):
+        assert other_variant(large, same) == {}
+    assert other_variant(protocol("fd50k_dinov2"), "dinov2-vit-s-14") == {"extractor": "dinov2-vit-s-14"}
+    assert other_variant(protocol("images"), small) == {}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "alike"),
+    [
+        ({"size": 8}, {"size": 32}, False),
+        ({"size": None}, {"size": 32}, True),
+        ({"formats": ("PNG",)}, {"formats": ("JPEG",)}, False),
+        ({"formats": ("PNG",)}, {"formats": ("JPEG", "PNG")}, False),
+        ({"formats": ("PNG",)}, {"formats": ("BMP", "PNG")}, True),
+        ({"formats": None}, {"formats": ("JPEG",)}, True),
+        ({"order": None}, {"order": "SHA-256 of pixels"}, False),
+    ],
+)
+def test_what_images_are_forbids_a_comparison_where_both_cards_tell(
+    ours: dict[str, object], theirs: dict[str, object], alike: bool
+) -> None:
+    one, other = (card(**{f"fakes__{key}": value for key, value in fields.items()}) for fields in (ours, theirs))
+    assert (unlike_fields(one, other) == []) == alike
+    assert len(other_differences(one, other)) == int(alike)
+
+
+def test_a_reference_is_known_by_its_content() -> None:
+    require_alike(card(reference__source="t/flat"), card(reference__source="t/byclass"))
 
 
 def test_a_changed_protocol_has_another_name_and_is_validated() -> None:

@@ -87,6 +87,15 @@ def test_every_kind_is_here() -> None:
 
 
 @every_network
+def test_it_tells_the_channels_of_its_maps(make: Callable[[], nn.Module]) -> None:
+    network = make()
+    convolutions = [module for module in network.modules() if getattr(module, "kernel_size", (1, 1))[0] > 1]
+    found = {channels for conv in convolutions for channels in (conv.in_channels, conv.out_channels)} - {3}  # the images
+    assert min(network.channels) == min(found)
+    assert max(network.channels) == max(found)
+
+
+@every_network
 def test_contract(make: Callable[[], nn.Module]) -> None:
     network = make()
     x, y = inputs(network)

@@ -1,5 +1,6 @@
 """BigGAN: exact sizes, which part of z and y reaches which block, and how it starts."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
+from gconv_gan.layers.ghost import GhostModule
+from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.models.gan_biggan import BigGANDiscriminator, BigGANGenerator, block_latent_dim
 
@@ -147,7 +151,9 @@ def test_orthogonal_start_of_every_weight_but_the_gates() -> None:
     weights += [d.blocks[0].conv1.weight, d.blocks[1].shortcut.weight, d.linear.weight, d.embedding.weight, d.attention["0"].key.weight]
     for weight in weights:
         assert_orthonormal(weight)
-    assert not block.conv1.gate.logits.weight.any()
+    biases = [p for network in (g, d) for name, p in network.named_parameters() if name.endswith("bias")]
+    assert not any(bias.any() for bias in biases)
+    assert block.conv1.gate.logits.weight.std().item() == pytest.approx(0.1, rel=0.2)
     assert g.attention["0"].gain == 0
 
 
@@ -160,7 +166,20 @@ def test_the_cifar_scripts_start() -> None:
     for weight in (g.linear.weight, g.blocks[2].conv2.weight, d.blocks[3].conv1.weight, d.embedding.weight):
         assert weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert g.blocks[0].norm1.scale.weight.mean().item() == pytest.approx(1.0, abs=0.01)
-    assert not g.blocks[0].norm1.shift.weight.any()
+    assert g.blocks[0].norm1.shift.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("conv", [partial(GConv2d, latent_dim=9, bias="dynamic"), partial(GhostModule, conv=ResampledConv2d), CondConv2d])
+def test_biases_start_at_zero_in_every_kind_of_convolution(conv: Callable[..., nn.Module]) -> None:
+    biases = {name: p for name, p in small(conv=conv).named_parameters() if name.endswith("bias") and ".gate." not in name}
+    assert any("conv1" in name for name in biases)
+    assert not any(bias.any() for bias in biases.values())
+
+
+def test_class_tables_of_an_orthogonal_start_are_orthogonal_about_one_and_zero() -> None:
+    norm = small(shared_dim=None, hierarchical=False, norm=partial(ConditionalBatchNorm2d, num_classes=4)).blocks[0].norm1
+    assert_orthonormal(norm.scale.weight - 1)
+    assert_orthonormal(norm.shift.weight)
 
 
 def test_spectral_normalisation_leaves_the_shared_embedding_and_gates_alone() -> None:

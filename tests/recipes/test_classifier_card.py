@@ -31,7 +31,7 @@ def test_the_card_holds_scores_robustness_and_costs(run: Path) -> None:
         ClassifierCardCommand, {"run": str(run), "fgsm": [0, 8], "pgd": [8], "gaussian": [0.1], "changed_images": 100, "repeats": 2}, ""
     )
     card = classifier_card(command)
-    network, fields = load_classifier(run)
+    network, fields = load_classifier(str(run))
     assert card.scores["accuracy"] == pytest.approx(fields["accuracy"])
     assert card.scores["loss"] == pytest.approx(fields["loss"], rel=1e-5)
     assert card.scores.keys() == {

@@ -18,7 +18,7 @@ from gconv_gan.recipes import compare_layers as recipe
 from gconv_gan.recipes.classifier import fit
 from gconv_gan.recipes.comparison_plot import claimed_measure, cost_axis, draw, plot
 from gconv_gan.recipes.comparison_report import ComparisonResult, table
-from gconv_gan.training.guards import GuardError
+from gconv_gan.training.guards import NotFiniteError
 from tests.training.tiny import merge
 
 DIGITS = {"kind": "digits", "split": "train"}
@@ -104,7 +104,7 @@ def test_what_is_trained_is_not_trained_again(result: ComparisonResult, folder: 
 def test_an_arm_that_diverges_is_at_chance_and_stays_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(run: ClassifierRunConfig) -> None:
         if run.network == DigitsClassifierConfig(width=16) and run.seed == 1:
-            raise GuardError("the classifier's gradient is not finite")
+            raise NotFiniteError("the classifier's gradient is not finite")
         fit(run)
 
     monkeypatch.setattr(recipe, "fit", explode)

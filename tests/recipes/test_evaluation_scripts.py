@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes import class_agreement, compare_galleries, export, gallery, lipschitz
+from gconv_gan.recipes import class_agreement, compare_galleries, export, gallery, gan, lipschitz
+from gconv_gan.runtime.tracking import read_metrics
+from tests.training.tiny import tiny
 
 
 def test_the_lipschitz_table_brackets_every_layer(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +72,18 @@ def test_a_score_curve_is_drawn_and_a_damaged_score_is_named(run: Path, tmp_path
     (run / "scores" / "480.json").write_text("{")
     with pytest.raises(UserError, match=r"480\.json is damaged"):
         gallery.main([str(run), "--curves", str(tmp_path / "curves.png")])
+
+
+def test_a_line_torn_by_a_kill_is_no_obstacle_to_curves_and_resuming(run: Path, tmp_path: Path) -> None:
+    records = read_metrics(run / "metrics.jsonl")
+    gallery.main([str(run), "--curves", str(tmp_path / "whole.png")])
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"images": 480, "loss_d": 1.')
+    gallery.main([str(run), "--curves", str(tmp_path / "torn.png")])
+    assert (tmp_path / "torn.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
+    gan.fit(tiny(tmp_path))
+    assert read_metrics(run / "metrics.jsonl") == records
+    assert (run / "metrics.jsonl").read_text().endswith("}\n")
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_drawn(

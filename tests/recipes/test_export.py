@@ -21,6 +21,8 @@ from gconv_gan.recipes.model_card import LICENCES, model_card
 from gconv_gan.recipes.networks import load_run
 from gconv_gan.recipes.scores import main as score
 
+CALLED = {"argument": "--class", "model": "tiny"}
+
 
 @pytest.fixture(scope="module")
 def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -50,25 +52,31 @@ def test_a_class_is_drawn_alone_from_the_same_latents(folder: Path, monkeypatch:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     for label in (3, 7):
-        sampling.sample(generator, count=40, seed=0, counts=sampling.class_counts(description, label))
+        sampling.sample(generator, count=40, seed=0, counts=sampling.class_counts(description.classes, label))
     assert [set(y.tolist()) for _, y in seen] == [{3}, {3}, {7}, {7}]
     assert torch.equal(seen[0][0], seen[2][0])
     with pytest.raises(UserError, match="--class 10: the classes are 0 to 9"):
-        sampling.class_number(description, "10")
+        sampling.class_number("10", description.classes, **CALLED)
     named = description.model_copy(update={"classes": ("cat", "dog", "2")})
-    assert [sampling.class_number(named, word) for word in ("cat", "dog", "1", "2", None)] == [0, 1, 1, 2, None]
+    assert [sampling.class_number(word, named.classes, **CALLED) for word in ("cat", "dog", "1", "2")] == [0, 1, 1, 2]
     with pytest.raises(UserError, match=r"--class cta: the classes are 0 to 2 \(cat, dog, 2\); did you mean 'cat'\?"):
-        sampling.class_number(named, "cta")
+        sampling.class_number("cta", named.classes, **CALLED)
     unconditional = description.model_copy(update={"classes": ()})
     with pytest.raises(UserError, match="--class 3: tiny is unconditional, it knows no classes"):
-        sampling.class_number(unconditional, "3")
+        sampling.class_number("3", unconditional.classes, **CALLED)
 
 
 def test_an_export_is_not_overwritten_and_a_stranger_is_named(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already: remove it"):
         recipe.export(recipe.ExportCommand(run=str(tiny_run), out=str(folder), no_onnx=True))
-    with pytest.raises(UserError, match=r"is not an exported generator: .*config\.json is missing"):
-        load_exported(tmp_path)
+    for stranger in (tmp_path, str(tmp_path)):
+        with pytest.raises(UserError, match=r"is not an exported generator: .*config\.json is missing"):
+            load_exported(stranger)
+
+
+def test_a_folder_may_be_given_as_text(folder: Path) -> None:
+    by_text, by_path = (load_exported(given)[0] for given in (str(folder), folder))
+    assert all(torch.equal(by_text.state_dict()[name], value) for name, value in by_path.state_dict().items())
 
 
 def test_the_card_says_what_the_scores_and_the_config_say(folder: Path) -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
@@ -40,6 +41,45 @@ def test_the_disk_it_promises_is_what_a_checkpoint_takes(tiny_run: Path, capsys:
     assert promised is not None
     taken = sum(file.stat().st_size for file in (tiny_run / "checkpoint-480").glob("*.safetensors")) / 2**20
     assert float(promised[1]) == pytest.approx(taken, rel=0.35, abs=0.1)  # headers weigh in a network this small
+
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "gan"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    """A folder of three pictures, as flags that name it."""
+    for index in range(3):
+        Image.new("RGB", (70, 80), (80 * index, 0, 0)).save(tmp_path / f"{index}.png")
+    return ["--data.kind", "folder", "--data.path", str(tmp_path), "--data.cache-dir", str(tmp_path / "cache")]
+
+
+def test_a_dry_run_warns_of_maps_with_hardly_any_channels(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    small = [str(CONFIGS / "cifar10_small.toml"), *pictures, "--data.size", "64", "--dry-run"]
+    gan.main(small)
+    warnings = re.findall(r"^warning: (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert warnings == [
+        f"{name}.width = 32 leaves 2 channels to the narrowest feature map at 64 px, too few for good pictures: "
+        f"{name}.width = 256 gives it 16"
+        for name in ("generator", "discriminator")
+    ]
+    gan.main([*small, "--generator.width", "256", "--discriminator.width", "128"])
+    assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width"]
+
+
+def test_the_preset_for_ones_own_pictures_has_channels_in_every_map(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    gan.main([str(CONFIGS / "own64.toml"), *pictures, "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "data: 3 images of 64×64, no classes" in shown
+    assert "warning" not in shown
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
+def test_a_run_warns_of_such_maps_as_it_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gan.main([str(toml(tmp_path)), "--generator.width", "16", "--trainer.total-images", "32"])
+    told = [record.getMessage() for record in caplog.records if record.name == "gconv_gan.recipes.gan"]
+    sentence = "discriminator.width = 8 leaves 8 channels to the narrowest feature map at 8 px, too few for good pictures"
+    assert told == [f"warning: {sentence}: discriminator.width = 16 gives it 16"]
 
 
 def test_without_a_config_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,8 @@ from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes import gan as recipe
 from gconv_gan.recipes.networks import TrainedRun
 from gconv_gan.recipes.score_curve import main
-from gconv_gan.training.best import FILE, is_marked, mark_best
+from gconv_gan.training import best
+from gconv_gan.training.best import FILE, is_marked, mark_best, marked
 from gconv_gan.training.checkpoint import checkpoints
 from tests.training.tiny import tiny
 
@@ -108,3 +111,20 @@ def test_no_run_and_no_checkpoint(tmp_path: Path, tiny_run: Path, judge: Path) -
     shutil.copy(tiny_run / "config.json", tmp_path)
     with pytest.raises(UserError, match="has no whole checkpoint yet"):
         main([str(tmp_path), "--extractor", f"checkpoint:{judge}"])
+
+
+def test_two_commands_that_mark_at_once_keep_both_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = best._read
+    other = threading.Thread(target=mark_best, args=(tmp_path, "b/fid"), kwargs={"images": 8, "value": 1.0, "out_of": 2})
+
+    def slow(folder: Path) -> Any:
+        marks = read(folder)
+        if not other.ident:
+            other.start()
+            other.join(0.5)  # the other command has all the time to write in between
+        return marks
+
+    monkeypatch.setattr(best, "_read", slow)
+    mark_best(tmp_path, "a/fid", images=7, value=1.0, out_of=2)
+    other.join()
+    assert marked(tmp_path) == {"a/fid": 7, "b/fid": 8}

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.metrics import reference_statistics
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes.networks import TrainedRun
@@ -152,6 +153,24 @@ def test_cached_statistics_as_reference(pictures: dict[str, Path], judge: Path, 
     assert stored.card.reference == direct.card.reference
 
 
+def test_two_commands_may_compute_one_reference_at_once(
+    pictures: dict[str, Path], judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = [str(pictures["fakes"]), "--extractor", f"checkpoint:{judge}", "--reference", str(pictures["reals"])]
+    save, others = reference_statistics.save_file, []
+
+    def slow(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        save(tensors, file)
+        if not others:  # the other command begins and ends while this one writes
+            others.append("begun")
+            others.append(scored(flags, tmp_path)[0].scores)
+
+    monkeypatch.setattr(reference_statistics, "save_file", slow)
+    [found] = scored(flags, tmp_path)
+    assert others[1] == found.scores
+    assert [path.is_dir() for path in (tmp_path / "cache" / STATISTICS).iterdir()] == [True]
+
+
 def test_each_protocol_compares_with_its_own_split(run: Path, judge: Path, tmp_path: Path) -> None:
     flags = [str(run), "--protocol", "fid50k_train", "fid10k_test", "--metrics", "fid", "--extractor", f"checkpoint:{judge}", *SMALL]
     assert [one.card.reference.split for one in scored(flags, tmp_path)] == ["train", "test"]
@@ -181,7 +200,7 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
     judged = ["--extractor", f"checkpoint:{judge}"]
     cases = {
         "--reference is needed": [str(pictures["fakes"]), *judged],
-        "neither a folder or zip nor a data set; known are digits": [str(pictures["fakes"]), "--reference", "cifar", *judged],
+        "neither a folder, zip or tar nor a data set; known are digits": [str(pictures["fakes"]), "--reference", "cifar", *judged],
         "there is no protocol 'fid_50k'": [str(run), "--protocol", "fid_50k", *judged],
         "there is no extractor 'incepton'": [str(run), "--extractor", "incepton"],
         "named twice": [str(run), "--protocol", "fid2k", "fid2k", *judged],
@@ -191,7 +210,7 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
         "2 images are too few for prdc": [str(run), *judged, "--metrics", "prdc", "--num-fake", "2"],
         f"{tmp_path / 'nowhere'} does not exist": [str(tmp_path / "nowhere"), "--reference", "digits", *judged],
         f"{tmp_path / 'tiyn'} does not exist; did you mean {run}\\?": [str(tmp_path / "tiyn"), "--reference", "digits", *judged],
-        "neither a folder nor a zip of images": [__file__, "--reference", "digits", *judged],
+        "neither a folder nor a whole zip or tar of pictures": [__file__, "--reference", "digits", *judged],
         "there is no protocol 'fid5k_lite0'; known are .*; did you mean 'fd5k_lite0'": [str(run), "--protocol", "fid5k_lite0"],
         "there is no extractor 'inceptionv3'; known are .*; did you mean 'inception'": [str(run), "--extractor", "inceptionv3"],
         "only 359: set --num-real to at most that": [str(run), *judged, "--num-real", "60000"],

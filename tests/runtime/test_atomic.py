@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gconv_gan.config.errors import FullDiskError
 from gconv_gan.runtime.atomic import new_folder, write_text
 
 
@@ -24,9 +25,10 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FullDiskError, match=r"the disk that holds .*a\.json is full"):
         write_text(path, "new")
     assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -51,3 +53,27 @@ def test_the_leftovers_of_a_kill_are_no_obstacle(tmp_path: Path) -> None:
     with new_folder(tmp_path / "checkpoint-1") as temporary:
         (temporary / "a").write_text("a")
     assert [file.name for file in (tmp_path / "checkpoint-1").iterdir()] == ["a"]
+
+
+def test_two_writers_of_one_folder_leave_each_other_alone(tmp_path: Path) -> None:
+    path = tmp_path / "statistics"
+
+    def slow_writer() -> None:
+        with new_folder(path) as slow:
+            (slow / "a").write_text("slow")
+            with new_folder(path) as fast:
+                (fast / "a").write_text("fast")
+            assert (slow / "a").read_text() == "slow"
+
+    with pytest.raises(FileExistsError, match="another process wrote it meanwhile"):
+        slow_writer()
+    assert [file.name for file in tmp_path.iterdir()] == ["statistics"]
+    assert (path / "a").read_text() == "fast"
+
+
+def test_leftovers_of_other_folders_stay(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint-10.0123.partial").mkdir()
+    (tmp_path / ".checkpoint-1.0123.partial").mkdir()
+    with new_folder(tmp_path / "checkpoint-1"):
+        pass
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".checkpoint-10.0123.partial", "checkpoint-1"]

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.tracking import JsonLinesTracker, read_metrics, truncate_metrics
 
 
@@ -19,3 +22,47 @@ def test_lines_beyond_the_checkpoint_and_torn_ones_are_dropped(tmp_path: Path) -
 def test_an_absent_file_has_no_lines(tmp_path: Path) -> None:
     truncate_metrics(tmp_path / "metrics.jsonl", 5)
     assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+WHOLE = '{"images": 10, "loss_d": 1.0}'
+
+
+@pytest.mark.parametrize("torn", ["{", '{"images": 2', '{"images": 20, "loss_d": 1', '{"images": 20, "a": "\u00c3', "20", "\0\0\0"])
+def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(f"{WHOLE}\n{torn}".encode("latin-1"))
+    assert read_metrics(path) == [{"images": 10, "loss_d": 1.0}]
+    truncate_metrics(path, 100)
+    JsonLinesTracker(path).log({"loss_d": 2.0}, step=20)  # a resumed run goes on in a line of its own
+    assert read_metrics(path) == [{"images": 10, "loss_d": 1.0}, {"images": 20, "loss_d": 2.0}]
+
+
+def test_a_whole_line_needs_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(WHOLE)
+    assert len(read_metrics(path)) == 1
+    truncate_metrics(path, 100)
+    assert path.read_text() == WHOLE + "\n"
+
+
+@pytest.mark.parametrize("line", ['{"images": 20, "lo', '{"loss_d": 1.0}', "[20]", "", '{"images": 20{"images": 30}'])
+def test_a_damaged_line_among_others_is_named_and_nothing_is_lost(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{WHOLE}\n{line}\n{WHOLE}\n")
+    for read in (read_metrics, lambda path: truncate_metrics(path, 5)):
+        with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is damaged .*: delete that line"):
+            read(path)
+    assert path.read_text() == f"{WHOLE}\n{line}\n{WHOLE}\n"
+
+
+def test_a_failed_truncation_leaves_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{WHOLE}\n")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        truncate_metrics(path, 5)
+    assert path.read_text() == f"{WHOLE}\n"

@@ -39,7 +39,7 @@ def state(**extras: nn.Module) -> TrainingState:
 
 
 def test_extra_state_comes_back_with_every_bit(tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, state(counter=Counter(0.1)), keep=1, facts={})
+    path = save_checkpoint(tmp_path, state(counter=Counter(0.1)), keep=1, facts={}, report=print)
     assert (path / "counter.safetensors").is_file()
     fresh = state(counter=Counter(0.0))
     load_checkpoint(path, fresh)
@@ -47,6 +47,6 @@ def test_extra_state_comes_back_with_every_bit(tmp_path: Path) -> None:
 
 
 def test_extra_state_of_another_shape_is_refused(tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, state(counter=Counter(0.1)), keep=1, facts={})
+    path = save_checkpoint(tmp_path, state(counter=Counter(0.1)), keep=1, facts={}, report=print)
     with pytest.raises(UserError, match=r"counter\.safetensors does not fit"):
         load_checkpoint(path, state(counter=nn.BatchNorm2d(2)))

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch.multiprocessing import spawn
 
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.metrics.trained_classifier import load_classifier
@@ -25,7 +25,6 @@ from gconv_gan.recipes.classifier_data import splits
 from gconv_gan.recipes.classifier_network import build_network
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
-from gconv_gan.training.guards import GuardError, StoppedBySignalError
 from gconv_gan.training.supervised import Supervised
 from tests.training.tiny import final_files
 from tests.training.tiny_classifier import tiny_classifier

@@ -3,21 +3,27 @@
 import json
 import os
 import re
+import shutil
 import signal
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.recipes import gan as recipe
+from gconv_gan.recipes import gan_checks
+from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
-from gconv_gan.training.guards import GuardError, StoppedBySignalError
+from gconv_gan.training.samples import SampleGrids
 from tests.training.tiny import final_files, merge, tiny
 
 
@@ -45,9 +51,9 @@ def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **ch
     def with_method(config: GANRunConfig) -> tuple[Method, ...]:
         return (*methods(config), method)
 
-    methods = recipe.methods
+    methods = gan_checks.methods
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "methods", with_method)
+        patch.setattr(gan_checks, "methods", with_method)
         recipe.fit(tiny(folder, **changes))
 
 
@@ -153,16 +159,84 @@ def test_a_finished_run_says_how_to_lengthen_it(tmp_path: Path, capsys: pytest.C
     assert "nothing is left to train; to lengthen it, give a larger --trainer.total-images" in capsys.readouterr().out
 
 
-def test_without_a_whole_checkpoint_the_run_says_that_it_starts_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_whole_checkpoint_the_run_stops_and_says_how_to_start_over(tmp_path: Path) -> None:
     short: dict[str, Any] = {"trainer": {"total_images": 64}}
     recipe.fit(tiny(tmp_path, **short))
-    lines = read_metrics(tmp_path / "tiny" / "metrics.jsonl")
-    assert "starts again" not in capsys.readouterr().out
-    (tmp_path / "tiny" / "checkpoint-64" / "ema.safetensors").unlink()
+    folder = tmp_path / "tiny"
+    (folder / "checkpoint-64" / "ema.safetensors").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name in ("metrics.jsonl", "state.json")}
+    with pytest.raises(UserError) as refusal:
+        recipe.fit(tiny(tmp_path, **short))
+    assert f"no checkpoint in {folder} is whole (checkpoint-64: ema.safetensors is missing): to start over" in str(refusal.value)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    (folder / "checkpoint-64").rename(folder / "old-checkpoint-64")  # the way out that it names
     recipe.fit(tiny(tmp_path, **short))
-    assert f"no checkpoint in {tmp_path / 'tiny'} is whole: training starts again at 0 images" in capsys.readouterr().out
-    again = read_metrics(tmp_path / "tiny" / "metrics.jsonl")
-    assert [line["images"] for line in again] == [line["images"] for line in lines]
+    assert checkpoints(folder)[0][0] == 64
+
+
+def flip_last_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a bit": lambda path: flip_last_bit(path / "ema.safetensors"),
+    "cut": lambda path: (path / "generator.safetensors").write_bytes(b""),
+    "file": lambda path: (path / "state.json").unlink(),
+    "sums": lambda path: (path / "SHA256SUMS").unlink(),
+    "empty sums": lambda path: (path / "SHA256SUMS").write_bytes(b""),
+    "cut sums": lambda path: (path / "SHA256SUMS").write_text((path / "SHA256SUMS").read_text().splitlines()[0] + "\n"),
+    "zeroed sums": lambda path: (path / "SHA256SUMS").write_bytes(bytes(len((path / "SHA256SUMS").read_bytes()))),
+    "torn sums": lambda path: (path / "SHA256SUMS").write_bytes(b"\xff" + (path / "SHA256SUMS").read_bytes()[1:]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_sort_of_damage_is_seen(damage: str, unbroken: Path, tmp_path: Path) -> None:
+    shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
+    for path in (tmp_path / "tiny").glob("checkpoint-*"):
+        DAMAGES[damage](path)
+    with pytest.raises(UserError, match=r"no checkpoint in .*tiny is whole \(checkpoint-480: "):
+        recipe.fit(tiny(tmp_path))
+
+
+def test_damaged_checkpoints_push_out_no_whole_one(unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(unbroken / "tiny", folder)
+    damaged = [folder / f"checkpoint-{images}" for images in (320, 480)]
+    for path in damaged:
+        (path / "ema.safetensors").write_bytes(b"")
+    finer: dict[str, Any] = {"trainer": {"checkpoint_every": 32, "keep_checkpoints": 2}}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCutError):
+        fit_with(patch, At(288, power_cut), tmp_path, **finer)
+    assert [images for images, _ in checkpoints(folder)] == [480, 320, 288, 256]  # the damaged, and the two newest that are whole
+    capsys.readouterr()
+    recipe.fit(tiny(tmp_path, **finer))
+    said = capsys.readouterr().out
+    for path in damaged:  # their names were needed for whole ones
+        assert f"{path} is damaged (ema.safetensors does not match its SHA-256); it is kept as {path}.damaged" in said
+        assert (path.with_name(f"{path.name}.damaged") / "generator.safetensors").is_file()
+    assert [images for images, _ in checkpoints(folder)] == [480, 448]
+    assert not [path for path in folder.iterdir() if path.name.endswith((".partial", ".deleted"))]
+
+
+def test_a_copied_or_renamed_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PowerCutError):
+        fit_with(monkeypatch, At(336, power_cut), tmp_path / "here")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here" / "tiny").rename(tmp_path / "there" / "renamed")
+    recipe.fit(tiny(tmp_path / "there", name="renamed"))
+    (tmp_path / "there" / "renamed").rename(tmp_path / "there" / "tiny")
+    assert final_files(tmp_path / "there") == final_files(unbroken)
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
+def test_another_precision_than_before_is_refused(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(UserError, match="was trained with mixed precision no, now it is bf16: launch with --mixed_precision no"):
+        recipe.fit(tiny(tmp_path))
 
 
 def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
@@ -259,3 +333,23 @@ def test_an_unlabelled_folder_is_refused_before_training(tmp_path: Path) -> None
 def test_a_batch_that_the_micro_batches_do_not_divide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_size 16 is not divisible by micro_batches 3"):
         tiny(tmp_path, trainer={"micro_batches": 3})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process reset its peak memory")
+def test_status_lines_are_of_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scorer(*_: object) -> dict[str, float]:
+        torch.ones(256 * 2**20)  # 1 GiB, as an extractor might
+        return {"fd": 1.0}
+
+    def slow_gates(self: SampleGrids, generator: nn.Module) -> dict[str, float]:
+        time.sleep(4)
+        return {"gate_entropy": 1.0}
+
+    monkeypatch.setattr(recipe, "training_scorer", lambda *_: scorer)
+    monkeypatch.setattr(SampleGrids, "gate_entropy", slow_gates)
+    reset_peak_memory(torch.device("cpu"))
+    before = peak_memory(torch.device("cpu")) / 2**30
+    recipe.fit(tiny(tmp_path, trainer={"total_images": 64, "log_every": 64}, evaluation={"every": 32}))
+    (line,) = (line for line in read_metrics(tmp_path / "tiny" / "metrics.jsonl") if "seconds_per_kimg" in line)
+    assert line["seconds_per_kimg"] < 4 / 0.064
+    assert line["peak_memory_gib"] < before + 0.5

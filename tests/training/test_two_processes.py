@@ -18,6 +18,7 @@ from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.recipes import gan as recipe
+from gconv_gan.recipes.networks import build_networks
 from gconv_gan.runtime.tracking import read_metrics
 from tests.training.tiny import merge, tiny
 
@@ -108,6 +109,6 @@ def test_two_processes_end_with_the_weights_of_one(name: str, two: Path, tmp_pat
 
 def test_the_weights_moved_by_far_more_than_the_tolerance(two: Path) -> None:
     for name in OBJECTIVES:
-        start = recipe.build_networks(config(two, name), 10)[1].state_dict()
+        start = build_networks(config(two, name), 10)[1].state_dict()
         end = weights(two, name)
         assert max(float((end[f"discriminator.{key}"] - value).abs().max()) for key, value in start.items()) > 0.01, name

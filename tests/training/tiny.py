@@ -11,7 +11,7 @@ TINY: dict[str, Any] = {
     "seed": 3,
     "conditional": True,
     "data": {"kind": "digits", "split": "test", "flip": True},
-    "generator": {"width": 8, "latent_dim": 6, "conv": {"kind": "gconv", "gate_init_std": 0.1}},
+    "generator": {"width": 8, "latent_dim": 6, "conv": {"kind": "gconv"}},
     "discriminator": {"width": 8},
     "schedule": {"kind": "linear"},
     "ema": {"half_life_images": 100, "ramp": 0.5},

@@ -1,0 +1,227 @@
+"""The package from Python: train a config, load a run or an exported folder, draw images, score.
+
+The functions do what the commands do, in this process, and raise ``UserError`` with the sentence that a command would print.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean, does_not_exist
+from gconv_gan.config.load import load_config, validated
+from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.scores import CheckpointChoice, ScoreCommand
+from gconv_gan.data.transforms import to_unit
+from gconv_gan.metrics.sources import BLOCK
+from gconv_gan.metrics.trained_classifier import DESCRIPTION as CLASSIFIER_DESCRIPTION
+from gconv_gan.metrics.trained_classifier import load_classifier
+from gconv_gan.recipes import classifier, gan, scores
+from gconv_gan.recipes.exported import TENSORS, load_exported
+from gconv_gan.recipes.networks import load_run
+from gconv_gan.recipes.sample import class_counts, class_number, sample
+
+
+@dataclass(frozen=True)
+class GAN:
+    """A trained generator, with its discriminator where the folder holds one.
+
+    Attributes:
+        folder: the run, or the exported folder.
+        generator: the averaged generator, in eval mode and without gradients: ``generator(z [B, latent_dim], y [B] | None)`` gives
+            images [B, C, H, W] in [-1, 1].
+        discriminator: the discriminator, likewise; None for an exported folder.
+        config: the whole config of the training run.
+        classes: the names of the classes in the order of y; empty for an unconditional generator.
+        images_seen: real images that the discriminator had seen.
+
+    """
+
+    folder: Path
+    generator: nn.Module
+    discriminator: nn.Module | None
+    config: GANRunConfig
+    classes: tuple[str, ...]
+    images_seen: int
+
+    def sample(
+        self, num: int, *, seed: int = 0, label: int | str | None = None, truncation: float | None = None
+    ) -> UInt8[Tensor, "n c h w"]:
+        """Return ``num`` images as bytes, on the CPU.
+
+        Image i depends on (seed, i), the label and the truncation alone: it is image i of a score or of ``gconv_gan.sample`` with
+        that seed, however many are drawn.
+
+        Args:
+            num: how many.
+            seed: of the latents and, where ``label`` is None, of the classes.
+            label: one class for all, by its number or its name (a text that is a name is that class);
+                None: classes drawn uniformly.
+            truncation: threshold beyond which entries of z are drawn anew; ψ of a generator behind a mapping network.
+
+        Raises:
+            UserError: the generator has no such class, or ``num`` is not positive.
+
+        """
+        if num < 1:
+            raise UserError(f"num must be at least 1, not {num}")
+        counts = None
+        if label is not None:
+            counts = class_counts(self.classes, class_number(label, self.classes, argument="label", model=str(self.folder)))
+        return sample(self.generator, count=num, seed=seed, counts=counts, truncation=truncation).cpu()
+
+    def to(self, device: torch.device | str) -> "GAN":
+        """Move both networks to ``device`` in place and return the same object."""
+        self.generator.to(device)
+        if self.discriminator is not None:
+            self.discriminator.to(device)
+        return self
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier.
+
+    Attributes:
+        folder: its run folder.
+        network: the tested weights, in eval mode: images [B, 3, S, S] in [-1, 1] give logits [B, K].
+        config: the whole config of the training run.
+        classes: the names of the classes in the order of the logits.
+        scores: what the run measured on its test data: accuracy, top5 and loss.
+
+    """
+
+    folder: Path
+    network: nn.Module
+    config: ClassifierRunConfig
+    classes: tuple[str, ...]
+    scores: Mapping[str, float]
+
+    @torch.no_grad()
+    def predict(self, images: UInt8[Tensor, "n 3 s s"]) -> Int[Tensor, " n"]:
+        """Return the number of the most probable class of each image, given as bytes, on the CPU."""
+        device = next(self.network.parameters()).device
+        parts = [self.network(to_unit(part).to(device)).argmax(1).cpu() for part in torch.split(images, BLOCK)]
+        return torch.cat(parts)
+
+
+def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> GAN | Classifier:
+    """Read a trained model from a run folder, or from a folder that ``gconv_gan.export`` wrote.
+
+    Args:
+        folder: the folder.
+        checkpoint: images seen at a checkpoint of a GAN's run, or "best"; None: the newest.
+
+    Raises:
+        UserError: there is no whole model in the folder, or it is an export, or a classifier, and ``checkpoint`` is given.
+
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise UserError(does_not_exist(folder))
+    whole = (folder / TENSORS).is_file() or (folder / CLASSIFIER_DESCRIPTION).is_file()
+    if whole and checkpoint is not None:
+        raise UserError(f"{folder} holds one model and no checkpoints: leave checkpoint out")
+    if (folder / TENSORS).is_file():
+        generator, description = load_exported(folder)
+        return GAN(folder, generator, None, description.run, description.classes, description.images_seen)
+    if (folder / CLASSIFIER_DESCRIPTION).is_file():
+        network, fields = load_classifier(folder)
+        config = load_config(ClassifierRunConfig, folder / "config.json")
+        tested: dict[str, float] = {name: float(fields[name]) for name in ("accuracy", "top5", "loss") if name in fields}
+        return Classifier(folder, network, config, tuple(fields["classes"]), tested)
+    run = load_run(folder, checkpoint=checkpoint)
+    return GAN(folder, run.generator(), run.discriminator(), run.config, run.class_names, run.images_seen)
+
+
+def train(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierRunConfig, **overrides: Any) -> GAN | Classifier:
+    """Train what a config describes, or go on with its run, and return the trained model.
+
+    Args:
+        config: a TOML file, its content as nested dicts, or a config object. A file's ``name`` is its stem.
+        **overrides: keys of the config: ``name="mine"``, ``trainer={"batch_size": 32}`` or, dotted, ``**{"trainer.batch_size": 32}``.
+            A part whose ``kind`` changes is replaced as a whole.
+
+    Raises:
+        UserError: a key or value is wrong, or the data are absent.
+        GuardError: training had to stop (a number that is not finite, a full disk).
+
+    """
+    data = _content(config)
+    for key, value in overrides.items():
+        data = _merged(data, _nested(key, value))
+    source = str(config) if isinstance(config, str | Path) else "config"
+    if "test_data" in data:
+        supervised = validated(ClassifierRunConfig, data, source)
+        classifier.fit(supervised)
+        return load(Path(supervised.runs_dir) / supervised.name)
+    adversarial = validated(GANRunConfig, data, source)
+    gan.fit(adversarial)
+    return load(Path(adversarial.runs_dir) / adversarial.name)
+
+
+def _content(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierRunConfig) -> dict[str, Any]:
+    """Return a config as nested dicts."""
+    if isinstance(config, GANRunConfig | ClassifierRunConfig):
+        return dict(json.loads(config.model_dump_json()))
+    if isinstance(config, Mapping):
+        return dict(config)
+    path = Path(config)
+    if not path.is_file():
+        raise UserError(f"config file {path} does not exist")
+    text = path.read_text()
+    try:
+        data: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return {"name": path.stem, **data}
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    head, _, rest = key.partition(".")
+    return {head: _nested(rest, value) if rest else value}
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``old`` with nested changes; a part that names another kind replaces the old one."""
+    result = dict(old)
+    for key, value in new.items():
+        before = result.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and value.get("kind", before.get("kind")) == before.get("kind"):
+            result[key] = _merged(before, value)
+        else:
+            result[key] = value
+    return result
+
+
+def score(source: str | Path, **options: Any) -> list[dict[str, Any]]:
+    """Score a run, or images in a folder or zip, and return what ``eval/gan_metrics.py --json`` writes: one entry a protocol.
+
+    Each is ``{"scores": {"fid": …, "is_mean": …, …}, "card": …}``; a run keeps them in its folder, too.
+
+    Args:
+        source: a run folder, or images in a folder or zip.
+        **options: the options of ``eval/gan_metrics.py``, such as ``protocol="fid50k_train"``, ``reference="reals/"``,
+            ``extractor="efficientnet_lite0"``, ``metrics=["fid", "kid"]``, ``num_fake=10_000``, ``checkpoint="best"``.
+
+    Raises:
+        UserError: something is absent or does not fit.
+
+    """
+    known = {name for name in ScoreCommand.model_fields if name not in ("source", "json_out")}
+    for name in options:
+        if name not in known:
+            raise UserError(f"score has no option '{name}'{did_you_mean(name, known)}")
+    for name in ("protocol", "metrics", "extractor"):
+        if isinstance(options.get(name), str):
+            options[name] = [options[name]]
+    command = validated(ScoreCommand, {"source": str(source), **options}, "score")
+    return [dict(json.loads(result.to_json())) for result, _ in scores.scored(command)]

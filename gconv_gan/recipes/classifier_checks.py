@@ -1,0 +1,101 @@
+"""Everything a classifier run checks before it trains: the run and its dry run both pass through ``check``, so they refuse the same."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+
+from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.data.class_batches import ClassBatches
+from gconv_gan.data.datasets import published_classes, require_full_batch
+from gconv_gan.data.held_out import HeldOut
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.recipes.classifier_data import Split, batches, require_same_classes, splits
+from gconv_gan.recipes.classifier_network import build_network, new_network
+from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
+from gconv_gan.training.checkpoint import resumable
+
+# where the test data came from; what they are decides nothing but their own score
+TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """The images of a run that may start."""
+
+    training: ClassBatches
+    validation: HeldOut
+    """What chooses among checkpoints; without images where there is no such part."""
+    test: HeldOut | None
+    """None where they are not there yet."""
+    split: Split
+
+
+@dataclass(frozen=True)
+class CheckedClassifier:
+    """What a run that may start is made of. Nothing was written to its folder."""
+
+    folder: RunFolder
+    may_change: tuple[str, ...]
+    """Keys of the config that may differ from those of the folder."""
+    resumes_from: Path | None
+    """The checkpoint it goes on from."""
+    network: nn.Module
+    description: dict[str, Any]
+    """What it takes to build the network again; empty, and the next ones None and empty, where the data are not there yet."""
+    data: CheckedData | None
+    facts: dict[str, Any]
+    """What a checkpoint holds beside the weights."""
+
+
+def check(
+    config: ClassifierRunConfig, accelerator: Accelerator, dataset: ImageDataset | None, test: ImageDataset | None
+) -> CheckedClassifier:
+    """Build everything ``config`` names and check that it can be trained.
+
+    Args:
+        config: the run.
+        accelerator: device and processes of the run.
+        dataset: its training images; None where they are not there yet, and what depends on them is not checked.
+        test: its test images, likewise.
+
+    Raises:
+        UserError: the run would be refused.
+
+    """
+    folder, may_change = RunFolder(Path(config.runs_dir) / config.name), (*MAY_CHANGE, *TEST_DATA_MAY_CHANGE)
+    if accelerator.is_main_process:
+        folder.require_startable(config, may_change=may_change)
+    if dataset is None:
+        network, _ = new_network(config, published_classes(config.data))
+        return CheckedClassifier(folder, may_change, resumable(folder.path, {}, lambda _: None), network, {}, None, {})
+    require_same_classes(dataset, test)
+    split = splits(config, dataset)
+    parts = accelerator.num_processes * config.trainer.micro_batches
+    require_full_batch(dataset, len(split.training), batch_size=config.trainer.batch_size, parts=parts)
+    built = build_network(config, dataset, split.training)
+    facts = {
+        "data": dataset.content_hash,
+        "data_title": dataset.title,
+        "test_data": None if test is None else test.content_hash,
+        "classes": list(dataset.classes),
+        "image_size": config.image_size,
+        "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+    }
+    return CheckedClassifier(
+        folder=folder,
+        may_change=may_change,
+        resumes_from=resumable(folder.path, facts, lambda _: None),  # the run itself reports damaged ones
+        network=built.network,
+        description=built.description,
+        data=CheckedData(
+            batches(config, dataset, split.training, accelerator),
+            HeldOut(dataset, config.image_size, split.validation),
+            None if test is None else HeldOut(test, config.image_size),
+            split,
+        ),
+        facts=facts,
+    )

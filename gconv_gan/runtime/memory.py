@@ -1,0 +1,31 @@
+"""The largest amount of memory that a process has had in use."""
+
+import contextlib
+import re
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+PROCESS = Path("/proc/self")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak in bytes since the last reset: of the device's allocator, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE):
+            return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the peak begin anew at what is in use now; on a CPU, this needs Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        (PROCESS / "clear_refs").write_text("5")  # proc(5): reset the peak resident set size

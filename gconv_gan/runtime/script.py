@@ -1,0 +1,124 @@
+"""How a command starts and ends. Nothing heavy is imported before it has begun, so that an interrupt is silent from the first moment."""
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
+from gconv_gan.runtime.full_disk import full_disk_sentence, is_full_disk
+from gconv_gan.runtime.launcher import end_with_launcher, require_plain_processes
+
+
+def run_command(module: str) -> None:
+    """Import ``module`` and ``run_script`` its ``main`` on the command line's arguments, as one of the launcher's processes."""
+    end_with_launcher()
+    _keep_threads_silent_on_a_full_disk()
+    run_script(lambda: _as_a_process(module))
+
+
+def _as_a_process(module: str) -> None:
+    require_plain_processes()
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Left to itself, PartialState ignores the launcher's --cpu, and several CPU processes would each believe to be alone.
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    importlib.import_module(module).main(sys.argv[1:])
+    PartialState().destroy_process_group()
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Run ``main`` and exit: 0 done, 2 wrong input, 3 stopped by a guard, 128 + n ended by signal n.
+
+    A file or folder that cannot be used is wrong input, and a full disk a guard, wherever they show. The sentence goes to standard
+    error, once, from the main process. An interrupt, and a reader of the output that is gone (``… | head``), end it without a word.
+    Nothing else is caught; what ``main`` returns is the exit code.
+    """
+    sentence = ""
+    try:
+        try:
+            code = main() or 0
+        finally:
+            sys.stdout.flush()  # what the interpreter could only complain about at its end
+    except UserError as error:
+        code, sentence = 2, str(error)
+    except GuardError as error:
+        code, sentence = 3, str(error)
+    except StoppedBySignalError as stop:
+        code, sentence = 128 + stop.number, str(stop)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise  # another pipe than the user's
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        if is_full_disk(error):
+            code, sentence = 3, full_disk_sentence(error.filename)
+        elif error.filename is None:  # no file of the user's
+            raise
+        else:
+            code = 2
+            sentence = f"{error.filename}: {error.strerror}; check that the path is right and that you may read and write there"
+    if not code:
+        return
+    with contextlib.suppress(OSError):
+        _say(sentence)
+    _give_up_what_cannot_be_written()
+    sys.exit(code)
+
+
+def _say(sentence: str) -> None:
+    """Print the sentence, if there is one, on the main process."""
+    if sentence and _is_main_process():
+        from gconv_gan.config.load import program
+
+        print(f"{program()}: {sentence}", file=sys.stderr)
+
+
+def _is_main_process() -> bool:
+    from accelerate import PartialState
+
+    if PartialState._shared_state:  # otherwise, asking it would start what may just have been refused
+        return bool(PartialState().is_main_process)
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _reader_is_gone() -> bool:
+    """Return whether the output or the messages go to a pipe that nobody reads any more."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # raised where it has no file
+            poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _give_up_what_cannot_be_written() -> None:
+    """Send unwritten output to nowhere: the interpreter tries again at its end, and would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _keep_threads_silent_on_a_full_disk() -> None:
+    """Drop the tracebacks of threads and destructors that a full disk ends: writers of event files raise it again where it is caught."""
+    thread, destructor = threading.excepthook, sys.unraisablehook
+
+    def of_thread(arguments: Any) -> None:
+        if not is_full_disk(arguments.exc_value):
+            thread(arguments)
+
+    def of_destructor(arguments: Any) -> None:
+        if not is_full_disk(arguments.exc_value):
+            destructor(arguments)
+
+    threading.excepthook, sys.unraisablehook = of_thread, of_destructor

@@ -1,0 +1,25 @@
+"""Tensors in a file."""
+
+import os
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write contiguous ``tensors`` to ``path`` in the safetensors format.
+
+    Raises:
+        OSError: the file cannot be written. safetensors has an exception of its own, which hides the number of the error in its text.
+
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
