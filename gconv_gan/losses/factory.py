@@ -2,11 +2,12 @@
 
 from functools import partial
 
-from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig
+from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig, TopKConfig
 from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Penalty, dragan, r1, r1_r2, r2, wgan_gp
+from gconv_gan.losses.top_k import TopK
 
 
 def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
@@ -49,3 +50,10 @@ def consistency(config: ConsistencyConfig) -> Consistency | None:
 def lecam(config: LeCamConfig) -> LeCam | None:
     """Return the regulariser with its averages at 0; None where its weight is 0."""
     return LeCam(weight=config.weight, decay=config.decay, start_images=config.start_images) if config.weight else None
+
+
+def top_k(config: TopKConfig, batch_size: int) -> TopK | None:
+    """Return the factors on the generator's losses; None where all images of a batch always count."""
+    if config.final_fraction == 1:
+        return None
+    return TopK(batch_size=batch_size, final_fraction=config.final_fraction, decay=config.decay, decay_images=config.decay_images)

@@ -7,7 +7,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def top_k_count(batch_size: int, images_seen: int, *, final_fraction: float, decay: float, decay_images: int) -> int:
@@ -18,7 +18,28 @@ def top_k_count(batch_size: int, images_seen: int, *, final_fraction: float, dec
     return max(math.ceil(final_fraction * batch_size), math.floor(decay ** (images_seen // decay_images) * batch_size))
 
 
-def top_k_weights(logits: Float[Tensor, " b"], k: int) -> Float[Tensor, " b"]:
-    """Return B/k for the k largest of B logits and 0 for the others: factors that turn a mean into the mean of the k best."""
-    chosen = torch.zeros_like(logits).scatter(0, logits.topk(k).indices, 1.0)
-    return chosen * (len(logits) / k)
+class TopK(nn.Module):
+    """Factors that turn the mean over a batch of B images into the mean over the k best; k is set by ``begin``, as a tensor.
+
+    Args:
+        batch_size: B, over all processes.
+        final_fraction, decay, decay_images: of ``top_k_count``.
+
+    """
+
+    k: Tensor
+
+    def __init__(self, *, batch_size: int, final_fraction: float, decay: float, decay_images: int) -> None:
+        super().__init__()
+        self.batch_size, self.final_fraction, self.decay, self.decay_images = batch_size, final_fraction, decay, decay_images
+        self.register_buffer("k", torch.full((), batch_size), persistent=False)
+
+    def begin(self, images_seen: int) -> None:
+        """Set k for the iteration that begins at ``images_seen``."""
+        k = top_k_count(self.batch_size, images_seen, final_fraction=self.final_fraction, decay=self.decay, decay_images=self.decay_images)
+        self.k.fill_(k)
+
+    def forward(self, logits: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return B/k for the k largest of all B logits and 0 for the others; of equal logits the earlier counts as larger."""
+        ranks = logits.argsort(descending=True, stable=True).argsort()
+        return (ranks < self.k) * (len(logits) / self.k.to(logits.dtype))

@@ -27,6 +27,8 @@ from gconv_gan.training.report import Report
 from gconv_gan.training.state import TrainingState
 
 HASHES = "SHA256SUMS"
+FORMAT = 2
+"""Of ``state.json``; a run continues from its own format only. 2: every random number is counter-based; before, there was no format."""
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -48,7 +50,7 @@ def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dic
         for name, optimizer in state.optimizers().items():
             tensors, groups[name] = _split(optimizer)
             save_file(tensors, temporary / f"{name}.safetensors")
-        contents = {"progress": state.progress.as_dict(), "optimizer_groups": groups, **facts}
+        contents = {"format": FORMAT, "progress": state.progress.as_dict(), "optimizer_groups": groups, **facts}
         (temporary / "state.json").write_text(json.dumps(contents, indent=2) + "\n")
         lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(temporary.iterdir())]
         (temporary / HASHES).write_text("".join(lines))
@@ -112,7 +114,8 @@ def resume(
     Says what it does, and where nothing is left to do, how the run can be lengthened.
 
     Raises:
-        UserError: the checkpoint was trained on other data than ``facts["data"]``, their content hash.
+        UserError: the checkpoint was trained on other data than ``facts["data"]``, their content hash, or by a version that draws other
+            random numbers.
 
     """
     newest = newest_whole(folder.path, report.say)
@@ -122,6 +125,12 @@ def resume(
         if accelerator.is_main_process:
             truncate_metrics(folder.metrics, 0)
         return
+    found = json.loads((newest / "state.json").read_text()).get("format", 1)
+    if found != FORMAT:
+        raise UserError(
+            f"{newest} was written in format {found} by another version of gconv_gan, which draws other random numbers than this one "
+            f"(format {FORMAT}): continue with that version, or train anew under another --name"
+        )
     stored = load_checkpoint(newest, state)
     if stored["data"] != facts["data"]:
         raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {facts['data'][:12]}…)")

@@ -135,7 +135,7 @@ def classifier_step(
     labels: Int[Tensor, " b"],
     others: Int[Tensor, " b"],
     *,
-    weight: float,
+    weight: Float[Tensor, ""] | None,
     smoothing: float,
     backward: Callable[[Tensor], None],
     share: float = 1.0,

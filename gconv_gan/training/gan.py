@@ -27,7 +27,7 @@ from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs
 from gconv_gan.training.gan_step import d_step, g_step
 from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
 from gconv_gan.training.hooks import Hook
-from gconv_gan.training.objective import Objective, penalty_factor, weights_at
+from gconv_gan.training.objective import Objective, penalty_factor
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
 from gconv_gan.training.state import GANProgress, GANState, due
@@ -63,7 +63,7 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
         StoppedBySignalError: SIGINT or SIGTERM arrived; the state was saved.
 
     """
-    config, trainer, objective = run.config, run.config.trainer, run.objective
+    config, trainer, objective = run.config, run.config.trainer, run.objective.to(accelerator.device)
     total = trainer.total_images
 
     # 1. state: bare networks, average, optimisers
@@ -122,19 +122,18 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
                 seen = progress.images_seen
                 penalty = penalty_factor(config.objective.penalty, d_steps=progress.d_steps, images_seen=seen, total_images=total)
                 d_inputs = discriminator_inputs(run.data, draws, objective, progress, accelerator, penalised=penalty > 0)
-                step = partial(d_step, generator, parallel_discriminator, objective, images_seen=seen, penalty_factor=penalty)
+                step = partial(d_step, generator, parallel_discriminator, objective, penalty_factor=penalty)
                 with cached_spectra(), one_power_iteration(generator, discriminator):
                     statistics = accumulate(step, d_inputs, parallel_discriminator)
                 norm = finish("discriminator", discriminator, state.discriminator_optimizer, images_seen=seen)
-                objective.observe(statistics, batch_size=trainer.batch_size, images_seen=seen, accelerator=accelerator)
+                objective.observe(statistics, batch_size=trainer.batch_size, accelerator=accelerator)
                 report.add({**statistics, "grad_norm_d": norm})
                 progress.d_steps += 1
                 progress.images_seen += trainer.batch_size
 
             # 5. one generator step. The bare discriminator: frozen, it has no gradients for DDP to wait for
-            weights = weights_at(config.objective.top_k, images_seen=before, batch_size=trainer.batch_size, accelerator=accelerator)
             g_inputs = generator_inputs(run.generator_data, draws, objective, progress, batch_size=trainer.batch_size)
-            step = partial(g_step, parallel_generator, discriminator, objective, weights=weights)
+            step = partial(g_step, parallel_generator, discriminator, objective, weights=objective.weights(accelerator))
             with cached_spectra(), one_power_iteration(generator, discriminator):
                 statistics = accumulate(step, g_inputs, parallel_generator)
             norm = finish("generator", generator, state.generator_optimizer, images_seen=progress.images_seen)

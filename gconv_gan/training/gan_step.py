@@ -52,7 +52,6 @@ def d_step(
     objective: Objective,
     inputs: DiscriminatorInputs,
     *,
-    images_seen: int,
     penalty_factor: float = 0.0,
     backward: Backward,
     share: float = 1.0,
@@ -96,7 +95,7 @@ def d_step(
         statistics["consistency"] = inconsistency.detach()
         total = value + inconsistency
     if objective.lecam is not None:
-        lecam = objective.lecam(real_logits, fake_logits, images_seen=images_seen)
+        lecam = objective.lecam(real_logits, fake_logits)
         statistics["lecam"] = lecam.detach()
         total = total + lecam
     backward(total * share)

@@ -7,13 +7,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gconv_gan.config.objective import PenaltyConfig, TopKConfig
+from gconv_gan.config.objective import PenaltyConfig
 from gconv_gan.data.discriminator_augment import AdaptiveAugment, AnyAugment, ScheduledAugment
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Examples, Penalty
-from gconv_gan.losses.top_k import top_k_count, top_k_weights
+from gconv_gan.losses.top_k import TopK
 from gconv_gan.optim.schedules import schedule_factor
 
 Weights = Callable[[Tensor], Tensor]
@@ -33,6 +33,7 @@ class Objective:
     penalty: Penalty | None = None
     consistency: Consistency | None = None
     lecam: LeCam | None = None
+    top_k: TopK | None = None
     apart: bool = False
 
     def seen(self, examples: Examples) -> Tensor:
@@ -51,25 +52,49 @@ class Objective:
         of_parts = [None] * parts if labels is None else labels.chunk(parts)
         return tuple(discriminator(part, y) for part, y in zip(images.chunk(parts), of_parts, strict=True))
 
+    def to(self, device: torch.device) -> "Objective":
+        """Move the tensors of all parts to ``device``; return this objective."""
+        for part in (self.augment, self.lecam, self.top_k):
+            if isinstance(part, nn.Module):
+                part.to(device)
+        return self
+
     def state(self) -> dict[str, nn.Module]:
         """Return the parts that change from step to step, by the name of their file in a checkpoint."""
         parts = {"augment": self.augment, "lecam": self.lecam}
-        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        return {name: part for name, part in parts.items() if isinstance(part, nn.Module) and part.state_dict()}
 
     def begin(self, images_seen: int) -> None:
-        """Set what depends on the images seen alone."""
-        if isinstance(self.augment, ScheduledAugment):
-            self.augment.begin(images_seen)
+        """Set what depends on the images seen alone, for the steps of the iteration that begins there."""
+        for part in (self.augment, self.lecam, self.top_k):
+            if isinstance(part, ScheduledAugment | LeCam | TopK):
+                part.begin(images_seen)
 
-    def observe(self, statistics: dict[str, Tensor], *, batch_size: int, images_seen: int, accelerator: Accelerator) -> None:
-        """Take in a discriminator step's mean logits and signs, this process's; ``images_seen`` when the step began. Collective."""
+    def weights(self, accelerator: Accelerator) -> Weights | None:
+        """Return what weighs the images of a generator step; None where all count the same.
+
+        ``weights(logits)`` gives those of this process's images that are among the k best of *all* processes B/k, and the others 0.
+        """
+        if self.top_k is None:
+            return None
+        top_k = self.top_k
+
+        def weights(logits: Tensor) -> Tensor:
+            everyone = accelerator.gather(logits.detach())
+            mine: Tensor = top_k(everyone).chunk(accelerator.num_processes)[accelerator.process_index]
+            return mine
+
+        return weights
+
+    def observe(self, statistics: dict[str, Tensor], *, batch_size: int, accelerator: Accelerator) -> None:
+        """Take in a discriminator step's mean logits and signs, this process's. Collective."""
         adaptive = isinstance(self.augment, AdaptiveAugment)
         if self.lecam is None and not adaptive:
             return
         means = torch.stack([statistics[name].float() for name in ("d_real", "d_fake", "sign_real")])
         real, fake, sign = accelerator.reduce(means, reduction="mean")
         if self.lecam is not None:
-            self.lecam.follow(real, fake, images_seen=images_seen)
+            self.lecam.follow(real, fake)
         if isinstance(self.augment, AdaptiveAugment):
             self.augment.observe((sign * batch_size).round(), batch_size)  # a whole number: the same on one process and two
 
@@ -92,20 +117,3 @@ def penalty_factor(config: PenaltyConfig, *, d_steps: int, images_seen: int, tot
     if config.kind == "none" or d_steps % config.every:
         return 0.0
     return config.every * schedule_factor(config.schedule, images_seen=images_seen, total_images=total_images)
-
-
-def weights_at(config: TopKConfig, *, images_seen: int, batch_size: int, accelerator: Accelerator) -> Weights | None:
-    """Return what weighs the images of a generator step after ``images_seen``; None where all count the same.
-
-    ``weights(logits)`` gives those of this process's images that are among the k best of *all* processes B/k, and the others 0.
-    """
-    k = top_k_count(batch_size, images_seen, final_fraction=config.final_fraction, decay=config.decay, decay_images=config.decay_images)
-    if k == batch_size:
-        return None
-
-    def weights(logits: Tensor) -> Tensor:
-        everyone = accelerator.gather(logits.detach())
-        mine: Tensor = top_k_weights(everyone, k).chunk(accelerator.num_processes)[accelerator.process_index]
-        return mine
-
-    return weights

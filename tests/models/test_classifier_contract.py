@@ -127,7 +127,7 @@ def trained(network: Classifier, *, seed: int) -> dict[str, Tensor]:
     labels = torch.arange(3)
     for masks.step in range(2):
         masks.indices = torch.arange(3)
-        classifier_step(network, images(), labels, labels, weight=1.0, smoothing=0.0, backward=torch.autograd.backward)
+        classifier_step(network, images(), labels, labels, weight=None, smoothing=0.0, backward=torch.autograd.backward)
         optimizer.step()
         optimizer.zero_grad()
     return network.state_dict()

@@ -19,7 +19,7 @@ from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.factory import gradient_penalty
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Penalty
-from gconv_gan.losses.top_k import top_k_weights
+from gconv_gan.losses.top_k import TopK
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.training.gan_step import DiscriminatorInputs, GeneratorInputs, d_step, g_step
@@ -68,6 +68,7 @@ def lecam() -> LeCam:
     regulariser = LeCam(weight=0.3, decay=0.9, start_images=100).double()
     regulariser.real.fill_(0.3)
     regulariser.fake.fill_(-0.2)
+    regulariser.begin(100)
     return regulariser
 
 
@@ -90,7 +91,7 @@ def test_the_discriminators_gradient_is_that_of_the_whole_objective() -> None:
     penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "r1"))
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(10.0, 5.0), lecam())
     inputs = d_inputs(penalty)
-    statistics = d_step(generator, discriminator, objective, inputs, images_seen=100, penalty_factor=16.0, backward=backward)
+    statistics = d_step(generator, discriminator, objective, inputs, penalty_factor=16.0, backward=backward)
     ours = gradients(discriminator)
     discriminator.zero_grad()
 
@@ -121,7 +122,7 @@ def test_on_other_steps_there_is_no_penalty() -> None:
     found = []
     for objective in (Objective(Hinge()), Objective(Hinge(), penalty=penalty)):
         discriminator.zero_grad()
-        assert "penalty" not in d_step(generator, discriminator, objective, d_inputs(penalty), images_seen=0, backward=backward)
+        assert "penalty" not in d_step(generator, discriminator, objective, d_inputs(penalty), backward=backward)
         found.append(gradients(discriminator))
     assert_equal_gradients(*found, tolerance=0)
 
@@ -137,7 +138,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
         accelerator = Accelerator(cpu=True)
 
         def step(part: DiscriminatorInputs, **how: Any) -> dict[str, Tensor]:
-            return d_step(generator, discriminator, objective, part, images_seen=100, penalty_factor=2.0, **how)  # noqa: B023
+            return d_step(generator, discriminator, objective, part, penalty_factor=2.0, **how)  # noqa: B023
 
         with one_power_iteration(generator, discriminator):
             statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count, accelerator=accelerator))
@@ -161,9 +162,9 @@ def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
             return inputs.reals.flip(0)
 
     fakes = Fixed()
-    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, penalty_factor=1.0, backward=backward)
     prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare(discriminator)
-    mixed = d_step(fakes, prepared, objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    mixed = d_step(fakes, prepared, objective, inputs, penalty_factor=1.0, backward=backward)
     assert torch.equal(exact["penalty"], mixed["penalty"])
     assert not torch.equal(exact["loss_d"], mixed["loss_d"])
 
@@ -176,7 +177,7 @@ def test_a_discriminator_that_couples_images_sees_reals_fakes_and_twins_alone(re
     inputs = d_inputs(None)
     seen: list[Tensor] = []
     handle = discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    d_step(generator, discriminator, objective, inputs, images_seen=0, backward=backward)
+    d_step(generator, discriminator, objective, inputs, backward=backward)
     handle.remove()
     ours = gradients(discriminator)
     discriminator.zero_grad()
@@ -195,7 +196,7 @@ def test_a_discriminator_that_couples_images_sees_reals_fakes_and_twins_alone(re
     total.backward()
     assert_equal_gradients(ours, gradients(discriminator))
     discriminator.zero_grad()
-    d_step(generator, discriminator, replace(objective, apart=False), inputs, images_seen=0, backward=backward)
+    d_step(generator, discriminator, replace(objective, apart=False), inputs, backward=backward)
     joint = gradients(discriminator)["blocks.1.conv1.weight"]
     assert (joint - ours["blocks.1.conv1.weight"]).abs().max() > 0.01 * joint.abs().max()
 
@@ -263,7 +264,9 @@ def test_a_relativistic_generator_is_compared_with_its_own_reals() -> None:
 def test_top_k_teaches_by_the_best_images_alone() -> None:
     generator, discriminator = networks()
     inputs = g_inputs(relativistic=False)
-    g_step(generator, discriminator, Objective(Hinge()), inputs, weights=lambda logits: top_k_weights(logits, 3), backward=backward)
+    best = TopK(batch_size=B, final_fraction=3 / B, decay=0.5, decay_images=1)
+    best.begin(10**9)
+    g_step(generator, discriminator, Objective(Hinge()), inputs, weights=best, backward=backward)
     ours = gradients(generator)
     generator.zero_grad()
     logits = discriminator(generator(inputs.z, inputs.fake_labels), inputs.fake_labels)
