@@ -14,9 +14,9 @@ from gconv_gan.runtime.sharing import share
 class Drawn(NamedTuple):
     """Latents, labels (None without classes), and uniform numbers [b, n] for each n that was asked for (None for n = 0)."""
 
-    z: Float[Tensor, "b d"]
-    labels: Int[Tensor, " b"] | None
-    uniform: list[Float[Tensor, "b n"] | None]
+    z: Float[Tensor, "*steps b d"]
+    labels: Int[Tensor, "*steps b"] | None
+    uniform: list[Float[Tensor, "*steps b n"] | None]
 
 
 class Draws:
@@ -54,10 +54,13 @@ class Draws:
         self._indices = share(batch_size, **who, micro_batches=micro_batches).to(device)
 
     def __call__(self, player: Literal["d", "g"], step: Step, uniform_numbers: Sequence[int] = ()) -> Drawn:
-        """Return what the step of ``player`` draws, with as many uniform numbers an image as each of ``uniform_numbers`` says."""
+        """Return what the step of ``player`` draws, with as many uniform numbers an image as each of ``uniform_numbers`` says.
+
+        Steps [k, 1], as a tensor, draw what k steps do, under a first axis of length k.
+        """
         even = self.latent_dim + self.latent_dim % 2
         label = 0 if self.num_classes is None else 2
         words = self._streams[player].words(step, self._indices, even + label + sum(uniform_numbers))
-        parts = torch.split(words, [even, label, *uniform_numbers], dim=1)
-        labels = None if self.num_classes is None else integers(parts[1], self.num_classes)[:, 0]
-        return Drawn(normal(parts[0])[:, : self.latent_dim], labels, [uniform(part) if part.shape[1] else None for part in parts[2:]])
+        parts = torch.split(words, [even, label, *uniform_numbers], dim=-1)
+        labels = None if self.num_classes is None else integers(parts[1], self.num_classes)[..., 0]
+        return Drawn(normal(parts[0])[..., : self.latent_dim], labels, [uniform(part) if part.shape[-1] else None for part in parts[2:]])

@@ -57,6 +57,12 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    recipe.fit(tiny(tmp_path, augment={"kind": "ada", "initial_probability": 0.5}, trainer={"total_images": 64}))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(unbroken: Path, tmp_path: Path) -> None:
     shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
     for _, path in checkpoints(tmp_path / "tiny"):
