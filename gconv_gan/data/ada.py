@@ -5,7 +5,8 @@ Karras, Aittala, Hellsten, Laine, Lehtinen, Aila, "Training Generative Adversari
 """
 
 import math
-from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,9 +26,9 @@ BLIT, GEOMETRY, COLOR, CUTOUT = 7, 11, 10, 3  # uniform numbers that each group 
 class ADAPipeline:
     """Blits, then geometry, then colour, then a cut-out; each step of a group is made with probability min(1, factor · p).
 
-    Called with images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p. Numbers and maps are worked out
-    on the numbers' own device (the CPU, in training), and the images that stay as they are take no part. Differs from the
-    authors' code: blits are moved pixel by pixel instead of being resampled, and see ``warp`` for the filter.
+    Called with images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p, a number or a 0-dim tensor. All images
+    pass through the same operations, whose parameters are those of the identity where a step is not made: nothing waits for a device.
+    Differs from the authors' code: blits are moved pixel by pixel instead of being resampled, and see ``warp`` for the filter.
 
     Args:
         blit, geometry, color, cutout: factor on p for each group; 0 leaves it out (bgc: 1, 1, 1, 0).
@@ -37,17 +38,18 @@ class ADAPipeline:
     numbers_per_image = BLIT + GEOMETRY + COLOR + CUTOUT
 
     def __init__(self, *, blit: float = 1.0, geometry: float = 1.0, color: float = 1.0, cutout: float = 0.0) -> None:
-        self.blit, self.geometry, self.color, self.cutout = blit, geometry, color, cutout
+        self.groups = ((blitted, blit), (moved, geometry), (recoloured, color), (cut_out, cutout))
 
-    def __call__(self, images: Images, draws: Float[Tensor, "b n"], probability: float) -> Images:
-        blits, geometries, colors, cutouts = torch.split(draws, [BLIT, GEOMETRY, COLOR, CUTOUT], dim=1)
-        images = blitted(images, blits, min(1.0, self.blit * probability))
-        images = moved(images, geometries, min(1.0, self.geometry * probability))
-        images = recoloured(images, colors, min(1.0, self.color * probability))
-        return cut_out(images, cutouts, min(1.0, self.cutout * probability))
+    def __call__(self, images: Images, draws: Float[Tensor, "b n"], probability: float | Float[Tensor, ""]) -> Images:
+        p = torch.full((), probability, dtype=torch.float64, device=images.device) if isinstance(probability, float) else probability
+        parts = torch.split(draws, [BLIT, GEOMETRY, COLOR, CUTOUT], dim=1)
+        for (group, factor), part in zip(self.groups, parts, strict=True):
+            if factor > 0:
+                images = group(images, part, (factor * p).clamp(max=1.0))
+        return images
 
 
-def blitted(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+def blitted(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
     """Return images mirrored, turned by multiples of 90°, and shifted by up to an eighth of their side (reflecting)."""
     size = images.shape[-1]
     take = iter(draws.unbind(1))
@@ -62,11 +64,11 @@ def blitted(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
     return blit(images, rows, columns, transpose=odd)
 
 
-def moved(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+def moved(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
     """Return images scaled, turned, stretched, turned again and shifted by fractions of a pixel."""
     size = images.shape[-1]
     take = iter(draws.double().unbind(1))
-    p_rotation = 1 - math.sqrt(1 - p)  # so that the two turns together come with p
+    p_rotation = 1 - (1 - p).sqrt()  # so that the two turns together come with p
     chosen, s = coin(next(take), p), log_normal(next(take), 0.2)
     steps = [(chosen, scale(s, s))]
     steps.append((coin(next(take), p_rotation), rotation(between(next(take), -math.pi, math.pi))))
@@ -75,17 +77,14 @@ def moved(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
     steps.append((coin(next(take), p_rotation), rotation(between(next(take), -math.pi, math.pi))))
     steps.append((coin(next(take), p), shift(normal(next(take), 0.125) * size, normal(next(take), 0.125) * size)))
     changed, matrices = _composed(steps)
-    return _replaced(images, changed, lambda some: warp(some, matrices[changed]))
+    # resampling changes an image a little where it is moved by nothing: what was not chosen stays as it is
+    return torch.where(changed[:, None, None, None], warp(images, matrices), images)
 
 
-def recoloured(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+def recoloured(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
     """Return images with another brightness, contrast, luma (negated), hue and saturation: one affine map of RGB an image."""
     take = iter(draws.double().unbind(1))
-    identity = torch.eye(4, dtype=torch.float64, device=draws.device)
-    grey = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64, device=draws.device) / math.sqrt(3)
-    luma = torch.outer(grey, grey)  # projection onto the grey axis
-    lift, rgb = identity.new_zeros(4, 4), torch.diag(identity.new_tensor([1.0, 1.0, 1.0, 0.0]))
-    lift[:3, 3] = 1.0
+    identity, rgb, lift, luma, _ = _color_maps(draws.device)
     chosen, b = coin(next(take), p), _scalar(normal(next(take), 0.2))
     steps = [(chosen, identity + b * lift)]
     chosen, c = coin(next(take), p), _scalar(log_normal(next(take), 0.5))
@@ -95,34 +94,50 @@ def recoloured(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
     chosen, s = coin(next(take), p), _scalar(log_normal(next(take), 1.0))
     steps.append((chosen, identity + (s - 1) * (rgb - luma)))
     changed, matrices = _composed(steps)
-
-    def recolour(some: Images) -> Images:
-        maps = matrices[changed].to(some)
-        return torch.baddbmm(maps[:, :3, 3:], maps[:, :3, :3], some.flatten(2)).view(some.shape)
-
-    return _replaced(images, changed, recolour)
+    maps = matrices.to(images.dtype)
+    recolored = torch.baddbmm(maps[:, :3, 3:], maps[:, :3, :3], images.flatten(2)).view(images.shape)
+    return torch.where(changed[:, None, None, None], recolored, images)
 
 
-def cut_out(images: Images, draws: Float[Tensor, "b n"], p: float) -> Images:
+def cut_out(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
     """Return images in which a square of half their side, its middle anywhere inside, is set to zero."""
     size = images.shape[-1]
     chosen, *middle = draws.unbind(1)
     pixels = (torch.arange(size, device=draws.device) + 0.5) / size
     rows, columns = ((pixels - m[:, None]).abs() < 0.25 for m in middle)
     blank = rows[:, :, None] & columns[:, None, :] & coin(chosen, p)[:, None, None]
-    return images * ~blank[:, None].to(images.device)
+    return images * ~blank[:, None]
+
+
+class ColorMaps(NamedTuple):
+    """Maps of (red, green, blue, 1): identity, projection onto the colours, addition of 1 to each, projection onto grey, [v]×."""
+
+    identity: Float[Tensor, "4 4"]
+    rgb: Float[Tensor, "4 4"]
+    lift: Float[Tensor, "4 4"]
+    luma: Float[Tensor, "4 4"]
+    cross: Float[Tensor, "4 4"]
+
+
+@cache
+def _color_maps(device: torch.device) -> ColorMaps:
+    """Return the maps, made once for each device: making them copies numbers to it."""
+    v = 1 / math.sqrt(3)  # of the grey axis
+    rows = [
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
+        [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]],
+        [[1 / 3, 1 / 3, 1 / 3, 0.0], [1 / 3, 1 / 3, 1 / 3, 0.0], [1 / 3, 1 / 3, 1 / 3, 0.0], [0.0, 0.0, 0.0, 0.0]],
+        [[0.0, -v, v, 0.0], [v, 0.0, -v, 0.0], [-v, v, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
+    ]
+    return ColorMaps(*torch.tensor(rows, dtype=torch.float64).to(device))
 
 
 def _hue_rotation(angle: Uniform) -> Matrices:
     """Return the turn of RGB about the grey axis v: cos I + sin [v]× + (1 − cos) v vᵀ (Rodrigues)."""
-    v = 1 / math.sqrt(3)
-    cross = angle.new_tensor([[0.0, -v, v, 0.0], [v, 0.0, -v, 0.0], [-v, v, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    rgb = torch.diag(angle.new_tensor([1.0, 1.0, 1.0, 0.0]))
-    luma = rgb.new_zeros(4, 4)
-    luma[:3, :3] = 1 / 3
-    last = torch.eye(4, dtype=angle.dtype, device=angle.device) - rgb
+    maps = _color_maps(angle.device)
     cos, sin = _scalar(angle.cos()), _scalar(angle.sin())
-    return cos * rgb + sin * cross + (1 - cos) * luma + last
+    return cos * maps.rgb + sin * maps.cross + (1 - cos) * maps.luma + (maps.identity - maps.rgb)
 
 
 def _scalar(values: Uniform) -> Float[Tensor, "b 1 1"]:
@@ -141,11 +156,3 @@ def _composed(steps: list[tuple[Tensor, Matrices]]) -> tuple[Tensor, Matrices]:
         product = torch.where(chosen[:, None, None], matrices, identity) @ product
         changed = changed | chosen
     return changed, product
-
-
-def _replaced(images: Images, changed: Tensor, change: Callable[[Images], Images]) -> Images:
-    """Return ``images`` with those that are ``changed`` (known to the host, so nothing waits for a device) put through ``change``."""
-    if not changed.any():
-        return images
-    index = changed.nonzero().squeeze(1).to(images.device)
-    return images.index_copy(0, index, change(images[index]).to(images.dtype))

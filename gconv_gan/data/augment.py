@@ -23,7 +23,6 @@ def shifted(images: Shaped[Tensor, "b c h w"], offsets: Int[Tensor, "b 2"]) -> S
     Padding by p on every side and cropping the old size at (i, j) is an offset of (i - p, j - p).
     """
     height, width = images.shape[2:]
-    offsets = offsets.to(images.device)
     rows = reflected(torch.arange(height, device=images.device) + offsets[:, :1], height)
     columns = reflected(torch.arange(width, device=images.device) + offsets[:, 1:], width)
     image = torch.arange(len(images), device=images.device)[:, None, None, None]
@@ -37,7 +36,6 @@ def resized_crops(images: Shaped[Tensor, "b c h w"], boxes: Float[Tensor, "b 4"]
     Half-pixel centres, as ``F.interpolate(align_corners=False)``: the box of the whole image at its own size is the image.
     """
     height, width = images.shape[2:]
-    boxes = boxes.to(images.device)
     steps = (torch.arange(size, device=images.device) + 0.5) / size
     rows = (boxes[:, :1] + steps * boxes[:, 2:3]) / height * 2 - 1
     columns = (boxes[:, 1:2] + steps * boxes[:, 3:]) / width * 2 - 1
@@ -57,7 +55,7 @@ def cutout(images: Float[Tensor, "b c h w"], centres: Int[Tensor, "b 2"], side: 
     DeVries and Taylor, "Improved Regularization of CNNs with Cutout", arXiv 1708.04552: the centre is uniform over the image.
     """
     height, width = images.shape[2:]
-    top, left = (centres.to(images.device) - side // 2).T
+    top, left = (centres - side // 2).T
     rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     inside_rows = (rows >= top[:, None]) & (rows < top[:, None] + side)
     inside_columns = (columns >= left[:, None]) & (columns < left[:, None] + side)
@@ -65,29 +63,26 @@ def cutout(images: Float[Tensor, "b c h w"], centres: Int[Tensor, "b 2"], side: 
     return images.masked_fill(hole, 0.0)
 
 
-def mixup(images: Float[Tensor, "b c h w"], partners: Float[Tensor, "b c h w"], weight: float) -> Float[Tensor, "b c h w"]:
+def mixup(images: Float[Tensor, "b c h w"], partners: Float[Tensor, "b c h w"], weight: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
     r"""Return :math:`\lambda x + (1 - \lambda) x'` (Zhang et al., "mixup", arXiv 1710.09412)."""
     return weight * images + (1 - weight) * partners
 
 
-def cutmix(
-    images: Float[Tensor, "b c h w"], partners: Float[Tensor, "b c h w"], box: tuple[int, int, int, int]
-) -> Float[Tensor, "b c h w"]:
+def cutmix(images: Float[Tensor, "b c h w"], partners: Float[Tensor, "b c h w"], box: Int[Tensor, "4"]) -> Float[Tensor, "b c h w"]:
     """Return the images with ``box`` (top, left, bottom, right) taken from their partners (Yun et al., "CutMix", arXiv 1905.04899)."""
     top, left, bottom, right = box
-    result = images.clone()
-    result[:, :, top:bottom, left:right] = partners[:, :, top:bottom, left:right]
-    return result
+    rows, columns = (torch.arange(length, device=images.device) for length in images.shape[2:])
+    inside = ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
+    return torch.where(inside, partners, images)
 
 
-def cutmix_box(weight: float, centre: tuple[float, float], side: int) -> tuple[tuple[int, int, int, int], float]:
+def cutmix_box(weight: Float[Tensor, ""], centre: Float[Tensor, "2"], side: int) -> tuple[Int[Tensor, "4"], Float[Tensor, ""]]:
     r"""Return CutMix's box in an image of side² and the share of the image that stays.
 
-    The box has sides :math:`s\sqrt{1 - \lambda}` around ``centre`` (each in [0, 1)), clipped at the border; the share is that
-    of the clipped box, as the official code corrects it.
+    The box has sides :math:`s\sqrt{1 - \lambda}` around ``centre`` (row and column, each in [0, 1)), clipped at the border; the share is
+    that of the clipped box, as the official code corrects it.
     """
-    half = int(side * (1 - weight) ** 0.5) // 2
-    row, column = int(centre[0] * side), int(centre[1] * side)
-    top, bottom = max(0, row - half), min(side, row + half)
-    left, right = max(0, column - half), min(side, column + half)
-    return (top, left, bottom, right), 1 - (bottom - top) * (right - left) / side**2
+    half = (side * (1 - weight).sqrt()).long() // 2
+    middle = (centre * side).long()
+    box = torch.cat([middle - half, middle + half]).clamp(0, side)
+    return box, 1 - (box[2] - box[0]) * (box[3] - box[1]) / side**2

@@ -18,12 +18,11 @@ def blit(
 ) -> Float[Tensor, "b c h w"]:
     """Return images whose pixel (i, j) is pixel (rows[b, i], columns[b, j]) of image b, turned over its diagonal first where asked.
 
-    Indices outside an image give 0. ``transpose`` needs square images. Index tensors may live on another device.
+    Indices outside an image give 0. ``transpose`` needs square images.
     """
     b, c, h, w = images.shape
-    rows, columns = rows.to(images.device), columns.to(images.device)
     if transpose is not None:
-        images = torch.where(transpose.to(images.device)[:, None, None, None], images.transpose(2, 3), images)
+        images = torch.where(transpose[:, None, None, None], images.transpose(2, 3), images)
     inside = ((rows >= 0) & (rows < h))[:, None, :, None] & ((columns >= 0) & (columns < w))[:, None, None, :]
     gathered = images.gather(2, rows.clamp(0, h - 1)[:, None, :, None].expand(b, c, h, w))
     gathered = gathered.gather(3, columns.clamp(0, w - 1)[:, None, None, :].expand(b, c, h, w))

@@ -1,6 +1,6 @@
 """Labelled, augmented batches for a classifier: which images, in which order, what is done to each.
 
-As in ``loaders``, every draw is made for the global batch at an image count and then sliced, so one process and two train on the
+As in ``loaders``, every draw is a function of the image count and the place in the global batch, so one process and two train on the
 same batches, and a restart repeats the uninterrupted run.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
+from scipy.special import betaincinv
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
@@ -18,8 +19,10 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.loaders import gather
 from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
-from gconv_gan.runtime.seeding import draw_signs, generator_for, stream_seed
+from gconv_gan.runtime.random import Stream
 from gconv_gan.runtime.sharing import share
+
+PURPOSES = ("flip", "crop", "resized_crop", "cutout", "partners", "mix", "cutmix")  # of the random numbers of a batch
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Augmentation:
 class LabelledBatch:
     """One process's share of a batch: images [b, 3, S, S] in [-1, 1]; ``weight`` of ``labels`` [b] counts, the rest of ``others``.
 
+    Without mixing ``weight`` is None.
     ``places`` [b] are the images' places in the batch of all processes.
     """
 
@@ -53,7 +57,7 @@ class LabelledBatch:
     labels: Int64[Tensor, " b"]
     others: Int64[Tensor, " b"]
     places: Int64[Tensor, " b"]
-    weight: float
+    weight: Float32[Tensor, ""] | None
 
 
 class ClassBatches:
@@ -97,7 +101,8 @@ class ClassBatches:
         if batch_size < 1 or batch_size % num_processes:
             raise UserError(f"the global batch_size {batch_size} cannot be shared evenly by {num_processes} processes")
         self.dataset, self.augmentation = dataset, augmentation
-        self.seed, self.batch_size, self.device = seed, batch_size, torch.device(device)
+        self.batch_size, self.device = batch_size, torch.device(device)
+        self._streams = {purpose: Stream(seed, purpose) for purpose in PURPOSES}
         self._indices = torch.arange(len(dataset)) if indices is None else torch.from_numpy(indices)
         self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
         self._sampler = order_of(dataset, seed=seed, indices=indices)
@@ -115,49 +120,47 @@ class ClassBatches:
         images, labels = self._augmented(chosen, images_seen, self._places)
         mix = self.augmentation
         if not (mix.mixup or mix.cutmix):
-            return LabelledBatch(images, labels, labels, places, 1.0)
+            return LabelledBatch(images, labels, labels, places, None)
         # the partner is an image of the global batch as augmented at its own place, wherever that place is computed
-        partners, others = self._augmented(chosen, images_seen, self._draw("partners", images_seen)[self._places])
-        numbers = np.random.default_rng(stream_seed(self.seed, "mix", images_seen))
-        with_cutmix = bool(mix.cutmix) and (not mix.mixup or numbers.random() < 0.5)
+        partner_places = self._streams["partners"].permutation(images_seen, self.batch_size)[self._places]
+        partners, others = self._augmented(chosen, images_seen, partner_places)
+        # the inverse of the beta distribution is not known to torch: the weight is worked out on the host and filled in
+        choice, quantile = self._streams["mix"].uniform(images_seen, torch.zeros(1, dtype=torch.int64), 2)[0].tolist()
+        with_cutmix = bool(mix.cutmix) and (not mix.mixup or choice < 0.5)
         alpha = mix.cutmix if with_cutmix else mix.mixup
-        weight = float(numbers.beta(alpha, alpha))
+        weight = torch.full((), betaincinv(alpha, alpha, quantile), device=self.device)
         if not with_cutmix:
             return LabelledBatch(mixup(images, partners, weight), labels, others, places, weight)
-        box, weight = cutmix_box(weight, (numbers.random(), numbers.random()), images.shape[-1])
+        centre = self._streams["cutmix"].uniform(images_seen, torch.zeros(1, dtype=torch.int64, device=self.device), 2)[0]
+        box, weight = cutmix_box(weight, centre, images.shape[-1])
         return LabelledBatch(cutmix(images, partners, box), labels, others, places, weight)
-
-    def _draw(self, stream: str, images_seen: int) -> Int64[Tensor, " b"]:
-        return torch.randperm(self.batch_size, generator=generator_for(self.seed, stream, images_seen))
 
     def _augmented(
         self, chosen: Int64[Tensor, " n"], images_seen: int, places: Int64[Tensor, " b"]
     ) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"]]:
         """Return the images and labels at ``places`` of the global batch ``chosen``, each augmented as its place says."""
-        how, count = self.augmentation, self.batch_size
+        how, at = self.augmentation, (images_seen, places.to(self.device))
         images = gather(self.dataset.images, chosen[places]).to(self.device)
         if how.flip:
-            images = flip(images, draw_signs(self.seed, "flip", images_seen, count=count)[places])
+            images = flip(images, self._streams["flip"].coins(*at))
         if how.crop_padding:
-            offsets = torch.randint(2 * how.crop_padding + 1, (count, 2), generator=generator_for(self.seed, "crop", images_seen))
-            images = shifted(images, offsets[places] - how.crop_padding)
+            images = shifted(images, self._streams["crop"].integers(*at, 2, below=2 * how.crop_padding + 1) - how.crop_padding)
         if how.resized_crop is not None:
-            boxes = draw_boxes(self.seed, images_seen, count=count, side=images.shape[-1], area=how.resized_crop)
-            scaled = resized_crops(images, boxes[places], how.size)
+            boxes = crop_boxes(self._streams["resized_crop"].uniform(*at, 4), side=images.shape[-1], area=how.resized_crop)
+            scaled = resized_crops(images, boxes, how.size)
         else:
             scaled = to_unit(centre_crop(images, how.size))
         if how.cutout:
-            centres = torch.randint(how.size, (count, 2), generator=generator_for(self.seed, "cutout", images_seen))
-            scaled = cutout(scaled, centres[places], how.cutout)
+            scaled = cutout(scaled, self._streams["cutout"].integers(*at, 2, below=how.size), how.cutout)
         return scaled, self._labels[chosen[places]].to(self.device)
 
 
-def draw_boxes(seed: int, step: int, *, count: int, side: int, area: tuple[float, float]) -> Float32[Tensor, "b 4"]:
-    """Draw boxes (top, left, height, width) in an image of side²: area uniform in ``area`` shares, log-uniform aspect 3/4 to 4/3.
+def crop_boxes(numbers: Float32[Tensor, "b 4"], *, side: int, area: tuple[float, float]) -> Float32[Tensor, "b 4"]:
+    """Return boxes (top, left, height, width) in an image of side²: area uniform in ``area`` shares, log-uniform aspect 3/4 to 4/3.
 
-    Szegedy et al., arXiv 1409.4842. A box that does not fit is shortened to the image's side, instead of drawn again.
+    Szegedy et al., arXiv 1409.4842. ``numbers`` are uniform in [0, 1). A box that does not fit is shortened to the image's side, instead
+    of drawn again.
     """
-    numbers = torch.rand(count, 4, generator=generator_for(seed, "resized_crop", step))
     target = (area[0] + (area[1] - area[0]) * numbers[:, 0]) * side**2
     aspect = torch.exp((2 * numbers[:, 1] - 1) * math.log(4 / 3))
     size = torch.stack([(target / aspect).sqrt(), (target * aspect).sqrt()], 1).clamp(max=side)

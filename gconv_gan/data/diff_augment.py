@@ -38,7 +38,7 @@ class DiffAugment:
         self.numbers_per_image = sum(NUMBERS[name] for name in self.policy)
 
     def __call__(self, images: Images, draws: Draws) -> Images:
-        parts = torch.split(draws.to(images), [NUMBERS[name] for name in self.policy], dim=1)
+        parts = torch.split(draws.to(images.dtype), [NUMBERS[name] for name in self.policy], dim=1)
         for name, part in zip(self.policy, parts, strict=True):
             images = APPLY[name](images, part)
         return images

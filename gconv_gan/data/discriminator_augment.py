@@ -25,22 +25,27 @@ class Augment(Protocol):
         ...
 
 
-class ScheduledAugment:
-    """``ADAPipeline`` under a probability that rises from 0 along half a cosine (R3GAN's ``training_loop.py``), then stays."""
+class ScheduledAugment(nn.Module):
+    """``ADAPipeline`` under a probability that rises from 0 along half a cosine (R3GAN's ``training_loop.py``), then stays.
 
-    numbers_per_image = ADAPipeline.numbers_per_image
+    The probability is a tensor, so that it can change between repetitions of recorded operations.
+    """
+
+    numbers_per_image: int = ADAPipeline.numbers_per_image
+    probability: Tensor
 
     def __init__(self, pipeline: ADAPipeline, *, probability: float, rise_images: int) -> None:
+        super().__init__()
         self.pipeline, self.final, self.rise_images = pipeline, probability, rise_images
-        self.probability = 0.0
+        self.register_buffer("probability", torch.zeros((), dtype=torch.float64), persistent=False)
         self.begin(0)
 
     def begin(self, images_seen: int) -> None:
         """Set p for the steps that begin at ``images_seen``."""
         risen = min(images_seen / self.rise_images, 1.0) if self.rise_images else 1.0
-        self.probability = self.final * 0.5 * (1 - math.cos(math.pi * risen))
+        self.probability.fill_(self.final * 0.5 * (1 - math.cos(math.pi * risen)))
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
+    def forward(self, images: Images, draws: Draws) -> Images:
         return self.pipeline(images, draws, self.probability)
 
 
@@ -52,8 +57,7 @@ class AdaptiveAugment(nn.Module):
     after every ``every`` discriminator steps, n the real images of these steps, N ``ramp_images``, s_r their logits, s_0 the loss's
     boundary between real and generated (the paper: 0), r* the ``target``.
 
-    The buffers are the state: ``probability``, and the sum of signs and number of images since p was last set. They stay on the
-    CPU, where the numbers are worked out.
+    The buffers are the state: ``probability``, and the sum of signs and number of images since p was last set.
     """
 
     numbers_per_image: int = ADAPipeline.numbers_per_image
@@ -70,20 +74,20 @@ class AdaptiveAugment(nn.Module):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Images, draws: Draws) -> Images:
-        return self.pipeline(images, draws, float(self.probability))
+        return self.pipeline(images, draws, self.probability)
 
+    @torch.no_grad()
     def observe(self, signs: Tensor, images: int) -> None:
         """Take in the sum of the signs of ``images`` real logits, one discriminator step's over all processes; adjust p when it is time."""
-        self.signs += int(signs)
-        self.images += images
-        self.steps += 1
-        if self.steps < self.every:
-            return
-        overfitting = float(self.signs) / float(self.images)
-        direction = (overfitting > self.target) - (overfitting < self.target)
-        self.probability.add_(direction * float(self.images) / self.ramp_images).clamp_(0.0, 1.0)
+        self.signs.add_(signs.long())
+        self.images.add_(images)
+        self.steps.add_(1)
+        due = self.steps >= self.every
+        overfitting = self.signs.double() / self.images
+        moved = self.probability + (overfitting - self.target).sign() * self.images / self.ramp_images
+        self.probability.copy_(torch.where(due, moved.clamp(0.0, 1.0), self.probability))
         for buffer in (self.signs, self.images, self.steps):
-            buffer.zero_()
+            buffer.mul_(~due)
 
 
 AnyAugment = DiffAugment | ScheduledAugment | AdaptiveAugment

@@ -1,10 +1,9 @@
 """Wrong labels, on purpose: the standard test of how much a network memorises."""
 
 import numpy as np
-import torch
 from jaxtyping import Int64
 
-from gconv_gan.runtime.seeding import generator_for
+from gconv_gan.runtime.random import Stream
 
 
 def symmetric_noise(labels: Int64[np.ndarray, " n"], *, fraction: float, num_classes: int, seed: int) -> Int64[np.ndarray, " n"]:
@@ -22,10 +21,8 @@ def symmetric_noise(labels: Int64[np.ndarray, " n"], *, fraction: float, num_cla
         raise ValueError(f"fraction is a share from 0 to 1, not {fraction}")
     if num_classes < 2:
         raise ValueError("one class has no wrong label")
-    generator = generator_for(seed, "label_noise", 0)
-    count = round(fraction * len(labels))
-    chosen = torch.randperm(len(labels), generator=generator)[:count].numpy()
-    steps = torch.randint(1, num_classes, (count,), generator=generator).numpy()
+    chosen = Stream(seed, "label_noise").permutation(0, len(labels))[: round(fraction * len(labels))]
+    steps = 1 + Stream(seed, "label_noise/steps").integers(0, chosen, below=num_classes - 1).numpy()
     noisy = labels.copy()
-    noisy[chosen] = (noisy[chosen] + steps) % num_classes
+    noisy[chosen.numpy()] = (noisy[chosen.numpy()] + steps) % num_classes
     return noisy

@@ -1,6 +1,6 @@
 """The real images of one process: which, in which order, mirrored or not, scaled, on the device.
 
-Order and coins are drawn for the global batch at an image count and then sliced, so one process and two show the discriminator
+Order and coins are functions of the image count and the place in the global batch, so one process and two show the discriminator
 the same images, and a restart repeats the uninterrupted run. The batch is gathered from the memory map in the order of the file;
 what stays in memory is the operating system's page cache, shared by all processes. No worker and no prefetch: a CIFAR batch of 64
 takes well under a millisecond. Where the images are decoded at every access, the next batch is begun while this one is used.
@@ -20,7 +20,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.sampler import BalancedSampler
 from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
-from gconv_gan.runtime.seeding import draw_signs
+from gconv_gan.runtime.random import Stream
 from gconv_gan.runtime.sharing import share
 
 Balance = Literal["none", "per_class", "overall"]
@@ -63,11 +63,12 @@ class BatchSource:
         if not 0 <= process_index < num_processes:
             raise ValueError(f"process_index {process_index} is not among {num_processes} processes")
         self.dataset = dataset
-        self.seed = seed
         self.flip = flip
+        self._coins = Stream(seed, "flip")
         self.batch_size = batch_size
         self.device = torch.device(device)
         self._share = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
+        self._places = self._share.to(self.device)
         self._sampler = order_of(dataset, seed=seed) if balance == "none" else _balanced(dataset, seed, balance, batch_size)
 
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
@@ -77,8 +78,7 @@ class BatchSource:
         if isinstance(self.dataset.images, DecodedImages):
             self.dataset.images.expect(self._chosen(images_seen + self.batch_size).sort().values.numpy())
         if self.flip:
-            coins = draw_signs(self.seed, "flip", images_seen, count=self.batch_size)[self._share]
-            images = flip(images, coins)  # before scaling: a quarter of the bytes
+            images = flip(images, self._coins.coins(images_seen, self._places))  # before scaling: a quarter of the bytes
         labels = self.dataset.labels
         return to_unit(images), None if labels is None else torch.from_numpy(labels[chosen.numpy()]).to(self.device)
 

@@ -1,8 +1,8 @@
 """Data order as a pure function of (seed, position): an endless row of epochs, each its own permutation; or balanced by class.
 
-Global position p belongs to epoch p // length and is place p % length of that epoch's permutation, which depends on
-(seed, "order", epoch) alone. So a run resumes at any image count without replaying anything. The idea of starting a sampler at an
-image index is that of ``InfiniteSampler`` in EDM2.
+Global position p belongs to epoch p // length and is place p % length of that epoch's permutation, which is the order of random
+keys and depends on (seed, "order", epoch) alone. So a run resumes at any image count without replaying anything. The idea of starting
+a sampler at an image index is that of ``InfiniteSampler`` in EDM2.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from gconv_gan.runtime.seeding import generator_for, stream_seed
+from gconv_gan.runtime.random import Stream
 
 
 def indices(seed: int, start: int, count: int, length: int) -> Int64[Tensor, " b"]:
@@ -21,16 +21,22 @@ def indices(seed: int, start: int, count: int, length: int) -> Int64[Tensor, " b
 class InfiniteSampler:
     """``indices`` for many calls: keeps the permutation of the epoch last asked for.
 
+    Args:
+        seed: of the permutations.
+        length: images in the set.
+        stream: name of the stream that the permutations come from.
+        row: of the stream, where several sets share it.
+
     Raises:
         ValueError: if the set is empty.
 
     """
 
-    def __init__(self, *, seed: int, length: int) -> None:
+    def __init__(self, *, seed: int, length: int, stream: str = "order", row: int = 0) -> None:
         if length < 1:
             raise ValueError("an empty data set has no order")
-        self.seed = seed
         self.length = length
+        self._stream, self._row = Stream(seed, stream), row
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
@@ -47,7 +53,7 @@ class InfiniteSampler:
 
     def _permutation(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch != self._epoch:
-            self._order = torch.randperm(self.length, generator=generator_for(self.seed, "order", epoch))
+            self._order = self._stream.permutation(epoch, self.length, index=self._row)
             self._epoch = epoch
         return self._order
 
@@ -74,24 +80,32 @@ class BalancedSampler:
         counts = np.bincount(labels)
         if len(counts) == 0 or counts.min() == 0:
             raise ValueError(f"class {int(np.argmin(counts)) if len(counts) else 0} has no image: nothing to balance it with")
-        self.seed = seed
         self.num_classes = len(counts)
         self.block = -(-len(labels) // len(counts)) * len(counts) if block is None else block
         self._members = [torch.from_numpy(np.flatnonzero(labels == label)) for label in range(len(counts))]
-        self._samplers = [InfiniteSampler(seed=stream_seed(seed, "class", label), length=int(count)) for label, count in enumerate(counts)]
-        self._place_in_cycle = torch.randperm(len(counts), generator=generator_for(seed, "class_cycle", 0))
+        self._samplers = [
+            InfiniteSampler(seed=seed, length=count, stream="class_order", row=label) for label, count in enumerate(counts.tolist())
+        ]
+        self._place_in_cycle = Stream(seed, "class_cycle").permutation(0, len(counts))
+        self._stream = Stream(seed, "classes")
         self._number = -1
         self._classes = self._turns = torch.empty(0, dtype=torch.int64)
 
     def indices(self, start: int, count: int) -> Int64[Tensor, " b"]:
         """Return the image indices [count] from global position ``start`` on."""
-        found = []
-        for position in range(start, start + count):
+        found = torch.empty(count, dtype=torch.int64)
+        position, end = start, start + count
+        while position < end:
             number, place = divmod(position, self.block)
-            classes, turns = self._order(number)
-            label = int(classes[place])
-            found.append(self._members[label][self._samplers[label].indices(int(turns[place]), 1)])
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+            taken = min(end - position, self.block - place)
+            classes, turns = (values[place : place + taken] for values in self._order(number))
+            piece = found[position - start : position - start + taken]
+            for label in torch.unique(classes).tolist():
+                chosen = classes == label
+                # the turns of a class follow each other
+                piece[chosen] = self._members[label][self._samplers[label].indices(int(turns[chosen][0]), int(chosen.sum()))]
+            position += taken
+        return found
 
     def _order(self, number: int) -> tuple[Tensor, Tensor]:
         """Return, for each place of a block, its class and how many of that class came before it since the row began."""
@@ -102,7 +116,7 @@ class BalancedSampler:
         extra_before = (number * rest - self._place_in_cycle + self.num_classes - 1) // self.num_classes
         extra = ((self._place_in_cycle - number * rest) % self.num_classes) < rest
         row = torch.arange(self.num_classes).repeat_interleave(rounds + extra.long())
-        self._classes = row[torch.randperm(self.block, generator=generator_for(self.seed, "classes", number))]
+        self._classes = row[self._stream.permutation(number, self.block)]
         by_class = self._classes.argsort(stable=True)
         first = torch.cumsum(rounds + extra.long(), 0) - (rounds + extra.long())
         before = number * rounds + extra_before

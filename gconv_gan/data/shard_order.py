@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.sampler import InfiniteSampler
-from gconv_gan.runtime.seeding import generator_for
+from gconv_gan.runtime.random import Stream
 
 
 class ShardedSampler:
@@ -65,7 +65,7 @@ class ShardedSampler:
         if epoch == self._epoch:
             return
         self._epoch = epoch
-        self._shards = torch.randperm(len(self.lengths), generator=generator_for(self.seed, "shards", epoch)).numpy()
+        self._shards = Stream(self.seed, "shards").permutation(epoch, len(self.lengths)).numpy()
         firsts = np.arange(0, len(self._shards), self.window)
         self._ends = np.cumsum(np.add.reduceat(self.lengths[self._shards], firsts))
 
@@ -73,7 +73,7 @@ class ShardedSampler:
         if self._group != (epoch, group):
             shards = self._shards[group * self.window : (group + 1) * self.window]
             members = np.concatenate([np.arange(self._starts[s], self._starts[s] + self.lengths[s]) for s in shards])
-            shuffle = torch.randperm(len(members), generator=generator_for(self.seed, f"order/{epoch}", group))
+            shuffle = Stream(self.seed, "order").permutation(epoch, len(members), index=group)
             self._order = torch.from_numpy(members)[shuffle]
             self._group = (epoch, group)
         return self._order

@@ -1,10 +1,9 @@
 """Parts of a data set with the whole's class proportions: for held-out images, and for training on less."""
 
 import numpy as np
-import torch
 from jaxtyping import Int64
 
-from gconv_gan.runtime.seeding import generator_for
+from gconv_gan.runtime.random import Stream
 
 
 def stratified(
@@ -23,6 +22,6 @@ def stratified(
     taken = np.zeros(len(indices), dtype=bool)
     for label in np.unique(labels[indices]):
         members = np.flatnonzero(labels[indices] == label)
-        order = torch.randperm(len(members), generator=generator_for(seed, stream, int(label))).numpy()
+        order = Stream(seed, stream).permutation(0, len(members), index=int(label)).numpy()
         taken[members[order[: round(fraction * len(members))]]] = True
     return indices[taken], indices[~taken]

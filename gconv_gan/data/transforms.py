@@ -1,7 +1,7 @@
 """Between stored pixels (uint8, 0 … 255) and network values (float, [-1, 1]), and the mirror image."""
 
 import torch
-from jaxtyping import Float32, Int, Shaped, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8
 from torch import Tensor
 
 QUANTISATION = "trunc(clip(127.5 x + 128, 0, 255))"  # what score cards say of quantise
@@ -21,9 +21,6 @@ def quantise(images: Shaped[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
     return (127.5 * wide + 128).clamp_(0, 255).to(torch.uint8)
 
 
-def flip(images: Shaped[Tensor, "b c h w"], coins: Int[Tensor, " b"]) -> Shaped[Tensor, "b c h w"]:
-    """Return ``images`` with those mirrored left to right whose coin is 1; coins on the CPU spare a device the wait."""
-    mirrored = coins.nonzero().squeeze(1).to(images.device)
-    result = images.clone()
-    result[mirrored] = images[mirrored].flip(-1)
-    return result
+def flip(images: Shaped[Tensor, "b c h w"], coins: Bool[Tensor, " b"]) -> Shaped[Tensor, "b c h w"]:
+    """Return ``images`` with those mirrored left to right whose coin is true."""
+    return torch.where(coins[:, None, None, None], images.flip(-1), images)

@@ -10,7 +10,7 @@ Uniform = Float[Tensor, "*shape"]
 SMALLEST = 2.0**-26  # a quarter of float32's step at 1: keeps the tails finite
 
 
-def coin(u: Uniform, probability: float = 0.5) -> Bool[Tensor, "*shape"]:
+def coin(u: Uniform, probability: float | Float[Tensor, ""] = 0.5) -> Bool[Tensor, "*shape"]:
     """Return true with ``probability``."""
     return u < probability
 

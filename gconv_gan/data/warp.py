@@ -5,10 +5,13 @@ reduced twofold by the same filter. The filter is Lanczos' with three lobes: the
 which moves an image a little when it is turned.
 """
 
+from functools import cache
+
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from gconv_gan.data.augment import reflected
 
 LOBES = 3  # Lanczos' filter reaches 3 pixels of the small image, 6 of the large one, to either side
 
@@ -19,10 +22,10 @@ def warp(images: Images, matrices: Float[Tensor, "b 3 3"]) -> Images:
     """Return square images moved by affine maps of the plane: the content at p goes to M p.
 
     ``matrices`` act on (x, y, 1), in pixels to the right of and below the middle of the image. Outside, the image is continued by
-    its mirror image. They are inverted in their own precision, on their own device.
+    its mirror image. They are inverted in their own precision.
     """
     size = images.shape[-1]
-    inverse = torch.linalg.inv(matrices)[:, :2].to(images)
+    inverse = _inverse(matrices).to(images.dtype)
     # the large image's pixels, and as many beyond its border as the reducing filter reads
     border = 2 * LOBES - 1
     positions = (torch.arange(-border, 2 * size + border, device=images.device, dtype=images.dtype) - (size - 0.5)) / 2
@@ -31,6 +34,13 @@ def warp(images: Images, matrices: Float[Tensor, "b 3 3"]) -> Images:
     middle = (size - 1) / 2
     columns, rows = (2 * _folded(p + middle, size) + 0.5 for p in (x, y))  # pixel i of the image lies at 2 i + ½ of the large one
     return halve(_bilinear(double(images), rows, columns))
+
+
+def _inverse(matrices: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 2 3"]:
+    """Return the upper two rows of the inverses; ``torch.linalg.inv`` makes the host wait for the device's error flag."""
+    (a, b, x), (c, d, y) = (row.unbind(1) for row in matrices[:, :2].unbind(1))
+    rows = torch.stack([torch.stack([d, -b, b * y - d * x], 1), torch.stack([-c, a, c * x - a * y], 1)], 1)
+    return rows / (a * d - b * c)[:, None, None]
 
 
 def _folded(position: Tensor, size: int) -> Tensor:
@@ -56,24 +66,38 @@ def _bilinear(images: Images, rows: Float[Tensor, "b h w"], columns: Float[Tenso
 
 def double(images: Images) -> Float[Tensor, "b c t t"]:
     """Return images of twice the side; pixel i lies at 2 i + ½ of the result."""
-    b, c, size, _ = images.shape
-    taps = torch.arange(-LOBES + 0.25, LOBES, dtype=torch.float64)  # from pixel 2 i's place, a quarter before i, to its neighbours
-    early = _unit(taps)
-    filters = torch.stack([early, early.flip(0)])  # the pixels a quarter before and after: each other's mirror
-    # six neighbours for the early pixel begin one place before those of the late one
-    kernel = torch.stack([F.pad(filters[0], (0, 1)), F.pad(filters[1], (1, 0))])
-    planes = torch.einsum("pi,qj->pqij", kernel, kernel).reshape(4, 1, 2 * LOBES + 1, 2 * LOBES + 1).to(images)
-    padded = F.pad(images, (LOBES,) * 4, mode="reflect").flatten(0, 1)[:, None]
-    return F.pixel_shuffle(F.conv2d(padded, planes), 2).view(b, c, 2 * size, 2 * size)
+    return _along_both_axes(images, _doubling(images.shape[-1], images.dtype, images.device))
 
 
 def halve(images: Images) -> Float[Tensor, "b c t t"]:
     """Return images [.., 2 S + 10] reduced to [.., S]: the filter uses up five pixels at each end."""
-    b, c = images.shape[:2]
+    return _along_both_axes(images, _halving(images.shape[-1], images.dtype, images.device))
+
+
+def _along_both_axes(images: Images, matrix: Float[Tensor, "t s"]) -> Float[Tensor, "b c t t"]:
+    return ((images @ matrix.mT).mT @ matrix.mT).mT
+
+
+@cache
+def _doubling(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "t s"]:
+    """Return the matrix of the enlarging filter, the borders of the image mirrored."""
+    taps = _unit(torch.arange(-LOBES + 0.25, LOBES, dtype=torch.float64))  # a quarter before pixel i: neighbours i - 3 … i + 2
+    places = torch.arange(size)[:, None] + torch.arange(-LOBES, LOBES)
+    matrix = torch.zeros(size, 2, size, dtype=torch.float64)
+    matrix[:, 0].scatter_add_(1, reflected(places, size), taps.expand(size, -1))
+    # a quarter after it: the mirror of that filter, neighbours i - 2 … i + 3
+    matrix[:, 1].scatter_add_(1, reflected(places + 1, size), taps.flip(0).expand(size, -1))
+    return matrix.flatten(0, 1).to(device, dtype)
+
+
+@cache
+def _halving(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "t s"]:
+    """Return the matrix of the reducing filter."""
     taps = _unit((torch.arange(4 * LOBES, dtype=torch.float64) - (2 * LOBES - 0.5)) / 2)
-    kernel = torch.outer(taps, taps)[None, None].to(images)
-    reduced = F.conv2d(images.flatten(0, 1)[:, None], kernel, stride=2)
-    return reduced.view(b, c, *reduced.shape[2:])
+    reduced = (size - 4 * LOBES) // 2 + 1
+    matrix = torch.zeros(reduced, size, dtype=torch.float64)
+    places = 2 * torch.arange(reduced)[:, None] + torch.arange(4 * LOBES)
+    return matrix.scatter_(1, places, taps.expand(reduced, -1)).to(device, dtype)
 
 
 def _unit(positions: Float[Tensor, " t"]) -> Float[Tensor, " t"]:

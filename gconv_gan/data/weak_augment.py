@@ -16,4 +16,4 @@ def weak_augment(images: Float[Tensor, "b c s s"], draws: Float[Tensor, "b 3"]) 
     reach = images.shape[-1] // 8
     mirror, rows, columns = draws.unbind(1)
     offsets = torch.stack([integer(rows, -reach, reach), integer(columns, -reach, reach)], 1)
-    return shifted(flip(images, coin(mirror).long()), offsets)
+    return shifted(flip(images, coin(mirror)), offsets)

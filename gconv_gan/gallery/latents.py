@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gconv_gan.runtime.seeding import draw_labels, draw_latents
+from gconv_gan.runtime.latents import draw_labels, draw_latents
 
 UNCONDITIONAL = "unconditional"  # latents of the hero; gate maps, neighbours and truncation use the first of them
 
@@ -30,13 +30,12 @@ class Sheet:
 
 def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int, threshold: float | None = None) -> Float[Tensor, "n d"]:
     """Draw z ~ N(0, I), [count, latent_dim], truncated at ``threshold`` if any; row i is a function of (seed, purpose, i, threshold)."""
-    rows = (draw_latents(seed, f"gallery/{purpose}", index, count=1, latent_dim=latent_dim, threshold=threshold) for index in range(count))
-    return torch.cat(list(rows))
+    return draw_latents(seed, f"gallery/{purpose}", torch.arange(count), latent_dim=latent_dim, threshold=threshold)
 
 
 def fixed_labels(seed: int, purpose: str, *, count: int, num_classes: int) -> Int[Tensor, " n"]:
     """Draw classes uniformly, [count]; entry i is a function of (seed, purpose, i)."""
-    return torch.cat([draw_labels(seed, f"gallery/{purpose}/labels", index, count=1, num_classes=num_classes) for index in range(count)])
+    return draw_labels(seed, f"gallery/{purpose}/labels", torch.arange(count), num_classes=num_classes)
 
 
 def random_sheet(seed: int, purpose: str, *, rows: int, columns: int, latent_dim: int, num_classes: int | None) -> Sheet:

@@ -16,8 +16,8 @@ def mixed_cross_entropy(
     r"""Return :math:`\lambda\, H(t(y), p) + (1 - \lambda)\, H(t(y'), p)`, mean over the batch.
 
     With :math:`t(y) = (1 - s)\, e_y + s / k` (label smoothing, Szegedy et al., arXiv 1512.00567, section 7), p the softmax of
-    ``logits``, s the ``smoothing``, and :math:`\lambda` the ``weight`` [] of ``labels`` against ``others`` (mixup, CutMix). Without
-    a weight it is 1, and ``others`` are not looked at.
+    ``logits``, s the ``smoothing``, and :math:`\lambda` the ``weight`` of ``labels`` against ``others`` (mixup,
+    CutMix); None: 1.
     """
     loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
     if weight is None:

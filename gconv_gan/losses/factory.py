@@ -1,10 +1,11 @@
 """Config of the objective -> loss, penalty, regularisers."""
 
-from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig
+from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig, TopKConfig
 from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import DRAGAN, R1, R1R2, R2, WGANGP, Penalty
+from gconv_gan.losses.top_k import TopK
 
 
 def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
@@ -47,3 +48,10 @@ def consistency(config: ConsistencyConfig) -> Consistency | None:
 def lecam(config: LeCamConfig) -> LeCam | None:
     """Return the regulariser with its averages at 0; None where its weight is 0."""
     return LeCam(weight=config.weight, decay=config.decay, start_images=config.start_images) if config.weight else None
+
+
+def top_k(config: TopKConfig, batch_size: int) -> TopK | None:
+    """Return the factors on the generator's losses; None where all images of a batch always count."""
+    if config.final_fraction == 1:
+        return None
+    return TopK(batch_size=batch_size, final_fraction=config.final_fraction, decay=config.decay, decay_images=config.decay_images)

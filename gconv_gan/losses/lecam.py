@@ -15,33 +15,40 @@ class LeCam(nn.Module):
     .. math:: a \leftarrow d\,a + (1 - d)\,\bar s
 
     after every discriminator step, with the mean logit over the batch of all processes. The averages follow from the first step
-    on, without inertia (d = 0) until ``start_images`` have been seen, when the penalty sets in. The rectified form is that of the
-    authors' code (google/lecam-gan), as StudioGAN writes it; there a step's own logits enter the averages first, here afterwards,
-    so that micro-batches and processes share the averages that the step began with.
+    on, without inertia (d = 0) until ``start_images`` have been seen, when the penalty sets in with the next iteration (``begin``). The
+    rectified form is that of the authors' code (google/lecam-gan), as StudioGAN writes it; there a step's own logits enter the averages
+    first, here afterwards, so that micro-batches and processes share the averages that the step began with.
 
-    Buffers ``real`` and ``fake`` hold a_r and a_f and belong into a checkpoint.
+    Buffers ``real`` and ``fake`` hold a_r and a_f and belong into a checkpoint. ``strength`` (λ, 0 before the start) and ``inertia`` (d)
+    are set by ``begin``; being tensors, they can change between repetitions of recorded operations.
     """
 
     real: Tensor
     fake: Tensor
+    strength: Tensor
+    inertia: Tensor
 
     def __init__(self, *, weight: float, decay: float, start_images: int) -> None:
         super().__init__()
         self.weight, self.decay, self.start_images = weight, decay, start_images
         self.register_buffer("real", torch.zeros(()))
         self.register_buffer("fake", torch.zeros(()))
+        self.register_buffer("strength", torch.zeros(()), persistent=False)
+        self.register_buffer("inertia", torch.zeros(()), persistent=False)
+        self.begin(0)
+
+    def begin(self, images_seen: int) -> None:
+        """Set what depends on the images seen alone, for the steps of the iteration that begins there."""
+        started = images_seen >= self.start_images
+        self.strength.fill_(self.weight if started else 0.0)
+        self.inertia.fill_(self.decay if started else 0.0)
 
     def forward(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"]) -> Float[Tensor, ""]:
         penalty: Tensor = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
-        return self.weight * penalty
-
-    def started(self, images_seen: int) -> float:
-        """Return 1 in steps that begin at ``start_images`` or later, else 0: the factor on the penalty and on the averages' inertia."""
-        return float(images_seen >= self.start_images)
+        return self.strength * penalty
 
     @torch.no_grad()
-    def follow(self, real: Float[Tensor, ""], fake: Float[Tensor, ""], started: Float[Tensor, ""]) -> None:
-        """Move the averages towards the mean logits of a step; ``started`` [] is 0 or 1."""
-        moved = 1 - self.decay * started
-        self.real.lerp_(real.to(self.real), moved)
-        self.fake.lerp_(fake.to(self.fake), moved)
+    def follow(self, real: Float[Tensor, ""], fake: Float[Tensor, ""]) -> None:
+        """Move the averages towards the mean logits of a step."""
+        self.real.lerp_(real.to(self.real.dtype), 1 - self.inertia)
+        self.fake.lerp_(fake.to(self.fake.dtype), 1 - self.inertia)

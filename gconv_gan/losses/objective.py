@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.data.discriminator_augment import AnyAugment
+from gconv_gan.data.discriminator_augment import AnyAugment, ScheduledAugment
 from gconv_gan.data.weak_augment import weak_augment
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Examples, Penalty, PenaltyInputs, input_gradients, joined, with_gradient
+from gconv_gan.losses.top_k import TopK
 
 Statistics = dict[str, Tensor]
 """Detached scalars [] by name."""
@@ -45,6 +46,7 @@ class Objective:
     penalty: Penalty | None = None
     consistency: Consistency | None = None
     lecam: LeCam | None = None
+    top_k: TopK | None = None
     apart: bool = False
 
     def seen(self, examples: Examples) -> Tensor:
@@ -55,19 +57,26 @@ class Objective:
         images: Tensor = self.augment(examples.images, examples.draws)
         return images
 
-    def state(self) -> dict[str, nn.Module]:
-        """Return the parts that change from step to step, by the name of their file in a checkpoint."""
-        parts = {"augment": self.augment, "lecam": self.lecam}
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the parts that hold tensors."""
+        parts = {"augment": self.augment, "lecam": self.lecam, "top_k": self.top_k}
         return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
 
+    def to(self, device: torch.device) -> "Objective":
+        """Move the tensors of all parts to ``device``; return this objective."""
+        for part in self.parts().values():
+            part.to(device)
+        return self
 
-class Factors(NamedTuple):
-    """What schedules make of an objective's weights in a step: scalars [] on the device, so that a captured step reads today's."""
+    def state(self) -> dict[str, nn.Module]:
+        """Return the parts that change from step to step, by the name of their file in a checkpoint."""
+        return {name: part for name, part in self.parts().items() if part.state_dict()}
 
-    penalty: Float[Tensor, ""] | None = None
-    """Factor on the penalty; None: 1."""
-    lecam: Float[Tensor, ""] | None = None
-    """Factor on LeCam's weight; None: 1."""
+    def begin(self, images_seen: int) -> None:
+        """Set what depends on the images seen alone, for the steps of the iteration that begins there; call it outside of the steps."""
+        for part in (self.augment, self.lecam, self.top_k):
+            if isinstance(part, ScheduledAugment | LeCam | TopK):
+                part.begin(images_seen)
 
 
 class Numbers(NamedTuple):
@@ -79,7 +88,7 @@ class Numbers(NamedTuple):
     real_std: Float[Tensor, ""] | None = None
 
 
-UNSCHEDULED, NO_NUMBERS = Factors(), Numbers()
+NO_NUMBERS = Numbers()
 
 
 def discriminator_loss(
@@ -87,10 +96,10 @@ def discriminator_loss(
     reals: Examples,
     fakes: Examples,
     objective: Objective,
-    factors: Factors = UNSCHEDULED,
     numbers: Numbers = NO_NUMBERS,
     *,
     penalised: bool = True,
+    penalty_factor: Float[Tensor, ""] | None = None,
     exact: Critic | None = None,
 ) -> tuple[Float[Tensor, ""], Statistics]:
     """Return the discriminator's loss, to be differentiated once, and detached scalars.
@@ -104,9 +113,9 @@ def discriminator_loss(
         reals: real images.
         fakes: generated images; their graph is not used.
         objective: the loss and what is added to it.
-        factors: what schedules make of its weights.
         numbers: what its parts draw.
         penalised: whether this step has the objective's penalty (a lazy one is left out of most).
+        penalty_factor: factor [] on the penalty, on the device, so that a captured step reads today's; None: 1.
         exact: the discriminator in full precision, for a penalty under autocast, which then has a pass of its own; None: there is none.
 
     """
@@ -144,7 +153,6 @@ def discriminator_loss(
         total = total + inconsistency
     if objective.lecam is not None:
         lecam = objective.lecam(real_logits, fake_logits)
-        lecam = lecam if factors.lecam is None else factors.lecam * lecam
         statistics["lecam"] = lecam.detach()
         total = total + lecam
     if penalty is not None:
@@ -155,7 +163,7 @@ def discriminator_loss(
             at = torch.cat([logits[place] for place in sorted(alone) or (0, 1)])
             addend = penalty.value(input_gradients(at, points.images))
         statistics["penalty"] = addend.detach()
-        total = total + (addend if factors.penalty is None else addend * factors.penalty)
+        total = total + (addend if penalty_factor is None else addend * penalty_factor)
     return total, {**statistics, "loss_d": value.detach(), **_logit_statistics(objective.loss, real_logits.detach(), fake_logits.detach())}
 
 

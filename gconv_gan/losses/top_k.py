@@ -5,8 +5,9 @@ Sinha, Zhao, Goyal, Raffel, Odena, "Top-k Training of GANs", arXiv 2002.06224 (2
 
 import math
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def top_k_count(batch_size: int, images_seen: int, *, final_fraction: float, decay: float, decay_images: int) -> int:
@@ -17,10 +18,28 @@ def top_k_count(batch_size: int, images_seen: int, *, final_fraction: float, dec
     return max(math.ceil(final_fraction * batch_size), math.floor(decay ** (images_seen // decay_images) * batch_size))
 
 
-def top_k_weights(logits: Float[Tensor, " b"], k: Float[Tensor, ""]) -> Float[Tensor, " b"]:
-    """Return B/k for the k largest of B logits and 0 for the others: factors that turn a mean into the mean of the k best.
+class TopK(nn.Module):
+    """Factors that turn the mean over a batch of B images into the mean over the k best; k is set by ``begin``, as a tensor.
 
-    ``k`` is a scalar on the device, so that its value is no part of the operations.
+    Args:
+        batch_size: B, over all processes.
+        final_fraction, decay, decay_images: of ``top_k_count``.
+
     """
-    ranks = logits.argsort(descending=True, stable=True).argsort()
-    return (ranks < k).to(logits) * (len(logits) / k)
+
+    k: Tensor
+
+    def __init__(self, *, batch_size: int, final_fraction: float, decay: float, decay_images: int) -> None:
+        super().__init__()
+        self.batch_size, self.final_fraction, self.decay, self.decay_images = batch_size, final_fraction, decay, decay_images
+        self.register_buffer("k", torch.full((), batch_size), persistent=False)
+
+    def begin(self, images_seen: int) -> None:
+        """Set k for the iteration that begins at ``images_seen``."""
+        k = top_k_count(self.batch_size, images_seen, final_fraction=self.final_fraction, decay=self.decay, decay_images=self.decay_images)
+        self.k.fill_(k)
+
+    def forward(self, logits: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return B/k for the k largest of all B logits and 0 for the others; of equal logits the earlier counts as larger."""
+        ranks = logits.argsort(descending=True, stable=True).argsort()
+        return (ranks < self.k) * (len(logits) / self.k.to(logits.dtype))

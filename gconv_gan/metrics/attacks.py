@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.runtime.modes import evaluating, frozen
-from gconv_gan.runtime.seeding import generator_for
+from gconv_gan.runtime.random import Stream
 
 Images = Float[Tensor, "b 3 s s"]
 
@@ -43,10 +43,14 @@ def pgd(network: nn.Module, images: Images, labels: Int[Tensor, " b"], *, epsilo
 
 def uniform_noise(seed: int, first: int, like: Images) -> Images:
     """Return u in [-1, 1) of the shape of ``like``; image i's depends on (seed, ``first`` + i) alone."""
-    return torch.stack([torch.rand(like.shape[1:], generator=generator_for(seed, "pgd", first + i)) for i in range(len(like))]) * 2 - 1
+    return Stream(seed, "pgd").uniform(0, _numbers(first, like), *like.shape[1:]) * 2 - 1
 
 
 def gaussian_noise(images: Images, *, deviation: float, seed: int, first: int) -> Images:
     """Return the images plus N(0, deviation²), clipped to the range of pixels; image i's noise depends on (seed, ``first`` + i) alone."""
-    draws = [torch.randn(images.shape[1:], generator=generator_for(seed, "gaussian_noise", first + i)) for i in range(len(images))]
-    return (images + 2 * deviation * torch.stack(draws).to(images)).clamp(-1, 1)
+    noise = Stream(seed, "gaussian_noise").normal(0, _numbers(first, images), *images.shape[1:])
+    return (images + 2 * deviation * noise.to(images)).clamp(-1, 1)
+
+
+def _numbers(first: int, images: Images) -> Int[Tensor, " b"]:
+    return torch.arange(first, first + len(images), device=images.device)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gconv_gan.metrics.frechet import frechet_distance_of_features
 from gconv_gan.metrics.statistics import Moments
-from gconv_gan.runtime.seeding import generator_for
+from gconv_gan.runtime.random import Stream
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def fid_infinity(
         raise ValueError(f"cannot fit a line to subsets of {tuple(counts)} of {len(fake)} images")
     distances = []
     for index, count in enumerate(counts):
-        chosen = torch.randperm(len(fake), generator=generator_for(seed, "fid_infinity", index))[:count].to(fake.device)
+        chosen = Stream(seed, "fid_infinity").permutation(index, len(fake), device=fake.device)[:count]
         distances.append(frechet_distance_of_features(fake[chosen], real, real_root=real_root))
     x, y = 1 / torch.tensor(counts, dtype=torch.float64), torch.tensor(distances, dtype=torch.float64)
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()

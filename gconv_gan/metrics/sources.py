@@ -1,6 +1,6 @@
 """Images to be scored, in a fixed order and in fixed blocks of 256, whoever computes them.
 
-Processes take whole blocks, and everything random about a block is a function of (seed, block). So image i is the same on one
+Processes take whole blocks, and everything random about image i is a function of (seed, i). So image i is the same on one
 process and on eight, at any batch size.
 """
 
@@ -26,9 +26,10 @@ from gconv_gan.data.transforms import quantise
 from gconv_gan.data.tree import list_pictures, open_tree, shown
 from gconv_gan.metrics.batch_statistics import batch_statistics
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.latents import draw_labels, draw_latents
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.precision import float32_arithmetic
-from gconv_gan.runtime.seeding import draw_labels, draw_latents, generator_for
+from gconv_gan.runtime.random import Stream
 
 BLOCK = 256
 AS_STORED = "as stored"  # the recipe of pictures that are not resized
@@ -192,7 +193,7 @@ class ChosenImages:
         if count > len(source):
             raise UserError(f"{count} images are asked for, but there are only {len(source)}: set {key} to at most that")
         self.source = source
-        order = torch.randperm(len(source), generator=generator_for(seed, "eval_choice", 0))
+        order = Stream(seed, "eval_choice").permutation(0, len(source))
         self.indices: list[int] = order[:count].sort().values.tolist()
         self.choice = f"{count} of {len(source)}, seed {seed}"
         self.fingerprint = source.fingerprint if count == len(source) else f"{source.fingerprint} ({self.choice})"
@@ -215,7 +216,7 @@ class ChosenImages:
 class FakeSource:
     """``count`` images of a generator in eval mode: image i is a function of (seed, i) and the weights alone.
 
-    Latents come from (seed, "eval", block), labels from (seed, "eval_labels", block), always a whole block of them.
+    Latents come from (seed, "eval", i), labels from (seed, "eval_labels", i).
 
     Args:
         generator: ``generator(z, y)`` with ``latent_dim`` and ``num_classes``; y is None where ``num_classes`` is.
@@ -270,14 +271,14 @@ class FakeSource:
     @torch.no_grad()
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
         numbers = block_range(index, self.count)
-        z = draw_latents(self.seed, "eval", index, count=BLOCK, latent_dim=self.latent_dim, threshold=self.threshold)
+        z = draw_latents(self.seed, "eval", self._whole(index), latent_dim=self.latent_dim, threshold=self.threshold)
         y = self._labels(index)
         batches = []
         mode = batch_statistics(self.generator) if self.by_batch else evaluating(self.generator)
         with mode, float32_arithmetic(torch.device(self.device)):
             for start in range(0, len(numbers), self.batch_size):
                 rows = slice(start, start + self.batch_size if self.by_batch else min(start + self.batch_size, len(numbers)))
-                images = self.generator(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
+                images = self.generator(z[rows], None if y is None else y[rows])
                 if not (finite := torch.isfinite(images).flatten(1).all(1)).all():
                     first = numbers.start + start + int((~finite).nonzero()[0].item())
                     raise UserError(f"generated image {first} holds values that are not finite: the generator has diverged")
@@ -287,16 +288,22 @@ class FakeSource:
     def block_labels(self, index: int) -> Int[Tensor, " b"] | None:
         """Return the labels of the images of a block; None without classes."""
         labels = self._labels(index)
-        return None if labels is None else labels[: len(block_range(index, self.count))]
+        return None if labels is None else labels[: len(block_range(index, self.count))].cpu()
 
     def _labels(self, index: int) -> Int[Tensor, " b"] | None:
         """Return the labels of a whole block of 256."""
         if self.num_classes is None:
             return None
         if self.class_counts is None:
-            return draw_labels(self.seed, "eval_labels", index, count=BLOCK, num_classes=self.num_classes)
-        weights = torch.tensor(self.class_counts, dtype=torch.float64)
-        return torch.multinomial(weights, BLOCK, replacement=True, generator=generator_for(self.seed, "eval_labels", index))
+            return draw_labels(self.seed, "eval_labels", self._whole(index), num_classes=self.num_classes)
+        ends = torch.tensor(self.class_counts, device=self.device).cumsum(0)
+        # a place in the row of all images, sorted by class
+        place = draw_labels(self.seed, "eval_labels", self._whole(index), num_classes=sum(self.class_counts))
+        return torch.searchsorted(ends, place, right=True)
+
+    def _whole(self, index: int) -> Int[Tensor, " b"]:
+        """Return the numbers of the images of a whole block of 256."""
+        return torch.arange(BLOCK * index, BLOCK * (index + 1), device=self.device)
 
 
 def shape_of(generator: nn.Module) -> tuple[int, int | None]:

@@ -8,8 +8,8 @@ from torch import nn
 
 from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.metrics.sources import shape_of
+from gconv_gan.runtime.latents import draw_labels, draw_latents
 from gconv_gan.runtime.modes import evaluating
-from gconv_gan.runtime.seeding import draw_labels, draw_latents
 
 STANDING = "standing, 16 batches of 64"  # what score cards say of the defaults below
 
@@ -20,8 +20,8 @@ def set_standing_statistics(
 ) -> None:
     """Replace all running statistics by plain averages over ``batches`` batches of the generator's own images.
 
-    Draws depend on (seed, "standing", batch) alone, and every process computes the same, so nothing is exchanged. Latents are
-    truncated at ``threshold``: statistics belong to the distribution that is sampled.
+    Latents and labels depend on (seed, "standing", number of the image) alone, and every process computes the same, so nothing is
+    exchanged. Latents are truncated at ``threshold``: statistics belong to the distribution that is sampled.
     """
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d | RunningStatistics)]
     latent_dim, classes = shape_of(generator)
@@ -35,8 +35,8 @@ def set_standing_statistics(
             if isinstance(norm, RunningStatistics):
                 norm.over_processes = False
         for index in range(batches):
-            z = draw_latents(seed, "standing", index, count=batch_size, latent_dim=latent_dim, threshold=threshold)
-            y = None if classes is None else draw_labels(seed, "standing_labels", index, count=batch_size, num_classes=classes)
-            generator(z.to(device), None if y is None else y.to(device))
+            images = torch.arange(batch_size * index, batch_size * (index + 1), device=device)
+            z = draw_latents(seed, "standing", images, latent_dim=latent_dim, threshold=threshold)
+            generator(z, None if classes is None else draw_labels(seed, "standing_labels", images, num_classes=classes))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

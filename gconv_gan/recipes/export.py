@@ -22,7 +22,7 @@ from gconv_gan.recipes.exported import DESCRIPTION, TENSORS, ExportedGenerator, 
 from gconv_gan.recipes.model_card import model_card
 from gconv_gan.recipes.networks import TrainedRun, load_run
 from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
-from gconv_gan.runtime.seeding import draw_labels, draw_latents
+from gconv_gan.runtime.latents import draw_labels, draw_latents
 
 ONNX = "generator.onnx"
 CARD = "card.md"
@@ -98,9 +98,9 @@ def require_onnx() -> None:
 
 def _inputs(generator: nn.Module, batch: int) -> dict[str, torch.Tensor]:
     latent_dim, num_classes = shape_of(generator)
-    inputs = {"z": draw_latents(0, "onnx", batch, count=batch, latent_dim=latent_dim)}
+    inputs = {"z": draw_latents(0, "onnx", torch.arange(batch), latent_dim=latent_dim)}
     if num_classes is not None:
-        inputs["y"] = draw_labels(0, "onnx_labels", batch, count=batch, num_classes=num_classes)
+        inputs["y"] = draw_labels(0, "onnx_labels", torch.arange(batch), num_classes=num_classes)
     return inputs
 
 

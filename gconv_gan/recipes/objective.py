@@ -4,7 +4,7 @@ from torch import nn
 
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.factory import augmentation
-from gconv_gan.losses.factory import adversarial_loss, consistency, gradient_penalty, lecam
+from gconv_gan.losses.factory import adversarial_loss, consistency, gradient_penalty, lecam, top_k
 from gconv_gan.losses.objective import Objective
 from gconv_gan.losses.penalty_check import check_penalty
 
@@ -26,5 +26,6 @@ def build_objective(config: GANRunConfig, discriminator: nn.Module, num_classes:
         penalty=penalty,
         consistency=consistency(config.objective.consistency),
         lecam=lecam(config.objective.lecam),
+        top_k=top_k(config.objective.top_k, config.trainer.batch_size),
         apart=config.discriminator.coupling is not None,
     )

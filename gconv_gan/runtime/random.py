@@ -78,37 +78,34 @@ def uniform(words: Words) -> Float[Tensor, "*shape n"]:
     return (words >> 8).float() * 2.0**-24
 
 
-def normal(words: Words) -> Float[Tensor, "*shape n"]:
+def normal(words: Words, threshold: float | None = None) -> Float[Tensor, "*shape n"]:
     r"""Return float32 numbers from N(0, 1), as many as words (an even number), by Box and Muller's transform.
 
     .. math:: \sqrt{-2 \ln u}\,(\cos 2\pi v,\; \sin 2\pi v), \qquad u = (w_0 + \tfrac12)\,2^{-32}, \quad v = w_1\,2^{-32}
 
-    so that no number exceeds 6.8 in absolute value.
-    """
-    pairs = words.unflatten(-1, (-1, 2)).double()
-    radius = (-2 * ((pairs[..., 0] + 0.5) * 2.0**-32).log()).sqrt()
-    angle = pairs[..., 1] * (2 * math.pi * 2.0**-32)
-    return torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(-2).float()
-
-
-def truncated_normal(words: Words, threshold: float) -> Float[Tensor, "*shape n"]:
-    r"""Return float32 numbers from N(0, 1) conditioned on :math:`|z| \le t`, one a word.
-
-    .. math:: z = \sqrt 2\, \operatorname{erf}^{-1}\big((2 u - 1) \operatorname{erf}(t / \sqrt 2)\big), \qquad u = (w + \tfrac12)\,2^{-32}
+    so that no number exceeds 6.8 in absolute value. With a ``threshold`` t, from N(0, 1) conditioned on :math:`|z| \le t`: each number z is
+    moved to the same quantile of that distribution, :math:`\sqrt 2\, \operatorname{erf}^{-1}(\operatorname{erf}(z / \sqrt 2)
+    \operatorname{erf}(t / \sqrt 2))`, which changes continuously with t.
 
     Raises:
         ValueError: the threshold is not positive.
 
     """
+    pairs = words.reshape(*words.shape[:-1], words.shape[-1] // 2, 2).double()
+    radius = (-2 * ((pairs[..., 0] + 0.5) * 2.0**-32).log()).sqrt()
+    angle = pairs[..., 1] * (2 * math.pi * 2.0**-32)
+    z = torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(-2)
+    if threshold is None:
+        return z.float()
     if threshold <= 0:
         raise ValueError(f"a threshold of truncation must be positive, not {threshold}")
-    u = (words.double() + 0.5) * 2.0**-31 - 1
-    return (math.sqrt(2) * torch.special.erfinv(u * math.erf(threshold / math.sqrt(2)))).clamp(-threshold, threshold).float()
+    z = math.sqrt(2) * ((z / math.sqrt(2)).erf() * math.erf(threshold / math.sqrt(2))).erfinv()
+    return z.float().clamp(-threshold, threshold)
 
 
 def integers(words: Words, below: int) -> Int[Tensor, "*shape m"]:
     """Return integers uniform in 0 … below - 1, ``below`` < 2³¹, one from two words: ⌊w n / 2⁶⁴⌋, biased by at most n / 2⁶⁴."""
-    pairs = words.unflatten(-1, (-1, 2))
+    pairs = words.reshape(*words.shape[:-1], words.shape[-1] // 2, 2)
     return (pairs[..., 0] * below + ((pairs[..., 1] * below) >> 32)) >> 32
 
 
@@ -152,14 +149,10 @@ class Stream:
         """Return float32 numbers uniform in [0, 1)."""
         return _shaped(uniform(self.words(step, indices, math.prod(shape))), shape)
 
-    def normal(self, step: Step, indices: Indices, *shape: int) -> Float[Tensor, "..."]:
-        """Return float32 numbers from N(0, 1)."""
+    def normal(self, step: Step, indices: Indices, *shape: int, threshold: float | None = None) -> Float[Tensor, "..."]:
+        """Return float32 numbers from N(0, 1), conditioned on being at most ``threshold`` in absolute value where there is one."""
         count = math.prod(shape)
-        return _shaped(normal(self.words(step, indices, count + count % 2))[..., :count], shape)
-
-    def truncated_normal(self, step: Step, indices: Indices, *shape: int, threshold: float) -> Float[Tensor, "..."]:
-        """Return float32 numbers from N(0, 1) conditioned on being at most ``threshold`` in absolute value."""
-        return _shaped(truncated_normal(self.words(step, indices, math.prod(shape)), threshold), shape)
+        return _shaped(normal(self.words(step, indices, count + count % 2), threshold)[..., :count], shape)
 
     def integers(self, step: Step, indices: Indices, *shape: int, below: int) -> Int[Tensor, "..."]:
         """Return integers uniform in 0 … below - 1."""

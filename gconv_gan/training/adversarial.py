@@ -18,9 +18,8 @@ from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
 from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.spectral_norm import PowerIterations
-from gconv_gan.losses.objective import Factors, Numbers, Objective, Statistics, discriminator_loss, generator_loss
+from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
-from gconv_gan.losses.top_k import top_k_count, top_k_weights
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_network_optimizer
@@ -44,10 +43,6 @@ class Schedules(NamedTuple):
     """When the iteration began."""
     penalty: Float[Tensor, " n_dis"]
     """Factor on the penalty of each discriminator step."""
-    lecam: Float[Tensor, " n_dis"]
-    """1 where LeCam has set in, else 0."""
-    top_k: Float[Tensor, ""]
-    """How many images teach the generator."""
     average: Float[Tensor, ""]
     """Weight of the generator in its average."""
 
@@ -109,7 +104,7 @@ class Adversarial(Task):
                 config.discriminator_optimizer.learning_rate,
             ),
         ]
-        super().__init__(players, methods, objective.state(), device)
+        super().__init__(players, methods, objective.to(device).state(), device)
         self.config, self.objective, self.scorer = config, objective, scorer
         self.data, self.generator_data, self.num_classes = data, generator_data, num_classes
         self.images_per_iteration = config.trainer.images_per_iteration
@@ -148,22 +143,12 @@ class Adversarial(Task):
             for step, images in enumerate(seen)
         ]
         variant = tuple(factor > 0 for factor in penalties)
-        if isinstance(self.objective.augment, ScheduledAugment):
-            self.objective.augment.begin(before)
-        lecam, top_k, ema = self.objective.lecam, config.objective.top_k, self.players["generator"].average
+        self.objective.begin(before)
+        ema = self.players["generator"].average
         assert ema is not None
-        k = top_k_count(batch, before, final_fraction=top_k.final_fraction, decay=top_k.decay, decay_images=top_k.decay_images)
-        numbers = [
-            *penalties,
-            *(1.0 if lecam is None else lecam.started(images) for images in seen),
-            float(k),
-            ema.weight(batch_images=trainer.images_per_iteration, images_seen=before + trainer.images_per_iteration),
-        ]
-        vector = torch.tensor(numbers, dtype=torch.float32).to(self.device, non_blocking=True)
-        count = trainer.n_dis
-        schedules = Schedules(
-            torch.tensor(before).to(self.device, non_blocking=True), vector[:count], vector[count : 2 * count], vector[-2], vector[-1]
-        )
+        average = ema.weight(batch_images=trainer.images_per_iteration, images_seen=before + trainer.images_per_iteration)
+        vector = torch.tensor([*penalties, average], dtype=torch.float32).to(self.device, non_blocking=True)
+        schedules = Schedules(torch.tensor(before).to(self.device, non_blocking=True), vector[:-1], vector[-1])
         steps = tuple(
             discriminator_inputs(
                 self.data,
@@ -191,25 +176,24 @@ class Adversarial(Task):
             images_seen=schedules.images_seen,
         )
 
-        for penalised, batch, penalty, lecam in zip(variant, inputs.discriminator, schedules.penalty, schedules.lecam, strict=True):
-            step = partial(self._discriminator_step, factors=Factors(penalty, lecam), penalised=penalised)
+        for penalised, batch, factor in zip(variant, inputs.discriminator, schedules.penalty, strict=True):
+            step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
             with cached_spectra(), self._power_iterations.once():
                 statistics = self._accumulate(step, batch, self._parallel_discriminator)
             norm = finish(discriminator)
-            self._observe(statistics, lecam)
+            self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
 
         # the bare discriminator: frozen, it has no gradients for DDP to wait for
         with cached_spectra(), self._power_iterations.once(), frozen(discriminator.network):
-            step = partial(self._generator_step, k=schedules.top_k)
-            statistics = self._accumulate(step, inputs.generator, self._parallel_generator)
+            statistics = self._accumulate(self._generator_step, inputs.generator, self._parallel_generator)
         norm = finish(generator)
         self.means.add({**statistics, "grad_norm_g": norm})
         assert generator.average is not None
         generator.average.update(schedules.average * (1 - self.guard.failed))
 
     def _discriminator_step(
-        self, batch: DiscriminatorInputs, *, factors: Factors, penalised: bool, backward: Callable[[Tensor], None], share: float
+        self, batch: DiscriminatorInputs, *, penalised: bool, penalty_factor: Tensor, backward: Callable[[Tensor], None], share: float
     ) -> Statistics:
         """Accumulate the discriminator's gradient on one micro-batch; return detached scalars."""
         with torch.no_grad():
@@ -219,9 +203,9 @@ class Adversarial(Task):
             Examples(batch.reals, batch.real_labels, batch.real_draws),
             Examples(images, batch.fake_labels, batch.fake_draws),
             self.objective,
-            factors,
             Numbers(batch.real_twin_draws, batch.fake_twin_draws, batch.penalty_noise, batch.real_std),
             penalised=penalised,
+            penalty_factor=penalty_factor,
             exact=self._exact if self._accelerator.mixed_precision == "bf16" else None,
         )
         backward(loss if share == 1 else loss * share)
@@ -234,7 +218,7 @@ class Adversarial(Task):
             logits: Tensor = network(images, labels)
         return logits
 
-    def _generator_step(self, batch: GeneratorInputs, *, k: Tensor, backward: Callable[[Tensor], None], share: float) -> Statistics:
+    def _generator_step(self, batch: GeneratorInputs, *, backward: Callable[[Tensor], None], share: float) -> Statistics:
         """Accumulate the generator's gradient on one micro-batch through the frozen discriminator; return detached scalars."""
         images = self._parallel_generator(batch.z, batch.fake_labels)
         loss, statistics = generator_loss(
@@ -242,18 +226,19 @@ class Adversarial(Task):
             Examples(images, batch.fake_labels, batch.fake_draws),
             self.objective,
             reals=None if batch.reals is None else Examples(batch.reals, batch.real_labels, batch.real_draws),
-            weights=None if self.config.objective.top_k.final_fraction == 1 else partial(self._weights, k),
+            weights=None if self.objective.top_k is None else self._weights,
         )
         backward(loss if share == 1 else loss * share)
         return statistics
 
-    def _weights(self, k: Tensor, logits: Tensor) -> Tensor:
+    def _weights(self, logits: Tensor) -> Tensor:
         """Weigh this process's images that are among the k best of *all* processes by B/k, and the others by 0."""
+        assert self.objective.top_k is not None
         everyone = self._accelerator.gather(logits.detach())
-        mine: Tensor = top_k_weights(everyone, k).chunk(self._accelerator.num_processes)[self._accelerator.process_index]
+        mine: Tensor = self.objective.top_k(everyone).chunk(self._accelerator.num_processes)[self._accelerator.process_index]
         return mine
 
-    def _observe(self, statistics: Statistics, lecam: Tensor) -> None:
+    def _observe(self, statistics: Statistics) -> None:
         """Let LeCam and an adaptive augmentation take in a discriminator step's mean logits and signs. Collective."""
         objective = self.objective
         if objective.lecam is None and not isinstance(objective.augment, AdaptiveAugment):
@@ -261,7 +246,7 @@ class Adversarial(Task):
         means = torch.stack([statistics[name].float() for name in ("d_real", "d_fake", "sign_real")])
         real, fake, sign = self._accelerator.reduce(means, reduction="mean")
         if objective.lecam is not None:
-            objective.lecam.follow(real, fake, lecam)
+            objective.lecam.follow(real, fake)
         if isinstance(objective.augment, AdaptiveAugment):
             batch = self.config.trainer.batch_size
             objective.augment.observe((sign * batch).round(), batch)  # a whole number: the same on one process and two

@@ -34,6 +34,8 @@ from gconv_gan.training.state import TrainingState
 
 HASHES = "SHA256SUMS"
 STATE = "state.json"
+FORMAT = 2
+"""Of ``state.json``; a run continues from its own format only. 2: every random number is counter-based; before, there was no format."""
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -65,7 +67,7 @@ def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dic
         for name, optimizer in state.optimizers().items():
             tensors, groups[name] = _split(optimizer)
             save_tensors(tensors, temporary / f"{name}.safetensors")
-        contents = {"progress": asdict(state.progress), "optimizer_groups": groups, **facts}
+        contents = {"format": FORMAT, "progress": asdict(state.progress), "optimizer_groups": groups, **facts}
         (temporary / STATE).write_text(json.dumps(contents, indent=2) + "\n")
         lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(temporary.iterdir())]
         (temporary / HASHES).write_text("".join(lines))
@@ -152,7 +154,8 @@ def resumable(folder: Path, facts: Mapping[str, Any], report: Callable[[str], No
         report: is told of each damaged checkpoint that is passed over.
 
     Raises:
-        UserError: there are checkpoints, but none is whole; or it was trained on other data or in another precision.
+        UserError: there are checkpoints, but none is whole; or it was trained on other data, in another precision, or by a
+            version that draws other random numbers.
 
     """
     newest = newest_whole(folder, report)
@@ -163,7 +166,12 @@ def resumable(folder: Path, facts: Mapping[str, Any], report: Callable[[str], No
                 f"to start over at 0 images, give a new --name, or move {folder / 'checkpoint-*'} away; nothing was changed"
             )
         return None
-    stored = json.loads((newest / "state.json").read_text())
+    stored = json.loads((newest / STATE).read_text())
+    if stored.get("format", 1) != FORMAT:
+        raise UserError(
+            f"{newest} was written in format {stored.get('format', 1)} by another version of gconv_gan, which draws other random numbers "
+            f"than this one (format {FORMAT}): continue with that version, or train anew under another --name"
+        )
     data, precision = facts.get("data"), facts.get("mixed_precision")
     if data is not None and stored["data"] != data:
         raise UserError(f"{newest} was trained on other data (content hash {stored['data'][:12]}…, now {data[:12]}…)")

@@ -56,36 +56,34 @@ def discriminator_inputs(
 ) -> DiscriminatorInputs:
     """Return this process's share of the batch of discriminator step ``step``. Collective where the penalty needs ``real_std``."""
     reals, real_labels = real_batch(data, draws, images_seen)
-    z, fake_labels = draws("d", step)
-    if objective.loss.relativistic:
-        fake_labels = real_labels
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
     twins = 0 if objective.consistency is None else weak_augment.NUMBERS_PER_IMAGE
     penalty = objective.penalty if penalised else None
-    noise = draws.uniform("penalty", step, 0 if penalty is None else penalty.numbers_per_image(reals[0].numel()))
+    noise = 0 if penalty is None else penalty.numbers_per_image(reals[0].numel())
+    z, labels, uniform = draws("d", step, [augment, augment, twins, twins, noise])
+    real_draws, fake_draws, real_twin_draws, fake_twin_draws, penalty_noise = uniform
     return DiscriminatorInputs(
         reals,
         real_labels,
         z,
-        fake_labels,
-        real_draws=draws.uniform("augment_d_real", step, augment),
-        fake_draws=draws.uniform("augment_d_fake", step, augment),
-        real_twin_draws=draws.uniform("twins_real", step, twins),
-        fake_twin_draws=draws.uniform("twins_fake", step, twins),
-        penalty_noise=None if noise is None else noise.to(reals.device),
+        real_labels if objective.loss.relativistic else labels,
+        real_draws=real_draws,
+        fake_draws=fake_draws,
+        real_twin_draws=real_twin_draws,
+        fake_twin_draws=fake_twin_draws,
+        penalty_noise=penalty_noise,
         real_std=standard_deviation(reals, accelerator) if penalty is not None and penalty.needs_std else None,
     )
 
 
 def generator_inputs(data: RealImages | None, draws: Draws, objective: Objective, *, step: int, batch_size: int) -> GeneratorInputs:
     """Return this process's share of the batch of generator step ``step``; ``data`` gives a relativistic loss its own reals."""
-    z, fake_labels = draws("g", step)
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
-    fake_draws = draws.uniform("augment_g_fake", step, augment)
+    z, labels, (fake_draws, real_draws) = draws("g", step, [augment, 0 if data is None else augment])
     if data is None:
-        return GeneratorInputs(z, fake_labels, fake_draws)
+        return GeneratorInputs(z, labels, fake_draws)
     reals, real_labels = real_batch(data, draws, step * batch_size)
-    return GeneratorInputs(z, real_labels, fake_draws, reals, real_labels, draws.uniform("augment_g_real", step, augment))
+    return GeneratorInputs(z, real_labels, fake_draws, reals, real_labels, real_draws)
 
 
 def real_batch(data: RealImages, draws: Draws, position: int) -> tuple[Tensor, Tensor | None]:

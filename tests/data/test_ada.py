@@ -15,12 +15,16 @@ def drawn(count: int, size: int, numbers: int, seed: int = 0) -> tuple[torch.Ten
     return images, torch.rand(count, numbers, generator=generator, dtype=torch.float64)
 
 
+def tensor(p: float) -> torch.Tensor:
+    return torch.tensor(p, dtype=torch.float64)
+
+
 @pytest.mark.parametrize("p", [0.4, 1.0])
 @pytest.mark.parametrize("size", [8, 32])
 def test_blits_are_those_of_the_loops_to_the_last_bit(size: int, p: float) -> None:
     images, draws = drawn(60, size, BLIT)
     expected = [ada_blit(image.numpy(), u.numpy(), p) for image, u in zip(images, draws, strict=True)]
-    assert blitted(images, draws, p).equal(torch.from_numpy(np.stack(expected)))
+    assert blitted(images, draws, tensor(p)).equal(torch.from_numpy(np.stack(expected)))
 
 
 @pytest.mark.parametrize("p", [0.5, 1.0])
@@ -28,20 +32,20 @@ def test_geometry_is_the_product_of_the_papers_matrices(p: float) -> None:
     images, draws = drawn(20, 8, GEOMETRY)
     matrices = torch.from_numpy(np.stack([ada_matrix(u.numpy(), p, 8) for u in draws]))
     expected = torch.where((matrices == torch.eye(3)).all((1, 2))[:, None, None, None], images, warp(images, matrices))
-    torch.testing.assert_close(moved(images, draws, p), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(moved(images, draws, tensor(p)), expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("p", [0.5, 1.0])
 def test_colour_is_that_of_the_pixel_vectors(p: float) -> None:
     images, draws = drawn(40, 4, COLOR)
     expected = [ada_color(image.numpy(), u.numpy(), p) for image, u in zip(images, draws, strict=True)]
-    torch.testing.assert_close(recoloured(images, draws, p), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(recoloured(images, draws, tensor(p)), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-12)
 
 
 def test_a_cut_out_blanks_a_quarter_of_the_image_where_it_lies_inside() -> None:
     images, _ = drawn(3, 8, 1)
     draws = torch.tensor([[0.0, 0.5, 0.5], [0.0, 0.25, 0.75], [0.9, 0.5, 0.5]], dtype=torch.float64)
-    result = cut_out(images, draws, 0.5)
+    result = cut_out(images, draws, tensor(0.5))
     assert (result[0, :, 2:6, 2:6] == 0).all()
     assert (result[1, :, 0:4, 4:8] == 0).all()
     assert [int((r == 0).sum()) for r in result] == [48, 48, 0]
@@ -58,7 +62,7 @@ def test_probability_zero_changes_nothing_and_one_changes_everything() -> None:
 def test_each_step_comes_with_probability_p() -> None:
     # mirror, turns, shift: left as they were by chance with 1/2, 1/4 and (1 - 1/2 · 1/2)-ish; colour is never
     images, draws = drawn(4000, 4, COLOR)
-    share = (recoloured(images, draws, 0.1) != images).flatten(1).any(1).double().mean().item()
+    share = (recoloured(images, draws, tensor(0.1)) != images).flatten(1).any(1).double().mean().item()
     expected = 1 - 0.9**4 * (1 - 0.05)  # the luma flip is one of two
     assert abs(share - expected) < 4 * (expected * (1 - expected) / 4000) ** 0.5
 
@@ -66,8 +70,8 @@ def test_each_step_comes_with_probability_p() -> None:
 def test_factors_scale_the_probability_of_their_group() -> None:
     images, draws = drawn(30, 8, ADAPipeline.numbers_per_image)
     alone = ADAPipeline(blit=0.0, geometry=0.0, color=0.5)(images, draws, 0.8)
-    assert alone.equal(recoloured(images, draws[:, BLIT + GEOMETRY : -3], 0.4))
-    assert ADAPipeline(blit=5.0, geometry=0.0, color=0.0)(images, draws, 0.8).equal(blitted(images, draws[:, :BLIT], 1.0))
+    assert alone.equal(recoloured(images, draws[:, BLIT + GEOMETRY : -3], tensor(0.4)))
+    assert ADAPipeline(blit=5.0, geometry=0.0, color=0.0)(images, draws, 0.8).equal(blitted(images, draws[:, :BLIT], tensor(1.0)))
 
 
 def test_images_do_not_mix_and_float32_stays_float32() -> None:

@@ -57,18 +57,22 @@ def test_cutout_blanks_a_square_that_may_hang_over_the_border(side: int) -> None
 
 def test_mixup_is_the_weighted_mean() -> None:
     x, y = to_unit(IMAGES), to_unit(IMAGES).flip(0)
-    torch.testing.assert_close(mixup(x, y, 0.3), 0.3 * x + 0.7 * y)
+    torch.testing.assert_close(mixup(x, y, torch.tensor(0.3)), 0.3 * x + 0.7 * y)
 
 
 def test_the_share_that_cutmix_reports_is_the_share_of_pixels_that_stay() -> None:
     x, y = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
     generator = torch.Generator().manual_seed(1)
-    for weight, row, column in torch.rand(50, 3, generator=generator).tolist():
-        box, share = cutmix_box(weight, (row, column), 8)
-        assert (cutmix(x, y, box) == 0).float().mean().item() == pytest.approx(share)
+    for weight, *centre in torch.rand(50, 3, generator=generator):
+        box, share = cutmix_box(weight, torch.stack(centre), 8)
+        assert (cutmix(x, y, box) == 0).float().mean().item() == pytest.approx(share.item())
 
 
 def test_a_box_in_the_middle_has_the_area_asked_for() -> None:
-    assert cutmix_box(0.75, (0.5, 0.5), 32) == ((8, 8, 24, 24), 0.75)
-    assert cutmix_box(0.75, (0.0, 0.5), 32) == ((0, 8, 8, 24), 0.875)  # half of it over the border
-    assert cutmix_box(1.0, (0.5, 0.5), 32)[1] == 1.0
+    def box(weight: float, *centre: float) -> tuple[list[int], float]:
+        place, share = cutmix_box(torch.tensor(weight), torch.tensor(centre), 32)
+        return place.tolist(), share.item()
+
+    assert box(0.75, 0.5, 0.5) == ([8, 8, 24, 24], 0.75)
+    assert box(0.75, 0.0, 0.5) == ([0, 8, 8, 24], 0.875)  # half of it over the border
+    assert box(1.0, 0.5, 0.5)[1] == 1.0

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.data.class_batches import Augmentation, ClassBatches, LabelledBatch, draw_boxes
+from gconv_gan.data.class_batches import Augmentation, ClassBatches, LabelledBatch, crop_boxes
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.sampler import indices
 from gconv_gan.data.transforms import to_unit
@@ -32,7 +33,7 @@ def dataset() -> ImageDataset:
 
 
 def parts(batch: LabelledBatch) -> list[torch.Tensor]:
-    return [batch.images, batch.labels, batch.others, torch.tensor(batch.weight)]
+    return [batch.images, batch.labels, batch.others, torch.ones(()) if batch.weight is None else batch.weight]
 
 
 def test_without_augmentation_a_batch_is_the_images_of_the_order(dataset: ImageDataset) -> None:
@@ -41,7 +42,7 @@ def test_without_augmentation_a_batch_is_the_images_of_the_order(dataset: ImageD
     assert torch.equal(batch.images, to_unit(torch.from_numpy(dataset.images[order])))
     assert dataset.labels is not None
     assert np.array_equal(batch.labels.numpy(), dataset.labels[order])
-    assert batch.weight == 1.0
+    assert batch.weight is None
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -84,11 +85,26 @@ def test_mixup_mixes_images_and_labels_alike(dataset: ImageDataset) -> None:
         weights = set()
         for images_seen in range(0, 250, 25):
             batch = batches.batch(images_seen)
-            weights.add(batch.weight)
+            assert batch.weight is not None
+            weights.add(float(batch.weight))
             mean = (batch.images.mean((1, 2, 3)) + 1) * 127.5 / 100
             expected = batch.weight * batch.labels + (1 - batch.weight) * batch.others
             torch.testing.assert_close(mean, expected.float(), rtol=0, atol=1e-4)
         assert len(weights) > 5
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (8.0, 0.0), (0.0, 1.0)])
+def test_the_weights_have_the_beta_distribution(dataset: ImageDataset, mixup: float, cutmix: float) -> None:
+    batches = ClassBatches(dataset, augmentation=Augmentation(size=8, mixup=mixup, cutmix=cutmix), seed=3, batch_size=2)
+    weights = [batches.batch(step).weight for step in range(600)]
+    # shares of the clipped boxes of CutMix lie above the weights that were drawn
+    found = torch.stack([weight for weight in weights if weight is not None]).double()
+    assert len(found) == 600
+    if mixup:
+        assert stats.kstest(found.numpy(), stats.beta(mixup, mixup).cdf).pvalue > 1e-3
+    else:
+        assert stats.kstest(found.numpy(), stats.uniform().cdf, alternative="greater").pvalue > 1e-3
+        assert found.min() == 1 - (6 / 8) ** 2  # the largest box around a pixel: three pixels to either side
 
 
 def test_a_subset_and_other_labels(dataset: ImageDataset) -> None:
@@ -104,7 +120,7 @@ def test_a_subset_and_other_labels(dataset: ImageDataset) -> None:
 
 
 def test_boxes_lie_inside_and_have_the_areas_asked_for() -> None:
-    boxes = draw_boxes(0, 0, count=2000, side=32, area=(0.2, 0.5))
+    boxes = crop_boxes(torch.rand(2000, 4, generator=torch.Generator().manual_seed(0)), side=32, area=(0.2, 0.5))
     assert (boxes >= 0).all()
     assert (boxes[:, :2] + boxes[:, 2:] <= 32 + 1e-4).all()
     areas = boxes[:, 2] * boxes[:, 3] / 32**2

@@ -61,8 +61,8 @@ def test_p_follows_the_pipeline() -> None:
 def test_a_scheduled_p_rises_along_half_a_cosine(images: int, p: float) -> None:
     augment = ScheduledAugment(ADAPipeline(), probability=0.55, rise_images=100)
     augment.begin(images)
-    assert augment.probability == pytest.approx(p)
-    assert ScheduledAugment(ADAPipeline(), probability=0.3, rise_images=0).probability == 0.3
+    assert augment.probability.item() == pytest.approx(p)
+    assert ScheduledAugment(ADAPipeline(), probability=0.3, rise_images=0).probability.item() == 0.3
 
 
 def test_every_config_becomes_an_augmentation() -> None:

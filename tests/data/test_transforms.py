@@ -35,7 +35,7 @@ def test_quantise_computes_half_precision_in_single() -> None:
 
 def test_flip_mirrors_left_and_right_where_the_coin_says_so() -> None:
     images = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    flipped = flip(images, torch.tensor([0, 1]))
+    flipped = flip(images, torch.tensor([False, True]))
     assert flipped[0].equal(images[0])
     assert flipped[1, :, :, 0].equal(images[1, :, :, 4])
     assert flipped[1, :, 2].equal(images[1, :, 2].flip(-1))

@@ -95,6 +95,5 @@ def test_an_unconditional_sheet_has_no_classes() -> None:
 def test_truncated_rows_keep_their_number() -> None:
     whole, truncated = (fixed_latents(0, "truncation", count=6, latent_dim=30, threshold=threshold) for threshold in (None, 1.0))
     assert truncated.abs().max() <= 1
-    inside = whole.abs() <= 1
-    assert torch.equal(truncated[inside], whole[inside])
+    assert torch.equal(truncated.sign(), whole.sign())
     assert torch.equal(fixed_latents(0, "truncation", count=2, latent_dim=30, threshold=1.0), truncated[:2])

@@ -18,15 +18,18 @@ def test_the_penalty_is_that_of_the_equation() -> None:
     regulariser.fake.fill_(-1.0)
     real, fake = torch.tensor([0.0, -3.0]), torch.tensor([0.25, 2.0])
     # relu(s_r + 1): 1, 0; relu(0.5 - s_f): 0.25, 0
+    regulariser.begin(100)
     assert regulariser(real, fake).item() == pytest.approx(0.3 * (1 / 2 + 0.0625 / 2))
 
 
 def test_before_its_start_there_is_no_penalty_and_the_averages_are_the_last_means() -> None:
     regulariser = made()
-    assert (regulariser.started(99), regulariser.started(100)) == (0.0, 1.0)
-    regulariser.follow(torch.tensor(2.0), torch.tensor(-2.0), torch.tensor(0.0))
+    regulariser.begin(99)
+    regulariser.follow(torch.tensor(2.0), torch.tensor(-2.0))
     assert (regulariser.real.item(), regulariser.fake.item()) == (2.0, -2.0)
-    regulariser.follow(torch.tensor(0.0), torch.tensor(0.0), torch.tensor(1.0))
+    assert regulariser(torch.tensor([5.0]), torch.tensor([5.0])).item() == 0.0
+    regulariser.begin(100)
+    regulariser.follow(torch.tensor(0.0), torch.tensor(0.0))
     assert (regulariser.real.item(), regulariser.fake.item()) == pytest.approx((1.8, -1.8))
 
 

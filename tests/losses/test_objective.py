@@ -19,9 +19,9 @@ from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.factory import gradient_penalty
 from gconv_gan.losses.lecam import LeCam
-from gconv_gan.losses.objective import Factors, Numbers, Objective, discriminator_loss, generator_loss
+from gconv_gan.losses.objective import Numbers, Objective, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples, Penalty
-from gconv_gan.losses.top_k import top_k_weights
+from gconv_gan.losses.top_k import TopK
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.runtime.modes import frozen, full_precision
@@ -70,6 +70,7 @@ def lecam() -> LeCam:
     regulariser = LeCam(weight=0.3, decay=0.9, start_images=100).double()
     regulariser.real.fill_(0.3)
     regulariser.fake.fill_(-0.2)
+    regulariser.begin(100)
     return regulariser
 
 
@@ -100,9 +101,9 @@ def d_step(
         Examples(inputs.reals, inputs.real_labels, inputs.real_draws),
         Examples(fakes, inputs.fake_labels, inputs.fake_draws),
         objective,
-        Factors(torch.tensor(penalty_factor)),
         Numbers(inputs.real_twin_draws, inputs.fake_twin_draws, inputs.penalty_noise, inputs.real_std),
         penalised=penalty_factor > 0,
+        penalty_factor=torch.tensor(penalty_factor),
         exact=exact,
     )
     backward(loss * share)
@@ -313,14 +314,9 @@ def test_a_relativistic_generator_is_compared_with_its_own_reals() -> None:
 def test_top_k_teaches_by_the_best_images_alone() -> None:
     generator, discriminator = networks()
     inputs = g_inputs(relativistic=False)
-    g_step(
-        generator,
-        discriminator,
-        Objective(Hinge()),
-        inputs,
-        weights=lambda logits: top_k_weights(logits, torch.tensor(3.0)),
-        backward=backward,
-    )
+    best = TopK(batch_size=B, final_fraction=3 / B, decay=0.5, decay_images=1)
+    best.begin(10**9)
+    g_step(generator, discriminator, Objective(Hinge()), inputs, weights=best, backward=backward)
     ours = gradients(generator)
     generator.zero_grad()
     logits = discriminator(generator(inputs.z, inputs.fake_labels), inputs.fake_labels)

@@ -12,7 +12,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.transforms import quantise
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
-from gconv_gan.runtime.seeding import draw_labels, draw_latents
+from gconv_gan.runtime.latents import draw_labels, draw_latents
 from tests.reference.tiny_generator import TinyGenerator
 
 PICTURES = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -117,20 +117,23 @@ def test_fake_i_is_a_function_of_seed_and_i() -> None:
     assert (small.int() - images.int()).abs().max() <= 1
     assert not torch.equal(all_of(FakeSource(generator, count=300, seed=6)), images)
     assert generator.training
-    z = draw_latents(5, "eval", 1, count=256, latent_dim=6)
+    z = draw_latents(5, "eval", torch.arange(256, 300), latent_dim=6)
     with torch.no_grad():
-        assert torch.equal(images[256:], quantise(generator.eval()(z[:44], None)))
+        assert torch.equal(images[256:], quantise(generator.eval()(z, None)))
 
 
 def test_labels_are_uniform_or_follow_the_counts() -> None:
     conditional = TinyGenerator(num_classes=4)
     uniform, empirical = (FakeSource(conditional, count=256, seed=1, class_counts=counts) for counts in (None, [0, 0, 5, 0]))
     assert (uniform.labels, empirical.labels, FakeSource(TinyGenerator(), count=1, seed=0).labels) == ("uniform", "empirical", "none")
-    z = draw_latents(1, "eval", 0, count=256, latent_dim=6)
+    z = draw_latents(1, "eval", torch.arange(256), latent_dim=6)
     with torch.no_grad():
-        y = draw_labels(1, "eval_labels", 0, count=256, num_classes=4)
+        y = draw_labels(1, "eval_labels", torch.arange(256), num_classes=4)
         assert torch.equal(uniform.block(0), quantise(conditional.eval()(z, y)))
         assert torch.equal(empirical.block(0), quantise(conditional(z, torch.full((256,), 2))))
+    drawn = [FakeSource(conditional, count=4096, seed=1, class_counts=[1, 0, 2, 5]).block_labels(block) for block in range(16)]
+    counts = torch.cat([labels for labels in drawn if labels is not None]).bincount(minlength=4)
+    assert counts.tolist() == pytest.approx([512, 0, 1024, 2560], abs=120)  # four standard deviations
     with pytest.raises(ValueError, match="2 class frequencies for a generator of 4"):
         FakeSource(conditional, count=1, seed=0, class_counts=[1, 1])
 
@@ -164,7 +167,7 @@ def test_batch_statistics_are_those_of_whole_batches_and_leave_no_trace() -> Non
     images = all_of(FakeSource(generator, count=300, seed=2, statistics_batch=64))
     assert {key: torch.equal(tensor, before[key]) for key, tensor in generator.state_dict().items()} == dict.fromkeys(before, True)
     assert (generator.training, generator.norm.track_running_stats, generator.norm.over_processes) == (True, True, True)
-    z = torch.cat([draw_latents(2, "eval", block, count=256, latent_dim=12) for block in range(2)])
+    z = draw_latents(2, "eval", torch.arange(512), latent_dim=12)
     with torch.no_grad():
         by_batch = torch.cat([quantise(generator.train()(batch, None)) for batch in z.split(64)])
     assert torch.equal(images, by_batch[:300])  # the last batch is whole, though only 44 of it are scored

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.metrics.standing import set_standing_statistics
-from gconv_gan.runtime.seeding import draw_latents
+from gconv_gan.runtime.latents import draw_latents
 
 
 class Normalised(nn.Module):
@@ -27,7 +27,7 @@ def test_they_are_plain_averages_over_the_batches(threshold: float | None) -> No
     generator = Normalised()
     generator.norm.running_mean.fill_(7.0)
     set_standing_statistics(generator, seed=3, batches=5, batch_size=8, threshold=threshold)
-    draws = [draw_latents(3, "standing", index, count=8, latent_dim=12, threshold=threshold).view(8, 3, 4) for index in range(5)]
+    draws = draw_latents(3, "standing", torch.arange(40), latent_dim=12, threshold=threshold).view(5, 8, 3, 4)
     torch.testing.assert_close(generator.norm.running_mean, torch.stack([z.mean((0, 2)) for z in draws]).mean(0))
     expected = torch.stack([z.transpose(0, 1).flatten(1).var(1) for z in draws]).mean(0)
     torch.testing.assert_close(generator.norm.running_var, expected)

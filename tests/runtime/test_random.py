@@ -14,7 +14,6 @@ from gconv_gan.runtime.random import (
     philox,
     splitmix64,
     stream_seed,
-    truncated_normal,
     uniform,
 )
 
@@ -66,7 +65,7 @@ def test_the_counter_is_block_index_and_step() -> None:
 DRAWS: dict[str, Any] = {
     "uniform": lambda stream, step, indices: stream.uniform(step, indices, 3, 5),
     "normal": lambda stream, step, indices: stream.normal(step, indices, 3, 5),
-    "truncated_normal": lambda stream, step, indices: stream.truncated_normal(step, indices, 3, 5, threshold=1.2),
+    "truncated_normal": lambda stream, step, indices: stream.normal(step, indices, 3, 5, threshold=1.2),
     "integers": lambda stream, step, indices: stream.integers(step, indices, 3, 5, below=1000),
     "coins": lambda stream, step, indices: stream.coins(step, indices, 3, 5, probability=0.4),
 }
@@ -136,15 +135,22 @@ def test_extreme_words_give_finite_normals() -> None:
 
 @pytest.mark.parametrize("threshold", [0.1, 1.0, 2.0])
 def test_truncated_normal_numbers(threshold: float) -> None:
-    z = truncated_normal(words(200_000), threshold).double().flatten().sort().values
+    z = normal(words(200_000), threshold).double().flatten().sort().values
     assert z.abs().max() <= threshold
     share = math.erf(threshold / math.sqrt(2))
     assert kolmogorov_smirnov(z, 0.5 + (torch.special.ndtr(z) - 0.5) / share) < 1.95
 
 
+def test_truncation_keeps_signs_and_order_and_is_continuous() -> None:
+    whole, loose, tight = (normal(words(10_000), threshold).double() for threshold in (None, 6.0, 0.5))
+    torch.testing.assert_close(loose, whole, rtol=0, atol=2e-5)
+    assert torch.equal(tight.sign(), whole.sign())
+    assert torch.equal(tight.flatten()[whole.flatten().argsort()], tight.flatten().sort().values)
+
+
 def test_a_threshold_must_be_positive() -> None:
     with pytest.raises(ValueError, match="must be positive, not 0"):
-        Stream(0, "a").truncated_normal(0, INDICES, 1, threshold=0.0)
+        Stream(0, "a").normal(0, INDICES, 1, threshold=0.0)
 
 
 @pytest.mark.parametrize("below", [1, 3, 10, 50_000, 2**31 - 1])

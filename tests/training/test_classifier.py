@@ -84,6 +84,12 @@ def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(
     assert ours[-1] == theirs[-1]
 
 
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    recipe.fit(tiny_classifier(tmp_path, trainer={"total_images": 64}))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:
     recipe.fit(tiny_classifier(tmp_path, seed=4))
     assert final_files(tmp_path)["classifier.safetensors"] != final_files(unbroken)["classifier.safetensors"]

@@ -1,5 +1,6 @@
 """Whole runs: exact resume, refusals, guards, what lies in the run folder."""
 
+import hashlib
 import json
 import os
 import re
@@ -62,6 +63,25 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
     recipe.fit(tiny(folder))
     return folder
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    recipe.fit(tiny(tmp_path, augment={"kind": "ada", "initial_probability": 0.5}, trainer={"total_images": 64}))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(unbroken: Path, tmp_path: Path) -> None:
+    shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
+    for _, path in checkpoints(tmp_path / "tiny"):
+        state = json.loads((path / "state.json").read_text())
+        assert state.pop("format") == 2
+        (path / "state.json").write_text(json.dumps(state))
+        lines = (path / "SHA256SUMS").read_text().splitlines()
+        new = hashlib.sha256((path / "state.json").read_bytes()).hexdigest()
+        (path / "SHA256SUMS").write_text("".join(f"{new}  state.json\n" if "state.json" in line else f"{line}\n" for line in lines))
+    with pytest.raises(UserError, match=r"checkpoint-\d+ was written in format 1 .* draws other random numbers .* under another --name"):
+        recipe.fit(tiny(tmp_path))
 
 
 def power_cut() -> None:

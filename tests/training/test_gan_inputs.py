@@ -49,6 +49,18 @@ def test_every_stream_has_numbers_of_its_own_and_new_ones_at_every_step() -> Non
     assert first.penalty_noise.shape == (B, 1 + 3 * 64)
 
 
+def test_many_steps_are_drawn_at_once() -> None:
+    draws = Draws(0, B, 5, 3, 1, 2, torch.device("cpu"))
+    z, labels, (numbers, none) = draws("d", torch.tensor([[7], [2**33]]), [4, 0])
+    assert labels is not None
+    assert numbers is not None
+    assert none is None
+    for i, step in enumerate((7, 2**33)):
+        alone = draws("d", torch.tensor(step), [4])
+        assert all(torch.equal(a, b[i]) for a, b in zip((alone.z, alone.labels, alone.uniform[0]), (z, labels, numbers), strict=True))
+        assert torch.equal(draws("d", step).z, z[i])
+
+
 def test_two_processes_share_what_one_has() -> None:
     whole, g_whole = given(EVERYTHING)
     shares = [given(EVERYTHING, rank=rank, processes=2) for rank in range(2)]
