@@ -119,7 +119,7 @@ class MappedGenerator(nn.Module):
 
     @torch.no_grad()
     def _track(self, w: Float[Tensor, "b w"]) -> None:
-        totals = torch.cat([w.sum(0), w.new_tensor([len(w)])])
+        totals = torch.cat([w.sum(0), w.new_full((1,), len(w))])
         if several_processes():
             dist.all_reduce(totals)
         self.w_mean.lerp_((totals[:-1] / totals[-1]).to(self.w_mean.dtype), 1 - MEAN_DECAY)

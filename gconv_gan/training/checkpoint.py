@@ -156,7 +156,10 @@ def _split(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[di
     """Return an optimiser's state as named tensors and its groups as JSON data."""
     state = optimizer.state_dict()
     tensors = {f"{index}.{key}": value for index, slots in state["state"].items() for key, value in slots.items()}
-    return _contiguous(tensors), state["param_groups"]
+    groups = [
+        {key: value.item() if isinstance(value, Tensor) else value for key, value in group.items()} for group in state["param_groups"]
+    ]
+    return _contiguous(tensors), groups
 
 
 def _join(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
@@ -169,7 +172,10 @@ def _join(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: 
             # fused optimisers walk through memory: a moment must lie as its parameter does (channels last, say)
             tensor = torch.empty_like(like).copy_(tensor)
         slots.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    # whether a step may be captured depends on the device of now, not on that of the checkpoint
+    devices = [{"capturable": group["capturable"]} if "capturable" in group else {} for group in optimizer.param_groups]
+    merged = [{**group, **device} for group, device in zip(groups, devices, strict=True)]
+    optimizer.load_state_dict({"state": slots, "param_groups": merged})
 
 
 def _sha256(file: Path) -> str:

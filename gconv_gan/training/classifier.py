@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.data.class_batches import ClassBatches
 from gconv_gan.data.held_out import HeldOut
-from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.dropout import Dropout
+from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
@@ -27,11 +27,11 @@ from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import stream_seed
 from gconv_gan.training.checkpoint import resume, save_checkpoint
-from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.guards import FiniteGuard, StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
 from gconv_gan.training.hooks import Hook
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import ClassifierState, Progress, due
-from gconv_gan.training.step import channels_last, finish_step, micro_batches, set_learning_rate
+from gconv_gan.training.step import backward, channels_last, finish_step, micro_batches, one_step, set_learning_rate
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
 
     # 3. the network as Accelerate runs it: device, autocast, gradients averaged over processes
+    power_iterations = PowerIterations(network)
     parallel = accelerator.prepare(network)
-    finish = partial(finish_step, hooks=run.hooks, max_grad_norm=trainer.max_grad_norm)
-    step = partial(
-        classifier_step, parallel, smoothing=config.labels.smoothing, backward=accelerator.backward, share=1 / trainer.micro_batches
-    )
+    guard = FiniteGuard(state.optimizer, device=accelerator.device, images_seen=progress.images_seen)
+    finish = partial(finish_step, guard=guard, hooks=run.hooks, max_grad_norm=trainer.max_grad_norm)
+    step = partial(classifier_step, parallel, smoothing=config.labels.smoothing, backward=backward, share=1 / trainer.micro_batches)
     report.start(progress.images_seen)
 
     with noticing_signals() as signals:
@@ -92,32 +92,40 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
             before = progress.images_seen
             factor = schedule_factor(config.schedule, images_seen=before, total_images=trainer.total_images)
             set_learning_rate(state.optimizer, config.optimizer.learning_rate * factor)
+            if state.ema is not None:
+                state.ema.begin(batch_images=trainer.batch_size, images_seen=before + trainer.batch_size)
+            for hook in run.hooks:
+                hook.before_iteration(before + trainer.batch_size)
 
             # 4. one step
             batch = run.data.batch(before)
             images = batch.images.contiguous(memory_format=torch.channels_last)
             parts = micro_batches(trainer.micro_batches, images, batch.labels, batch.others)
-            for number, (last, (x, labels, others)) in enumerate(parts):
-                seed_dropout(network, stream_seed(config.seed, f"dropout/{number}", before), accelerator)
-                with nullcontext() if last else accelerator.no_sync(parallel):
-                    report.add(step(x, labels, others, weight=batch.weight))
+            with one_step(power_iterations):
+                for number, (last, (x, labels, others)) in enumerate(parts):
+                    seed_dropout(network, stream_seed(config.seed, f"dropout/{number}", before), accelerator)
+                    with nullcontext() if last else accelerator.no_sync(parallel):
+                        report.add(step(x, labels, others, weight=batch.weight))
             report.add({"grad_norm": finish("classifier", network, state.optimizer, images_seen=before)})
+            guard.count(trainer.batch_size)
             progress.images_seen += trainer.batch_size
             if state.ema is not None:
-                state.ema.update(network, batch_images=trainer.batch_size, images_seen=progress.images_seen)
+                state.ema.update(running=guard.running)
             report.advance(trainer.batch_size)
 
             # 5. status, test, checkpoint, stop?
             after = progress.images_seen
             finished = after >= trainer.total_images
             stop = stop_signal(accelerator, signals)
-            if due(before, after, trainer.log_every) or finished:
+            logging, testing = (due(before, after, every) or finished for every in (trainer.log_every, config.evaluation.every))
+            saving = due(before, after, trainer.checkpoint_every) or finished or stop
+            if logging or testing or saving:
+                guard.require_finite()
+            if logging:
                 report.line(after)
             with report.paused(), disk_full_is_a_guard(run.folder.path):
-                improved = False
-                if due(before, after, config.evaluation.every) or finished:
-                    improved = score(run, state, accelerator, report)
-                if due(before, after, trainer.checkpoint_every) or finished or stop or improved:
+                improved = testing and score(run, state, accelerator, report)
+                if saving or improved:
                     if accelerator.is_main_process:
                         save_checkpoint(run.folder.path, state, keep=trainer.keep_checkpoints, facts=run.facts)
                     accelerator.wait_for_everyone()
@@ -141,10 +149,9 @@ def classifier_step(
     share: float = 1.0,
 ) -> dict[str, Tensor]:
     """Accumulate the gradient of the cross-entropy on one micro-batch, weighted by ``share``; return detached scalars."""
-    with cached_spectra():
-        logits = network(images)
-        loss = mixed_cross_entropy(logits, labels, others, weight=weight, smoothing=smoothing)
-        backward(loss * share)
+    logits = network(images)
+    loss = mixed_cross_entropy(logits, labels, others, weight=weight, smoothing=smoothing)
+    backward(loss if share == 1.0 else loss * share)
     return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == labels).float().mean()}
 
 

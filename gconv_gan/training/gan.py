@@ -7,7 +7,6 @@ them, so gradients are accumulated here. The optimisers are not wrapped: there i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from accelerate import Accelerator
@@ -15,23 +14,21 @@ from torch import nn
 
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.loaders import BatchSource
-from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_network_optimizer
-from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs
-from gconv_gan.training.gan_step import d_step, g_step
-from gconv_gan.training.guards import StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
+from gconv_gan.training.gan_iteration import GANIteration
+from gconv_gan.training.guards import FiniteGuard, StoppedBySignalError, disk_full_is_a_guard, noticing_signals, stop_signal
 from gconv_gan.training.hooks import Hook
 from gconv_gan.training.objective import Objective, penalty_factor, weights_at
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
 from gconv_gan.training.state import GANProgress, GANState, due
-from gconv_gan.training.step import channels_last, finish_step, over_micro_batches, set_learning_rate
+from gconv_gan.training.step import channels_last
 
 Scorer = Callable[[nn.Module, int], dict[str, float]]
 """``scorer(averaged generator, images seen) -> scores``; the first of them is the smaller the better."""
@@ -90,7 +87,10 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
 
     # 3. the networks as Accelerate runs them: device, autocast, gradients averaged over processes
     power_iterations = PowerIterations(generator, discriminator)
-    parallel_generator, parallel_discriminator = accelerator.prepare(generator, discriminator)
+    parallel = accelerator.prepare(generator, discriminator)
+    optimizers = state.optimizers().values()
+    guard = FiniteGuard(*optimizers, device=accelerator.device, images_seen=progress.images_seen)
+    iteration = GANIteration(config, state, *parallel, power_iterations, objective, run.hooks, guard, report, accelerator)
     draws = Draws(
         config.seed,
         trainer.batch_size,
@@ -105,58 +105,45 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
     if accelerator.is_main_process and progress.images_seen == 0:
         grids.save_reals(run.data)
         grids.save(state.ema.network, 0)
-    accumulate = partial(over_micro_batches, count=trainer.micro_batches, accelerator=accelerator)
-    finish = partial(finish_step, hooks=run.hooks, max_grad_norm=trainer.max_grad_norm)
     report.start(progress.images_seen)
 
     with noticing_signals() as signals:
         while progress.images_seen < total:
             before = progress.images_seen
-            factor = schedule_factor(config.schedule, images_seen=before, total_images=total)
-            set_learning_rate(state.generator_optimizer, config.generator_optimizer.learning_rate * factor)
-            set_learning_rate(state.discriminator_optimizer, config.discriminator_optimizer.learning_rate * factor)
 
-            objective.begin(before)
-
-            # 4. n_dis discriminator steps
+            # 4. what depends on counters, and the inputs of n_dis discriminator steps and a generator step
+            iteration.begin(before)
+            d_inputs = []
             for _ in range(trainer.n_dis):
-                seen = progress.images_seen
-                penalty = penalty_factor(config.objective.penalty, d_steps=progress.d_steps, images_seen=seen, total_images=total)
-                d_inputs = discriminator_inputs(run.data, draws, objective, progress, accelerator, penalised=penalty > 0)
-                step = partial(d_step, generator, parallel_discriminator, objective, images_seen=seen, penalty_factor=penalty)
-                with cached_spectra(), power_iterations.once():
-                    statistics = accumulate(step, d_inputs, parallel_discriminator)
-                norm = finish("discriminator", discriminator, state.discriminator_optimizer, images_seen=seen)
-                objective.observe(statistics, batch_size=trainer.batch_size, images_seen=seen, accelerator=accelerator)
-                report.add({**statistics, "grad_norm_d": norm})
+                seen, steps = progress.images_seen, progress.d_steps
+                penalty = penalty_factor(config.objective.penalty, d_steps=steps, images_seen=seen, total_images=total)
+                d_inputs.append(discriminator_inputs(run.data, draws, objective, progress, accelerator, penalty_factor=penalty))
                 progress.d_steps += 1
                 progress.images_seen += trainer.batch_size
-
-            # 5. one generator step. The bare discriminator: frozen, it has no gradients for DDP to wait for
             weights = weights_at(config.objective.top_k, images_seen=before, batch_size=trainer.batch_size, accelerator=accelerator)
             g_inputs = generator_inputs(run.generator_data, draws, objective, progress, batch_size=trainer.batch_size)
-            step = partial(g_step, parallel_generator, discriminator, objective, weights=weights)
-            with cached_spectra(), power_iterations.once():
-                statistics = accumulate(step, g_inputs, parallel_generator)
-            norm = finish("generator", generator, state.generator_optimizer, images_seen=progress.images_seen)
-            report.add({**statistics, "grad_norm_g": norm})
             progress.g_steps += 1
-            state.ema.update(generator, batch_images=trainer.images_per_iteration, images_seen=progress.images_seen)
+
+            # 5. the steps, and the average
+            iteration(d_inputs, g_inputs, weights=weights, images_seen=before)
             report.advance(trainer.images_per_iteration)
 
             # 6. status, samples, score, checkpoint, stop?
             after = progress.images_seen
             finished = after >= total
             stop = stop_signal(accelerator, signals)
-            if due(before, after, trainer.log_every) or finished:
+            logging, sampling = (due(before, after, every) or finished for every in (trainer.log_every, trainer.sample_every))
+            scoring = run.scorer is not None and (due(before, after, config.evaluation.every) or finished)
+            saving = due(before, after, trainer.checkpoint_every) or finished or stop
+            if logging or sampling or scoring or saving:
+                guard.require_finite()
+            if logging:
                 report.line(after, **grids.gate_entropy(state.ema.network), **objective.facts())
             with report.paused(), disk_full_is_a_guard(run.folder.path):
-                if accelerator.is_main_process and (due(before, after, trainer.sample_every) or finished):
+                if sampling and accelerator.is_main_process:
                     grids.save(state.ema.network, after)
-                improved = False
-                if run.scorer is not None and (due(before, after, config.evaluation.every) or finished):
-                    improved = score(run, state, report)
-                if due(before, after, trainer.checkpoint_every) or finished or stop or improved:
+                improved = scoring and score(run, state, report)
+                if saving or improved:
                     if accelerator.is_main_process:
                         save_checkpoint(run.folder.path, state, keep=trainer.keep_checkpoints, facts=run.facts)
                     accelerator.wait_for_everyone()

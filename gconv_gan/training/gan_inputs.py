@@ -17,9 +17,12 @@ from gconv_gan.training.state import GANProgress
 
 
 def discriminator_inputs(
-    data: BatchSource, draws: Draws, objective: Objective, progress: GANProgress, accelerator: Accelerator, *, penalised: bool
+    data: BatchSource, draws: Draws, objective: Objective, progress: GANProgress, accelerator: Accelerator, *, penalty_factor: float
 ) -> DiscriminatorInputs:
-    """Return this process's share of the batch of the next discriminator step. Collective where the penalty needs ``real_std``."""
+    """Return this process's share of the batch of the next discriminator step. Collective where the penalty needs ``real_std``.
+
+    A ``penalty_factor`` of 0 leaves the penalty, and what it needs, out.
+    """
     step = progress.d_steps
     reals, real_labels = real_batch(data, draws, progress.images_seen)
     z, fake_labels = draws("d", step)
@@ -27,7 +30,7 @@ def discriminator_inputs(
         fake_labels = real_labels
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
     twins = 0 if objective.consistency is None else weak_augment.NUMBERS_PER_IMAGE
-    penalty = objective.penalty if penalised else None
+    penalty = objective.penalty if penalty_factor else None
     noise = draws.uniform("penalty", step, 0 if penalty is None else penalty.numbers_per_image(reals[0].numel()))
     return DiscriminatorInputs(
         reals,
@@ -40,6 +43,7 @@ def discriminator_inputs(
         fake_twin_draws=draws.uniform("twins_fake", step, twins),
         penalty_noise=None if noise is None else noise.to(reals.device),
         real_std=standard_deviation(reals, accelerator) if penalty is not None and penalty.needs_std else None,
+        penalty_factor=None if penalty is None else torch.full((), penalty_factor, device=reals.device),
     )
 
 

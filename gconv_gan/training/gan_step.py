@@ -33,6 +33,8 @@ class DiscriminatorInputs(NamedTuple):
     fake_twin_draws: Float[Tensor, "b 3"] | None = None
     penalty_noise: Float[Tensor, "b m"] | None = None
     real_std: Float[Tensor, ""] | None = None
+    penalty_factor: Float[Tensor, ""] | None = None
+    """None: a step without the penalty."""
 
 
 class GeneratorInputs(NamedTuple):
@@ -53,7 +55,6 @@ def d_step(
     inputs: DiscriminatorInputs,
     *,
     images_seen: int,
-    penalty_factor: float = 0.0,
     backward: Backward,
     share: float = 1.0,
 ) -> Statistics:
@@ -70,12 +71,13 @@ def d_step(
     real = Examples(inputs.reals, inputs.real_labels, inputs.real_draws)
     fake = Examples(fakes, inputs.fake_labels, inputs.fake_draws)
     statistics: Statistics = {}
-    if penalty_factor and objective.penalty is not None:
+    if inputs.penalty_factor is not None:
+        assert objective.penalty is not None
         bare = getattr(discriminator, "module", discriminator)
         points = PenaltyInputs(real, fake, inputs.penalty_noise, inputs.real_std)
         with full_precision(bare):
             penalty = objective.penalty.value(lambda examples: bare(objective.seen(examples), examples.labels), points)
-        backward(penalty * (penalty_factor * share))
+        backward(shared(penalty * inputs.penalty_factor, share))
         statistics["penalty"] = penalty.detach()
 
     both = joined(real, fake)
@@ -99,8 +101,13 @@ def d_step(
         lecam = objective.lecam(real_logits, fake_logits, images_seen=images_seen)
         statistics["lecam"] = lecam.detach()
         total = total + lecam
-    backward(total * share)
+    backward(shared(total, share))
     return {**statistics, "loss_d": value.detach(), **logit_statistics(objective, real_logits.detach(), fake_logits.detach())}
+
+
+def shared(value: Tensor, share: float) -> Tensor:
+    """Return a micro-batch's part of a value; the value itself, without an operation, where there is one micro-batch."""
+    return value if share == 1.0 else value * share
 
 
 def logit_statistics(objective: Objective, real: Tensor, fake: Tensor) -> Statistics:
@@ -141,5 +148,5 @@ def g_step(
             real_logits = real_logits.detach()
         losses = objective.loss.generator(logits, real_logits)
         value = (losses if weights is None else losses * weights(logits)).mean()
-        backward(value * share)
+        backward(shared(value, share))
     return {"loss_g": value.detach()}

@@ -34,13 +34,15 @@ LABELS = {
 class Report:
     """Means of the steps' statistics since the last line. Nothing is read from the device between lines.
 
+    The sums stay in the same tensors for good, so that a captured iteration adds to what ``line`` reads.
+
     Time spent in ``paused`` (samples, scores, checkpoints) is left out of the speed.
     """
 
     def __init__(self, accelerator: Accelerator, log_file: Path, *, total_images: int) -> None:
         self._accelerator, self._log_file, self._total = accelerator, log_file, total_images
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._one = torch.ones((), device=accelerator.device)
         self._started = time.perf_counter()
         self._since_images = 0
         self._bar: tqdm[None] | None = None
@@ -52,10 +54,12 @@ class Report:
             self._bar = tqdm(total=self._total, initial=images_seen, unit="img", unit_scale=True, dynamic_ncols=True)
 
     def add(self, statistics: dict[str, Tensor]) -> None:
-        """Add one step's detached scalars to the means."""
-        for name, value in statistics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        """Add one step's detached scalars to the means: on the device, in a vector for each set of names, the number of steps last."""
+        names = tuple(statistics)
+        values = torch.stack([*statistics.values(), self._one])
+        if names not in self._sums:
+            self._sums[names] = torch.zeros_like(values)
+        self._sums[names].add_(values)
 
     def advance(self, images: int) -> None:
         """Move the bar."""
@@ -73,12 +77,7 @@ class Report:
 
     def line(self, images_seen: int, **extra: float) -> dict[str, float]:
         """Write one status line, send its numbers to the trackers, and start new means. Collective: every process calls it."""
-        names = sorted(self._sums)
-        means: dict[str, float] = {}
-        if names:
-            stacked = torch.stack([self._sums[name].float() / self._counts[name] for name in names])
-            values = self._accelerator.reduce(stacked, reduction="mean")
-            means = dict(zip(names, values.tolist(), strict=True))
+        means = self._means()
         seconds = time.perf_counter() - self._started
         numbers = {
             **means,
@@ -91,9 +90,24 @@ class Report:
         self.say(
             f"{images_seen / 1000:9.1f} kimg  {numbers['seconds_per_kimg']:7.2f} s/kimg  {facts}  {numbers['peak_memory_gib']:.2f} GiB"
         )
-        self._sums, self._counts = {}, {}
         self._since_images, self._started = images_seen, time.perf_counter()
         return numbers
+
+    def _means(self) -> dict[str, float]:
+        """Return the means over all steps and processes of what was added since the last time, and start anew."""
+        if not self._sums:
+            return {}
+        everything = torch.cat([sums.float() for sums in self._sums.values()])
+        numbers = iter(self._accelerator.reduce(everything, reduction="mean").tolist())
+        totals: dict[str, float] = {}
+        steps: dict[str, float] = {}
+        for names, sums in self._sums.items():
+            *values, count = (next(numbers) for _ in range(len(names) + 1))
+            for name, value in zip(names, values, strict=True):
+                totals[name] = totals.get(name, 0.0) + value
+                steps[name] = steps.get(name, 0.0) + count
+            sums.zero_()
+        return {name: totals[name] / steps[name] for name in sorted(totals) if steps[name]}
 
     def say(self, text: str) -> None:
         """Print a line once, on the main process, and keep it in ``log.txt``."""

@@ -1,14 +1,17 @@
 """What every loop does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the hooks."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gconv_gan.training.guards import require_finite
+from gconv_gan.layers.conv_norm import cached_spectra
+from gconv_gan.layers.running_statistics import batches_counted_together
+from gconv_gan.layers.spectral_norm import PowerIterations
+from gconv_gan.training.guards import FiniteGuard
 from gconv_gan.training.hooks import Hook, Player
 
 
@@ -18,6 +21,18 @@ def channels_last(network: nn.Module) -> None:
         if parameter.ndim == 4:
             # not contiguous(), which leaves a 1x1 kernel's strides as they are, and DDP wants those of its gradient
             parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)
+
+
+@contextmanager
+def one_step(power_iterations: PowerIterations) -> Iterator[None]:
+    """Do once, within the scope, what all passes between two steps of an optimiser share: spectra, power iterations, counted batches."""
+    with cached_spectra(), batches_counted_together(), power_iterations.once():
+        yield
+
+
+def backward(loss: Tensor) -> None:
+    """Accumulate gradients. Accelerate's own would divide by its gradient accumulation, which is 1 here, in an operation of its own."""
+    torch.autograd.backward(loss)
 
 
 def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
@@ -34,10 +49,12 @@ def over_micro_batches(
 
     The gradients of ``network``, as Accelerate wrapped it, are averaged over processes with the last part.
     """
+    if count == 1:
+        return step(inputs, backward=backward)
     found: list[dict[str, Tensor]] = []
     for last, parts in micro_batches(count, *inputs):
         with nullcontext() if last else accelerator.no_sync(network):
-            found.append(step(type(inputs)(*parts), backward=accelerator.backward, share=1 / count))
+            found.append(step(type(inputs)(*parts), backward=backward, share=1 / count))
     return {name: torch.stack([statistics[name] for statistics in found]).mean(0) for name in found[0]}
 
 
@@ -46,18 +63,20 @@ def finish_step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
+    guard: FiniteGuard,
     hooks: Sequence[Hook],
     max_grad_norm: float | None,
     images_seen: int,
 ) -> Tensor:
-    """Clip the complete gradient, refuse a non-finite one, step, and clear it; return its norm before clipping."""
+    """Clip the complete gradient, step unless it or one before is not finite, and clear it; return its norm before clipping."""
     for hook in hooks:
         hook.after_backward(player, network)
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norms = torch.stack(list(torch._foreach_norm(gradients)))
+    norm: Tensor = torch.linalg.vector_norm(norms)
     if max_grad_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(network.parameters(), max_grad_norm, norm)
-    require_finite(norm, network, player, images_seen)
+    guard.check(player, network, norms, norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     for hook in hooks:
@@ -66,6 +85,11 @@ def finish_step(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every group: ``learning_rate``, times the group's ``lr_scale`` where it has one."""
+    """Set the learning rate of every group: ``learning_rate``, times the group's ``lr_scale`` where it has one.
+
+    It is a tensor on the device, made the first time and filled from then on: a captured step reads it at its address.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+        if not isinstance(group["lr"], Tensor):
+            group["lr"] = torch.empty((), device=group["params"][0].device)
+        group["lr"].fill_(learning_rate * group.get("lr_scale", 1.0))

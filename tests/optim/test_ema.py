@@ -10,6 +10,11 @@ from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.optim.ema import Ema, decay
 
 
+def move(ema: Ema, *, batch_images: int, images_seen: int) -> None:
+    ema.begin(batch_images=batch_images, images_seen=images_seen)
+    ema.update()
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -22,7 +27,7 @@ def test_a_half_life_of_constant_target_halves_the_gap() -> None:
     with torch.no_grad():
         source[0].weight.add_(1.0)
     for step in range(10):
-        ema.update(source, batch_images=64, images_seen=64 * (step + 1))
+        move(ema, batch_images=64, images_seen=64 * (step + 1))
     torch.testing.assert_close(ema.network[0].weight, start + 0.5, rtol=0, atol=1e-6)
 
 
@@ -42,7 +47,7 @@ def test_before_its_start_the_average_is_the_network() -> None:
     for images_seen, expected in ((64, 1.0), (128, 1.5), (192, 2.25)):  # the network moves by one each time
         with torch.no_grad():
             source[0].bias.fill_(images_seen / 64)
-        ema.update(source, batch_images=64, images_seen=images_seen)
+        move(ema, batch_images=64, images_seen=images_seen)
         torch.testing.assert_close(ema.network[0].bias, torch.full((4,), expected))
 
 
@@ -51,7 +56,7 @@ def test_running_statistics_are_averaged_and_counters_copied() -> None:
     ema = Ema(source, half_life_images=64)
     source[1].running_mean.fill_(2.0)
     source[1].num_batches_tracked.fill_(7)
-    ema.update(source, batch_images=64, images_seen=64)
+    move(ema, batch_images=64, images_seen=64)
     torch.testing.assert_close(ema.network[1].running_mean, torch.ones(4))
     assert ema.network[1].num_batches_tracked.item() == 7
 
@@ -60,15 +65,46 @@ def test_the_live_network_is_untouched_and_the_average_has_no_gradients() -> Non
     source = network()
     before = copy.deepcopy(source.state_dict())
     ema = Ema(source, half_life_images=64)
-    ema.update(source, batch_images=64, images_seen=64)
+    move(ema, batch_images=64, images_seen=64)
     assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
     assert not any(p.requires_grad for p in ema.network.parameters())
     assert not ema.network.training
 
 
-def test_another_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="hold different tensors"):
-        Ema(network(), half_life_images=64).update(nn.Linear(2, 2), batch_images=64, images_seen=64)
+def test_it_is_the_plain_formula_in_float64_and_loaded_tensors_are_seen() -> None:
+    source = network().double()
+    ema = Ema(source, half_life_images=64, ramp=0.5)
+    for images in (64, 128, 192):
+        expected = {name: average.clone() for name, average in ema.network.named_parameters()}
+        source.load_state_dict({name: torch.randn_like(t) if t.is_floating_point() else t + 1 for name, t in source.state_dict().items()})
+        move(ema, batch_images=64, images_seen=images)
+        beta = decay(64, 64, images_seen=images, ramp=0.5)
+        for name, average in ema.network.named_parameters():
+            plain = beta * expected[name] + (1 - beta) * source.get_parameter(name)
+            torch.testing.assert_close(average, plain, rtol=0, atol=1e-6)  # 1 - beta is a float32 number on the device
+    assert ema.network[1].num_batches_tracked.item() == source[1].num_batches_tracked.item()
+
+
+def test_the_average_of_a_constant_network_stays_where_it_is() -> None:
+    source = network()
+    ema = Ema(source, half_life_images=1_000_000)  # 1 - β is 4e-5: factors that do not sum to 1 would show
+    for step in range(3000):
+        move(ema, batch_images=64, images_seen=64 * step)
+    torch.testing.assert_close(ema.network[0].weight, source[0].weight, rtol=1e-6, atol=0)
+
+
+def test_a_run_that_was_stopped_leaves_the_average_alone() -> None:
+    source = network()
+    ema = Ema(source, half_life_images=64)
+    before = copy.deepcopy(ema.network.state_dict())
+    with torch.no_grad():
+        source[0].weight.add_(1.0)
+    ema.begin(batch_images=64, images_seen=64)
+    ema.update(running=torch.tensor(False))
+    for name, value in ema.network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
+    ema.update(running=torch.tensor(True))
+    assert not torch.equal(ema.network[0].weight, before["0.weight"])
 
 
 def test_the_norm_of_a_spectrally_normalised_average_is_its_own() -> None:
@@ -84,7 +120,7 @@ def test_the_norm_of_a_spectrally_normalised_average_is_its_own() -> None:
     original.data.copy_(second)
     for step in range(80):
         source(torch.zeros(1, 12))
-        ema.update(source, batch_images=8, images_seen=8 * step + 8)
+        move(ema, batch_images=8, images_seen=8 * step + 8)
     average = ema.network[0]
     torch.testing.assert_close(average.parametrizations.weight.original, (first + second) / 2, rtol=0, atol=1e-5)
     assert torch.linalg.matrix_norm(average.weight, 2).item() == pytest.approx(1, abs=0.01)

@@ -92,8 +92,9 @@ def test_schedules_keep_the_ratio_and_only_weights_decay(config: OptimizerConfig
     found = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     for factor in (1.0, 0.5, 1e-6):
         set_learning_rate(optimizer, config.learning_rate * factor)
-        assert found[network[1].weight]["lr"] == pytest.approx(0.4 * factor / 100)
-        assert {found[p]["lr"] for p in (network[0].weight, network[1].bias, network[2].bias)} == {0.4 * factor}
+        assert found[network[1].weight]["lr"].item() == pytest.approx(0.4 * factor / 100)
+        for parameter in (network[0].weight, network[1].bias, network[2].bias):
+            assert found[parameter]["lr"].item() == pytest.approx(0.4 * factor)
     decays = {name: found[parameter].get("weight_decay", 0.0) for name, parameter in network.named_parameters()}
     expected = config.weight_decay if isinstance(config, SGDConfig) else 0.0
     assert decays == {name: expected if name in ("0.weight", "2.weight") else 0.0 for name in decays}

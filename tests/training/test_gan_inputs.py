@@ -22,23 +22,24 @@ PENALTY = Penalty(dragan, noise="one_and_values", needs_std=True)
 EVERYTHING = Objective(Hinge(), DiffAugment(), PENALTY, Consistency(1.0, 1.0))
 
 
-def given(objective: Objective, *, images_seen: int = 16, penalised: bool = True, rank: int = 0, processes: int = 1) -> Any:
+def given(objective: Objective, *, images_seen: int = 16, penalty_factor: float = 2.0, rank: int = 0, processes: int = 1) -> Any:
     who: dict[str, Any] = {"batch_size": B, "process_index": rank, "num_processes": processes}
     data = BatchSource(in_memory(noise(0, 30, 3, 8, 8), [i % 3 for i in range(30)], ("a", "b", "c")), seed=0, flip=False, **who)
     draws = Draws(seed=0, latent_dim=5, num_classes=3, device=torch.device("cpu"), **who)
     progress = GANProgress(images_seen=images_seen, d_steps=images_seen // B, g_steps=images_seen // B)
-    d_inputs = discriminator_inputs(data, draws, objective, progress, Accelerator(cpu=True), penalised=penalised)
+    d_inputs = discriminator_inputs(data, draws, objective, progress, Accelerator(cpu=True), penalty_factor=penalty_factor)
     relativistic = objective.loss.relativistic
     return d_inputs, generator_inputs(data if relativistic else None, draws, objective, progress, batch_size=B)
 
 
 def test_nothing_is_drawn_that_nothing_needs() -> None:
     d_inputs, g_inputs = given(Objective(Hinge()))
-    assert [value is not None for value in d_inputs] == [True] * 4 + [False] * 6
+    assert [value is not None for value in d_inputs] == [True] * 4 + [False] * 7
     assert [value is not None for value in g_inputs] == [True] * 2 + [False] * 4
-    d_inputs, _ = given(EVERYTHING, penalised=False)
+    d_inputs, _ = given(EVERYTHING, penalty_factor=0.0)
     assert d_inputs.penalty_noise is None
     assert d_inputs.real_std is None
+    assert d_inputs.penalty_factor is None
 
 
 def test_every_stream_has_numbers_of_its_own_and_new_ones_at_every_step() -> None:
@@ -53,7 +54,7 @@ def test_every_stream_has_numbers_of_its_own_and_new_ones_at_every_step() -> Non
 def test_two_processes_share_what_one_has() -> None:
     whole, g_whole = given(EVERYTHING)
     shares = [given(EVERYTHING, rank=rank, processes=2) for rank in range(2)]
-    for name in set(whole._fields) - {"real_std"}:
+    for name in set(whole._fields) - {"real_std", "penalty_factor"}:
         assert torch.cat([getattr(d, name) for d, _ in shares]).equal(getattr(whole, name)), name
     assert torch.cat([g.fake_draws for _, g in shares]).equal(g_whole.fake_draws)
 

@@ -51,7 +51,7 @@ def coupling_discriminator() -> nn.Module:
     return ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES, norm=BatchNorm2d).double()
 
 
-def d_inputs(penalty: Penalty | None) -> DiscriminatorInputs:
+def d_inputs(penalty: Penalty | None, *, factor: float | None = None) -> DiscriminatorInputs:
     generator = torch.Generator().manual_seed(1)
 
     def uniform(numbers: int) -> Tensor:
@@ -61,7 +61,8 @@ def d_inputs(penalty: Penalty | None) -> DiscriminatorInputs:
     labels = torch.randint(CLASSES, (2, B), generator=generator)
     z = torch.randn(B, 5, generator=generator, dtype=torch.float64)
     noise = uniform(0 if penalty is None else penalty.numbers_per_image(3 * 64))
-    return DiscriminatorInputs(reals, labels[0], z, labels[1], uniform(7), uniform(7), uniform(3), uniform(3), noise, reals.std())
+    weight = None if factor is None else torch.tensor(factor)
+    return DiscriminatorInputs(reals, labels[0], z, labels[1], uniform(7), uniform(7), uniform(3), uniform(3), noise, reals.std(), weight)
 
 
 def lecam() -> LeCam:
@@ -89,8 +90,8 @@ def test_the_discriminators_gradient_is_that_of_the_whole_objective() -> None:
     generator, discriminator = networks()
     penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "r1"))
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(10.0, 5.0), lecam())
-    inputs = d_inputs(penalty)
-    statistics = d_step(generator, discriminator, objective, inputs, images_seen=100, penalty_factor=16.0, backward=backward)
+    inputs = d_inputs(penalty, factor=16.0)
+    statistics = d_step(generator, discriminator, objective, inputs, images_seen=100, backward=backward)
     ours = gradients(discriminator)
     discriminator.zero_grad()
 
@@ -137,10 +138,10 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
         accelerator = Accelerator(cpu=True)
 
         def step(part: DiscriminatorInputs, **how: Any) -> dict[str, Tensor]:
-            return d_step(generator, discriminator, objective, part, images_seen=100, penalty_factor=2.0, **how)  # noqa: B023
+            return d_step(generator, discriminator, objective, part, images_seen=100, **how)  # noqa: B023
 
         with PowerIterations(generator, discriminator).once():
-            statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count, accelerator=accelerator))
+            statistics.append(over_micro_batches(step, d_inputs(penalty, factor=2.0), discriminator, count=count, accelerator=accelerator))
         found.append(gradients(discriminator))
     assert_equal_gradients(*found)
     for name, value in statistics[0].items():
@@ -151,7 +152,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
 def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
     penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "wgan_gp"))
     discriminator = networks()[1].float()
-    inputs = DiscriminatorInputs(*(t.float() if t is not None and t.is_floating_point() else t for t in d_inputs(penalty)))
+    inputs = DiscriminatorInputs(*(t.float() if t is not None and t.is_floating_point() else t for t in d_inputs(penalty, factor=1.0)))
     objective = Objective(Hinge(), penalty=penalty)
 
     class Fixed(nn.Module):
@@ -161,9 +162,9 @@ def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
             return inputs.reals.flip(0)
 
     fakes = Fixed()
-    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, images_seen=0, backward=backward)
     prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare(discriminator)
-    mixed = d_step(fakes, prepared, objective, inputs, images_seen=0, penalty_factor=1.0, backward=backward)
+    mixed = d_step(fakes, prepared, objective, inputs, images_seen=0, backward=backward)
     assert torch.equal(exact["penalty"], mixed["penalty"])
     assert not torch.equal(exact["loss_d"], mixed["loss_d"])
 

@@ -35,6 +35,8 @@ def test_it_touches_every_gate_of_the_generator_and_nothing_else() -> None:
     )
     before = {name: value.clone() for name, value in network.state_dict().items()}
     schedule = GateTemperature(30.0, images=100)
+    schedule.before_fit({"generator": network})
+    schedule.before_iteration(50)
     schedule.after_step("discriminator", network, 50)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     schedule.after_step("generator", network, 50)
@@ -46,8 +48,12 @@ def test_it_touches_every_gate_of_the_generator_and_nothing_else() -> None:
 def test_the_average_has_the_temperature_of_its_network() -> None:
     network = nn.Sequential(DyConv2d(4, 4, 3))
     ema = Ema(network, half_life_images=64)
-    GateTemperature(30.0, images=100).after_step("generator", network, 50)
-    ema.update(network, batch_images=64, images_seen=64)
+    schedule = GateTemperature(30.0, images=100)
+    schedule.before_fit({"generator": network})
+    schedule.before_iteration(50)
+    schedule.after_step("generator", network, 50)
+    ema.begin(batch_images=64, images_seen=64)
+    ema.update()
     assert ema.network[0].gate.temperature == 15.5
 
 
