@@ -5,6 +5,7 @@ Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional f
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,7 +35,10 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
                 raise ValueError(
                     f"batch normalisation has a single value per channel in {list(x.shape)}: train with at least two images per batch"
                 )
-            return super().forward(x)
+            if not self.training or self.momentum is None or self.num_batches_tracked is None:
+                return super().forward(x)
+            self.count_batch()
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         # two passes: the mean first, then centred squares, which do not cancel
         mean, count = self.mean(wide.sum((0, 2, 3)), wide.numel() // wide.shape[1])

@@ -189,7 +189,7 @@ class GConv2d(Conditioned):
             geometry=self.geometry,
             granularity=self.granularity,
             strategy=self.strategy,
-            one_hot=self.gate.top_m == 1,
+            one_hot=self.gate.top_m == 1 and not self.training,  # its operations depend on the gates, those of a training step must not
         )
 
     def extra_repr(self) -> str:

@@ -3,6 +3,9 @@
 torch's ``SyncBatchNorm`` runs on GPUs only; here two CPU processes must train as one does, on any back end.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -27,6 +30,28 @@ class _SumOverProcesses(torch.autograd.Function):
 def several_processes() -> bool:
     """Tell whether training runs on more than one process."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+_pending: ContextVar[dict[Tensor, int] | None] = ContextVar("batches_to_count", default=None)
+
+
+@contextmanager
+def batches_counted_together() -> Iterator[None]:
+    """Add the batches that layers see within the scope to their ``num_batches_tracked`` by one operation, at its end.
+
+    Nested scopes join the outermost. A layer that averages over all batches (momentum None) needs its counter and counts at once.
+    """
+    if _pending.get() is not None:
+        yield
+        return
+    counted: dict[Tensor, int] = {}
+    token = _pending.set(counted)
+    try:
+        yield
+    finally:
+        _pending.reset(token)
+        if counted:
+            torch._foreach_add_(list(counted), list(counted.values()))
 
 
 class RunningStatistics(nn.Module):
@@ -70,11 +95,21 @@ class RunningStatistics(nn.Module):
         """Move the buffer of each name towards this batch's statistic and count the batch."""
         if self.num_batches_tracked is None:
             return
-        self.num_batches_tracked.add_(1)
-        factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.count_batch()
         for name, statistic in statistics.items():
             buffer = self.get_buffer(name)
+            # a tensor, not a number: reading the counter would make the host wait for the device
+            factor = self.num_batches_tracked.to(buffer.dtype).reciprocal() if self.momentum is None else self.momentum
             buffer.lerp_(statistic.detach().to(buffer.dtype), factor)
+
+    def count_batch(self) -> None:
+        """Add one to ``num_batches_tracked``, now or at the end of ``batches_counted_together``."""
+        assert self.num_batches_tracked is not None
+        pending = _pending.get()
+        if pending is None or self.momentum is None:
+            self.num_batches_tracked.add_(1)
+        else:
+            pending[self.num_batches_tracked] = pending.get(self.num_batches_tracked, 0) + 1
 
     def reset_running_stats(self) -> None:
         """Forget all batches: the running statistics are those of a new layer."""

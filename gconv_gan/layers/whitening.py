@@ -109,7 +109,7 @@ class Whitening(RunningStatistics):
         frozen = self._passes % FREEZE_PERIOD >= FREEZE_UPDATES
         self._passes += 1
         if frozen:
-            self.num_batches_tracked.add_(1)
+            self.count_batch()
         return frozen
 
     def reset_running_stats(self) -> None:

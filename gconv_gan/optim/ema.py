@@ -69,8 +69,11 @@ class Ema:
         """Move the average towards the network by ``weight`` [], w."""
         ours, theirs = self._averaged
         if ours:
+            # (a - b)(1 - w) + b: _foreach_lerp_ reads a weight that is one number on the host, and in a (1 - w) + b w the factors,
+            # rounded to float32, do not sum to 1 and scale the average by up to 3e-8 / w
+            torch._foreach_sub_(ours, theirs)
             torch._foreach_mul_(ours, 1 - weight)
-            torch._foreach_add_(ours, torch._foreach_mul(theirs, weight))
+            torch._foreach_add_(ours, theirs)
         if self._copied[0]:
             torch._foreach_copy_(*self._copied)
         self._power_iterations.advance()

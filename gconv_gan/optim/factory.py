@@ -43,4 +43,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter] 
                 weight_decay=config.weight_decay,
                 fused=True,
             )
+    for group in optimizer.param_groups:
+        if "capturable" in group:  # a CUDA graph is refused without it; SGD needs nothing
+            group["capturable"] = group["params"][0].is_cuda
     return optimizer

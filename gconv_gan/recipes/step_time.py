@@ -158,7 +158,7 @@ def classifier_step_time(config: ClassifierRunConfig, network: nn.Module, classe
     def iteration(batch: int) -> float:
         places = torch.arange(batch, device=device)
         images = torch.rand(batch, 3, size, size, device=device) * 2 - 1
-        noise = LabelledNoise(LabelledBatch(images, places % classes, places % classes, places, 1.0))
+        noise = LabelledNoise(LabelledBatch(images, places % classes, places % classes, places, None))
         return elapsed_iteration(
             Supervised(with_batch(config, batch * accelerator.num_processes), copy.deepcopy(network), data=noise, device=device),
             accelerator,

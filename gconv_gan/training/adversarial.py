@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from gconv_gan.config.objective import PenaltyConfig
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
-from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
@@ -29,7 +28,7 @@ from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, RealImages, discriminator_inputs, generator_inputs
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
-from gconv_gan.training.step import finish_step, over_micro_batches
+from gconv_gan.training.step import finish_step, one_step, over_micro_batches
 from gconv_gan.training.task import Task, on_device
 
 Scorer = Callable[[nn.Module, int], dict[str, float]]
@@ -178,14 +177,14 @@ class Adversarial(Task):
 
         for penalised, batch, factor in zip(variant, inputs.discriminator, schedules.penalty, strict=True):
             step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
-            with cached_spectra(), self._power_iterations.once():
+            with one_step(self._power_iterations):
                 statistics = self._accumulate(step, batch, self._parallel_discriminator)
             norm = finish(discriminator)
             self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
 
         # the bare discriminator: frozen, it has no gradients for DDP to wait for
-        with cached_spectra(), self._power_iterations.once(), frozen(discriminator.network):
+        with one_step(self._power_iterations), frozen(discriminator.network):
             statistics = self._accumulate(self._generator_step, inputs.generator, self._parallel_generator)
         norm = finish(generator)
         self.means.add({**statistics, "grad_norm_g": norm})

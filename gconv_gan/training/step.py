@@ -1,13 +1,16 @@
 """What every task does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the methods."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gconv_gan.layers.conv_norm import cached_spectra
+from gconv_gan.layers.running_statistics import batches_counted_together
+from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.methods.method import Method, Player
 from gconv_gan.training.guards import FiniteGuard
 
@@ -18,6 +21,18 @@ def channels_last(network: nn.Module) -> None:
         if parameter.ndim == 4:
             # not contiguous(), which leaves a 1x1 kernel's strides as they are, and DDP wants those of its gradient
             parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)
+
+
+@contextmanager
+def one_step(power_iterations: PowerIterations) -> Iterator[None]:
+    """Do once, within the scope, what all passes between two steps of an optimiser share: spectra, power iterations, counted batches."""
+    with cached_spectra(), batches_counted_together(), power_iterations.once():
+        yield
+
+
+def backward(loss: Tensor) -> None:
+    """Accumulate gradients. Accelerate's own would divide by its gradient accumulation, which is 1 here, in an operation of its own."""
+    torch.autograd.backward(loss)
 
 
 def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
@@ -35,11 +50,11 @@ def over_micro_batches(
     The gradients of ``network``, as Accelerate wrapped it, are averaged over processes with the last part.
     """
     if count == 1:
-        return step(inputs, backward=accelerator.backward, share=1.0)
+        return step(inputs, backward=backward, share=1.0)
     found: list[dict[str, Tensor]] = []
     for last, parts in micro_batches(count, *inputs):
         with nullcontext() if last else accelerator.no_sync(network):
-            found.append(step(type(inputs)(*parts), backward=accelerator.backward, share=1 / count))
+            found.append(step(type(inputs)(*parts), backward=backward, share=1 / count))
     return {name: torch.stack([statistics[name] for statistics in found]).mean(0) for name in found[0]}
 
 

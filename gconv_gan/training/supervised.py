@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.data.class_batches import LabelledBatch
 from gconv_gan.data.held_out import HeldOut
-from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.dropout import seed_dropout
+from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName
 from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.training.report import Report
-from gconv_gan.training.step import finish_step, over_micro_batches
+from gconv_gan.training.step import finish_step, one_step, over_micro_batches
 from gconv_gan.training.task import Task, on_device
 
 
@@ -96,6 +96,7 @@ class Supervised(Task):
         super().begin(accelerator)
         self._accelerator = accelerator
         self._parallel = accelerator.prepare(self.player.network)
+        self._power_iterations = PowerIterations(self.player.network)
         self._masks = seed_dropout(self.player.network, self.config.seed, device=self.device)
         self._accumulate = partial(over_micro_batches, count=self.config.trainer.micro_batches, accelerator=accelerator)
 
@@ -114,14 +115,12 @@ class Supervised(Task):
     def _batch(self, images_seen: int) -> Batch:
         batch = self.data.batch(images_seen)
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        mixing = self.config.augmentation.mixup or self.config.augmentation.cutmix
-        weight = torch.as_tensor(batch.weight, dtype=torch.float32).to(self.device) if mixing else None
-        return Batch(images, batch.labels, batch.others, batch.places, weight)
+        return Batch(images, batch.labels, batch.others, batch.places, batch.weight)
 
     def iterate(self, variant: None, inputs: Inputs) -> None:
         """Run one step, and move the average."""
         self._masks.step = inputs.images_seen
-        with cached_spectra():
+        with one_step(self._power_iterations):
             statistics = self._accumulate(self._step, inputs.batch, self._parallel)
         norm = finish_step(
             self.player,

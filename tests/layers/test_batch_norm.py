@@ -6,6 +6,8 @@ from torch import nn
 
 from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
 from gconv_gan.layers.conditioning import Condition
+from gconv_gan.layers.iter_norm import IterNorm
+from gconv_gan.layers.running_statistics import batches_counted_together
 
 
 def test_with_one_process_it_is_torchs() -> None:
@@ -13,6 +15,20 @@ def test_with_one_process_it_is_torchs() -> None:
     ours, torchs, x = BatchNorm2d(5), nn.BatchNorm2d(5), torch.randn(4, 5, 3, 3)
     assert torch.equal(ours(x), torchs(x))
     assert torch.equal(ours.running_var, torchs.running_var)
+
+
+def test_batches_are_counted_together_at_the_end_of_a_scope() -> None:
+    torch.manual_seed(0)
+    network, x = nn.Sequential(BatchNorm2d(4), IterNorm(4), BatchNorm2d(4, momentum=None)), torch.randn(8, 4, 3, 3)
+    network(x)
+    with batches_counted_together():
+        network(x)
+        with batches_counted_together():
+            network(x)
+        network.eval()(x)
+        counts = [int(buffer) for name, buffer in network.named_buffers() if name.endswith("tracked")]
+        assert counts == [1, 1, 3]  # an average over all batches needs its counter at once
+    assert [int(buffer) for name, buffer in network.named_buffers() if name.endswith("tracked")] == [3, 3, 3]
 
 
 def test_conditional_with_neutral_tables_is_batch_norm() -> None:

@@ -75,6 +75,28 @@ def test_another_network_is_refused() -> None:
         Ema(network(), half_life_images=64).update(nn.Linear(2, 2), batch_images=64, images_seen=64)
 
 
+def test_it_is_the_plain_formula_and_loaded_tensors_are_seen() -> None:
+    source = network().double()
+    ema = Ema(source, half_life_images=64, ramp=0.5)
+    for images in (64, 128, 192):
+        expected = {name: average.clone() for name, average in ema.network.named_parameters()}
+        source.load_state_dict({name: torch.randn_like(t) if t.is_floating_point() else t + 1 for name, t in source.state_dict().items()})
+        moved(ema, batch_images=64, images_seen=images)
+        beta = decay(64, 64, images_seen=images, ramp=0.5)
+        for name, average in ema.network.named_parameters():
+            plain = beta * expected[name] + (1 - beta) * source.get_parameter(name)
+            torch.testing.assert_close(average, plain, rtol=0, atol=1e-6)  # 1 - beta is a float32 number on the device
+    assert ema.network[1].num_batches_tracked.item() == source[1].num_batches_tracked.item()
+
+
+def test_the_average_of_a_constant_network_stays_where_it_is() -> None:
+    source = network()
+    ema = Ema(source, half_life_images=1_000_000)  # 1 - β is 4e-5: factors that do not sum to 1 would show
+    for step in range(3000):
+        moved(ema, batch_images=64, images_seen=64 * step)
+    torch.testing.assert_close(ema.network[0].weight, source[0].weight, rtol=1e-6, atol=0)
+
+
 def test_the_norm_of_a_spectrally_normalised_average_is_its_own() -> None:
     """It is estimated from the average, not from averaged vectors, which half-way between two weights would be far too short."""
     torch.manual_seed(0)
