@@ -20,17 +20,10 @@ def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: f
     return 0.5 ** (batch_images / half_life) if half_life > 0 else 0.0
 
 
-def matched(target: nn.Module, source: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return pairs of the two networks' tensors by name, vectors of power iterations left out.
-
-    Raises:
-        ValueError: their names differ.
-
-    """
-    ours, theirs = target.state_dict(), source.state_dict()
-    if ours.keys() != theirs.keys():
-        raise ValueError(f"the average and the network hold different tensors: {sorted(ours.keys() ^ theirs.keys())}")
-    return {name: (ours[name], theirs[name]) for name in ours if not is_power_vector(name)}
+def matched(average: nn.Module, network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return pairs of tensors of the average and of its network by name, vectors of power iterations left out."""
+    theirs = network.state_dict()
+    return {name: (ours, theirs[name]) for name, ours in average.state_dict().items() if not is_power_vector(name)}
 
 
 class Ema:

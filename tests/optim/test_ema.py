@@ -70,11 +70,6 @@ def test_the_live_network_is_untouched_and_the_average_has_no_gradients() -> Non
     assert not ema.network.training
 
 
-def test_another_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="hold different tensors"):
-        Ema(network(), half_life_images=64).update(nn.Linear(2, 2), batch_images=64, images_seen=64)
-
-
 def test_it_is_the_plain_formula_and_loaded_tensors_are_seen() -> None:
     source = network().double()
     ema = Ema(source, half_life_images=64, ramp=0.5)
