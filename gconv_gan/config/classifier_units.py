@@ -6,7 +6,8 @@ from pydantic import Field, PositiveInt
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.norms import BatchNorm2dConfig, GroupNorm2dConfig, GroupNormPlusConfig, IterNorm2dConfig, NoNorm2dConfig
-from gconv_gan.config.units import ActivationName, GhostConvConfig, InvariantConv2dConfig
+
+ActivationName = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh"]
 
 
 class DefinedConfig(Config):
@@ -39,6 +40,32 @@ class ConvNorm2dConfig(Config):
     """Treat the preconditioner as a constant in the backward pass, as the official code does."""
     scale: Literal["none", "sqrt_out", "exact"] = "none"
     """Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm."""
+
+
+class GhostConvConfig(Config):
+    """Every convolution is a ``GhostModule`` without norm and activation of its own: the network's follow it."""
+
+    kind: Literal["ghost"] = "ghost"
+    ratio: PositiveInt = 2
+    """Output maps per map that an ordinary convolution makes."""
+    cheap_kernel_size: PositiveInt = 3
+    """Side of the depthwise kernels that make the others; odd."""
+
+
+class InvariantConv2dConfig(Config):
+    """``InvariantConv2d``, which takes the place of convolution and norm: set norm.kind none."""
+
+    kind: Literal["invariant"] = "invariant"
+    local_norm: Literal["layer", "l1", "none"] = "layer"
+    """Normalisation of each image before the convolution, against changes of scale."""
+    whiten: bool = True
+    """Whiten the patches over the batch, against linear mixing of the channels."""
+    block_size: PositiveInt = 64
+    """Channels whitened together."""
+    sampling_stride: PositiveInt = 3
+    """Distance of the patches that the covariance is taken over."""
+    iterations: PositiveInt = 5
+    """Newton iterations."""
 
 
 ClassifierConvConfig = Annotated[

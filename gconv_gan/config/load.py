@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.schema import resolved
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
@@ -38,6 +39,7 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
         UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
 
     """
+    model = resolved(model)
     data = _read(Path(path))
     sort = other_sort(model, data)
     if sort is not None:
@@ -64,6 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
     """Return ``data`` as a ``model``; raise ``UserError`` naming ``source`` and the first wrong key."""
+    model = resolved(model)
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:

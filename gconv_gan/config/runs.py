@@ -6,9 +6,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from gconv_gan.config.base import Config, FolderName, SampleCount
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
+from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.objective import AugmentConfig, NoAugmentConfig, ObjectiveConfig
 from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, EmaConfig, ScheduleConfig
+from gconv_gan.config.schema import Choice
 
 
 class TrainerConfig(Config):
@@ -84,8 +85,8 @@ class GANRunConfig(Config):
     conditional: bool = False
     """Condition both networks on the class: the generator's norms, the discriminator's projection head."""
     data: DataConfig
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
+    generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
+    discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = NoAugmentConfig()
     generator_optimizer: AdamConfig = AdamConfig()
@@ -96,14 +97,9 @@ class GANRunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
-    def _classes_for_a_class_conditional_convolution(self) -> "GANRunConfig":
-        conv = self.generator.conv
-        if self.conditional:
-            return self
-        if conv.kind == "cconv":
-            raise ValueError('generator.conv.kind = "cconv" scales filters by the class: set conditional = true, or choose another kind')
-        if conv.kind == "gconv" and conv.class_gates:
-            raise ValueError("generator.conv.class_gates = true needs classes: set conditional = true, or leave it out")
+    def _classes_for_what_needs_them(self) -> "GANRunConfig":
+        if not self.conditional and self.generator.needs_classes is not None:
+            raise ValueError(f"{self.generator.needs_classes} needs classes: set conditional = true, or choose something else there")
         return self
 
     @model_validator(mode="after")
@@ -137,13 +133,14 @@ class GANRunConfig(Config):
                 f'"{penalty}" would not penalise the gradient of a function of one image: take block_norm.kind = "group" or "none" without '
                 "whitening, or no penalty"
             )
-        if discriminator.conv.kind == "invariant":
+        conv = getattr(discriminator, "conv", None)
+        if conv is not None and conv.kind == "invariant":
             if discriminator.norm.kind == "conv_norm":
                 raise ValueError(
                     'discriminator.norm.kind = "conv_norm" makes every convolution a ConvNorm2d, which discriminator.conv.kind = '
                     '"invariant" is not: choose one of them'
                 )
-            if discriminator.conv.whiten and discriminator.norm.kind == "spectral":
+            if conv.whiten and discriminator.norm.kind == "spectral":
                 raise ValueError(
                     "discriminator.conv.whiten = true multiplies each kernel by a whitening matrix, which undoes "
                     'discriminator.norm.kind = "spectral": set whiten = false, or norm.kind = "none"'

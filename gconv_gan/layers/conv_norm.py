@@ -119,6 +119,10 @@ class ConvNorm2d(nn.Conv2d):
         for extra in (self.affine, self.bn):
             extra.to(self.weight.device, self.weight.dtype).train(self.training)
 
+    def weights(self) -> tuple[tuple[nn.Module, str], ...]:
+        """Return nothing: the layer ignores the scale of its filters, so that no normalisation of its weight acts on it."""
+        return ()
+
     def spectral_gain(self, grid: tuple[int, int], dtype: torch.dtype = torch.float32) -> Float[Tensor, "o h w"]:
         """Return V on ``grid`` (H+k-1, W+k-1), divided by what ``scale`` asks for; [O, 1, 1] where the kernel is 1 x 1."""
         grid = (1, 1) if self.kernel_size == (1, 1) else grid

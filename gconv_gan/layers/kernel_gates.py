@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.conditioning import Condition
 
-Selection = Literal["sigmoid", "softmax", "top_m", "relu", "softplus", "open"]
+Selection = Literal["sigmoid", "softmax", "relu", "softplus", "top_m", "open"]
 
 
 class KernelGate(nn.Module):

@@ -162,6 +162,10 @@ class NonLocal2d(nn.Module):
             return self.order
         return min(("associative", "attention"), key=lambda order: self._macs(order, pixels, keys))
 
+    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+        """Return :meth:`product_macs` of maps of the size of ``x``."""
+        return self.product_macs(x.shape[2], x.shape[3])
+
     def product_macs(self, height: int, width: int) -> int:
         """Return the multiply-adds of the two products for one image (the 1x1 maps count for themselves)."""
         pixels = height * width

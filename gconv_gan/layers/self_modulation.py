@@ -4,16 +4,20 @@ Paper: Chen, Lucic, Houlsby, Gelly, "On Self Modulation for Generative Adversari
 Facts were checked against google/compare_gan's ``arch_ops.py``.
 """
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, Conditioned
 
 
 class SelfModulatedBatchNorm2d(Conditioned):
-    r"""Batch normalisation modulated by the generator's own input.
+    r"""BatchNorm whose scale and shift are functions of the latent vector and, in a conditional run, of the class.
 
     .. math::
         y_b = \gamma(z'_b) \odot \mathrm{BN}(x_b) + \beta(z'_b), \qquad
@@ -28,7 +32,7 @@ class SelfModulatedBatchNorm2d(Conditioned):
         num_features: C.
         latent_dim: length of z.
         num_classes: number of classes; None: the layer does not look at y.
-        hidden: width of the hidden layer.
+        hidden: Width of the hidden layer between latent vector and scale.
 
     Raises:
         ValueError: in ``forward`` for a condition without z or y, or with z of another length.
@@ -41,9 +45,9 @@ class SelfModulatedBatchNorm2d(Conditioned):
         latent_dim: int,
         *,
         num_classes: int | None = None,
-        hidden: int = 32,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        hidden: PositiveInt = 32,
+        eps: Annotated[float, Fixed] = 1e-5,
+        momentum: Annotated[float, Fixed] = 0.1,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim

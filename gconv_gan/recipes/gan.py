@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import require_labels
 from gconv_gan.data.loaders import BatchSource
@@ -85,7 +84,8 @@ def hooks(config: GANRunConfig) -> tuple[Hook, ...]:
     if config.generator.orthogonal or config.discriminator.orthogonal:
         strengths: dict[Player, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
         found.append(OrthogonalRegularisation(strengths))
-    match config.generator.conv:
-        case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):
-            found.append(GateTemperature(config.generator.conv.temperature, images=images))
+    conv = getattr(config.generator, "conv", None)
+    images: int | None = getattr(conv, "anneal_images", None)
+    if conv is not None and images is not None:
+        found.append(GateTemperature(conv.temperature, images=images))
     return tuple(found)

@@ -8,7 +8,6 @@ import torch
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.grid import save_grid
 from gconv_gan.gallery.subject import FeatureExtractor, RunFacts, Subject, TrainingImages
-from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 
@@ -33,7 +32,7 @@ def small_generator(num_classes: int | None = 3) -> ResNetGenerator:
 def class_generator() -> ResNetGenerator:
     """A generator whose images depend on the class, through conditional BatchNorm."""
     torch.manual_seed(0)
-    generator = ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=3, norm=partial(ConditionalBatchNorm2d, num_classes=3))
+    generator = ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=3)
     for module in generator.modules():
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)

@@ -99,7 +99,7 @@ CONTRACTS: dict[str, Contract] = {
     ),
     "soft_mask": Contract(lambda: layers.SoftMask(8, depth=2, bottom_units=1), batch_coupled=True),
     "squeeze_excite": Contract(lambda: layers.SqueezeExcite(8, 4)),
-    "whitened_unit": Contract(lambda: layers.WhitenedUnit(8, 6, 3, stride=2, activation="elu"), (4, 6, 3, 3), batch_coupled=True),
+    "whitened_unit": Contract(lambda: layers.WhitenedUnit(8, 6, 3, stride=2, activation=nn.ELU), (4, 6, 3, 3), batch_coupled=True),
 }
 
 NOT_LAYERS_OF_IMAGES = {

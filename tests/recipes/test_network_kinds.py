@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides, validated
-from gconv_gan.config.networks import BigGANGeneratorConfig, ResNetGeneratorConfig
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes import gan as recipe
@@ -46,7 +45,7 @@ def test_kind_on_the_command_line_keeps_what_the_kinds_share(tmp_path: Path) -> 
     flags = ["--generator.kind", "biggan", "--generator.shared-dim", "16", "--generator.attention", "8", "--discriminator.kind", "dcgan"]
     config = apply_overrides(tiny(tmp_path), flags)
     generator = config.generator
-    assert isinstance(generator, BigGANGeneratorConfig)
+    assert generator.kind == "biggan"
     assert (generator.width, generator.latent_dim, generator.conv.kind) == (8, 6, "gconv")
     assert (generator.shared_dim, generator.attention, generator.spectral_norm) == (16, (8,), True)
     assert config.discriminator.kind == "dcgan"
@@ -57,7 +56,7 @@ def test_kind_on_the_command_line_keeps_what_the_kinds_share(tmp_path: Path) -> 
 
 
 def test_a_file_without_a_kind_means_resnet_and_a_wrong_one_is_named(tmp_path: Path) -> None:
-    assert isinstance(tiny(tmp_path).generator, ResNetGeneratorConfig)
+    assert tiny(tmp_path).generator.kind == "resnet"
     with pytest.raises(UserError, match=r"generator\.kind = 'bigan' is not among .*did you mean 'biggan'"):
         tiny(tmp_path, generator={"kind": "bigan"})
     with pytest.raises(UserError, match=r"unknown key 'generator\.atention'; did you mean 'attention'"):

@@ -48,7 +48,7 @@ def networks(*, normalised: bool = False) -> tuple[nn.Module, nn.Module]:
 
 def coupling_discriminator() -> nn.Module:
     torch.manual_seed(0)
-    return ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES, norm=BatchNorm2d).double()
+    return ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES, block_norm=BatchNorm2d).double()
 
 
 def d_inputs(penalty: Penalty | None) -> DiscriminatorInputs:

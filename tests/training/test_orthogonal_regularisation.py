@@ -10,7 +10,7 @@ from torch import nn
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.losses.orthogonal import orthogonal_penalty
-from gconv_gan.models.gan_biggan import BigGANGenerator, block_latent_dim
+from gconv_gan.models.gan_biggan import BigGANGenerator
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
 from gconv_gan.recipes.gan import hooks
 from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisation
@@ -19,15 +19,14 @@ from tests.training.tiny import tiny
 
 def generator() -> nn.Module:
     torch.manual_seed(0)
-    dim = block_latent_dim(image_size=8, latent_dim=6, shared_dim=3, hierarchical=True)
     network = BigGANGenerator(
         image_size=8,
         width=4,
         latent_dim=6,
         num_classes=2,
         shared_dim=3,
-        conv=partial(GConv2d, latent_dim=dim, mode="bank"),
-        shortcut_conv=partial(GConv2d, latent_dim=dim),
+        conv=partial(GConv2d, mode="bank"),
+        conv_in_shortcuts=True,
         init="normal",
     )
     apply_spectral_norm(network, embeddings=False)
