@@ -1,16 +1,25 @@
 """Every table of parts. A plug-in adds rows: ``parts.CONVS["mine"] = MyConv2d``."""
 
+from gconv_gan.data.tables import AUGMENTATIONS
 from gconv_gan.layers.tables import ACTIVATIONS, BLOCK_NORMS, CONVS, DISCRIMINATOR_CONVS, NORMS, WEIGHT_NORMS
+from gconv_gan.losses.tables import LOSSES, PENALTIES
 from gconv_gan.models.tables import DISCRIMINATORS, GENERATORS, MAPPINGS
+from gconv_gan.optim.tables import OPTIMIZERS, PLAYER_OPTIMIZERS, SCHEDULES
 
 __all__ = [
     "ACTIVATIONS",
+    "AUGMENTATIONS",
     "BLOCK_NORMS",
     "CONVS",
     "DISCRIMINATORS",
     "DISCRIMINATOR_CONVS",
     "GENERATORS",
+    "LOSSES",
     "MAPPINGS",
     "NORMS",
+    "OPTIMIZERS",
+    "PENALTIES",
+    "PLAYER_OPTIMIZERS",
+    "SCHEDULES",
     "WEIGHT_NORMS",
 ]

@@ -7,7 +7,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from gconv_gan.config.base import Config, FolderName
 from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
+from gconv_gan.config.optim import AnyOptimizer, AnySchedule
+from gconv_gan.config.schema import Choice
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -112,8 +113,8 @@ class ClassifierRunConfig(Config):
     network: NetworkConfig = DigitsClassifierConfig()
     start_from: str | None = None
     """Folder of a classifier trained here, with the same network but any classes: all its weights but the head's are taken over."""
-    optimizer: OptimizerConfig = AdamConfig()
-    schedule: ScheduleConfig = ConstantScheduleConfig()
+    optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam")]
+    schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     average: AverageConfig = AverageConfig()
     trainer: ClassifierTrainerConfig
     evaluation: HeldOutConfig = HeldOutConfig()

@@ -7,9 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from gconv_gan.config.base import Config, FolderName, SampleCount
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
-from gconv_gan.config.objective import AugmentConfig, NoAugmentConfig, ObjectiveConfig
-from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, EmaConfig, ScheduleConfig
-from gconv_gan.config.schema import Choice
+from gconv_gan.config.objective import ObjectiveConfig
+from gconv_gan.config.optim import AnyOptimizer, AnySchedule, EmaConfig
+from gconv_gan.config.schema import Choice, PartConfig, flagged, table
 
 
 class TrainerConfig(Config):
@@ -87,11 +87,11 @@ class GANRunConfig(Config):
     data: DataConfig
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
-    objective: ObjectiveConfig = ObjectiveConfig()
-    augment: AugmentConfig = NoAugmentConfig()
-    generator_optimizer: AdamConfig = AdamConfig()
-    discriminator_optimizer: AdamConfig = AdamConfig()
-    schedule: ScheduleConfig = ConstantScheduleConfig()
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
+    generator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
+    discriminator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
+    schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     ema: EmaConfig = EmaConfig()
     trainer: TrainerConfig
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -113,9 +113,10 @@ class GANRunConfig(Config):
     @model_validator(mode="after")
     def _parts_of_the_objective_fit(self) -> "GANRunConfig":
         loss = self.objective.loss
-        if self.augment.kind == "ada" and loss in ("wasserstein", "relativistic_pairing"):
+        if flagged(self.augment, "reads_signs", "augment") and table("LOSSES")[loss].boundary is None:
             raise ValueError(
-                f'augment.kind = "ada" reads overfitting from the signs of logits, which mean nothing under objective.loss = "{loss}": '
+                f'augment.kind = "{self.augment.kind}" reads overfitting from the signs of logits, which mean nothing under '
+                f'objective.loss = "{loss}": '
                 'use augment.kind = "scheduled", or another loss'
             )
         if self.objective.top_k.final_fraction < 1 and self.trainer.micro_batches > 1:

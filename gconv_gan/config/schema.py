@@ -257,7 +257,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     explicit = _explicit(part)
     if explicit is not None:
         return explicit
-    base = resolved(owner.base)
+    base = resolved(owner.base if row is not None else PartConfig)
     changed = {
         name: (base.model_fields[name].annotation, _with_default(base.model_fields[name], value))
         for name, value in owner.changed.get(kind, {}).items()
@@ -267,6 +267,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
         if name in RESERVED:
             raise UserError(f"{where}: a keyword cannot be called {name!r}, which config models use themselves: rename it")
     summary, _ = documentation(part)
+    kinds: Any = Annotated[Literal[kind], tyro.conf.arg(metavar=f"{{{','.join(owner)}}}")]  # type: ignore[valid-type]
     model: type[Config] = create_model(
         f"{owner.name}_{kind}",  # one word: messages about a model are told apart by it
         __base__=base,
@@ -274,7 +275,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
         __doc__=summary,
         # searching the sources of every module for docstrings of attributes takes longer than all else
         __cls_kwargs__={"use_attribute_docstrings": False},
-        kind=(Annotated[Literal[kind], tyro.conf.arg(metavar=f"{{{','.join(owner)}}}")], Field(kind, description=summary or f"{kind}.")),
+        kind=(kinds, Field(kind, description=summary or f"{kind}.")),
         **(changed | own),
     )
     model.table, model.choices = owner.name, choices  # type: ignore[attr-defined]
@@ -415,6 +416,8 @@ def resolved(model: type[Model]) -> type[Model]:
         default: Any = field.default
         if choice is not None and choice.default is not None:
             default = choice.default if choice.name_only else table(choice.table).models()[choice.default]()
+        elif field.default_factory is not None:  # a section whose own choices are made when it is resolved
+            default = annotation()
         elif isinstance(default, Config):
             default = annotation(**{key: getattr(default, key) for key in default.model_fields_set})
         required = default is PydanticUndefined
@@ -522,9 +525,11 @@ def _realised(value: Any, choice: Choice, place: str) -> Any:
 def flagged(config: PartConfig, flag: str, place: str) -> str | None:
     """Return the key and value, as in a config file, by which a part, or one within it, has a property; None if none has.
 
-    A part says so by an attribute of the name ``flag``: true, or the name of the key that has to be true for it.
+    A part says so by an attribute of the name ``flag``: true, or the name of the key that has to be true for it, or a function of the keys.
     """
     says = getattr(unbound(table(config.table)[config.kind])[0], flag, False)
+    if callable(says):
+        says = says(config)
     if isinstance(says, str):
         if getattr(config, says):
             return f"{place}.{says} = true"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from gconv_gan.data.augment import reflected
@@ -25,21 +26,32 @@ BLIT, GEOMETRY, COLOR, CUTOUT = 7, 11, 10, 3  # uniform numbers that each group 
 class ADAPipeline:
     """Blits, then geometry, then colour, then a cut-out; each step of a group is made with probability min(1, factor · p).
 
-    Called with images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p. Numbers and maps are worked out
+    It takes images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p. Numbers and maps are worked out
     on the numbers' own device (the CPU, in training), and the images that stay as they are take no part. Differs from the
     authors' code: blits are moved pixel by pixel instead of being resampled, and see ``warp`` for the filter.
 
     Args:
-        blit, geometry, color, cutout: factor on p for each group; 0 leaves it out (bgc: 1, 1, 1, 0).
+        blit: Factor on p for mirror images, turns by 90° and shifts by whole pixels; 0: none of them.
+        geometry: Factor on p for scaling, rotation and shifts by fractions of a pixel.
+        color: Factor on p for brightness, contrast, luma flip, hue and saturation (R3GAN: 0.5).
+        cutout: Factor on p for a cut-out of half the side (R3GAN: 1).
 
     """
 
     numbers_per_image = BLIT + GEOMETRY + COLOR + CUTOUT
 
-    def __init__(self, *, blit: float = 1.0, geometry: float = 1.0, color: float = 1.0, cutout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        blit: NonNegativeFloat = 1.0,
+        geometry: NonNegativeFloat = 1.0,
+        color: NonNegativeFloat = 1.0,
+        cutout: NonNegativeFloat = 0.0,
+    ) -> None:
         self.blit, self.geometry, self.color, self.cutout = blit, geometry, color, cutout
 
-    def __call__(self, images: Images, draws: Float[Tensor, "b n"], probability: float) -> Images:
+    def augmented(self, images: Images, draws: Float[Tensor, "b n"], probability: float) -> Images:
+        """Return the images, each step of a group made with probability min(1, factor · ``probability``)."""
         blits, geometries, colors, cutouts = torch.split(draws, [BLIT, GEOMETRY, COLOR, CUTOUT], dim=1)
         images = blitted(images, blits, min(1.0, self.blit * probability))
         images = moved(images, geometries, min(1.0, self.geometry * probability))

@@ -62,7 +62,7 @@ class GroupNormPlus(nn.Module):
         num_groups: Number of groups (G); lowered to a divisor of the channels, as :func:`group_count` does.
         statistics: Batch part over batch and positions, with running averages; or over the batch at each position, as the released code.
         eps: added to variances or deviations.
-        momentum: of the running averages; None: the plain average over batches.
+        momentum: of the running averages.
         affine: learn scale (initially 1) and shift (0) per channel.
 
     Raises:
@@ -82,7 +82,7 @@ class GroupNormPlus(nn.Module):
         num_groups: PositiveInt = 32,
         statistics: BatchPart = "batch",
         eps: Annotated[float, Fixed] = 1e-5,
-        momentum: Annotated[float | None, Fixed] = 0.1,
+        momentum: Annotated[float, Fixed] = 0.1,
         affine: Annotated[bool, Fixed] = True,
     ) -> None:
         super().__init__()

@@ -1,44 +1,8 @@
-"""Config of the objective -> loss, penalty, regularisers."""
+"""Config of the regularisers of logits -> the regularisers; None where a weight of 0 leaves them out."""
 
-from functools import partial
-
-from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig
-from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
+from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
-from gconv_gan.losses.penalties import Penalty, dragan, r1, r1_r2, r2, wgan_gp
-
-
-def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
-    """Return the loss that ``config.loss`` names."""
-    match config.loss:
-        case "hinge":
-            return Hinge()
-        case "non_saturating":
-            return NonSaturating()
-        case "wasserstein":
-            return Wasserstein()
-        case "least_squares":
-            return LeastSquares()
-        case "relativistic_pairing":
-            return RelativisticPairing()
-
-
-def gradient_penalty(config: PenaltyConfig) -> Penalty | None:
-    """Return the penalty that ``config.kind`` names; None for none."""
-    match config.kind:
-        case "none":
-            return None
-        case "r1":
-            return Penalty(partial(r1, gamma=config.gamma))
-        case "r2":
-            return Penalty(partial(r2, gamma=config.gamma))
-        case "r1_r2":
-            return Penalty(partial(r1_r2, gamma=config.gamma))
-        case "wgan_gp":
-            return Penalty(partial(wgan_gp, weight=config.weight), noise="one")
-        case "dragan":
-            return Penalty(partial(dragan, weight=config.weight), noise="one_and_values", needs_std=True)
 
 
 def consistency(config: ConsistencyConfig) -> Consistency | None:

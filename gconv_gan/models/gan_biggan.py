@@ -8,7 +8,7 @@ networks. The 8 and 16 px tables are ours. What BigGAN calls ``ch`` is a quarter
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -126,7 +126,7 @@ class BigGANGenerator(nn.Module):
         block_dim = block_latent_dim(image_size=image_size, latent_dim=latent_dim, shared_dim=shared_dim, hierarchical=hierarchical)
         self.image_size, self.latent_dim, self.num_classes, self.hierarchical = image_size, latent_dim, num_classes, hierarchical
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
-        known = {"latent_dim": block_dim, "num_classes": num_classes}
+        known: dict[str, Any] = {"latent_dim": block_dim, "num_classes": num_classes}
         by_vector = hierarchical or shared_dim > 0
         self.shared = None if num_classes is None or not shared_dim else nn.Embedding(num_classes, shared_dim)
         self.linear = nn.Linear(block_dim - shared_dim, channels[0] * BASE**2)

@@ -6,6 +6,7 @@ pytorch/examples; here every convolution keeps its bias. Other sizes continue it
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -85,7 +86,7 @@ class DCGANGenerator(nn.Module):
         channels = widths(width, image_size, "generator")
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
-        known = {"latent_dim": latent_dim, "num_classes": num_classes}
+        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
         conv, rgb_conv = give(conv, **known), to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d
         self.convs = nn.ModuleList(
             conv(i, o, 4, padding=1, resample="transposed") for i, o in zip(channels[:-1], channels[1:], strict=True)

@@ -8,7 +8,7 @@ they are SAGAN's networks, arXiv 1805.08318 (2019).
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -102,7 +102,7 @@ class ResNetGenerator(nn.Module):
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
-        known = {"latent_dim": latent_dim, "num_classes": num_classes}
+        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
         conv, rgb_conv = give(conv, **known), to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d
         block = partial(
             GeneratorBlock,

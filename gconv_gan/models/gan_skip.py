@@ -8,6 +8,7 @@ but for its noise inputs, its constant first map, and its image without tanh.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -134,7 +135,7 @@ class SkipGenerator(nn.Module):
         channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         glorot_(self.linear)
-        known = {"latent_dim": latent_dim, "num_classes": num_classes}
+        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
         block = partial(
             SkipGeneratorBlock,
             conv=give(conv, **known),

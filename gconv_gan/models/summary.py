@@ -43,7 +43,9 @@ def macs_of(layer: nn.Module, x: Tensor, y: Tensor, *, fused: bool = True) -> in
     if own is not None:
         return own(x, y, fused=fused)
     if isinstance(layer, nn.Conv2d):
-        taps, positions = taps_and_positions(layer.kernel_size, getattr(layer, "resample", "none"), y, fused=fused)
+        taps, positions = taps_and_positions(
+            (layer.kernel_size[0], layer.kernel_size[1]), getattr(layer, "resample", "none"), y, fused=fused
+        )
         return layer.out_channels * (layer.in_channels // layer.groups) * taps * positions
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features * math.prod(y.shape[1:-1])

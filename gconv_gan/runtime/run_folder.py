@@ -18,7 +18,7 @@ from typing import Any
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
-from gconv_gan.config.optim import CosineScheduleConfig, LinearScheduleConfig
+from gconv_gan.config.schema import PartConfig, flagged
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.locking import exclusive
 
@@ -91,9 +91,8 @@ class RunFolder:
 
 def ends_with_the_run(config: Config) -> bool:
     """Return whether a schedule within ``config`` ends where the run does, so that another length would be another run."""
-    match config:
-        case LinearScheduleConfig() | CosineScheduleConfig(end_images=None):
-            return True
+    if isinstance(config, PartConfig):
+        return flagged(config, "ends_with_the_run", "") is not None
     values = (getattr(config, name) for name in type(config).model_fields)
     return any(ends_with_the_run(value) for value in values if isinstance(value, Config))
 

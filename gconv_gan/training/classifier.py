@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.schema import constructor
 from gconv_gan.data.class_batches import ClassBatches
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.layers.conv_norm import cached_spectra
@@ -22,7 +23,6 @@ from gconv_gan.layers.dropout import Dropout
 from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
-from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.seeding import stream_seed
@@ -69,7 +69,7 @@ def train_classifier(run: ClassifierTraining, accelerator: Accelerator) -> Class
     state = ClassifierState(
         network,
         Ema(network, half_life_images=average.half_life_images, ramp=average.ramp) if average.half_life_images else None,
-        build_network_optimizer(config.optimizer, network),
+        constructor(config.optimizer, "optimizer")(network),
         Progress(),
     )
     report = Report(accelerator, run.folder.path / "log.txt", total_images=trainer.total_images)

@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from torch import nn
 
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.schema import constructor
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.layers.conv_norm import cached_spectra
 from gconv_gan.layers.spectral_norm import one_power_iteration
 from gconv_gan.optim.ema import Ema
-from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
@@ -76,8 +76,8 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
         generator,
         discriminator,
         Ema(generator, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp, start_images=config.ema.start_images),
-        build_network_optimizer(config.generator_optimizer, generator),
-        build_network_optimizer(config.discriminator_optimizer, discriminator),
+        constructor(config.generator_optimizer, "generator_optimizer")(generator),
+        constructor(config.discriminator_optimizer, "discriminator_optimizer")(discriminator),
         GANProgress(),
         objective.state(),
     )

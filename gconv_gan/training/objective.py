@@ -7,7 +7,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gconv_gan.config.objective import PenaltyConfig, TopKConfig
+from gconv_gan.config.objective import AnyPenalty, TopKConfig
+from gconv_gan.config.schema import PartConfig
 from gconv_gan.data.discriminator_augment import AdaptiveAugment, AnyAugment, ScheduledAugment
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
@@ -83,13 +84,13 @@ class Objective:
         return facts
 
 
-def penalty_factor(config: PenaltyConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:
+def penalty_factor(config: PartConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:
     """Return the factor on the penalty of the step after ``d_steps``: 0, or at every ``every``-th step that number, times the schedule.
 
     StyleGAN2 takes an optimiser step of its own for a lazy penalty, and corrects Adam for the additional steps (arXiv 1912.04958,
     appendix B); here it shares the step of the loss, and there is nothing to correct.
     """
-    if config.kind == "none" or d_steps % config.every:
+    if not isinstance(config, AnyPenalty) or d_steps % config.every:
         return 0.0
     return config.every * schedule_factor(config.schedule, images_seen=images_seen, total_images=total_images)
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gconv_gan.config.optim import AdamConfig
 from gconv_gan.layers import (
     BatchNorm2d,
     ClassConditionalNorm2d,
@@ -24,7 +23,7 @@ from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.tables import ACTIVATIONS
 from gconv_gan.models.gan_blocks import GeneratorBlock
 from gconv_gan.models.gan_resnet import ResNetGenerator
-from gconv_gan.optim.factory import build_network_optimizer
+from gconv_gan.optim.optimizers import adam
 from gconv_gan.training.step import set_learning_rate
 from tests.models.test_contract import CLASSES, DISCRIMINATORS, GENERATORS, discriminator, generator, inputs
 
@@ -132,7 +131,7 @@ def test_scales_start_where_the_config_says() -> None:
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_scales_of_conditional_norms_learn_by_their_own_rate(kind: str) -> None:
     network = generator(kind, size=16, norm={"kind": "batch", "initial_scale": 0.1})
-    optimizer = build_network_optimizer(AdamConfig(norm_scale_divisor=100.0, eps=1e-30), network)
+    optimizer = adam(network, norm_scale_divisor=100.0, eps=1e-30)
     set_learning_rate(optimizer, 0.01)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     network(*inputs(network)).square().sum().backward()

@@ -10,7 +10,7 @@ from gconv_gan.data.diff_augment import DiffAugment
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
-from gconv_gan.losses.penalties import Penalty, dragan
+from gconv_gan.losses.penalties import DRAGAN
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs, standard_deviation
 from gconv_gan.training.objective import Objective
@@ -18,7 +18,7 @@ from gconv_gan.training.state import GANProgress
 from tests.data.made import in_memory, noise
 
 B = 8
-PENALTY = Penalty(dragan, noise="one_and_values", needs_std=True)
+PENALTY = DRAGAN()
 EVERYTHING = Objective(Hinge(), DiffAugment(), PENALTY, Consistency(1.0, 1.0))
 
 

@@ -10,13 +10,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import constructor
 from gconv_gan.data.diff_augment import DiffAugment
 from gconv_gan.data.weak_augment import weak_augment
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm, one_power_iteration
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
-from gconv_gan.losses.factory import gradient_penalty
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Penalty
 from gconv_gan.losses.top_k import top_k_weights
@@ -87,7 +87,7 @@ def assert_equal_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], t
 
 def test_the_discriminators_gradient_is_that_of_the_whole_objective() -> None:
     generator, discriminator = networks()
-    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "r1"))
+    penalty = constructor(next(c for c in CONFIGS if c.kind == "r1"))()
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(10.0, 5.0), lecam())
     inputs = d_inputs(penalty)
     statistics = d_step(generator, discriminator, objective, inputs, images_seen=100, penalty_factor=16.0, backward=backward)
@@ -117,7 +117,7 @@ def test_the_discriminators_gradient_is_that_of_the_whole_objective() -> None:
 
 def test_on_other_steps_there_is_no_penalty() -> None:
     generator, discriminator = networks()
-    penalty = gradient_penalty(CONFIGS[0])
+    penalty = constructor(CONFIGS[0])()
     found = []
     for objective in (Objective(Hinge()), Objective(Hinge(), penalty=penalty)):
         discriminator.zero_grad()
@@ -128,7 +128,7 @@ def test_on_other_steps_there_is_no_penalty() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
 def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm(config: Any) -> None:
-    penalty = gradient_penalty(config)
+    penalty = constructor(config)()
     assert penalty is not None
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(1.0, 1.0), lecam())
     found, statistics = [], []
@@ -149,7 +149,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
 def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
-    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "wgan_gp"))
+    penalty = constructor(next(c for c in CONFIGS if c.kind == "wgan_gp"))()
     discriminator = networks()[1].float()
     inputs = DiscriminatorInputs(*(t.float() if t is not None and t.is_floating_point() else t for t in d_inputs(penalty)))
     objective = Objective(Hinge(), penalty=penalty)
