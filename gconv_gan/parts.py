@@ -1,5 +1,6 @@
 """Every table of parts. A plug-in adds rows: ``parts.CONVS["mine"] = MyConv2d``."""
 
+from gconv_gan.data.datasets import DATASETS
 from gconv_gan.data.tables import AUGMENTATIONS
 from gconv_gan.layers.tables import ACTIVATIONS, BLOCK_NORMS, CONVS, DISCRIMINATOR_CONVS, NORMS, WEIGHT_NORMS
 from gconv_gan.losses.tables import LOSSES, PENALTIES
@@ -11,6 +12,7 @@ __all__ = [
     "AUGMENTATIONS",
     "BLOCK_NORMS",
     "CONVS",
+    "DATASETS",
     "DISCRIMINATORS",
     "DISCRIMINATOR_CONVS",
     "GENERATORS",

@@ -102,8 +102,8 @@ class ClassifierRunConfig(Config):
     """Folder of all runs."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random draw."""
-    data: DataConfig
-    test_data: DataConfig
+    data: Annotated[DataConfig, Choice("DATASETS")]
+    test_data: Annotated[DataConfig, Choice("DATASETS")]
     """What the final accuracy is measured on."""
     split: SplitConfig = SplitConfig()
     labels: LabelsConfig = LabelsConfig()

@@ -1,24 +1,28 @@
-"""Config of the data sources, one model per ``data.kind``."""
+"""Config of the data sets, one model per built-in ``data.kind``, and what all have in common."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import NonNegativeInt
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.schema import PartConfig
 
 ImageSize = Literal[8, 16, 32, 64, 128, 224, 256, 448]
 ResizeFilter = Literal["bicubic", "bilinear", "lanczos"]
 Storage = Literal["pixels", "encoded"]
 
 
-class _Source(Config):
+class DataConfig(PartConfig):
+    """What every data set has."""
+
+    size: int = 32
+    """Side of the square images."""
     flip: bool = False
     """Mirror each real image with probability ½."""
     cache_dir: str = "cache"
     """Where the memory-mapped uint8 copy of the data set is kept."""
 
 
-class DigitsDataConfig(_Source):
+class DigitsDataConfig(DataConfig):
     """scikit-learn's bundled handwritten digits: 1,797 grey images of 8×8, ten classes."""
 
     kind: Literal["digits"] = "digits"
@@ -28,7 +32,7 @@ class DigitsDataConfig(_Source):
     """test: every fifth image; train: the others."""
 
 
-class CIFAR10DataConfig(_Source):
+class CIFAR10DataConfig(DataConfig):
     """CIFAR-10 from the official Python files: 50,000 training and 10,000 test images of 32×32, ten classes."""
 
     kind: Literal["cifar10"] = "cifar10"
@@ -42,7 +46,7 @@ class CIFAR10DataConfig(_Source):
     """Fetch the official archive when the folder lacks it."""
 
 
-class CIFAR100DataConfig(_Source):
+class CIFAR100DataConfig(DataConfig):
     """CIFAR-100 from the official Python files: 50,000 training and 10,000 test images of 32×32, 100 classes in 20 groups."""
 
     kind: Literal["cifar100"] = "cifar100"
@@ -58,7 +62,7 @@ class CIFAR100DataConfig(_Source):
     """Fetch the official archive when the folder lacks it."""
 
 
-class FashionMNISTDataConfig(_Source):
+class FashionMNISTDataConfig(DataConfig):
     """Fashion-MNIST from the official IDX files: 60,000 training and 10,000 test grey images of 28×28, ten classes."""
 
     kind: Literal["fashion_mnist"] = "fashion_mnist"
@@ -72,7 +76,7 @@ class FashionMNISTDataConfig(_Source):
     """Fetch the official files when the folder lacks them."""
 
 
-class SVHNDataConfig(_Source):
+class SVHNDataConfig(DataConfig):
     """Street View House Numbers, cropped digits: 73,257 training, 26,032 test and 531,131 extra images of 32×32, ten classes."""
 
     kind: Literal["svhn"] = "svhn"
@@ -86,7 +90,7 @@ class SVHNDataConfig(_Source):
     """Fetch the official file when the folder lacks it."""
 
 
-class TinyImageNetDataConfig(_Source):
+class TinyImageNetDataConfig(DataConfig):
     """Tiny-ImageNet from the official folder or zip: 200 classes, 100,000 training and 10,000 validation images of 64×64."""
 
     kind: Literal["tiny_imagenet"] = "tiny_imagenet"
@@ -100,7 +104,7 @@ class TinyImageNetDataConfig(_Source):
     """Fetch the official zip when the folder lacks it."""
 
 
-class CelebADataConfig(_Source):
+class CelebADataConfig(DataConfig):
     """CelebA, aligned and cropped: 202,599 faces of 178×218 in the official splits, centre-cropped to 178 and resized."""
 
     kind: Literal["celeba"] = "celeba"
@@ -116,7 +120,7 @@ class CelebADataConfig(_Source):
     """Fetch the official files from Google Drive when the folder lacks them."""
 
 
-class LSUNChurchDataConfig(_Source):
+class LSUNChurchDataConfig(DataConfig):
     """LSUN church_outdoor from the official LMDB or the folder exported from it: 126,227 training images, unlabelled."""
 
     kind: Literal["lsun_church"] = "lsun_church"
@@ -132,7 +136,7 @@ class LSUNChurchDataConfig(_Source):
     """Fetch the official LMDB when the folder lacks it."""
 
 
-class CUBDataConfig(_Source):
+class CUBDataConfig(DataConfig):
     """CUB-200-2011: 200 kinds of birds, 5,994 training and 5,794 test images."""
 
     kind: Literal["cub"] = "cub"
@@ -148,7 +152,7 @@ class CUBDataConfig(_Source):
     """Fetch the official archive when the folder lacks it."""
 
 
-class StanfordDogsDataConfig(_Source):
+class StanfordDogsDataConfig(DataConfig):
     """Stanford Dogs: 120 breeds, 12,000 training and 8,580 test images."""
 
     kind: Literal["stanford_dogs"] = "stanford_dogs"
@@ -162,7 +166,7 @@ class StanfordDogsDataConfig(_Source):
     """Fetch the official archives when the folder lacks them."""
 
 
-class ImageNetDataConfig(_Source):
+class ImageNetDataConfig(DataConfig):
     """ImageNet (ILSVRC 2012) folders: train/WNID/*.JPEG, and val with class folders or flat with its official annotations."""
 
     kind: Literal["imagenet"] = "imagenet"
@@ -178,7 +182,7 @@ class ImageNetDataConfig(_Source):
     """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
 
 
-class WebDatasetDataConfig(_Source):
+class WebDatasetDataConfig(DataConfig):
     """WebDataset shards: plain tar files of 000001.jpg, 000001.cls, …; on as many disks as they need."""
 
     kind: Literal["webdataset"] = "webdataset"
@@ -194,7 +198,7 @@ class WebDatasetDataConfig(_Source):
     """0: any image may follow any other; k: images are shuffled within groups of k shuffled shards, so that k are read at a time."""
 
 
-class FolderDataConfig(_Source):
+class FolderDataConfig(DataConfig):
     """Your own pictures: a folder or a zip, ``class/name.jpg`` or flat."""
 
     kind: Literal["folder"] = "folder"
@@ -210,24 +214,3 @@ class FolderDataConfig(_Source):
     """What to do with an image that cannot be decoded: stop and name it, or leave it out and list it in the manifest."""
     storage: Storage = "pixels"
     """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
-
-
-DataConfig = Annotated[
-    DigitsDataConfig
-    | CIFAR10DataConfig
-    | CIFAR100DataConfig
-    | FashionMNISTDataConfig
-    | SVHNDataConfig
-    | TinyImageNetDataConfig
-    | CelebADataConfig
-    | LSUNChurchDataConfig
-    | CUBDataConfig
-    | StanfordDogsDataConfig
-    | ImageNetDataConfig
-    | WebDatasetDataConfig
-    | FolderDataConfig,
-    Field(discriminator="kind"),
-]
-
-DATA_CONFIGS: dict[str, type[Any]] = {member.model_fields["kind"].default: member for member in get_args(get_args(DataConfig)[0])}
-"""``data.kind`` -> its config."""

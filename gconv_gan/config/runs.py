@@ -84,7 +84,7 @@ class GANRunConfig(Config):
     """Seed of every random draw."""
     conditional: bool = False
     """Condition both networks on the class: the generator's norms, the discriminator's projection head."""
-    data: DataConfig
+    data: Annotated[DataConfig, Choice("DATASETS")]
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)

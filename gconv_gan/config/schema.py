@@ -66,6 +66,8 @@ class PartConfig(Config):
 
     kind: str = ""
     table: ClassVar[str] = ""
+    explicit: ClassVar[bool] = True
+    """Whether the model was written out: its part is then a function of it."""
     choices: ClassVar[Mapping[str, Choice]] = {}
     """The keys of the row itself, without those of the table's base; with the choice that a key is."""
 
@@ -256,6 +258,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     part, bound = unbound(row)
     explicit = _explicit(part)
     if explicit is not None:
+        explicit.table = owner.name
         return explicit
     base = resolved(owner.base if row is not None else PartConfig)
     changed = {
@@ -278,17 +281,19 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
         kind=(kinds, Field(kind, description=summary or f"{kind}.")),
         **(changed | own),
     )
-    model.table, model.choices = owner.name, choices  # type: ignore[attr-defined]
+    model.table, model.explicit, model.choices = owner.name, False, choices  # type: ignore[attr-defined]
     return model
 
 
-def _explicit(part: Any) -> type[Config] | None:
-    """Return the config model that a function of one such model is a row of; None for any other part."""
-    parameters = list(_parameters(part).values()) if part is not None else []
-    if len(parameters) != 1 or isinstance(part, type) or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+def _explicit(part: Any) -> type[PartConfig] | None:
+    """Return the config model that a function is a row for: that of its one positional argument; None for any other part."""
+    if part is None or isinstance(part, type):
         return None
-    hint = get_type_hints(part).get(parameters[0].name)
-    return hint if isinstance(hint, type) and issubclass(hint, Config) else None
+    names = [name for name, parameter in _parameters(part).items() if parameter.kind is not parameter.KEYWORD_ONLY]
+    if len(names) != 1:
+        return None
+    hint = get_type_hints(part).get(names[0])
+    return hint if isinstance(hint, type) and issubclass(hint, PartConfig) else None
 
 
 def _with_default(field: FieldInfo, value: Any) -> FieldInfo:
@@ -503,12 +508,17 @@ def constructor(config: Config, place: str = "") -> Any:
     row = table(config.table)[config.kind]
     if row is None:
         return None
+    if config.explicit:
+        return _placed(Bound(row, config), place)
     values = {name: _realised(getattr(config, name), choice, f"{place}.{name}") for name, choice in config.choices.items()}
     if not place:
         return partial(row, **values) if values else row
-    found = Bound(row, **values)
-    found.place = place
-    return found
+    return _placed(Bound(row, **values), place)
+
+
+def _placed(part: "Bound", place: str) -> "Bound":
+    part.place = place
+    return part
 
 
 def _realised(value: Any, choice: Choice, place: str) -> Any:

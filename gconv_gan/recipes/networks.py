@@ -34,7 +34,7 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
             generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)
             discriminator = build_discriminator(config.discriminator, image_size=config.data.size, num_classes=num_classes)
         except ValueError as error:
-            raise UserError(f"generator and discriminator for data.size = {config.data.size}: {error}") from error
+            raise UserError(f"networks for data.size = {config.data.size}: {error}") from error
     for module in (*generator.modules(), *discriminator.modules()):
         if isinstance(module, RunningStatistics):
             module.over_processes = config.trainer.batch_statistics == "global"
