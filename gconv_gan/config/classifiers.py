@@ -102,6 +102,8 @@ class ClassifierRunConfig(Config):
     """Folder of all runs."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random draw."""
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
     data: Annotated[DataConfig, Choice("DATASETS")]
     test_data: Annotated[DataConfig, Choice("DATASETS")]
     """What the final accuracy is measured on."""

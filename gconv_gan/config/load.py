@@ -14,39 +14,73 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.describe import choices, describe
+from gconv_gan.config.describe import kind_of as _kind
+from gconv_gan.config.describe import members as _members
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
 from gconv_gan.config.schema import resolved
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
+PLUGINS = "plugins.json"
+"""Beside a saved config: plug-in -> SHA-256 of its file."""
 
 
 def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Read a TOML (or a saved JSON) file into ``model`` and apply command-line ``overrides`` such as ``--generator.width 64``.
 
-    A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits.
+    A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits,
+    ``--help generator.conv`` every kind of a section with its keys. Plug-ins, ``--plugins mine.py`` or ``plugins`` of a TOML file, are
+    imported first; a saved config imports none, and says which it needs.
 
     Raises:
         UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
 
     """
-    model = resolved(model)
     data = _read(Path(path))
+    named, overrides = take_plugins(overrides)
+    data = _with_plugins(data, named, Path(path))
     sort = other_sort(model, data)
     if sort is not None:
         raise UserError(f"{path} is {sort.file}")
     if "name" in model.model_fields:
         data.setdefault("name", Path(path).stem)
+    if (section := _asked_section(overrides)) is not None:
+        print(describe(model, section))
+        sys.exit(0)
     return apply_overrides(validated(model, data, str(path)), overrides)
+
+
+def _with_plugins(data: dict[str, Any], named: list[str], path: Path) -> dict[str, Any]:
+    """Import the plug-ins of the command line and of a TOML file, and return the config's data with all of them."""
+    load_plugins(named)
+    known = data.get("plugins", [])
+    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
+        raise UserError(f'{path}: plugins is a list of files and modules, such as ["mine.py"]')
+    if path.suffix == ".json":
+        hashes = path.parent / PLUGINS
+        require_loaded(known, json.loads(hashes.read_text()) if hashes.is_file() else {}, str(path))
+        return data
+    load_plugins(known)
+    names = list(dict.fromkeys([*known, *named]))
+    return data | {"plugins": names} if names else data
+
+
+def _asked_section(arguments: Sequence[str]) -> str | None:
+    """Return the section that ``--help SECTION`` asks about; None where it is not asked."""
+    for flag, section in zip(arguments, arguments[1:], strict=False):
+        if flag in ("-h", "--help") and not section.startswith("-"):
+            return section
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -73,17 +107,6 @@ def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
         # a misspelt key is also a missing one: name the misspelling
         first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
         raise UserError(f"{source}: {_sentence(model, first)}") from error
-
-
-def _members(field: FieldInfo) -> list[type[Config]]:
-    """Return the config models a field may hold: one, or the members of a union."""
-    candidates = [field.annotation, *get_args(field.annotation)]
-    bare = [get_args(c)[0] if get_origin(c) is Annotated else c for c in candidates]
-    return [c for c in bare if isinstance(c, type) and issubclass(c, Config)]
-
-
-def _kind(model: type[Config]) -> str | None:
-    return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
 def _kinds_with(members: Sequence[type[Config]], name: str) -> str:
@@ -149,9 +172,11 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
 def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
     """Return a command line without a config file as ``model``; raise ``UserError`` in one sentence where it is wrong.
 
-    A boolean that is false by default is a bare flag, such as ``--mark``.
+    A boolean that is false by default is a bare flag, such as ``--mark``. Plug-ins, ``--plugins mine.py``, are imported first.
     """
-    result: Model = _tyro(model, list(arguments), None, flags=tyro.conf.FlagCreatePairsOff)
+    named, rest = take_plugins(arguments)
+    load_plugins(named)
+    result: Model = _tyro(resolved(model), rest, None, flags=tyro.conf.FlagCreatePairsOff)
     return result
 
 
@@ -189,6 +214,8 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
             return tyro.cli(model, prog=program(), args=arguments, config=markers, registry=REGISTRY, **given)
     except SystemExit as stop:
         if not stop.code:  # --help
+            if default is not None:
+                print(choices(model))
             raise
         raise UserError(f"command line: {_from_box(captured.getvalue(), default)}") from None
 

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
@@ -19,6 +19,62 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_LOADED)
 
 
+def take_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what ``--plugins mine.py other_pkg.parts`` names in a command line, and the other arguments.
+
+    Raises:
+        UserError: the flag names nothing.
+
+    """
+    names: list[str] = []
+    rest: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        flag, equals, value = argument.partition("=")
+        if flag != "--plugins":
+            rest.append(argument)
+            continue
+        found = [value] if equals else []
+        while not equals and waiting and not waiting[0].startswith("-"):
+            found.append(waiting.pop(0))
+        if not any(found):
+            raise UserError("command line: --plugins needs files or modules, such as mine.py")
+        names += found
+    return names, rest
+
+
+def require_loaded(names: Sequence[str], hashes: Mapping[str, str], source: str) -> None:
+    """Check that the plug-ins that a saved config names were loaded: reading a run imports nothing that its reader did not name.
+
+    Args:
+        names: what ``plugins`` of the config says.
+        hashes: the SHA-256 of each when the config was saved; a plug-in counts as loaded where a file with this hash was.
+        source: the config, for the message.
+
+    Raises:
+        UserError: one was not loaded, or is another file now.
+
+    """
+    for name in names:
+        sha = hashes.get(name)
+        if sha in _LOADED.values() or (sha is None and name in _LOADED):
+            continue
+        said = f" (SHA-256 {sha[:12]}…)" if sha else ""
+        if _named(name) in _LOADED:
+            raise UserError(f"{source} was made with {name}{said}, which has changed since: give that file back")
+        raise UserError(f"{source} was made with {name}{said}: give --plugins {name}")
+
+
+def hashes_of(names: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of each of these loaded plug-ins."""
+    return {name: _LOADED[_named(name)] for name in names}
+
+
+def _named(name: str) -> str:
+    return str(Path(name).resolve()) if name.endswith(".py") else name
+
+
 def load_plugins(names: Sequence[str]) -> dict[str, str]:
     """Import files (``mine.py``) and modules (``other_pkg.parts``), each once, and return the SHA-256 of all that were ever loaded.
 
@@ -28,10 +84,11 @@ def load_plugins(names: Sequence[str]) -> dict[str, str]:
         UserError: there is no such file or module, it cannot be imported, or a row of its cannot be added.
 
     """
-    importlib.import_module(PARTS)
+    if names:
+        importlib.import_module(PARTS)
     for name in names:
-        path = Path(name).resolve() if name.endswith(".py") else None
-        key = str(path or name)
+        key = _named(name)
+        path = Path(key) if name.endswith(".py") else None
         if key in _LOADED:
             continue
         if path is not None and not path.is_file():

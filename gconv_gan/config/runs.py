@@ -82,6 +82,8 @@ class GANRunConfig(Config):
     """Folder of all runs."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random draw."""
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
     conditional: bool = False
     """Condition both networks on the class: the generator's norms, the discriminator's projection head."""
     data: Annotated[DataConfig, Choice("DATASETS")]

@@ -9,8 +9,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import Model, load_config, program
+from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.training.guards import GuardError, StoppedBySignalError
 
 
@@ -59,7 +61,15 @@ def training_command(
 
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: accelerate launch {script} CONFIG.toml [--key value …] [--dry-run]; CONFIG --help lists the keys")
+        if arguments[1:]:
+            named, rest = take_plugins(arguments[1:])
+            load_plugins(named)
+            print(describe(model, rest[0]) if rest else choices(model))
+            return
+        print(
+            f"usage: accelerate launch {script} CONFIG.toml [--plugins FILE.py …] [--key value …] [--dry-run]; "
+            "CONFIG --help lists the keys, --help SECTION those of every kind"
+        )
         if not arguments:
             raise UserError("no config file was given")
         return

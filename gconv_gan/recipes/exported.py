@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from gconv_gan.config.base import Config
@@ -24,6 +25,8 @@ class ExportedGenerator(Config):
 
     exported: int = 1
     """Version of this layout."""
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files and modules that its parts come from."""
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     image_size: int
     """Side of an image in pixels."""

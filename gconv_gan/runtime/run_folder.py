@@ -17,7 +17,8 @@ from typing import Any
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
+from gconv_gan.config.load import PLUGINS, load_config
+from gconv_gan.config.plugins import hashes_of
 from gconv_gan.config.schema import PartConfig, flagged
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.locking import exclusive
@@ -25,6 +26,7 @@ from gconv_gan.runtime.locking import exclusive
 # keys that do not change the numbers a run produces
 MAY_CHANGE = (
     "runs_dir",
+    "plugins",  # their hashes are compared
     "evaluation",
     "trainer.log_every",
     "trainer.sample_every",
@@ -81,12 +83,27 @@ class RunFolder:
                 raise UserError(
                     f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the old values back, or a new --name"
                 )
+        self._keep_plugins(config)
         self.samples.mkdir(parents=True, exist_ok=True)
         self.scores.mkdir(exist_ok=True)
         write_text(self.config, json.dumps(resolved, indent=2) + "\n")
         with (self.path / "command.txt").open("a") as file:
             file.write(shlex.join(sys.argv) + "\n")
         write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+    def _keep_plugins(self, config: Config) -> None:
+        """Write which plug-ins run, with their hashes, or check that they are the same files as before."""
+        hashes = hashes_of(getattr(config, "plugins", ()))
+        kept = self.path / PLUGINS
+        earlier: dict[str, str] = json.loads(kept.read_text()) if kept.is_file() else {}
+        if self.config.is_file() and sorted(earlier.values()) != sorted(hashes.values()):
+            changed = [name for name in hashes if hashes[name] not in earlier.values()] or list(earlier)
+            raise UserError(
+                f"{self.path} holds a run with other plug-ins: {', '.join(changed)} changed since. Give the old file back, or a new --name"
+            )
+        if hashes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(kept, json.dumps(hashes, indent=2) + "\n")
 
 
 def ends_with_the_run(config: Config) -> bool:

@@ -180,9 +180,8 @@ def test_a_part_within_a_part(table: Callable[..., Table]) -> None:
         return layer(), [made() for made in layers], activation
 
     found = model(table, outer)
-    values = found.model_validate_json(
-        '{"layer": {"kind": "wide", "width": 6}, "layers": [{"kind": "layer", "size": 5}], "activation": "relu"}'
-    )
+    chosen = {"layer": {"kind": "wide", "width": 6}, "layers": [{"kind": "layer", "size": 5}], "activation": "relu"}
+    values = found.model_validate_json(json.dumps(chosen))
     layer, layers, activation = constructor(values)()
     assert (layer.width, [entry.size for entry in layers], activation) == (6, [5], nn.ReLU)
     assert found().model_dump() == {
