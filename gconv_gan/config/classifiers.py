@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config, FolderName
-from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AnyOptimizer, AnySchedule
-from gconv_gan.config.schema import Choice
+from gconv_gan.config.schema import Choice, PartConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -112,7 +111,7 @@ class ClassifierRunConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()
     standardise: bool = False
     """Bring each colour channel to mean 0 and deviation 1 over the training images; otherwise pixels go from -1 to 1."""
-    network: NetworkConfig = DigitsClassifierConfig()
+    network: Annotated[PartConfig, Choice("CLASSIFIERS", default="digits_classifier")]
     start_from: str | None = None
     """Folder of a classifier trained here, with the same network but any classes: all its weights but the head's are taken over."""
     optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam")]
@@ -132,7 +131,7 @@ class ClassifierRunConfig(Config):
     @model_validator(mode="after")
     def _the_images_are_normalised_once(self) -> "ClassifierRunConfig":
         norm = getattr(self.network, "norm", None)
-        if self.standardise and isinstance(norm, ClassifierBatchNormConfig) and norm.normalise_input:
+        if self.standardise and getattr(norm, "normalise_input", False):
             raise ValueError("standardise and network.norm.normalise_input both normalise the images: choose one")
         return self
 

@@ -1,7 +1,7 @@
 """What a config file may hold, in words: every section, the kinds of a section, and the keys of a kind."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
-from gconv_gan.config.schema import resolved
+from gconv_gan.config.schema import Table, resolved
 
 
 @dataclass(frozen=True)
@@ -147,27 +147,59 @@ def _choices(model: type[Config], place: str) -> Iterator[tuple[str, list[type[C
                     yield inner, options
 
 
-def markdown(tables: dict[str, tuple[str, dict[str, type[Config]]]]) -> str:
-    """Return a page of tables: name -> (what it holds, kind -> model)."""
+def markdown(runs: Mapping[str, type[Config]], tables: Mapping[str, Table]) -> str:
+    """Return a page of everything that config files may hold.
+
+    Args:
+        runs: title -> model of a whole config file.
+        tables: name -> table of parts.
+
+    """
     lines = [
         "# Keys of config files",
         "",
-        "Made from the parts themselves by `python -m gconv_gan.config.describe`; a test compares it. The kinds of a table stand in the",
-        'sections of a TOML file, `[generator.conv]` with `kind = "gconv"`, and on the command line, `--generator.conv.kind gconv`.',
+        "Made from the parts themselves; `tests/config/test_docs.py` compares it and writes it anew. A section stands in a TOML file as",
+        '`[generator.conv]` with `kind = "gconv"`, and on the command line as `--generator.conv.kind gconv`.',
     ]
-    for name, (holds, models) in tables.items():
-        lines += ["", f"## {name}", "", holds]
-        for kind, model in models.items():
-            summary = (model.__doc__ or "").strip().splitlines()[0]
-            lines += ["", f"### `{kind}`", "", summary]
-            keys = keys_of(model)
-            if keys:
-                lines += ["", "| key | admits | default | |", "|---|---|---|---|"]
-                lines += [f"| `{k.name}` | {_cell(k.admits)} | {_cell(k.default or '*required*')} | {_cell(k.help)} |" for k in keys]
-            inner = sections_of(model)
-            if inner:
-                lines += ["", "Sections: " + "; ".join(f"`{section}`, {_cell(_kinds(found))}" for section, found in inner.items()) + "."]
+    places: dict[str, list[str]] = {}
+    for title, model in runs.items():
+        lines += ["", f"## {title}"]
+        for place, section in _plain_sections(resolved(model), ""):
+            lines += ["", f"### {f'`[{place}]`' if place else 'The file itself'}", "", _first_line(section), *_table_of(section)]
+        for place, found in _choices(resolved(model), ""):
+            owner = getattr(found[0], "table", "")
+            places.setdefault(owner, []).append(f"`[{place}]`")
+    for name, table in tables.items():
+        lines += ["", f"## {name}"]
+        if name in places:
+            lines += ["", f"Chosen in {', '.join(dict.fromkeys(places[name]))}."]
+        for kind, model in table.models().items():
+            lines += ["", f"### `{kind}`", "", _first_line(model), *_table_of(model)]
     return "\n".join(lines) + "\n"
+
+
+def _plain_sections(model: type[Config], place: str) -> Iterator[tuple[str, type[Config]]]:
+    """Yield the sections that are not chosen, with their places."""
+    yield place, model
+    for name, found in sections_of(model).items():
+        if kind_of(found[0]) is None:
+            yield from _plain_sections(found[0], f"{place}.{name}".lstrip("."))
+
+
+def _first_line(model: type[Config]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]
+
+
+def _table_of(model: type[Config]) -> Iterator[str]:
+    """Yield the keys of a section as a Markdown table, and the sections within it."""
+    keys = keys_of(model)
+    if keys:
+        yield from ("", "| key | admits | default | |", "|---|---|---|---|")
+        for key in keys:
+            yield f"| `{key.name}` | {_cell(key.admits)} | {_cell(key.default or 'required')} | {_cell(key.help)} |"
+    inner = sections_of(model)
+    if inner:
+        yield from ("", "Sections: " + "; ".join(f"`{name}`, {_cell(_kinds(found))}" for name, found in inner.items()) + ".")
 
 
 def _cell(text: str) -> str:

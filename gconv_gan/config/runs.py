@@ -89,7 +89,7 @@ class GANRunConfig(Config):
     data: Annotated[DataConfig, Choice("DATASETS")]
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
-    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)  # type: ignore[arg-type]  # its choices have defaults when resolved
     augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
     generator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
     discriminator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]

@@ -258,8 +258,9 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     part, bound = unbound(row)
     explicit = _explicit(part)
     if explicit is not None:
-        explicit.table = owner.name
-        return explicit
+        found = resolved(explicit)
+        explicit.table = found.table = owner.name
+        return found
     base = resolved(owner.base if row is not None else PartConfig)
     changed = {
         name: (base.model_fields[name].annotation, _with_default(base.model_fields[name], value))
@@ -270,7 +271,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
         if name in RESERVED:
             raise UserError(f"{where}: a keyword cannot be called {name!r}, which config models use themselves: rename it")
     summary, _ = documentation(part)
-    kinds: Any = Annotated[Literal[kind], tyro.conf.arg(metavar=f"{{{','.join(owner)}}}")]  # type: ignore[valid-type]
+    kinds: Any = Annotated[Literal[kind], tyro.conf.arg(metavar=f"{{{','.join(owner)}}}")]
     model: type[Config] = create_model(
         f"{owner.name}_{kind}",  # one word: messages about a model are told apart by it
         __base__=base,
@@ -406,12 +407,18 @@ def _default_of(choice: Choice, default: Any, place: str) -> Any:
     return owner.models()[kind](**keys)
 
 
-@cache
 def resolved(model: type[Model]) -> type[Model]:
     """Return an explicit model with every choice in it, and in the sections within it, replaced by the union of its table.
 
     The result is cached: two configs are equal only if they are of one class.
     """
+    found = _resolved(model)
+    assert issubclass(found, model)
+    return found
+
+
+@cache
+def _resolved(model: type[Config]) -> type[Config]:
     changes: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         choice = next((mark for mark in field.metadata if isinstance(mark, Choice)), None)
@@ -429,7 +436,7 @@ def resolved(model: type[Model]) -> type[Model]:
         changes[name] = (annotation, Field(description=field.description) if required else Field(default, description=field.description))
     if not changes:
         return model
-    found: type[Model] = create_model(
+    found: type[Config] = create_model(
         model.__name__,
         __base__=model,
         __module__=model.__module__,

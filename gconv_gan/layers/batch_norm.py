@@ -4,6 +4,7 @@ Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional f
 (2016); initial values are those of mimicry's ``modules/layers.py``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.running_statistics import RunningStatistics
 
 
@@ -98,6 +100,7 @@ class LatentNorm2d(Conditioned):
 
     """
 
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
     mean_scale: float = 1.0
 
     def __init__(self, norm: nn.Module, num_features: int, latent_dim: int) -> None:
@@ -138,6 +141,8 @@ class ClassConditionalNorm2d(Conditioned):
         ValueError: in ``forward`` when the condition has no y; labels are never made up.
 
     """
+
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
 
     def __init__(self, norm: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.circular import kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.convolution_norms import gram_norm
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
@@ -71,12 +72,12 @@ class ConvNorm2d(nn.Conv2d):
     ``scale="exact"`` adds products of O x I matrices at every frequency: use it within ``cached_spectra``.
 
     Args:
-        affine: a learned depthwise k x k convolution with bias after the layer; the paper's classifiers have it.
-        bn: batch normalisation last, with learned scale and shift where ``affine``; the paper's classifiers have it.
+        affine: Add the learned depthwise filter, a k x k convolution with bias after the layer; the paper's classifiers have it.
+        bn: Add batch normalisation last, with learned scale and shift where ``affine``; the paper's classifiers have it.
         eps: relative to the peak of each spectrum; keeps kernels with spectral zeros finite and only lowers norms.
-        detach: treat V as a constant in the backward pass, as the paper does. With False the gradient of each filter is
-            orthogonal to it, as for any scale-invariant layer.
-        scale: "none"; "sqrt_out" or "exact" make the layer 1-Lipschitz, see above.
+        detach: Treat the preconditioner (V) as a constant in the backward pass, as the official code does. With False the gradient of each
+            filter is orthogonal to it, as for any scale-invariant layer.
+        scale: Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm.
         resample: "up" doubles the map (nearest) before, "down" averages 2 x 2 blocks after the convolution.
 
     Raises:
@@ -101,7 +102,7 @@ class ConvNorm2d(nn.Conv2d):
         *,
         affine: bool = False,
         bn: bool = False,
-        eps: float = EPS,
+        eps: Annotated[float, Fixed] = EPS,
         detach: bool = True,
         scale: Scale = "none",
         resample: Resample = "none",

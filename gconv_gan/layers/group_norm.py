@@ -4,6 +4,7 @@ Wu and He, "Group Normalization", ECCV 2018, arXiv 1803.08494. Gunawan, Yin, Zha
 arXiv 2207.01972 (2022); checked against agusgun/CS-570-Project, taken to be its authors' code ("GN first", the later "NewGN").
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.roles import NORM_ROLES, Role
 
 BatchPart = Literal["batch", "batch_position"]
 
@@ -72,6 +74,7 @@ class GroupNormPlus(nn.Module):
     """
 
     couples_batch: ClassVar[bool] = True
+    roles: ClassVar[Mapping[str, Role]] = NORM_ROLES
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 

@@ -5,6 +5,7 @@ arXiv 1904.03441; checked against huangleiBuaa/IterNorm-pytorch. Where this diff
 plain (twice differentiable) autograd, statistics over all processes, groups of 64, and a group size that is first clamped to C.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.grouped_products import grouped_product
+from gconv_gan.layers.roles import NORM_ROLES, Role
 from gconv_gan.layers.whitening import Running, Whitening
 
 
@@ -58,6 +60,7 @@ class IterNorm(nn.Module):
     """
 
     couples_batch: ClassVar[bool] = True
+    roles: ClassVar[Mapping[str, Role]] = NORM_ROLES
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 

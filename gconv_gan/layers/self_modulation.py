@@ -4,7 +4,8 @@ Paper: Chen, Lucic, Houlsby, Gelly, "On Self Modulation for Generative Adversari
 Facts were checked against google/compare_gan's ``arch_ops.py``.
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.roles import MODULATED_ROLES, Role
 
 
 class SelfModulatedBatchNorm2d(Conditioned):
@@ -38,6 +40,8 @@ class SelfModulatedBatchNorm2d(Conditioned):
         ValueError: in ``forward`` for a condition without z or y, or with z of another length.
 
     """
+
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
 
     def __init__(
         self,

@@ -4,15 +4,12 @@ from typing import Any
 
 from torch import nn
 
-from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
+from gconv_gan.config.classifier_units import NamedClassifierConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
-from gconv_gan.config.schema import constructor, value_of
-from gconv_gan.layers.factory import classifier_attention, classifier_conv, classifier_norm
+from gconv_gan.config.schema import PartConfig, constructor, table, value_of
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
-from gconv_gan.layers.tables import ACTIVATIONS
 from gconv_gan.models.classifiers import build_classifier
-from gconv_gan.models.digits_classifier import DigitsClassifier
 from gconv_gan.models.mapping import MappedGenerator
 from gconv_gan.models.standardised import BatchNormalisedInput
 
@@ -53,7 +50,29 @@ def build_discriminator(config: AnyDiscriminator, *, image_size: int, num_classe
     return network
 
 
-def build_classifier_network(config: NetworkConfig, *, num_classes: int, image_size: int) -> nn.Module:
+def named(config: NamedClassifierConfig, *, num_classes: int, image_size: int) -> nn.Module:
+    """Return a network of the table in ``models/classifiers.py`` with the parts exchanged that are not as it defines them.
+
+    Raises:
+        ValueError: there is no such network, or it takes no such part, size or width.
+
+    """
+    swaps: dict[str, Any] = dict(config.options)
+    for name in ("conv", "norm", "attention"):
+        part = getattr(config, name)
+        if part.kind != "defined":
+            swaps[name] = constructor(part, f"network.{name}")
+    if config.activation != "defined":
+        swaps["activation"] = table("ACTIVATIONS")[config.activation]
+    if config.order != "defined":
+        swaps["order"] = config.order
+    network = build_classifier(config.name, num_classes=num_classes, image_size=image_size, **swaps)
+    if getattr(config.norm, "normalise_input", False):
+        return BatchNormalisedInput(network, scale=value_of(swaps["norm"], "initial_scale"))
+    return network
+
+
+def build_classifier_network(config: PartConfig, *, num_classes: int, image_size: int) -> nn.Module:
     """Return a classifier, initialised from torch's global random state.
 
     Raises:
@@ -61,29 +80,7 @@ def build_classifier_network(config: NetworkConfig, *, num_classes: int, image_s
 
     """
     try:
-        match config:
-            case DigitsClassifierConfig():
-                return DigitsClassifier(num_classes=num_classes, image_size=image_size, width=config.width)
-            case NamedClassifierConfig():
-                network = build_classifier(config.name, num_classes=num_classes, image_size=image_size, **classifier_swaps(config))
-                if isinstance(config.norm, ClassifierBatchNormConfig) and config.norm.normalise_input:
-                    return BatchNormalisedInput(network, scale=config.norm.initial_scale)
-                return network
-    except (TypeError, ValueError) as error:
+        network: nn.Module = constructor(config, "network")(num_classes=num_classes, image_size=image_size)
+    except TypeError as error:  # an option that the network's class does not take
         raise UserError(f"network: {error}") from error
-
-
-def classifier_swaps(config: NamedClassifierConfig) -> dict[str, Any]:
-    """Return the keyword arguments of ``build_classifier`` for everything that is not as the network defines it."""
-    found: dict[str, Any] = dict(config.options)
-    parts = {
-        "conv": classifier_conv(config.conv),
-        "norm": classifier_norm(config.norm),
-        "attention": classifier_attention(config.attention),
-    }
-    found |= {name: part for name, part in parts.items() if getattr(config, name).kind != "defined"}
-    if config.activation != "defined":
-        found["activation"] = ACTIVATIONS[config.activation]
-    if config.order != "defined":
-        found["order"] = config.order
-    return found
+    return network

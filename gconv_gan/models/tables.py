@@ -2,6 +2,8 @@
 
 from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.schema import Table
+from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.models.factory import named
 from gconv_gan.models.gan_biggan import BigGANDiscriminator, BigGANGenerator
 from gconv_gan.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
@@ -27,3 +29,6 @@ DISCRIMINATORS = Table(
     base=AnyDiscriminator,
 )
 """``network(images [B, 3, image_size, image_size], y [B] | None) -> logits [B]``."""
+
+CLASSIFIERS = Table("CLASSIFIERS", {"digits_classifier": DigitsClassifier, "named": named}, given=("num_classes", "image_size"))
+"""Classifiers: ``network(images [B, 3, s, s]) -> logits [B, num_classes]`` with ``features`` and attributes of these names."""

@@ -113,7 +113,8 @@ def named_data(reference: str, *, size: int | None, changes: dict[str, object], 
         return None
     values: dict[str, object] = json.loads(like.model_dump_json()) if like is not None and like.kind == kind else {}
     values |= changes | ({"path": path} if path else {}) | ({"size": size} if size is not None else {})
-    config: DataConfig = validated(DATASETS.models()[kind], values, "--reference")
+    config = validated(DATASETS.models()[kind], values, "--reference")
+    assert isinstance(config, DataConfig)
     return config
 
 
