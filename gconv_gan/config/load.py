@@ -126,6 +126,9 @@ def _sentence(model: type[Config], error: ErrorDetails) -> str:
             here, siblings, members = tagged[0], members, []
             continue
         keys.append(str(part))
+        if isinstance(part, int):  # an entry of a list of parts
+            here = members[0] if len(members) == 1 else None
+            continue
         field = here.model_fields.get(str(part)) if here else None
         siblings = [] if field else siblings
         members = _members(field) if field else []
@@ -214,6 +217,7 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
             return tyro.cli(model, prog=program(), args=arguments, config=markers, registry=REGISTRY, **given)
     except SystemExit as stop:
         if not stop.code:  # --help
+            print("--plugins FILE.py or MODULE …: import these first; they add parts (docs/plugins.md)")
             if default is not None:
                 print(choices(model))
             raise
@@ -247,15 +251,31 @@ def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Confi
         near = did_you_mean(name, [n for n, f in type(config).model_fields.items() if _members(f)])
         raise UserError(f"command line: --{dotted}.kind names no part of the config{near}")
     old = getattr(config, name)
-    if len(keys) > 1:
-        new: Any = _with_kind(old, keys[1:], kind, dotted)
+    if isinstance(old, tuple):
+        new: Any = _with_kind_in_list(old, keys, kind, dotted, members)
+    elif len(keys) > 1:
+        new = _with_kind(old, keys[1:], kind, dotted)
     else:
-        chosen = [m for m in members if _kind(m) == kind]
-        if not chosen:
-            names = [str(_kind(m)) for m in members]
-            raise UserError(f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}{did_you_mean(kind, names)}")
-        new = old if type(old) is chosen[0] else _converted(old, chosen[0])
+        new = _of_kind(old, kind, dotted, members)
     return type(config).model_construct(**{**{n: getattr(config, n) for n in type(config).model_fields}, name: new})
+
+
+def _of_kind(old: Config, kind: str, dotted: str, members: Sequence[type[Config]]) -> Config:
+    chosen = [m for m in members if _kind(m) == kind]
+    if not chosen:
+        names = [str(_kind(m)) for m in members]
+        raise UserError(f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}{did_you_mean(kind, names)}")
+    return old if type(old) is chosen[0] else _converted(old, chosen[0])
+
+
+def _with_kind_in_list(old: tuple[Any, ...], keys: list[str], kind: str, dotted: str, members: Sequence[type[Config]]) -> tuple[Any, ...]:
+    """Return a list of parts with the entry at ``keys[1]`` switched, or what is within it; a command line cannot add one."""
+    name, number, *inner = [*keys, ""] if len(keys) == 1 else keys
+    if not (number.isdigit() and int(number) < len(old)):
+        raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; add one in the file")
+    entry = old[int(number)]
+    new = _with_kind(entry, inner, kind, dotted) if inner else _of_kind(entry, kind, dotted, members)
+    return (*old[: int(number)], new, *old[int(number) + 1 :])
 
 
 def _converted(old: Config, member: type[Config]) -> Config:

@@ -21,6 +21,7 @@ import tyro
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides
+from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import DATASETS, source_of
 from gconv_gan.data.image_dataset import ImageDataset
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def config_of(arguments: Sequence[str]) -> DataConfig:
     """Return the config that ``arguments`` (kind, then flags) describe."""
+    named, arguments = take_plugins(arguments)
+    load_plugins(named)
     if not arguments or arguments[0] not in DATASETS:
         near = difflib.get_close_matches(arguments[0], DATASETS, n=1) if arguments else []
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gconv_gan import parts
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import apply_overrides, validated
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.schema import (
@@ -200,8 +201,19 @@ def test_a_list_of_parts_in_an_explicit_model(table: Callable[..., Table]) -> No
 
     values = resolved(Run).model_validate_json('{"methods": [{"kind": "wide", "width": 2}, {"kind": "layer"}]}')
     assert [method.kind for method in values.methods] == ["wide", "layer"]
-    with pytest.raises(ValidationError):
-        resolved(Run).model_validate_json('{"methods": [{"kind": "narrow"}]}')
+    changed = apply_overrides(values, ["--methods.1.kind", "wide", "--methods.1.width", "5", "--methods.0.size", "7"])
+    assert [(method.kind, method.width) for method in changed.methods] == [("wide", 2), ("wide", 5)]
+    assert changed.methods[0].size == 7
+    for wrong, sentence in {
+        '[{"kind": "narrow"}]': r"here: methods\.0\.kind = 'narrow' is not among",
+        '[{"kind": "layer", "sise": 3}]': r"here: unknown key 'methods\.0\.sise'; did you mean 'size'\?",
+        '[{"kind": "layer"}, {"kind": "layer", "width": 3}]': r"key 'methods\.1\.width' belongs to kind wide, but methods\.1\.kind = ",
+        '[{"kind": "layer", "size": 0}]': r"here: methods\.0\.size: Input should be greater than 0, got 0",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            validated(Run, {"methods": json.loads(wrong)}, "here")
+    with pytest.raises(UserError, match=r"--methods\.2\.kind: methods has 2 entries, numbered from 0"):
+        apply_overrides(values, ["--methods.2.kind", "wide"])
 
 
 @pytest.mark.parametrize(
@@ -370,6 +382,6 @@ def test_every_row_has_a_config(name: str) -> None:
     assert owner.name == name
     for kind, found in owner.models().items():
         required = [key for key, field in found.model_fields.items() if field.is_required()]
-        assert set(required) <= {"width", "path", "milestones"}, kind
+        assert set(required) <= {"width", "path", "milestones", "name"}, kind
         if not required:
             assert found().kind == kind
