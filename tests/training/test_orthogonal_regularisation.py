@@ -1,7 +1,7 @@
 """The hook adds β times the gradient of the penalty of every weight, and of nothing else."""
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +17,12 @@ from gconv_gan.training.orthogonal_regularisation import OrthogonalRegularisatio
 from tests.training.tiny import tiny
 
 
+def conv(in_channels: int, out_channels: int, kernel_size: int, *, latent_dim: int, **options: Any) -> nn.Module:
+    """A bank, and dictionaries in the shortcuts."""
+    mode = "dictionary" if kernel_size == 1 else "bank"
+    return GConv2d(in_channels, out_channels, kernel_size, latent_dim=latent_dim, mode=mode, **options)
+
+
 def generator() -> nn.Module:
     torch.manual_seed(0)
     network = BigGANGenerator(
@@ -25,7 +31,7 @@ def generator() -> nn.Module:
         latent_dim=6,
         num_classes=2,
         shared_dim=3,
-        conv=partial(GConv2d, mode="bank"),
+        conv=conv,
         conv_in_shortcuts=True,
         init="normal",
     )
