@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config, FolderName
-from gconv_gan.config.classifier_units import ClassifierBatchNormConfig, DigitsClassifierConfig, NetworkConfig
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, OptimizerConfig, ScheduleConfig
+from gconv_gan.config.optim import AnyOptimizer, AnySchedule
+from gconv_gan.config.schema import Choice, PartConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -101,22 +101,26 @@ class ClassifierRunConfig(Config):
     """Folder of all runs."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random draw."""
-    data: DataConfig
-    test_data: DataConfig
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
+    data: Annotated[DataConfig, Choice("DATASETS")]
+    test_data: Annotated[DataConfig, Choice("DATASETS")]
     """What the final accuracy is measured on."""
     split: SplitConfig = SplitConfig()
     labels: LabelsConfig = LabelsConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     standardise: bool = False
     """Bring each colour channel to mean 0 and deviation 1 over the training images; otherwise pixels go from -1 to 1."""
-    network: NetworkConfig = DigitsClassifierConfig()
+    network: Annotated[PartConfig, Choice("CLASSIFIERS", default="digits_classifier")]
     start_from: str | None = None
     """Folder of a classifier trained here, with the same network but any classes: all its weights but the head's are taken over."""
-    optimizer: OptimizerConfig = AdamConfig()
-    schedule: ScheduleConfig = ConstantScheduleConfig()
+    optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam")]
+    schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     average: AverageConfig = AverageConfig()
     trainer: ClassifierTrainerConfig
     evaluation: HeldOutConfig = HeldOutConfig()
+    methods: tuple[Annotated[PartConfig, Choice("METHODS")], ...] = Field((), exclude_if=lambda methods: not methods)
+    """Training methods that act on the networks, one ``[[methods]]`` each, in this order."""
 
     @model_validator(mode="after")
     def _the_test_images_choose_nothing(self) -> "ClassifierRunConfig":
@@ -129,7 +133,7 @@ class ClassifierRunConfig(Config):
     @model_validator(mode="after")
     def _the_images_are_normalised_once(self) -> "ClassifierRunConfig":
         norm = getattr(self.network, "norm", None)
-        if self.standardise and isinstance(norm, ClassifierBatchNormConfig) and norm.normalise_input:
+        if self.standardise and getattr(norm, "normalise_input", False):
             raise ValueError("standardise and network.norm.normalise_input both normalise the images: choose one")
         return self
 

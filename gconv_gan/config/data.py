@@ -1,26 +1,30 @@
-"""Config of the data sources, one model per ``data.kind``."""
+"""Config of the data sets, one model per built-in ``data.kind``, and what all have in common."""
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import NonNegativeInt
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.schema import PartConfig, table
 
 ImageSize = Literal[8, 16, 32, 64, 128, 224, 256, 448]
 ResizeFilter = Literal["bicubic", "bilinear", "lanczos"]
 Storage = Literal["pixels", "encoded"]
 
 
-class _Source(Config):
+class DataConfig(PartConfig):
+    """What every data set has."""
+
+    size: int = 32
+    """Side of the square images."""
     flip: bool = False
     """Mirror each real image with probability ½."""
     cache_dir: str = "cache"
     """Where the memory-mapped uint8 copy of the data set is kept."""
 
 
-class DigitsDataConfig(_Source):
+class DigitsDataConfig(DataConfig):
     """scikit-learn's bundled handwritten digits: 1,797 grey images of 8×8, ten classes."""
 
     kind: Literal["digits"] = "digits"
@@ -30,7 +34,7 @@ class DigitsDataConfig(_Source):
     """test: every fifth image; train: the others."""
 
 
-class CIFAR10DataConfig(_Source):
+class CIFAR10DataConfig(DataConfig):
     """CIFAR-10 from the official Python files: 50,000 training and 10,000 test images of 32×32, ten classes."""
 
     kind: Literal["cifar10"] = "cifar10"
@@ -44,7 +48,7 @@ class CIFAR10DataConfig(_Source):
     """Fetch the official archive when the folder lacks it."""
 
 
-class CIFAR100DataConfig(_Source):
+class CIFAR100DataConfig(DataConfig):
     """CIFAR-100 from the official Python files: 50,000 training and 10,000 test images of 32×32, 100 classes in 20 groups."""
 
     kind: Literal["cifar100"] = "cifar100"
@@ -60,7 +64,7 @@ class CIFAR100DataConfig(_Source):
     """Fetch the official archive when the folder lacks it."""
 
 
-class FashionMNISTDataConfig(_Source):
+class FashionMNISTDataConfig(DataConfig):
     """Fashion-MNIST from the official IDX files: 60,000 training and 10,000 test grey images of 28×28, ten classes."""
 
     kind: Literal["fashion_mnist"] = "fashion_mnist"
@@ -74,7 +78,7 @@ class FashionMNISTDataConfig(_Source):
     """Fetch the official files when the folder lacks them."""
 
 
-class SVHNDataConfig(_Source):
+class SVHNDataConfig(DataConfig):
     """Street View House Numbers, cropped digits: 73,257 training, 26,032 test and 531,131 extra images of 32×32, ten classes."""
 
     kind: Literal["svhn"] = "svhn"
@@ -88,7 +92,7 @@ class SVHNDataConfig(_Source):
     """Fetch the official file when the folder lacks it."""
 
 
-class TinyImageNetDataConfig(_Source):
+class TinyImageNetDataConfig(DataConfig):
     """Tiny-ImageNet from the official folder or zip: 200 classes, 100,000 training and 10,000 validation images of 64×64."""
 
     kind: Literal["tiny_imagenet"] = "tiny_imagenet"
@@ -102,7 +106,7 @@ class TinyImageNetDataConfig(_Source):
     """Fetch the official zip when the folder lacks it."""
 
 
-class CelebADataConfig(_Source):
+class CelebADataConfig(DataConfig):
     """CelebA, aligned and cropped: 202,599 faces of 178×218 in the official splits, centre-cropped to 178 and resized."""
 
     kind: Literal["celeba"] = "celeba"
@@ -118,7 +122,7 @@ class CelebADataConfig(_Source):
     """Fetch the official files from Google Drive when the folder lacks them."""
 
 
-class LSUNChurchDataConfig(_Source):
+class LSUNChurchDataConfig(DataConfig):
     """LSUN church_outdoor from the official LMDB or the folder exported from it: 126,227 training images, unlabelled."""
 
     kind: Literal["lsun_church"] = "lsun_church"
@@ -134,7 +138,7 @@ class LSUNChurchDataConfig(_Source):
     """Fetch the official LMDB when the folder lacks it."""
 
 
-class CUBDataConfig(_Source):
+class CUBDataConfig(DataConfig):
     """CUB-200-2011: 200 kinds of birds, 5,994 training and 5,794 test images."""
 
     kind: Literal["cub"] = "cub"
@@ -150,7 +154,7 @@ class CUBDataConfig(_Source):
     """Fetch the official archive when the folder lacks it."""
 
 
-class StanfordDogsDataConfig(_Source):
+class StanfordDogsDataConfig(DataConfig):
     """Stanford Dogs: 120 breeds, 12,000 training and 8,580 test images."""
 
     kind: Literal["stanford_dogs"] = "stanford_dogs"
@@ -164,7 +168,7 @@ class StanfordDogsDataConfig(_Source):
     """Fetch the official archives when the folder lacks them."""
 
 
-class ImageNetDataConfig(_Source):
+class ImageNetDataConfig(DataConfig):
     """ImageNet (ILSVRC 2012) folders: train/WNID/*.JPEG, and val with class folders or flat with its official annotations."""
 
     kind: Literal["imagenet"] = "imagenet"
@@ -180,7 +184,7 @@ class ImageNetDataConfig(_Source):
     """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
 
 
-class WebDatasetDataConfig(_Source):
+class WebDatasetDataConfig(DataConfig):
     """WebDataset shards: plain tar files of 000001.jpg, 000001.cls, …; on as many disks as they need."""
 
     kind: Literal["webdataset"] = "webdataset"
@@ -196,7 +200,7 @@ class WebDatasetDataConfig(_Source):
     """0: any image may follow any other; k: images are shuffled within groups of k shuffled shards, so that k are read at a time."""
 
 
-class FolderDataConfig(_Source):
+class FolderDataConfig(DataConfig):
     """Your own pictures: a folder, a zip or a plain tar, ``class/name.jpg`` or flat."""
 
     kind: Literal["folder"] = "folder"
@@ -214,34 +218,15 @@ class FolderDataConfig(_Source):
     """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
 
 
-DataConfig = Annotated[
-    DigitsDataConfig
-    | CIFAR10DataConfig
-    | CIFAR100DataConfig
-    | FashionMNISTDataConfig
-    | SVHNDataConfig
-    | TinyImageNetDataConfig
-    | CelebADataConfig
-    | LSUNChurchDataConfig
-    | CUBDataConfig
-    | StanfordDogsDataConfig
-    | ImageNetDataConfig
-    | WebDatasetDataConfig
-    | FolderDataConfig,
-    Field(discriminator="kind"),
-]
-
-DATA_CONFIGS: dict[str, type[Any]] = {member.model_fields["kind"].default: member for member in get_args(get_args(DataConfig)[0])}
-"""``data.kind`` -> its config."""
-
-KEYS = sorted({name for model in DATA_CONFIGS.values() for name in model.model_fields}, key=len, reverse=True)
-_KEY = re.compile(rf'\bdata\.({"|".join(KEYS)})\b(?: = "?([\w.-]+)"?)?')
-"""A key of [data] in a message, and the value that is given to it there."""
+def _keys() -> re.Pattern[str]:
+    """Return the pattern of a key of [data] in a message, and of the value that is given to it there."""
+    known = {name for model in table("DATASETS").models().values() for name in model.model_fields}
+    return re.compile(rf'\bdata\.({"|".join(sorted(known, key=len, reverse=True))})\b(?: = "?([\w.-]+)"?)?')
 
 
 def in_section(section: str, message: str) -> str:
     """Return ``message`` with the keys of [data] as keys of [``section``]."""
-    return _KEY.sub(lambda key: f"{section}.{key.group().removeprefix('data.')}", message)
+    return _keys().sub(lambda key: f"{section}.{key.group().removeprefix('data.')}", message)
 
 
 def as_flags(flags: Mapping[str, str], kind: str, message: str) -> str:
@@ -260,4 +245,4 @@ def as_flags(flags: Mapping[str, str], kind: str, message: str) -> str:
         name, value = key.groups()
         return key.group() if name not in flags else f"{flags[name]}{'' if value is None else f' {value}'}"
 
-    return _KEY.sub(flag, message)
+    return _keys().sub(flag, message)

@@ -14,37 +14,73 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.describe import choices, describe
+from gconv_gan.config.describe import kind_of as _kind
+from gconv_gan.config.describe import members as _members
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import WAYS, did_you_mean, nearest_key
+from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
+from gconv_gan.config.schema import resolved
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
+PLUGINS = "plugins.json"
+"""Beside a saved config: plug-in -> SHA-256 of its file."""
 
 
 def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Read a TOML (or a saved JSON) file into ``model`` and apply command-line ``overrides`` such as ``--generator.width 64``.
 
-    A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits.
+    A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits,
+    ``--help generator.conv`` every kind of a section with its keys. Plug-ins, ``--plugins mine.py`` or ``plugins`` of a TOML file, are
+    imported first; a saved config imports none, and says which it needs.
 
     Raises:
         UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
 
     """
     data = read_file(Path(path))
+    named, overrides = take_plugins(overrides)
+    data = _with_plugins(data, named, Path(path))
     sort = other_sort(model, data)
     if sort is not None:
         raise UserError(f"{path} is {sort.file}")
     if "name" in model.model_fields:
         data.setdefault("name", Path(path).stem)
+    if (section := _asked_section(overrides)) is not None:
+        print(describe(model, section))
+        sys.exit(0)
     return apply_overrides(validated(model, data, str(path)), overrides)
+
+
+def _with_plugins(data: dict[str, Any], named: list[str], path: Path) -> dict[str, Any]:
+    """Import the plug-ins of the command line and of a TOML file, and return the config's data with all of them."""
+    load_plugins(named)
+    known = data.get("plugins", [])
+    if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
+        raise UserError(f'{path}: plugins is a list of files and modules, such as ["mine.py"]')
+    if path.suffix == ".json":
+        hashes = path.parent / PLUGINS
+        require_loaded(known, json.loads(hashes.read_text()) if hashes.is_file() else {}, str(path))
+        return data
+    load_plugins(known)
+    names = list(dict.fromkeys([*known, *named]))
+    return data | {"plugins": names} if names else data
+
+
+def _asked_section(arguments: Sequence[str]) -> str | None:
+    """Return the section that ``--help SECTION`` asks about; None where it is not asked."""
+    for flag, section in zip(arguments, arguments[1:], strict=False):
+        if flag in ("-h", "--help") and not section.startswith("-"):
+            return section
+    return None
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -67,19 +103,13 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
     """Return ``data`` as a ``model``; raise ``UserError`` naming ``source`` and the first wrong key."""
+    model = resolved(model)
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         # a misspelt key is also a missing one: name the misspelling
         first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
         raise UserError(f"{source}: {_sentence(model, first)}") from error
-
-
-def _members(field: FieldInfo) -> list[type[Config]]:
-    """Return the config models a field may hold: one, or the members of a union."""
-    candidates = [field.annotation, *get_args(field.annotation)]
-    bare = [get_args(c)[0] if get_origin(c) is Annotated else c for c in candidates]
-    return [c for c in bare if isinstance(c, type) and issubclass(c, Config)]
 
 
 def _keys(model: type[Config], prefix: str = "") -> list[str]:
@@ -91,10 +121,6 @@ def _keys(model: type[Config], prefix: str = "") -> list[str]:
         for member in members:
             found += _keys(member, f"{prefix}{name}.")
     return list(dict.fromkeys(found))
-
-
-def _kind(model: type[Config]) -> str | None:
-    return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
 def _kinds_with(members: Sequence[type[Config]], name: str) -> str:
@@ -114,6 +140,9 @@ def _sentence(model: type[Config], error: ErrorDetails) -> str:
             here, siblings, members = tagged[0], members, []
             continue
         keys.append(str(part))
+        if isinstance(part, int):  # an entry of a list of parts
+            here = members[0] if len(members) == 1 else None
+            continue
         field = here.model_fields.get(str(part)) if here else None
         siblings = [] if field else siblings
         members = _members(field) if field else []
@@ -169,9 +198,11 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
 def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
     """Return a command line without a config file as ``model``; raise ``UserError`` in one sentence where it is wrong.
 
-    A boolean that is false by default is a bare flag, such as ``--mark``.
+    A boolean that is false by default is a bare flag, such as ``--mark``. Plug-ins, ``--plugins mine.py``, are imported first.
     """
-    result: Model = _tyro(model, list(arguments), None, flags=tyro.conf.FlagCreatePairsOff)
+    named, rest = take_plugins(arguments)
+    load_plugins(named)
+    result: Model = _tyro(resolved(model), rest, None, flags=tyro.conf.FlagCreatePairsOff)
     return result
 
 
@@ -209,6 +240,9 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
             return tyro.cli(model, prog=program(), args=arguments, config=markers, registry=REGISTRY, **given)
     except SystemExit as stop:
         if not stop.code:  # --help
+            print("--plugins FILE.py or MODULE …: import these first; they add parts (docs/plugins.md)")
+            if default is not None:
+                print(choices(model))
             raise
         raise UserError(f"command line: {_from_box(captured.getvalue(), model, default)}") from None
 
@@ -240,15 +274,31 @@ def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Confi
         near = did_you_mean(name, [n for n, f in type(config).model_fields.items() if _members(f)])
         raise UserError(f"command line: --{dotted}.kind names no part of the config{near}")
     old = getattr(config, name)
-    if len(keys) > 1:
-        new: Any = _with_kind(old, keys[1:], kind, dotted)
+    if isinstance(old, tuple):
+        new: Any = _with_kind_in_list(old, keys, kind, dotted, members)
+    elif len(keys) > 1:
+        new = _with_kind(old, keys[1:], kind, dotted)
     else:
-        chosen = [m for m in members if _kind(m) == kind]
-        if not chosen:
-            names = [str(_kind(m)) for m in members]
-            raise UserError(f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}{did_you_mean(kind, names)}")
-        new = old if type(old) is chosen[0] else _converted(old, chosen[0])
+        new = _of_kind(old, kind, dotted, members)
     return type(config).model_construct(**{**{n: getattr(config, n) for n in type(config).model_fields}, name: new})
+
+
+def _of_kind(old: Config, kind: str, dotted: str, members: Sequence[type[Config]]) -> Config:
+    chosen = [m for m in members if _kind(m) == kind]
+    if not chosen:
+        names = [str(_kind(m)) for m in members]
+        raise UserError(f"command line: --{dotted}.kind '{kind}' is not among {', '.join(names)}{did_you_mean(kind, names)}")
+    return old if type(old) is chosen[0] else _converted(old, chosen[0])
+
+
+def _with_kind_in_list(old: tuple[Any, ...], keys: list[str], kind: str, dotted: str, members: Sequence[type[Config]]) -> tuple[Any, ...]:
+    """Return a list of parts with the entry at ``keys[1]`` switched, or what is within it; a command line cannot add one."""
+    name, number, *inner = [*keys, ""] if len(keys) == 1 else keys
+    if not (number.isdigit() and int(number) < len(old)):
+        raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; add one in the file")
+    entry = old[int(number)]
+    new = _with_kind(entry, inner, kind, dotted) if inner else _of_kind(entry, kind, dotted, members)
+    return (*old[: int(number)], new, *old[int(number) + 1 :])
 
 
 def _converted(old: Config, member: type[Config]) -> Config:

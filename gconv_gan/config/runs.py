@@ -6,9 +6,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from gconv_gan.config.base import Config, FolderName, SampleCount
 from gconv_gan.config.data import DataConfig
-from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
-from gconv_gan.config.objective import AugmentConfig, NoAugmentConfig, ObjectiveConfig
-from gconv_gan.config.optim import AdamConfig, ConstantScheduleConfig, EmaConfig, ScheduleConfig
+from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
+from gconv_gan.config.objective import ObjectiveConfig
+from gconv_gan.config.optim import AnyOptimizer, AnySchedule, EmaConfig
+from gconv_gan.config.schema import Choice, PartConfig, flagged, table
 
 
 class TrainerConfig(Config):
@@ -81,29 +82,28 @@ class GANRunConfig(Config):
     """Folder of all runs."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random draw."""
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
     conditional: bool = False
     """Condition both networks on the class: the generator's norms, the discriminator's projection head."""
-    data: DataConfig
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
-    objective: ObjectiveConfig = ObjectiveConfig()
-    augment: AugmentConfig = NoAugmentConfig()
-    generator_optimizer: AdamConfig = AdamConfig()
-    discriminator_optimizer: AdamConfig = AdamConfig()
-    schedule: ScheduleConfig = ConstantScheduleConfig()
+    data: Annotated[DataConfig, Choice("DATASETS")]
+    generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
+    discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)  # type: ignore[arg-type]  # its choices have defaults when resolved
+    augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
+    generator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
+    discriminator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
+    schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     ema: EmaConfig = EmaConfig()
     trainer: TrainerConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    methods: tuple[Annotated[PartConfig, Choice("METHODS")], ...] = Field((), exclude_if=lambda methods: not methods)
+    """Training methods that act on the networks, one ``[[methods]]`` each, in this order."""
 
     @model_validator(mode="after")
-    def _classes_for_a_class_conditional_convolution(self) -> "GANRunConfig":
-        conv = self.generator.conv
-        if self.conditional:
-            return self
-        if conv.kind == "cconv":
-            raise ValueError('generator.conv.kind = "cconv" scales filters by the class: set conditional = true, or choose another kind')
-        if conv.kind == "gconv" and conv.class_gates:
-            raise ValueError("generator.conv.class_gates = true needs classes: set conditional = true, or leave it out")
+    def _classes_for_what_needs_them(self) -> "GANRunConfig":
+        if not self.conditional and self.generator.needs_classes is not None:
+            raise ValueError(f"{self.generator.needs_classes} needs classes: set conditional = true, or choose something else there")
         return self
 
     @model_validator(mode="after")
@@ -117,9 +117,10 @@ class GANRunConfig(Config):
     @model_validator(mode="after")
     def _parts_of_the_objective_fit(self) -> "GANRunConfig":
         loss = self.objective.loss
-        if self.augment.kind == "ada" and loss in ("wasserstein", "relativistic_pairing"):
+        if flagged(self.augment, "reads_signs", "augment") and table("LOSSES")[loss].boundary is None:
             raise ValueError(
-                f'augment.kind = "ada" reads overfitting from the signs of logits, which mean nothing under objective.loss = "{loss}": '
+                f'augment.kind = "{self.augment.kind}" reads overfitting from the signs of logits, which mean nothing under '
+                f'objective.loss = "{loss}": '
                 'use augment.kind = "scheduled", or another loss'
             )
         if self.objective.top_k.final_fraction < 1 and self.trainer.micro_batches > 1:
@@ -137,13 +138,14 @@ class GANRunConfig(Config):
                 f'"{penalty}" would not penalise the gradient of a function of one image: take block_norm.kind = "group" or "none" without '
                 "whitening, or no penalty"
             )
-        if discriminator.conv.kind == "invariant":
+        conv = getattr(discriminator, "conv", None)
+        if conv is not None and conv.kind == "invariant":
             if discriminator.norm.kind == "conv_norm":
                 raise ValueError(
                     'discriminator.norm.kind = "conv_norm" makes every convolution a ConvNorm2d, which discriminator.conv.kind = '
                     '"invariant" is not: choose one of them'
                 )
-            if discriminator.conv.whiten and discriminator.norm.kind == "spectral":
+            if conv.whiten and discriminator.norm.kind == "spectral":
                 raise ValueError(
                     "discriminator.conv.whiten = true multiplies each kernel by a whitening matrix, which undoes "
                     'discriminator.norm.kind = "spectral": set whiten = false, or norm.kind = "none"'

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from gconv_gan.data.augment import reflected
@@ -26,21 +27,32 @@ BLIT, GEOMETRY, COLOR, CUTOUT = 7, 11, 10, 3  # uniform numbers that each group 
 class ADAPipeline:
     """Blits, then geometry, then colour, then a cut-out; each step of a group is made with probability min(1, factor · p).
 
-    Called with images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p, a number or a 0-dim tensor. All images
+    It takes images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p, a number or a 0-dim tensor. All images
     pass through the same operations, whose parameters are those of the identity where a step is not made: nothing waits for a device.
     Differs from the authors' code: blits are moved pixel by pixel instead of being resampled, and see ``warp`` for the filter.
 
     Args:
-        blit, geometry, color, cutout: factor on p for each group; 0 leaves it out (bgc: 1, 1, 1, 0).
+        blit: Factor on p for mirror images, turns by 90° and shifts by whole pixels; 0: none of them.
+        geometry: Factor on p for scaling, rotation and shifts by fractions of a pixel.
+        color: Factor on p for brightness, contrast, luma flip, hue and saturation (R3GAN: 0.5).
+        cutout: Factor on p for a cut-out of half the side (R3GAN: 1).
 
     """
 
     numbers_per_image = BLIT + GEOMETRY + COLOR + CUTOUT
 
-    def __init__(self, *, blit: float = 1.0, geometry: float = 1.0, color: float = 1.0, cutout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        blit: NonNegativeFloat = 1.0,
+        geometry: NonNegativeFloat = 1.0,
+        color: NonNegativeFloat = 1.0,
+        cutout: NonNegativeFloat = 0.0,
+    ) -> None:
         self.groups = ((blitted, blit), (moved, geometry), (recoloured, color), (cut_out, cutout))
 
-    def __call__(self, images: Images, draws: Float[Tensor, "b n"], probability: float | Float[Tensor, ""]) -> Images:
+    def augmented(self, images: Images, draws: Float[Tensor, "b n"], probability: float | Float[Tensor, ""]) -> Images:
+        """Return the images, each step of a group made with probability min(1, factor · ``probability``)."""
         p = torch.full((), probability, dtype=torch.float64, device=images.device) if isinstance(probability, float) else probability
         parts = torch.split(draws, [BLIT, GEOMETRY, COLOR, CUTOUT], dim=1)
         for (group, factor), part in zip(self.groups, parts, strict=True):

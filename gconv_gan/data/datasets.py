@@ -1,15 +1,13 @@
-"""The table of data sets: a new one is a function ``config -> Source`` and a line here.
+"""The table of data sets: a new one is a function ``config -> Source`` of its config, or of keywords alone, and a line here.
 
 The function is called at every start and must be quick: it finds the data, or says where it looked and how to get them, and
 computes their identity. ``Source.open`` reads the pictures, and is called only when they have to be converted. Which pixels
 come out is decided in ``pictures``, how they are stored in ``cache``.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from gconv_gan.config.data import CIFAR100DataConfig, DataConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.schema import Table, constructor
 from gconv_gan.data.celeba import celeba
 from gconv_gan.data.cifar import cifar10, cifar100
 from gconv_gan.data.class_names import listed
@@ -26,21 +24,25 @@ from gconv_gan.data.svhn import svhn
 from gconv_gan.data.tiny_imagenet import tiny_imagenet
 from gconv_gan.data.webdataset import webdataset
 
-SOURCES: dict[str, Callable[[Any], Source]] = {
-    "digits": digits,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "fashion_mnist": fashion_mnist,
-    "svhn": svhn,
-    "tiny_imagenet": tiny_imagenet,
-    "celeba": celeba,
-    "lsun_church": lsun_church,
-    "cub": cub,
-    "stanford_dogs": stanford_dogs,
-    "imagenet": imagenet,
-    "webdataset": webdataset,
-    "folder": folder,
-}
+DATASETS = Table(
+    "DATASETS",
+    {
+        "digits": digits,
+        "cifar10": cifar10,
+        "cifar100": cifar100,
+        "fashion_mnist": fashion_mnist,
+        "svhn": svhn,
+        "tiny_imagenet": tiny_imagenet,
+        "celeba": celeba,
+        "lsun_church": lsun_church,
+        "cub": cub,
+        "stanford_dogs": stanford_dogs,
+        "imagenet": imagenet,
+        "webdataset": webdataset,
+        "folder": folder,
+    },
+    base=DataConfig,
+)
 
 
 WAYS_TO_LABEL = {
@@ -52,7 +54,8 @@ WAYS_TO_LABEL = {
 
 def source_of(config: DataConfig) -> Source:
     """Return the data set that ``config`` describes; raise ``UserError`` where it is absent or not what it should be."""
-    return SOURCES[config.kind](config)
+    source: Source = constructor(config, "data")()
+    return source
 
 
 PUBLISHED_CLASSES = {

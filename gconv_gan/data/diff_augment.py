@@ -23,7 +23,7 @@ Draws = Float[Tensor, "b n"]
 
 
 class DiffAugment:
-    r"""The ``policy`` applied in its order, each image with its own numbers.
+    r"""DiffAugment: colour, translation and cut-out of every image, real and generated, in both players' steps.
 
     - color: brightness :math:`x + u`, u in [-½, ½); saturation :math:`(x - m)\,u + m`, u in [0, 2), m the mean over the channels
       of each pixel; contrast :math:`(x - m)\,u + m`, u in [½, 1½), m the mean of the image;
@@ -31,9 +31,13 @@ class DiffAugment:
     - cutout: a square of side ⌊S/2 + ½⌋ set to zero, its middle anywhere in the image.
 
     Called with images [B, 3, S, S] in [-1, 1] and uniform numbers [B, ``numbers_per_image``] in [0, 1); zero is mid-grey.
+
+    Args:
+        policy: What is applied, in this order, to each image with its own numbers.
+
     """
 
-    def __init__(self, policy: Sequence[Policy] = ("color", "translation", "cutout")) -> None:
+    def __init__(self, *, policy: Sequence[Policy] = ("color", "translation", "cutout")) -> None:
         self.policy = tuple(policy)
         self.numbers_per_image = sum(NUMBERS[name] for name in self.policy)
 

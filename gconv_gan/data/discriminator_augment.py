@@ -1,14 +1,15 @@
 """Who decides how much the discriminator's images are augmented: nobody (DiffAugment), a schedule, or its own overfitting."""
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.ranges import Share
 from gconv_gan.data.ada import ADAPipeline
-from gconv_gan.data.diff_augment import DiffAugment
 
 Images = Float[Tensor, "b 3 s s"]
 Draws = Float[Tensor, "b n"]
@@ -25,18 +26,42 @@ class Augment(Protocol):
         ...
 
 
-class ScheduledAugment(nn.Module):
-    """``ADAPipeline`` under a probability that rises from 0 along half a cosine (R3GAN's ``training_loop.py``), then stays.
+@runtime_checkable
+class Scheduled(Protocol):
+    """A part of the objective that depends on the images seen."""
+
+    def begin(self, images_seen: int) -> None:
+        """Set what depends on the images seen alone, for the steps of the iteration that begins there."""
+        ...
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """An augmentation that follows the discriminator's logits."""
+
+    def observe(self, signs: Tensor, images: int) -> None:
+        """Take in the sum of the signs of ``images`` real logits, one discriminator step's over all processes, without reading it."""
+        ...
+
+
+class ScheduledAugment(ADAPipeline, nn.Module):
+    """The same pipeline under a probability that depends on the images seen alone (R3GAN): it rises along half a cosine, then stays.
 
     The probability is a tensor, so that it can change between repetitions of recorded operations.
+
+    Args:
+        probability: p in the end (R3GAN: 0.55 on CIFAR-10, 0.3 on FFHQ).
+        rise_images: Images in which p rises from 0 along half a cosine; 0: constant.
+        groups: as ``ADAPipeline``.
+
     """
 
-    numbers_per_image: int = ADAPipeline.numbers_per_image
     probability: Tensor
 
-    def __init__(self, pipeline: ADAPipeline, *, probability: float, rise_images: int) -> None:
-        super().__init__()
-        self.pipeline, self.final, self.rise_images = pipeline, probability, rise_images
+    def __init__(self, *, probability: Share = 0.55, rise_images: NonNegativeInt = 0, **groups: float) -> None:
+        nn.Module.__init__(self)
+        ADAPipeline.__init__(self, **groups)
+        self.final, self.rise_images = probability, rise_images
         self.register_buffer("probability", torch.zeros((), dtype=torch.float64), persistent=False)
         self.begin(0)
 
@@ -46,35 +71,52 @@ class ScheduledAugment(nn.Module):
         self.probability.fill_(self.final * 0.5 * (1 - math.cos(math.pi * risen)))
 
     def forward(self, images: Images, draws: Draws) -> Images:
-        return self.pipeline(images, draws, self.probability)
+        return self.augmented(images, draws, self.probability)
 
 
-class AdaptiveAugment(nn.Module):
-    r"""``ADAPipeline`` under a probability that follows the discriminator's overfitting (arXiv 2006.06676, section 3).
+class AdaptiveAugment(ADAPipeline, nn.Module):
+    r"""Adaptive augmentation: StyleGAN2-ADA's pipeline, its probability p driven by the discriminator's overfitting.
 
     .. math:: p \leftarrow \mathrm{clip}_{[0, 1]}\Big(p + \mathrm{sign}(r_t - r^*) \frac{n}{N}\Big), \quad r_t = E\,\mathrm{sign}(s_r - s_0)
 
     after every ``every`` discriminator steps, n the real images of these steps, N ``ramp_images``, s_r their logits, s_0 the loss's
-    boundary between real and generated (the paper: 0), r* the ``target``.
+    boundary between real and generated (the paper: 0), r* the ``target`` (arXiv 2006.06676, section 3).
 
     The buffers are the state: ``probability``, and the sum of signs and number of images since p was last set.
+
+    Args:
+        target: Wanted mean sign of the real logits; above it p rises, below it p falls.
+        ramp_images: Images in which p can rise from 0 to 1.
+        every: Discriminator steps between adjustments of p.
+        initial_probability: p at the start of the run.
+        groups: as ``ADAPipeline``.
+
     """
 
-    numbers_per_image: int = ADAPipeline.numbers_per_image
+    reads_signs: ClassVar[bool] = True
     probability: Tensor
     signs: Tensor
     images: Tensor
     steps: Tensor
 
-    def __init__(self, pipeline: ADAPipeline, *, target: float, ramp_images: int, every: int, initial_probability: float) -> None:
-        super().__init__()
-        self.pipeline, self.target, self.ramp_images, self.every = pipeline, target, ramp_images, every
+    def __init__(
+        self,
+        *,
+        target: Annotated[float, Field(gt=-1, lt=1)] = 0.6,
+        ramp_images: PositiveInt = 500_000,
+        every: PositiveInt = 4,
+        initial_probability: Share = 0.0,
+        **groups: float,
+    ) -> None:
+        nn.Module.__init__(self)
+        ADAPipeline.__init__(self, **groups)
+        self.target, self.ramp_images, self.every = target, ramp_images, every
         self.register_buffer("probability", torch.tensor(initial_probability, dtype=torch.float64))
         for name in ("signs", "images", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Images, draws: Draws) -> Images:
-        return self.pipeline(images, draws, self.probability)
+        return self.augmented(images, draws, self.probability)
 
     @torch.no_grad()
     def observe(self, signs: Tensor, images: int) -> None:
@@ -88,6 +130,3 @@ class AdaptiveAugment(nn.Module):
         self.probability.copy_(torch.where(due, moved.clamp(0.0, 1.0), self.probability))
         for buffer in (self.signs, self.images, self.steps):
             buffer.mul_(~due)
-
-
-AnyAugment = DiffAugment | ScheduledAugment | AdaptiveAugment

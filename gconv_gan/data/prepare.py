@@ -18,17 +18,18 @@ from typing import Any
 
 import tyro
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig, as_flags
+from gconv_gan.config.data import DataConfig, as_flags
 from gconv_gan.config.errors import GuardError, UserError, reworded
 from gconv_gan.config.load import apply_overrides
+from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.data.datasets import source_of
+from gconv_gan.data.datasets import DATASETS, source_of
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.source import Source
 from gconv_gan.runtime.full_disk import full_disk_sentence, is_full_disk
 from gconv_gan.runtime.script import run_script
 
-USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATA_CONFIGS)}}} [options]; options of one: … prepare folder --help"
+USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATASETS)}}} [options]; options of one: … prepare folder --help"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,11 +58,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def config_of(arguments: Sequence[str]) -> DataConfig:
     """Return the config that ``arguments`` (kind, then flags) describe."""
-    if not arguments or arguments[0] not in DATA_CONFIGS:
-        near = difflib.get_close_matches(arguments[0], DATA_CONFIGS, n=1) if arguments else []
+    named, arguments = take_plugins(arguments)
+    load_plugins(named)
+    if not arguments or arguments[0] not in DATASETS:
+        near = difflib.get_close_matches(arguments[0], DATASETS, n=1) if arguments else []
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"the first argument names the kind of data: {', '.join(DATA_CONFIGS)}{hint}")
-    config: DataConfig = apply_overrides(_defaults(DATA_CONFIGS[arguments[0]]), arguments[1:])
+        raise UserError(f"the first argument names the kind of data: {', '.join(DATASETS)}{hint}")
+    config: DataConfig = apply_overrides(_defaults(DATASETS.models()[arguments[0]]), arguments[1:])
     return config
 
 

@@ -1,6 +1,6 @@
 """The shared layer package, one flat namespace. Each name's own file holds its equation, its source and its errors."""
 
-from gconv_gan.layers.activations import activation, activation_gain
+from gconv_gan.layers.activations import activation_gain
 from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d, LatentNorm2d
 from gconv_gan.layers.batch_norm_init import InputBatchNorm2d, initialise_batch_norms
 from gconv_gan.layers.c_conv import CConv2d
@@ -69,7 +69,6 @@ __all__ = [
     "SqueezeExcite",
     "WHITENED",
     "WhitenedUnit",
-    "activation",
     "activation_gain",
     "apply",
     "apply_spectral_norm",

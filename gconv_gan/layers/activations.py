@@ -1,4 +1,4 @@
-r"""Activations by name, and the gain with which each keeps the second moment of its input.
+r"""The activation with another slope than torch's, and the gain with which each keeps the second moment of its input.
 
 ELU: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear Units", ICLR 2016,
 arXiv 1511.07289: :math:`f(x) = x` for x > 0 and :math:`\alpha (e^x - 1)` below, with :math:`\alpha = 1`; 1-Lipschitz and
@@ -7,42 +7,17 @@ continuously differentiable. None works in place: skip connections use the input
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Literal
 
 import torch
 from torch import nn
 
-from gconv_gan.config.hints import check_choice
-
-Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh", "identity"]
-
-ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": partial(nn.LeakyReLU, 0.2),  # the slope of DCGAN and its successors; torch's default is 0.01
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-    "identity": nn.Identity,
-}
-
-
-def activation(name: Activation) -> nn.Module:
-    """Return a new activation, without parameters and not in place.
-
-    Raises:
-        ValueError: for an unknown name.
-
-    """
-    check_choice("activation", name, Activation)
-    return ACTIVATIONS[name]()
+LEAKY_RELU: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2)
+"""The slope of DCGAN and its successors; torch's default is 0.01."""
+RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
 
 
 @cache
-def activation_gain(name: Activation) -> float:
+def activation_gain(activation: Callable[[], nn.Module]) -> float:
     r"""Return the gain g of the weights before or after an activation f that keeps the second moment of the signal.
 
     .. math:: g = \mathbb E[f(u)^2]^{-1/2}, \qquad u \sim \mathcal N(0, 1)
@@ -54,4 +29,4 @@ def activation_gain(name: Activation) -> float:
     # 0, where activations have kinks, is one of the points; on the CPU also where networks are built elsewhere
     u = torch.linspace(-12.0, 12.0, 2**16 + 1, dtype=torch.float64, device="cpu")
     density = torch.exp(-0.5 * u.square()) / (2 * torch.pi) ** 0.5
-    return float(torch.trapezoid(activation(name)(u).square() * density, u).rsqrt())
+    return float(torch.trapezoid(activation()(u).square() * density, u).rsqrt())

@@ -4,22 +4,37 @@ Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional f
 (2016); initial values are those of mimicry's ``modules/layers.py``.
 """
 
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
+from gconv_gan.config.ranges import Fraction
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.running_statistics import RunningStatistics
 
 
 class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
-    r"""``nn.BatchNorm2d`` whose training statistics are those of the batch of all processes.
+    r"""Batch normalisation over the batch of all processes.
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
 
     with :math:`\mu, \sigma^2` over batch, rows, columns *and processes* in training, and the running ones in evaluation. With
     one process, or ``over_processes`` false, it is ``nn.BatchNorm2d``. Input and result [B, C, H, W]; same state dict.
+
+    Args:
+        num_features: C.
+        eps: Added to the variance (pfnet: 2e-5; StudioGAN: 1e-4).
+        momentum: Weight of a batch in the running statistics.
+        affine: learn γ and β per channel.
+        initial_scale: γ before training, in every layer (0.1 goes with the optimiser's norm_scale_divisor = 100); 1: the network's own
+            start.
 
     Attributes:
         over_processes: share statistics between processes (default true).
@@ -28,6 +43,21 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         ValueError: in training, where one process has a single value per channel: it has no variance.
 
     """
+
+    couples_batch: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: PositiveFloat = 1e-5,
+        momentum: Fraction = 0.1,
+        affine: Annotated[bool, Fixed] = True,
+        initial_scale: PositiveFloat = 1.0,
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
+        if affine and initial_scale != 1:
+            nn.init.constant_(self.weight, initial_scale)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if not self.shares_statistics():
@@ -74,6 +104,7 @@ class LatentNorm2d(Conditioned):
 
     """
 
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
     mean_scale: float = 1.0
 
     def __init__(self, norm: nn.Module, num_features: int, latent_dim: int) -> None:
@@ -114,6 +145,8 @@ class ClassConditionalNorm2d(Conditioned):
         ValueError: in ``forward`` when the condition has no y; labels are never made up.
 
     """
+
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
 
     def __init__(self, norm: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()

@@ -5,13 +5,14 @@ By :math:`\partial L / \partial x = (\gamma / \sigma)(g - \bar g - \hat x\, \ove
 It goes with a learning rate of scales divided by 100 and no decay of norms and biases, see ``optim/parameter_groups.py``.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.config.schema import value_of
+from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, LatentNorm2d
 from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
 
 SCALE = 0.1
@@ -46,9 +47,18 @@ def initialise_batch_norms(
         _initialise(norm, scale if last_scale is None or norm is not norms[-1] else last_scale)
 
 
+def start_batch_norms(network: nn.Module, norm: Callable[..., nn.Module]) -> None:
+    """Set the scales that the BatchNorms of a finished network start with, where ``norm`` asks for others than the network's own."""
+    scale = value_of(norm, "initial_scale", 1.0)
+    last = value_of(norm, "last_initial_scale", scale)
+    if (scale, last) != (1.0, 1.0):
+        initialise_batch_norms(network, scale, last_scale=last)
+
+
 def _is_scaled(module: nn.Module) -> bool:
-    plain = isinstance(module, _BatchNorm) and module.weight is not None
-    return plain or isinstance(module, ConditionalBatchNorm2d | SelfModulatedBatchNorm2d | LatentBatchNorm2d)
+    if isinstance(module, ClassConditionalNorm2d | LatentNorm2d):
+        return isinstance(module.norm, _BatchNorm)
+    return isinstance(module, SelfModulatedBatchNorm2d) or (isinstance(module, _BatchNorm) and module.weight is not None)
 
 
 def _initialise(norm: nn.Module, scale: float) -> None:
@@ -57,9 +67,9 @@ def _initialise(norm: nn.Module, scale: float) -> None:
             norm.scale.bias.fill_(scale)
             norm.scale.weight.mul_(scale)
             norm.shift.bias.zero_()
-        case LatentBatchNorm2d():
+        case LatentNorm2d():
             norm.mean_scale = scale
-        case ConditionalBatchNorm2d():
+        case ClassConditionalNorm2d():
             _fill(norm.scale.weight, norm.shift.weight, scale)
         case _BatchNorm():
             _fill(norm.weight, norm.bias, scale)
@@ -86,7 +96,7 @@ class InputBatchNorm2d(BatchNorm2d):
 
     """
 
-    def __init__(self, num_features: int = 3, *, scale: float = SCALE, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+    def __init__(self, num_features: int = 3, *, scale: float = SCALE, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(num_features, eps=eps, momentum=momentum)
         nn.init.constant_(self.weight, scale * RECTIFIED_DEVIATION)
         self.bias.requires_grad_(False)

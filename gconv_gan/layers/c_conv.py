@@ -4,7 +4,7 @@ Paper: Sagong, Shin, Yeo, Park, Ko, "cGANs with Conditional Convolution Layer", 
 certain (filter-wise scaling, channel-wise shifting); the form is that of public implementations.
 """
 
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from jaxtyping import Float
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.kernel_banks import ConvOptions, KernelBank2d
-from gconv_gan.layers.resample import Pair
+from gconv_gan.layers.resample import Pair, taps_and_positions
 
 
 class CConv2d(KernelBank2d, Conditioned):
-    r"""A class-conditional convolution (arXiv 1906.00709).
+    r"""A convolution scaled and shifted by the class (arXiv 1906.00709).
 
     .. math::
         y_b = W_b * x_b + \beta, \qquad W_b[o, i] = s_{c(b), o}\, W[o, i] + t_{c(b), i} / k^2
@@ -32,13 +32,18 @@ class CConv2d(KernelBank2d, Conditioned):
         conv: see ``KernelBank2d``.
 
     Raises:
-        ValueError: as ``KernelBank2d``; at run time when the condition has no y.
+        ValueError: as ``KernelBank2d``; without classes; at run time when the condition has no y.
 
     """
 
+    needs_classes: ClassVar[bool] = True
     ones: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Pair, *, num_classes: int, **conv: Unpack[ConvOptions]) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Pair, *, num_classes: int | None, **conv: Unpack[ConvOptions]
+    ) -> None:
+        if num_classes is None:
+            raise ValueError("a class-conditional convolution needs num_classes: train with classes, or choose another kind")
         super().__init__(in_channels, out_channels, kernel_size, num_kernels=1, **conv)
         self.scale = nn.Embedding(num_classes, out_channels)
         self.shift = nn.Embedding(num_classes, in_channels)
@@ -46,6 +51,12 @@ class CConv2d(KernelBank2d, Conditioned):
         nn.init.zeros_(self.shift.weight)
         self.register_buffer("ones", torch.ones(1, 1), persistent=False)
         self.reset_parameters()
+
+    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+        """Return the multiply-accumulates per image: the shifts meet the input's channels, and one box filter a group their sum."""
+        taps, positions = taps_and_positions(self.kernel_size, self.geometry.resample, y, fused=fused)
+        shifting = self.in_channels * x.shape[2] * x.shape[3] + self.geometry.groups * taps * positions
+        return super().macs(x, y, fused=fused) + shifting
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
         y = condition.require_y("CConv2d")

@@ -7,31 +7,39 @@ Paper: Yang, Bender, Le, Ngiam, "CondConv: Conditionally Parameterized Convoluti
 from typing import Unpack
 
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor
 
-from gconv_gan.layers.kernel_banks import ConvOptions, KernelBank2d, pooled
+from gconv_gan.layers.kernel_banks import Bias, GeometryOptions, KernelBank2d, pooled
 from gconv_gan.layers.kernel_gates import FeatureGate
 from gconv_gan.layers.resample import Pair
 
 
 class CondConv2d(KernelBank2d):
-    r"""A convolution whose kernel is mixed by a sigmoid of the pooled input (arXiv 1904.04971, section 3).
+    r"""A convolution whose kernels are mixed by a sigmoid of the pooled input (arXiv 1904.04971, section 3).
 
     .. math:: y_b = \Big(\sum_k a_{bk} W_k\Big) * x_b + \sum_k a_{bk} \beta_k, \qquad a_b = \mathrm{sigmoid}(R\,\mathrm{mean}(x_b) + r)
 
     Input [B, I, H, W] gives [B, O, H', W']; it needs no condition.
 
     Args:
-        num_kernels: K (paper: 8 in most networks; timm: 4).
-        conv: see ``KernelBank2d``; the bias is dynamic unless said otherwise.
+        num_kernels: Kernels of the bank (K; the paper: 8 in most networks; timm: 4).
+        bias: Bias of the layer; dynamic: mixed by the same gates.
+        conv: see ``KernelBank2d``.
 
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Pair, *, num_kernels: int = 4, **conv: Unpack[ConvOptions]
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        *,
+        num_kernels: PositiveInt = 4,
+        bias: Bias = "dynamic",
+        **conv: Unpack[GeometryOptions],
     ) -> None:
-        conv.setdefault("bias", "dynamic")
-        super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, **conv)
+        super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, bias=bias, **conv)
         self.gate = FeatureGate(in_channels, num_kernels, selection="sigmoid")
         self.reset_parameters()
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.circular import kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.convolution_norms import gram_norm
@@ -75,13 +76,13 @@ class ConvNorm2d(nn.Conv2d):
     ``scale="exact"`` adds products of O x I matrices at every frequency: use it within ``cached_spectra``.
 
     Args:
-        affine: a learned depthwise k x k convolution with bias after the layer; the paper's classifiers have it.
-        bn: ``BatchNorm2d`` last, over the batch of all processes, with learned scale and shift where ``affine``; the paper's
-            classifiers have it.
+        affine: Add the learned depthwise filter, a k x k convolution with bias after the layer; the paper's classifiers have it.
+        bn: Add batch normalisation last (``BatchNorm2d``, over the batch of all processes), with learned scale and shift where
+            ``affine``; the paper's classifiers have it.
         eps: relative to the peak of each spectrum; keeps kernels with spectral zeros finite and only lowers norms.
-        detach: treat V as a constant in the backward pass, as the paper does. With False the gradient of each filter is
-            orthogonal to it, as for any scale-invariant layer.
-        scale: "none"; "sqrt_out" or "exact" make the layer 1-Lipschitz, see above.
+        detach: Treat the preconditioner (V) as a constant in the backward pass, as the official code does. With False the gradient of each
+            filter is orthogonal to it, as for any scale-invariant layer.
+        scale: Divide further so that the layer is 1-Lipschitz: by √out_channels, or by its exact norm.
         resample: "up" doubles the map (nearest) before, "down" averages 2 x 2 blocks after the convolution.
 
     Raises:
@@ -106,7 +107,7 @@ class ConvNorm2d(nn.Conv2d):
         *,
         affine: bool = False,
         bn: bool = False,
-        eps: float = EPS,
+        eps: Annotated[float, Fixed] = EPS,
         detach: bool = True,
         scale: Scale = "none",
         resample: Resample = "none",
@@ -124,6 +125,10 @@ class ConvNorm2d(nn.Conv2d):
         self.bn = BatchNorm2d(out, affine=affine) if bn else nn.Identity()
         for extra in (self.affine, self.bn):
             extra.to(self.weight.device, self.weight.dtype).train(self.training)
+
+    def weights(self) -> tuple[tuple[nn.Module, str], ...]:
+        """Return nothing: the layer ignores the scale of its filters, so that no normalisation of its weight acts on it."""
+        return ()
 
     def spectral_gain(self, grid: tuple[int, int], dtype: torch.dtype = torch.float32) -> Float[Tensor, "o h w"]:
         """Return V on ``grid`` (H+k-1, W+k-1), divided by what ``scale`` asks for; [O, 1, 1] where the kernel is 1 x 1."""

@@ -7,15 +7,17 @@ against kaijieshi7/Dynamic-convolution-Pytorch, whose view of the mixed kernels 
 from typing import Unpack
 
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from gconv_gan.layers.kernel_banks import ConvOptions, KernelBank2d, pooled
+from gconv_gan.config.ranges import Fraction
+from gconv_gan.layers.kernel_banks import Bias, GeometryOptions, KernelBank2d, pooled
 from gconv_gan.layers.kernel_gates import FeatureGate
 from gconv_gan.layers.resample import Pair
 
 
 class DyConv2d(KernelBank2d):
-    r"""A convolution whose kernel is mixed by a softmax of the pooled input (arXiv 1912.03458, section 3).
+    r"""A convolution whose kernels are mixed by a softmax of the pooled input (arXiv 1912.03458, section 3).
 
     .. math::
         y_b = \Big(\sum_k a_{bk} W_k\Big) * x_b + \sum_k a_{bk} \beta_k, \qquad
@@ -26,10 +28,13 @@ class DyConv2d(KernelBank2d):
     Input [B, I, H, W] gives [B, O, H', W']; it needs no condition.
 
     Args:
-        num_kernels: K.
-        reduction: width of the attention's hidden layer over the input channels.
-        temperature: T at the start, a buffer.
-        conv: see ``KernelBank2d``; the bias is dynamic unless said otherwise.
+        num_kernels: Kernels of the bank (K).
+        reduction: Width of the attention's hidden layer over the input channels.
+        bias: Bias of the layer; dynamic: mixed by the same gates.
+        temperature: Divides the attention's logits at the start (T, a buffer).
+        anneal_images: Images over which the temperature goes to 1 in a straight line (10 epochs of CIFAR-10); None: never.
+            The training loop does it.
+        conv: see ``KernelBank2d``.
 
     """
 
@@ -39,13 +44,15 @@ class DyConv2d(KernelBank2d):
         out_channels: int,
         kernel_size: Pair,
         *,
-        num_kernels: int = 4,
-        reduction: float = 0.25,
-        temperature: float = 30.0,
-        **conv: Unpack[ConvOptions],
+        num_kernels: PositiveInt = 4,
+        reduction: Fraction = 0.25,
+        bias: Bias = "dynamic",
+        temperature: PositiveFloat = 30.0,
+        anneal_images: PositiveInt | None = 500_000,
+        **conv: Unpack[GeometryOptions],
     ) -> None:
-        conv.setdefault("bias", "dynamic")
-        super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, **conv)
+        super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, bias=bias, **conv)
+        self.anneal_images = anneal_images
         hidden = max(1, int(in_channels * reduction))
         self.gate = FeatureGate(in_channels, num_kernels, selection="softmax", temperature=temperature, hidden=hidden, bias=False)
         reset_attention(self.gate)

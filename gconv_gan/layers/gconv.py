@@ -5,16 +5,20 @@ certain (select by the latent vector, then combine linearly, at a little extra c
 """
 
 import math
-from typing import Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.dictionary_conv import dictionary_conv2d
-from gconv_gan.layers.kernel_banks import Bias, Init, check_channels, check_strategy, describe, init_bank, mixed_bias, new_bias, reset_bias
+from gconv_gan.layers.initialisers import Init
+from gconv_gan.layers.kernel_banks import Bias, check_channels, check_strategy, describe, init_bank, mixed_bias, new_bias, reset_bias
 from gconv_gan.layers.kernel_gates import LatentGate, Selection
 from gconv_gan.layers.per_sample_conv import Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
@@ -42,11 +46,21 @@ class GConv2d(Conditioned):
     by the batch, give [B, O, H', W'] as :class:`gconv_gan.layers.resample.ResampledConv2d` does.
 
     Args:
-        num_kernels: N (default: ``out_channels``) or K (default: 4).
-        selection: how gates follow from logits, see :class:`LatentGate`; "open" is the control without selection.
-        granularity: for a bank, what one gate scales: a "kernel", a "filter" (output channel), an input "channel" or a "tap".
-        bias: "static", "dynamic" or "none".
-        temperature, top_m, gate_hidden, gate_init_std, num_classes, class_dim: see :class:`LatentGate`.
+        latent_dim: d.
+        mode: dictionary: gate filters, then combine them by a 1×1; bank: mix whole kernels.
+        num_kernels: Filters of a dictionary (N; None: output channels) or kernels of a bank (K; None: 4).
+        selection: Non-linearity of the gate (:class:`LatentGate`); open: g = 1 for every latent, the control arm.
+        granularity: What one gate of a bank scales: a kernel, a filter (output channel), an input channel or a tap; a dictionary is gated
+            per filter by definition.
+        bias: Bias of the layer; dynamic: selected by the same gates.
+        temperature: Divides the gate's logits, at the start.
+        anneal_images: Images over which the temperature goes to 1 in a straight line; None: never. The training loop does it.
+        top_m: How many gates stay open under selection = top_m.
+        gate_hidden: Width of the gate's hidden layer; None: one linear map.
+        gate_init_std: Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel.
+        class_gates: Let the gates see the class beside the latent vector (conditional runs).
+        class_dim: Length of a class's embedding under class_gates.
+        num_classes: how many classes there are, which only ``class_gates`` looks at; None: none.
         resample: "up" for nearest x2 before, "down" for 2x2 average pooling after the convolution, fused; padding (k-1)/2;
             "transposed" for a transposed convolution of stride 2, k even and padding (k-2)/2.
         strategy: how a bank is executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
@@ -54,10 +68,12 @@ class GConv2d(Conditioned):
     Raises:
         ValueError: for an unknown mode, selection, granularity, bias or strategy, a fused resampling as in ``ResampledConv2d``, a
             granularity or strategy with a dictionary, a dynamic bias with gates per input channel or tap, a strategy that cannot serve
-            the granularity, channels that do not divide by the groups, and at run time a condition without z or of another size.
+            the granularity, channels that do not divide by the groups, ``class_gates`` without classes, and at run time a condition
+            without z or of another size.
 
     """
 
+    needs_classes: ClassVar[str] = "class_gates"
     bias: nn.Parameter | None
 
     def __init__(
@@ -68,29 +84,34 @@ class GConv2d(Conditioned):
         *,
         latent_dim: int,
         mode: Mode = "dictionary",
-        num_kernels: int | None = None,
+        num_kernels: PositiveInt | None = None,
         selection: Selection = "sigmoid",
         granularity: Granularity = "kernel",
         bias: Bias = "static",
-        temperature: float = 1.0,
-        top_m: int | None = None,
-        gate_hidden: int | None = None,
-        gate_init_std: float = 0.1,
+        temperature: PositiveFloat = 1.0,
+        anneal_images: PositiveInt | None = None,
+        top_m: PositiveInt | None = None,
+        gate_hidden: PositiveInt | None = None,
+        gate_init_std: NonNegativeFloat = 0.1,
+        class_gates: bool = False,
+        class_dim: PositiveInt = 128,
         num_classes: int | None = None,
-        class_dim: int = 128,
         stride: Pair = 1,
         padding: Pair = 0,
         dilation: Pair = 1,
         groups: int = 1,
         padding_mode: PaddingMode = "zeros",
         resample: Resample = "none",
-        strategy: Strategy | None = None,
+        strategy: Annotated[Strategy | None, Fixed] = None,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
         self.mode, self.granularity, self.strategy, self.bias_kind = mode, granularity, strategy, bias
         self.geometry = Geometry(pair(padding), pair(stride), pair(dilation), groups, padding_mode, resample)
         self.num_kernels = num_kernels if num_kernels is not None else (out_channels if mode == "dictionary" else 4)
+        self.anneal_images = anneal_images
+        if class_gates and num_classes is None:
+            raise ValueError("class_gates = true needs classes: set conditional = true, or leave it out")
         self._check()
         inputs = in_channels // groups
         if mode == "dictionary":
@@ -111,7 +132,7 @@ class GConv2d(Conditioned):
             top_m=top_m,
             gate_hidden=gate_hidden,
             gate_init_std=gate_init_std,
-            num_classes=num_classes,
+            num_classes=num_classes if class_gates else None,
             class_dim=class_dim,
         )
         self.reset_parameters()
@@ -171,6 +192,27 @@ class GConv2d(Conditioned):
             tiled = (torch.arange(filters) % outputs == torch.arange(outputs)[:, None]).to(self.mix)
             blocks = [tiled / tiled.sum(1, keepdim=True).sqrt()] * groups
         self.mix.copy_(torch.block_diag(*blocks))  # type: ignore[no-untyped-call]
+
+    def weights(self) -> Iterator[tuple[nn.Module, str]]:
+        """Yield (layer, name) of what spectral normalisation and orthogonal regularisation act on: gates are left out."""
+        for name in ("dictionary", "mix") if self.mode == "dictionary" else ("bank",):
+            yield self, name
+
+    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+        """Return the multiply-accumulates per image that make ``y`` of ``x``, a bank mixed into one kernel per image first.
+
+        Args:
+            x: input [B, I, H, W].
+            y: result [B, O, H', W'].
+            fused: count resampling as it runs, fused into the convolution; otherwise apart from it.
+
+        """
+        filters = self.num_kernels if self.mode == "dictionary" else self.out_channels
+        macs = self.geometry.macs(filters, self.in_channels, self.kernel_size, y, fused=fused)
+        if self.mode == "dictionary":
+            commutes = self.kernel_size == (1, 1) and self.geometry.resample == "up"
+            return macs + self.num_kernels * self.out_channels * y.shape[2] * y.shape[3] // (4 if commutes else 1)
+        return macs + (self.bank.numel() if self.num_kernels > 1 else 0)
 
     # ---- running -------------------------------------------------------------------------------------------------------
 

@@ -11,9 +11,11 @@ from functools import partial
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.initialisers import Init, initialise_, zero_bias_
 from gconv_gan.layers.parts import STANDARD, ActivationConstructor, AttentionConstructor, ConvConstructor, NormConstructor, Parts
 from gconv_gan.layers.resample import Resample
 
@@ -37,8 +39,8 @@ class GhostModule(nn.Module):
         dilation: of W.
         groups: must be 1: on a grouped convolution a ghost module costs more than it saves.
         bias: of both convolutions.
-        ratio: s.
-        cheap_kernel_size: d, odd; 1 scales channels.
+        ratio: Output maps per map that an ordinary convolution makes (s).
+        cheap_kernel_size: Side of the depthwise kernels that make the others (d); odd, 1 scales channels.
         norm: ``norm(channels)`` after each part.
         activation: ``activation()`` after each part.
         conv: constructor of W.
@@ -60,8 +62,8 @@ class GhostModule(nn.Module):
         groups: int = 1,
         bias: bool = True,
         *,
-        ratio: int = 2,
-        cheap_kernel_size: int = 3,
+        ratio: PositiveInt = 2,
+        cheap_kernel_size: PositiveInt = 3,
         norm: NormConstructor | None = None,
         activation: ActivationConstructor | None = None,
         conv: ConvConstructor = nn.Conv2d,
@@ -85,6 +87,18 @@ class GhostModule(nn.Module):
             cheap = replace(parts, conv=nn.Conv2d)
             ghosts = intrinsic * (ratio - 1)
             self.cheap = cheap.unit(intrinsic, ghosts, cheap_kernel_size, groups=intrinsic, bias=bias, activate=activate)
+
+    def reset_kernels(self, init: Init) -> None:
+        """Fill the kernels of both parts by ``init``, each as the convolution that it is."""
+        for part in (self.primary, self.cheap):
+            if part is not None:
+                initialise_(part.get_submodule("conv"), init)
+
+    def zero_biases(self) -> None:
+        """Set the biases of both parts to 0."""
+        for part in (self.primary, self.cheap):
+            if part is not None:
+                zero_bias_(part.get_submodule("conv"))
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b n h2 w2"]:
         intrinsic: Tensor = self.primary(x)

@@ -4,15 +4,19 @@ Wu and He, "Group Normalization", ECCV 2018, arXiv 1803.08494. Gunawan, Yin, Zha
 arXiv 2207.01972 (2022); checked against agusgun/CS-570-Project, taken to be its authors' code ("GN first", the later "NewGN").
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.roles import NORM_ROLES, Role
 
 BatchPart = Literal["batch", "batch_position"]
 
@@ -25,22 +29,24 @@ def group_count(channels: int, num_groups: int = 32) -> int:
 
 
 class GroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm`` that lowers its number of groups to a divisor of the channels, see :func:`group_count`.
+    """Group normalisation; of one group it is layer normalisation.
 
     Args:
         num_features: C.
-        num_groups: G, at most.
+        num_groups: Number of groups (G); lowered to a divisor of the channels, as :func:`group_count` does.
         eps: added to the variance.
         affine: learn scale and shift per channel.
 
     """
 
-    def __init__(self, num_features: int, *, num_groups: int = 32, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(
+        self, num_features: int, *, num_groups: PositiveInt = 32, eps: Annotated[float, Fixed] = 1e-5, affine: Annotated[bool, Fixed] = True
+    ) -> None:
         super().__init__(group_count(num_features, num_groups), num_features, eps=eps, affine=affine)
 
 
 class GroupNormPlus(nn.Module):
-    r"""A learned mixture of group normalisation and batch normalisation of its result.
+    r"""GN+: a learned mixture of group normalisation and batch normalisation of its result.
 
     .. math:: y = \gamma \odot \big( \sigma(\lambda)\, u + (1 - \sigma(\lambda))\, \mathrm{BN}(u) \big) + \beta, \qquad u = \mathrm{GN}(x)
 
@@ -56,10 +62,10 @@ class GroupNormPlus(nn.Module):
 
     Args:
         num_features: C.
-        num_groups: G, at most; lowered to a divisor of C, see :func:`group_count`.
-        statistics: see above.
-        eps: see above.
-        momentum: of the running averages; None: the plain average over batches.
+        num_groups: Number of groups (G); lowered to a divisor of the channels, as :func:`group_count` does.
+        statistics: Batch part over batch and positions, with running averages; or over the batch at each position, as the released code.
+        eps: added to variances or deviations.
+        momentum: of the running averages.
         affine: learn scale (initially 1) and shift (0) per channel.
 
     Raises:
@@ -68,6 +74,8 @@ class GroupNormPlus(nn.Module):
 
     """
 
+    couples_batch: ClassVar[bool] = True
+    roles: ClassVar[Mapping[str, Role]] = NORM_ROLES
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
@@ -75,11 +83,11 @@ class GroupNormPlus(nn.Module):
         self,
         num_features: int,
         *,
-        num_groups: int = 32,
+        num_groups: PositiveInt = 32,
         statistics: BatchPart = "batch",
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
+        eps: Annotated[float, Fixed] = 1e-5,
+        momentum: Annotated[float, Fixed] = 0.1,
+        affine: Annotated[bool, Fixed] = True,
     ) -> None:
         super().__init__()
         check_choice("statistics", statistics, BatchPart)

@@ -14,17 +14,18 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.ghost import GhostModule
-from gconv_gan.layers.kernel_banks import KernelBank2d
-
 BLOCK_GAIN = math.sqrt(2.0)
-Weighted = nn.Conv2d | nn.Linear | nn.Embedding | GConv2d | GhostModule | KernelBank2d
-"""Layers that ``initialise_`` can fill."""
+Init = Callable[[Tensor], object]
+"""Fills one kernel [O, I/groups, k, k], or one matrix, in place."""
 
 
-def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
-    """Fill the weight of a convolution, linear map or embedding, or every kernel of a bank or dictionary, by ``init``.
+def can_be_initialised(layer: nn.Module) -> bool:
+    """Return whether ``initialise_`` can fill the layer."""
+    return hasattr(layer, "reset_kernels") or isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)
+
+
+def initialise_(layer: nn.Module, init: Init) -> None:
+    """Fill the weight of a convolution, linear map or embedding, or whatever a layer's ``reset_kernels`` fills, by ``init``.
 
     Each group of a grouped convolution is filled as the convolution that it is, so that fans are those of a group.
 
@@ -32,12 +33,9 @@ def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
         TypeError: for a layer of another kind.
 
     """
-    if isinstance(layer, GConv2d | KernelBank2d):
-        layer.reset_kernels(init)
-    elif isinstance(layer, GhostModule):
-        for part in (layer.primary, layer.cheap):
-            if part is not None:
-                initialise_(part.get_submodule("conv"), init)
+    reset: Callable[[Init], None] | None = getattr(layer, "reset_kernels", None)
+    if reset is not None:
+        reset(init)
     elif isinstance(layer, nn.Conv2d):
         for kernel in layer.weight.chunk(layer.groups):
             init(kernel)
@@ -48,11 +46,10 @@ def initialise_(layer: nn.Module, init: Callable[[Tensor], object]) -> None:
 
 
 def zero_bias_(layer: nn.Module) -> None:
-    """Set the biases of a layer that ``initialise_`` can fill to 0; gates and attention keep theirs."""
-    if isinstance(layer, GhostModule):
-        for part in (layer.primary, layer.cheap):
-            if part is not None:
-                zero_bias_(part.get_submodule("conv"))
+    """Set the bias of a layer that ``initialise_`` can fill to 0, or whatever its ``zero_biases`` sets; gates and attention keep theirs."""
+    reset: Callable[[], None] | None = getattr(layer, "zero_biases", None)
+    if reset is not None:
+        reset()
     elif isinstance(bias := getattr(layer, "bias", None), Tensor):
         nn.init.zeros_(bias)
 

@@ -7,14 +7,16 @@ convolutions sample a grid of pixels as others do, and the counter of ``freeze``
 """
 
 import math
-from typing import Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pad
 from gconv_gan.layers.whitening import Running, Whitening
 
@@ -71,15 +73,16 @@ class InvariantConv2d(ResampledConv2d):
     is advisable. With ``whiten=False`` no image depends on another: the form for discriminators.
 
     Args:
-        local_norm: S, "layer", "l1" or "none", see :func:`locally_normalised`.
-        whiten: whether there is a D.
-        block_size: B; clamped to C, replaced by the greatest common divisor with C, and by C/groups where there are groups.
-        sampling_stride: distance of sampled patches, in output positions.
-        iterations: T of Newton's method.
+        local_norm: Normalisation of each image before the convolution (S), against changes of scale.
+        whiten: Whiten the patches over the batch (D), against linear mixing of the channels; an image's result then depends on the others.
+        block_size: Channels whitened together (B; released code: 64, which costs ten times a plain convolution at small batches); clamped
+            to C, replaced by the greatest common divisor with C, and by C/groups where there are groups.
+        sampling_stride: Distance of the patches that the covariance is taken over, in output positions.
+        iterations: Newton iterations (T).
         eps: added to the diagonal of the covariance and to the deviation in S.
         momentum: of the running averages; None: the plain average over batches.
-        running: "matrix" averages D, "covariance" the covariance, see :class:`Whitening`.
-        freeze: update statistics in the first 100 of every 1000 training passes alone, see :class:`Whitening`.
+        running: What is averaged for evaluation: the whitening matrix or, nearer to a batch's own where weights move fast, the covariance.
+        freeze: Update the statistics in the first 100 of every 1000 passes alone.
         resample: as ``ResampledConv2d``; patches are those of the upsampled map.
 
     Raises:
@@ -87,6 +90,8 @@ class InvariantConv2d(ResampledConv2d):
             inserted zeros), an unknown ``local_norm``, and in training where there is a single patch.
 
     """
+
+    couples_batch: ClassVar[str] = "whiten"
 
     def __init__(
         self,
@@ -104,11 +109,11 @@ class InvariantConv2d(ResampledConv2d):
         *,
         local_norm: LocalNorm = "layer",
         whiten: bool = True,
-        block_size: int = 64,
-        sampling_stride: int = 3,
-        iterations: int = 5,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        block_size: PositiveInt = 64,
+        sampling_stride: PositiveInt = 3,
+        iterations: PositiveInt = 5,
+        eps: Annotated[float, Fixed] = 1e-5,
+        momentum: Annotated[float | None, Fixed] = 0.1,
         running: Running = "matrix",
         freeze: bool = False,
         resample: Resample = "none",

@@ -5,11 +5,17 @@ arXiv 1904.03441; checked against huangleiBuaa/IterNorm-pytorch. Where this diff
 plain (twice differentiable) autograd, statistics over all processes, groups of 64, and a group size that is first clamped to C.
 """
 
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
 import torch
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.grouped_products import grouped_product
+from gconv_gan.layers.roles import NORM_ROLES, Role
 from gconv_gan.layers.whitening import Running, Whitening
 
 
@@ -22,7 +28,7 @@ def whitening_group_size(channels: int, group_size: int) -> int:
 
 
 class IterNorm(nn.Module):
-    r"""Whiten groups of d channels over batch and positions (algorithm 1 of the paper).
+    r"""Iterative whitening of groups of channels over batch and positions (algorithm 1 of the paper).
 
     .. math::
         y = \gamma \odot W (x - \mu) + \beta, \qquad W \approx \Sigma^{-1/2}, \quad
@@ -41,18 +47,20 @@ class IterNorm(nn.Module):
 
     Args:
         num_features: C.
-        group_size: d, clamped to C and halved until it divides C.
-        iterations: T.
+        group_size: Channels whitened together (d); clamped to C and halved until it divides the channels.
+        iterations: Newton iterations (T); the more, the whiter.
         eps: added to the diagonal of the covariance.
         momentum: of the running averages; None: the plain average over batches.
-        affine: learn scale (initially 1) and shift (0) per channel.
-        running: "matrix" or "covariance", see :class:`Whitening`.
+        affine: Learn a scale (initially 1) and a shift (0) per channel.
+        running: What is averaged for evaluation: the whitening matrix or, nearer to a batch's own where weights move fast, the covariance.
 
     Raises:
         ValueError: for a size or iteration count below one, and in training for a single value per channel.
 
     """
 
+    couples_batch: ClassVar[bool] = True
+    roles: ClassVar[Mapping[str, Role]] = NORM_ROLES
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
@@ -60,10 +68,10 @@ class IterNorm(nn.Module):
         self,
         num_features: int,
         *,
-        group_size: int = 64,
-        iterations: int = 5,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        group_size: PositiveInt = 64,
+        iterations: PositiveInt = 5,
+        eps: Annotated[float, Fixed] = 1e-5,
+        momentum: Annotated[float | None, Fixed] = 0.1,
         affine: bool = True,
         running: Running = "matrix",
     ) -> None:

@@ -22,33 +22,38 @@ differ in what the five are computed from:
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal, TypedDict
+from collections.abc import Iterator
+from typing import Annotated, Literal, TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.config.schema import Fixed
+from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
 
 Bias = Literal["static", "dynamic", "none"]
-Init = Callable[[Tensor], object]
-"""Fills one kernel [O, I/groups, k, k] in place."""
 
 
-class ConvOptions(TypedDict, total=False):
-    """Keywords that every layer here passes on: those of ``Conv2d``, the kind of bias, fused resampling, and how it is executed."""
+class GeometryOptions(TypedDict, total=False):
+    """Keywords that every layer here passes on: those of ``Conv2d``, fused resampling, and how it is executed."""
 
     stride: Pair
     padding: Pair
     dilation: Pair
     groups: int
     padding_mode: PaddingMode
-    bias: Bias
     resample: Resample
     strategy: Strategy | None
+
+
+class ConvOptions(GeometryOptions, total=False):
+    """The same and the kind of bias, for layers whose bias is not a key of their config."""
+
+    bias: Bias
 
 
 class KernelBank2d(nn.Module):
@@ -77,15 +82,15 @@ class KernelBank2d(nn.Module):
         out_channels: int,
         kernel_size: Pair,
         *,
-        num_kernels: int,
+        num_kernels: Annotated[int, Fixed],
         stride: Pair = 1,
         padding: Pair = 0,
         dilation: Pair = 1,
         groups: int = 1,
         padding_mode: PaddingMode = "zeros",
-        bias: Bias = "static",
+        bias: Annotated[Bias, Fixed] = "static",
         resample: Resample = "none",
-        strategy: Strategy | None = None,
+        strategy: Annotated[Strategy | None, Fixed] = None,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
@@ -122,6 +127,22 @@ class KernelBank2d(nn.Module):
         untrained layer applies as large as ``init`` means it to be; the published layers leave it out.
         """
         init_bank(self.bank, init, gain=self.initial_gain)
+
+    def weights(self) -> Iterator[tuple[nn.Module, str]]:
+        """Yield (layer, name) of what spectral normalisation and orthogonal regularisation act on: gates and styles are left out."""
+        yield self, "bank"
+
+    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+        """Return the multiply-accumulates per image that make ``y`` of ``x``, the kernels mixed into one per image first.
+
+        Args:
+            x: input [B, I, H, W].
+            y: result [B, O, H', W'].
+            fused: count resampling as it runs, fused into the convolution; otherwise apart from it.
+
+        """
+        mixing = self.bank.numel() if self.num_kernels > 1 else 0
+        return self.geometry.macs(self.out_channels, self.in_channels, self.kernel_size, y, fused=fused) + mixing
 
     def convolve(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.conditioning import Condition, as_condition
 
-Selection = Literal["sigmoid", "softmax", "top_m", "relu", "softplus", "open"]
+Selection = Literal["sigmoid", "softmax", "relu", "softplus", "top_m", "open"]
 
 
 class KernelGate(nn.Module):

@@ -6,13 +6,17 @@ Synthesis", arXiv 2303.05511 (CVPR 2023), section 3.1, checked against lucidrain
 """
 
 import math
-from typing import Unpack
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Unpack
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import Fixed, value_of
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.kernel_banks import ConvOptions, KernelBank2d
 from gconv_gan.layers.kernel_gates import LatentGate
@@ -92,9 +96,9 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         latent_dim: d.
         num_kernels: K.
         demodulate: whether u is applied; without it u = 1 (to-RGB layers).
-        equalized_lr: store kernels of unit variance and scale them by 1/√(fan-in) in every pass, so that an optimiser of
-            normalised steps moves every layer at the same rate (Karras et al., arXiv 1710.10196, section 4.1); also the style.
-        gate_init_std: of the gates, see :class:`gconv_gan.layers.kernel_gates.LatentGate`.
+        equalized_lr: Store kernels of unit variance and scale them at run time, by 1/√(fan-in), so that an optimiser of normalised
+            steps moves every layer at the same rate (Karras et al., arXiv 1710.10196, section 4.1); also the style.
+        gate_init_std: Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel.
         conv: see ``KernelBank2d``.
 
     Raises:
@@ -111,10 +115,10 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         kernel_size: Pair,
         *,
         latent_dim: int,
-        num_kernels: int = 1,
-        demodulate: bool = True,
+        num_kernels: Annotated[int, Fixed] = 1,
+        demodulate: Annotated[bool, Fixed] = True,
         equalized_lr: bool = True,
-        gate_init_std: float = 0.1,
+        gate_init_std: Annotated[float, Fixed] = 0.1,
         **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, **conv)
@@ -126,6 +130,17 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         self.gate = LatentGate(latent_dim, num_kernels, selection="softmax", gate_init_std=gate_init_std) if num_kernels > 1 else None
         self.register_buffer("ones", torch.ones(1, 1), persistent=False)
         self.reset_parameters()
+
+    @classmethod
+    def to_rgb(cls, conv: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        """Return the constructor of the convolution that makes an image: one kernel, no demodulation, as StyleGAN2 has it."""
+        return partial(ModulatedConv2d, demodulate=False, equalized_lr=value_of(conv, "equalized_lr"))
+
+    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+        """Return the multiply-accumulates per image; of a demodulated layer with the symmetric half of its kernels' products."""
+        # the kernels' scalar products are the batch's; each image weighs them
+        products = self.num_kernels * (self.num_kernels + 1) // 2 * self.bank.shape[1] * self.bank.shape[2] if self.demodulate else 0
+        return super().macs(x, y, fused=fused) + products
 
     @property
     def initial_gain(self) -> float:
@@ -162,9 +177,10 @@ class AdaptiveConv2d(ModulatedConv2d):
     demodulation goes by the kernels' scalar products (:func:`demodulation`): W_b need not exist.
 
     Args:
-        latent_dim, demodulate, gate_init_std, conv: see ``ModulatedConv2d``.
-        num_kernels: K (lucidrains: 2; the paper states none).
-        equalized_lr: see ``ModulatedConv2d``; off in lucidrains' code, on in JiauZhang's.
+        latent_dim, demodulate, conv: as in ``ModulatedConv2d``.
+        num_kernels: Kernels of the bank (K; lucidrains: 2; the paper states none).
+        equalized_lr: Store kernels of unit variance and scale them at run time; off in lucidrains' code, on in JiauZhang's.
+        gate_init_std: Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel.
 
     """
 
@@ -175,10 +191,10 @@ class AdaptiveConv2d(ModulatedConv2d):
         kernel_size: Pair,
         *,
         latent_dim: int,
-        num_kernels: int = 2,
-        demodulate: bool = True,
+        num_kernels: PositiveInt = 2,
+        demodulate: Annotated[bool, Fixed] = True,
         equalized_lr: bool = False,
-        gate_init_std: float = 0.1,
+        gate_init_std: NonNegativeFloat = 0.1,
         **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__(

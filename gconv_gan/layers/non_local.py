@@ -12,18 +12,19 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 
-AttentionNorm = Literal["softmax", "scale"]
+AttentionNorm = Literal["scale", "softmax"]
 Order = Literal["auto", "attention", "associative"]
 OutputNorm = Literal["batch_norm", "gain"]
 
 
 class NonLocal2d(nn.Module):
-    r"""A residual sum over all pixels, weighted by how well a pixel's query meets another's key.
+    r"""A non-local block: a residual sum over all pixels, weighted by how well a pixel's query meets another's key.
 
     .. math::
         y = x + \nu(W_o\, Y(x)), \qquad
@@ -46,10 +47,10 @@ class NonLocal2d(nn.Module):
 
     Args:
         channels: C.
-        norm: "scale" or "softmax".
+        norm: Divide the attention by √(pixels · width), or take its softmax.
         order: how "scale" is evaluated; "softmax" knows "attention" alone.
-        heads: number of heads.
-        embed_channels: c, per head; None: C/2 for one head, else C/heads.
+        heads: Number of heads of the attention.
+        embed_channels: Width of queries, keys and values of each head (c); None: half the channels, or a head's share of them.
         value_channels: d, per head; None: c.
         pool: max-pool keys and values 2x2.
         output_norm: "batch_norm" or "gain"; a discriminator without BatchNorm takes "gain".
@@ -69,8 +70,8 @@ class NonLocal2d(nn.Module):
         *,
         norm: AttentionNorm = "scale",
         order: Order = "auto",
-        heads: int = 1,
-        embed_channels: int | None = None,
+        heads: PositiveInt = 1,
+        embed_channels: PositiveInt | None = None,
         value_channels: int | None = None,
         pool: bool = False,
         output_norm: OutputNorm = "batch_norm",
@@ -161,6 +162,10 @@ class NonLocal2d(nn.Module):
         if self.order != "auto":
             return self.order
         return min(("associative", "attention"), key=lambda order: self._macs(order, pixels, keys))
+
+    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+        """Return :meth:`product_macs` of maps of the size of ``x``."""
+        return self.product_macs(x.shape[2], x.shape[3])
 
     def product_macs(self, height: int, width: int) -> int:
         """Return the multiply-adds of the two products for one image (the 1x1 maps count for themselves)."""

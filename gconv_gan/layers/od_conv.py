@@ -10,8 +10,10 @@ from typing import Unpack
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.ranges import Fraction
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dy_conv import reset_attention
 from gconv_gan.layers.kernel_banks import ConvOptions, KernelBank2d, check_strategy, pooled
@@ -36,9 +38,11 @@ class ODConv2d(KernelBank2d):
     Input [B, I, H, W] gives [B, O, H', W']; it needs no condition.
 
     Args:
-        num_kernels: K (paper: 4, or 1 for the version as small as the convolution it replaces).
-        reduction: width of h over the input channels, at least 16.
-        temperature: T at the start, a buffer; it should fall to 1 in the first epochs (30 to 1 in ten of them).
+        num_kernels: Kernels of the bank (K; the paper: 4, or 1 for the version as small as the convolution it replaces).
+        reduction: Width of the attention's hidden layer (h) over the input channels; at least 16 units.
+        temperature: Divides the attention's logits at the start (T, a buffer).
+        anneal_images: Images over which the temperature goes to 1 in a straight line (10 epochs of CIFAR-10); None: never.
+            The training loop does it.
         conv: see ``KernelBank2d``; of the strategies only "grouped" and "bmm" can scale taps.
 
     Raises:
@@ -52,12 +56,14 @@ class ODConv2d(KernelBank2d):
         out_channels: int,
         kernel_size: Pair,
         *,
-        num_kernels: int = 4,
-        reduction: float = 0.0625,
-        temperature: float = 30.0,
+        num_kernels: PositiveInt = 4,
+        reduction: Fraction = 0.0625,
+        temperature: PositiveFloat = 30.0,
+        anneal_images: PositiveInt | None = 500_000,
         **conv: Unpack[ConvOptions],
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, num_kernels=num_kernels, **conv)
+        self.anneal_images = anneal_images
         taps, depthwise = math.prod(self.kernel_size), self.geometry.groups == in_channels == out_channels
         check_strategy(self.strategy, "tap" if taps > 1 else "kernel")
         if self.bias_kind == "dynamic":

@@ -8,11 +8,12 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.config.schema import Choice
 from gconv_gan.layers.batch_norm import BatchNorm2d
 
 ConvConstructor = Callable[..., nn.Module]
@@ -23,6 +24,17 @@ ActivationConstructor = Callable[[], nn.Module]
 """``activation()``."""
 AttentionConstructor = Callable[[int], nn.Module]
 """``attention(channels)``, a module that keeps the shape."""
+
+Conv = Annotated[Callable[..., nn.Module], Choice("CONVS")]
+"""A convolution of a generator: ``conv(in_channels, out_channels, kernel_size, *, padding, resample)``."""
+DiscriminatorConv = Annotated[Callable[..., nn.Module], Choice("DISCRIMINATOR_CONVS")]
+"""A convolution of a discriminator: ``conv(in_channels, out_channels, kernel_size, *, stride, padding, resample)``."""
+Norm = Annotated[Callable[..., nn.Module], Choice("NORMS")]
+"""A norm of a generator: ``norm(channels, *, affine)``."""
+BlockNorm = Annotated[Callable[..., nn.Module], Choice("BLOCK_NORMS")]
+"""A norm of a discriminator: ``norm(channels)``."""
+Activation = Annotated[Callable[[], nn.Module], Choice("ACTIVATIONS", name_only=True)]
+"""An activation: ``activation()``."""
 
 Order = Literal["standard", "whitened"]
 Fan = Literal["fan_in", "fan_out"]

@@ -42,6 +42,7 @@ from gconv_gan.layers.resample import (
     pad,
     pad_before_upsampling,
     resampled_conv2d,
+    taps_and_positions,
 )
 
 Strategy = Literal["grouped", "unfused", "bmm", "wide", "concat", "bucketed"]
@@ -91,6 +92,11 @@ class Geometry:
             padding_mode=self.padding_mode,
             resample=self.resample,
         )
+
+    def macs(self, filters: int, inputs: int, kernel_size: tuple[int, int], y: Tensor, *, fused: bool = True) -> int:
+        """Return the multiply-accumulates per image of ``filters`` filters over ``inputs`` channels that make maps of ``y``'s size."""
+        taps, positions = taps_and_positions(kernel_size, self.resample, y, fused=fused)
+        return filters * (inputs // self.groups) * taps * positions
 
     def output_size(self, height: int, width: int, kernel_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) of the result."""

@@ -53,6 +53,17 @@ def fused_side(side: int, resample: Resample) -> int:
     return side + 1 if resample in ("up", "down") and side > 1 else side
 
 
+def taps_and_positions(kernel_size: tuple[int, int], resample: Resample, y: Tensor, *, fused: bool = True) -> tuple[int, int]:
+    """Return how many taps the filters have that made ``y`` [B, O, H, W], and at how many positions they were applied.
+
+    Fused resampling is counted as it runs: (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
+    """
+    pixels = y.shape[2] * y.shape[3]
+    if resample != "none" and (fused or resample == "transposed"):
+        return fused_side(kernel_size[0], resample) ** 2, pixels if resample == "down" else pixels // 4
+    return kernel_size[0] * kernel_size[1], 4 * pixels if resample == "down" else pixels
+
+
 @constant
 def _box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return E as a matrix [k^2, (k+1)^2], turned or divided as ``fused_kernel`` needs it.

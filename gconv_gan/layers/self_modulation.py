@@ -4,16 +4,22 @@ Paper: Chen, Lucic, Houlsby, Gelly, "On Self Modulation for Generative Adversari
 Facts were checked against google/compare_gan's ``arch_ops.py``.
 """
 
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
 import torch
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.roles import MODULATED_ROLES, Role
 
 
 class SelfModulatedBatchNorm2d(Conditioned):
-    r"""Batch normalisation modulated by the generator's own input.
+    r"""BatchNorm whose scale and shift are functions of the latent vector and, in a conditional run, of the class.
 
     .. math::
         y_b = \gamma(z'_b) \odot \mathrm{BN}(x_b) + \beta(z'_b), \qquad
@@ -28,12 +34,14 @@ class SelfModulatedBatchNorm2d(Conditioned):
         num_features: C.
         latent_dim: length of z.
         num_classes: number of classes; None: the layer does not look at y.
-        hidden: width of the hidden layer.
+        hidden: Width of the hidden layer between latent vector and scale.
 
     Raises:
         ValueError: in ``forward`` for a condition without z or y, or with z of another length.
 
     """
+
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
 
     def __init__(
         self,
@@ -41,9 +49,9 @@ class SelfModulatedBatchNorm2d(Conditioned):
         latent_dim: int,
         *,
         num_classes: int | None = None,
-        hidden: int = 32,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        hidden: PositiveInt = 32,
+        eps: Annotated[float, Fixed] = 1e-5,
+        momentum: Annotated[float, Fixed] = 0.1,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
+from gconv_gan.layers.resample import Pair
 from gconv_gan.layers.weights import as_matrices, stored, weights_of
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -278,6 +279,20 @@ def spectral_norm(module: Module, *, eps: float = 1e-12, n_power_iterations: int
         raise ValueError(f"the weight of this {type(module).__name__} is spectrally normalised already")
     _register(module, "weight", eps=eps, n_power_iterations=n_power_iterations)
     return module
+
+
+def spectral_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Pair,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    bias: bool = True,
+) -> nn.Module:
+    """Ordinary convolutions, each divided by its reshaped spectral norm."""
+    return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias))
 
 
 def _register(layer: nn.Module, name: str, *, eps: float, n_power_iterations: int) -> None:

@@ -10,7 +10,7 @@ from gconv_gan.layers.parts import ActivationConstructor
 
 
 class SqueezeExcite(nn.Module):
-    r"""Channel attention.
+    r"""Squeeze-and-excitation at the end of each residual branch: channels reweighted by their means.
 
     .. math:: y_c = x_c \, \gamma\big(W_2\, \varphi(W_1\, \bar x + b_1) + b_2\big)_c
 

@@ -9,10 +9,8 @@ from functools import partial
 
 from torch import nn
 
-from gconv_gan.layers.activations import Activation
-from gconv_gan.layers.activations import activation as activation_named
 from gconv_gan.layers.iter_norm import IterNorm
-from gconv_gan.layers.parts import ConvConstructor, NormConstructor, Parts
+from gconv_gan.layers.parts import ActivationConstructor, ConvConstructor, NormConstructor, Parts
 
 BARE_ITER_NORM: NormConstructor = partial(IterNorm, affine=False)
 WHITENED = Parts(norm=BARE_ITER_NORM, order="whitened")
@@ -39,7 +37,7 @@ class WhitenedUnit(nn.Sequential):
         groups: of the convolution.
         norm: ``norm(channels)``.
         conv: constructor of the convolution, as ``nn.Conv2d``, which starts N(0, 2 / fan out) with bias 0.
-        activation: name of the activation.
+        activation: constructor of the activation.
 
     """
 
@@ -54,8 +52,8 @@ class WhitenedUnit(nn.Sequential):
         groups: int = 1,
         norm: NormConstructor = BARE_ITER_NORM,
         conv: ConvConstructor = nn.Conv2d,
-        activation: Activation = "relu",
+        activation: ActivationConstructor = nn.ReLU,
     ) -> None:
-        parts = Parts(conv=conv, norm=norm, activation=partial(activation_named, activation), order="whitened")
+        parts = Parts(conv=conv, norm=norm, activation=activation, order="whitened")
         unit = parts.unit(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
         super().__init__(OrderedDict(unit.named_children()))

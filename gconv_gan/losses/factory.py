@@ -1,43 +1,9 @@
-"""Config of the objective -> loss, penalty, regularisers."""
+"""Config of the regularisers of logits -> the regularisers; None where a weight of 0 leaves them out."""
 
-from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, ObjectiveConfig, PenaltyConfig, TopKConfig
-from gconv_gan.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
+from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, TopKConfig
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
-from gconv_gan.losses.penalties import DRAGAN, R1, R1R2, R2, WGANGP, Penalty
 from gconv_gan.losses.top_k import TopK
-
-
-def adversarial_loss(config: ObjectiveConfig) -> AdversarialLoss:
-    """Return the loss that ``config.loss`` names."""
-    match config.loss:
-        case "hinge":
-            return Hinge()
-        case "non_saturating":
-            return NonSaturating()
-        case "wasserstein":
-            return Wasserstein()
-        case "least_squares":
-            return LeastSquares()
-        case "relativistic_pairing":
-            return RelativisticPairing()
-
-
-def gradient_penalty(config: PenaltyConfig) -> Penalty | None:
-    """Return the penalty that ``config.kind`` names; None for none."""
-    match config.kind:
-        case "none":
-            return None
-        case "r1":
-            return R1(gamma=config.gamma)
-        case "r2":
-            return R2(gamma=config.gamma)
-        case "r1_r2":
-            return R1R2(gamma=config.gamma)
-        case "wgan_gp":
-            return WGANGP(weight=config.weight)
-        case "dragan":
-            return DRAGAN(weight=config.weight)
 
 
 def consistency(config: ConsistencyConfig) -> Consistency | None:

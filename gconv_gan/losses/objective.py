@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.data.discriminator_augment import AnyAugment, ScheduledAugment
+from gconv_gan.data.discriminator_augment import Augment, Scheduled
 from gconv_gan.data.weak_augment import weak_augment
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
@@ -42,7 +42,7 @@ class Objective:
     """
 
     loss: AdversarialLoss
-    augment: AnyAugment | None = None
+    augment: Augment | None = None
     penalty: Penalty | None = None
     consistency: Consistency | None = None
     lecam: LeCam | None = None
@@ -75,7 +75,7 @@ class Objective:
     def begin(self, images_seen: int) -> None:
         """Set what depends on the images seen alone, for the steps of the iteration that begins there; call it outside of the steps."""
         for part in (self.augment, self.lecam, self.top_k):
-            if isinstance(part, ScheduledAugment | LeCam | TopK):
+            if isinstance(part, Scheduled):
                 part.begin(images_seen)
 
 

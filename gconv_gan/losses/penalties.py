@@ -20,6 +20,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import PositiveFloat
 from torch import Tensor
 
 Scalar = Float[Tensor, ""]
@@ -102,15 +103,15 @@ def input_gradients(logits: Float[Tensor, " b"], images: Float[Tensor, "b c h w"
     return gradients.flatten(1)
 
 
-class _ZeroCentred(Penalty):
-    """Shared by R1 and R2.
+class ZeroCentred(Penalty):
+    """A penalty that draws the gradient to zero.
 
     Args:
-        gamma: γ; half of it multiplies the mean squared gradient norm.
+        gamma: Weight; half of it multiplies the mean squared gradient norm (CIFAR-10: StyleGAN2-ADA 0.01, R3GAN 0.05 falling to 0.005).
 
     """
 
-    def __init__(self, *, gamma: float) -> None:
+    def __init__(self, *, gamma: PositiveFloat = 0.01) -> None:
         self.gamma = gamma
 
     def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
@@ -118,20 +119,20 @@ class _ZeroCentred(Penalty):
         return 0.5 * self.gamma * gradients.square().sum(1).mean()
 
 
-class R1(_ZeroCentred):
+class R1(ZeroCentred):
     """γ/2 · E‖∇D‖² at real images."""
 
     where = "reals"
 
 
-class R2(_ZeroCentred):
+class R2(ZeroCentred):
     """γ/2 · E‖∇D‖² at generated images."""
 
     where = "fakes"
 
 
-class R1R2(_ZeroCentred):
-    """R1 and R2 together."""
+class R1R2(ZeroCentred):
+    """R1 and R2 together, as in R3GAN."""
 
     where = "both"
 
@@ -140,17 +141,17 @@ class R1R2(_ZeroCentred):
         return self.gamma * gradients.square().sum(1).mean()
 
 
-class _OneCentred(Penalty):
-    """Shared by WGAN-GP and DRAGAN.
+class OneCentred(Penalty):
+    """A penalty that draws the norm of the gradient to one.
 
     Args:
-        weight: λ.
+        weight: λ of λ · E(‖∇D‖ − 1)².
 
     """
 
     where = "points"
 
-    def __init__(self, *, weight: float) -> None:
+    def __init__(self, *, weight: PositiveFloat = 10.0) -> None:
         self.weight = weight
 
     def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
@@ -161,10 +162,10 @@ class _OneCentred(Penalty):
         return penalty
 
 
-class WGANGP(_OneCentred):
-    """λ · E(‖∇D‖ − 1)² at x̂ = ε x_r + (1 − ε) x_f, one ε an image; x̂ has the label of x_r."""
+class WGANGP(OneCentred):
+    """λ · E(‖∇D‖ − 1)² between each real image and a generated one: at x̂ = ε x_r + (1 − ε) x_f, one ε an image, the label x_r's."""
 
-    noise = "one"
+    noise: ClassVar[Literal["none", "one", "one_and_values"]] = "one"
 
     def points(self, inputs: PenaltyInputs) -> Examples:
         """Return x̂."""
@@ -173,11 +174,14 @@ class WGANGP(_OneCentred):
         return inputs.reals._replace(images=images)
 
 
-class DRAGAN(_OneCentred):
-    """λ · E(‖∇D‖ − 1)² at x̂ = x_r + ε · ½ std(x_r) · U, one ε an image, one U a value, std over the whole batch."""
+class DRAGAN(OneCentred):
+    """λ · E(‖∇D‖ − 1)² near each real image.
 
-    noise = "one_and_values"
-    needs_std = True
+    At x̂ = x_r + ε · ½ std(x_r) · U, one ε an image, one U a value, std over the whole batch.
+    """
+
+    noise: ClassVar[Literal["none", "one", "one_and_values"]] = "one_and_values"
+    needs_std: ClassVar[bool] = True
 
     def points(self, inputs: PenaltyInputs) -> Examples:
         """Return x̂."""

@@ -84,6 +84,14 @@ class Method:
     iteration to the next is a tensor that ``begin`` fills.
     """
 
+    def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
+        """Look at the bare networks before anything is trained; a dry run does, too.
+
+        Raises:
+            UserError: the method has nothing to act on, or cannot act on these networks.
+
+        """
+
     def start(self, players: Mapping[PlayerName, Player], losses: Losses) -> None:
         """See the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps anything."""
 

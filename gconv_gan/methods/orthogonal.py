@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 import torch
+from pydantic import NonNegativeFloat
+from torch import nn
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.layers.weights import as_matrices, stored, weights_of
 from gconv_gan.losses.orthogonal import orthogonal_gradient
 from gconv_gan.methods.method import Method, Player, PlayerName
@@ -18,12 +21,24 @@ class OrthogonalRegularisation(Method):
     gradient: its ``ortho`` strength of 1e-4 is β = 5e-5.
 
     Args:
-        strengths: β of each player; one that is absent is not regularised.
+        generator: β of the generator; 0: it is not regularised.
+        discriminator: β of the discriminator; 0: it is not regularised.
+        classifier: β of a classifier; 0: it is not regularised.
 
     """
 
-    def __init__(self, strengths: Mapping[PlayerName, float]) -> None:
-        self.strengths = strengths
+    def __init__(
+        self, *, generator: NonNegativeFloat = 0.0, discriminator: NonNegativeFloat = 0.0, classifier: NonNegativeFloat = 0.0
+    ) -> None:
+        strengths: dict[PlayerName, float] = {"generator": generator, "discriminator": discriminator, "classifier": classifier}
+        self.strengths = {name: strength for name, strength in strengths.items() if strength}
+
+    def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
+        """Refuse a strength of a network that the run has not, and to regularise none."""
+        absent = [name for name in self.strengths if name not in networks]
+        if absent or not self.strengths:
+            known = " and ".join(networks)
+            raise UserError(f"orthogonal regularisation needs a weight above 0 of a network of the run, which has {known}")
 
     @torch.no_grad()
     def after_backward(self, player: Player) -> None:

@@ -1,7 +1,11 @@
 """The temperature of kernel gates as a function of the images seen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from pydantic import PositiveFloat, PositiveInt
+from torch import nn
+
+from gconv_gan.config.errors import UserError
 from gconv_gan.layers.kernel_gates import KernelGate
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 
@@ -16,13 +20,18 @@ class GateTemperature(Method):
     generator.
 
     Args:
-        first: :math:`T_0`.
-        images: N.
+        first: Temperature at the start.
+        images: Images over which it goes to 1 in a straight line (10 epochs of CIFAR-10: 500,000).
 
     """
 
-    def __init__(self, first: float, *, images: int) -> None:
+    def __init__(self, *, first: PositiveFloat = 30.0, images: PositiveInt = 500_000) -> None:
         self.first, self.images = first, images
+
+    def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
+        """Refuse a run whose generator has no gates."""
+        if "generator" not in networks or not any(_gates(networks["generator"])):
+            raise UserError("gate_temperature leads the kernel gates of a generator, which this run has not: leave it out")
 
     def temperature(self, images_seen: int) -> float:
         """Return T after so many images."""
@@ -32,6 +41,10 @@ class GateTemperature(Method):
         """Set the gates of the generator and of its average."""
         generator = players["generator"]
         for network in {generator.network, generator.tested}:
-            for module in network.modules():
-                if isinstance(module, KernelGate) and module.selection != "open":
-                    module.temperature.fill_(self.temperature(progress.images_seen))
+            for gate in _gates(network):
+                gate.temperature.fill_(self.temperature(progress.images_seen))
+
+
+def _gates(network: nn.Module) -> Iterator[KernelGate]:
+    """Yield the gates that have a temperature."""
+    return (module for module in network.modules() if isinstance(module, KernelGate) and module.selection != "open")

@@ -13,19 +13,21 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from gconv_gan.config.classifier_units import DigitsClassifierConfig, NamedClassifierConfig, NetworkConfig
+from gconv_gan.config.classifier_units import NamedClassifierConfig
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
+from gconv_gan.config.schema import PartConfig
 from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.standardised import Standardised
+from gconv_gan.models.tables import CLASSIFIERS
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-def describe(config: NetworkConfig, *, image_size: int, classes: Sequence[str]) -> dict[str, Any]:
+def describe(config: PartConfig, *, image_size: int, classes: Sequence[str]) -> dict[str, Any]:
     """Return the JSON object that describes the network of ``config``."""
     arguments = config.model_dump(mode="json", exclude={"kind", "name"})
     name = config.name if isinstance(config, NamedClassifierConfig) else config.kind
@@ -69,8 +71,10 @@ def _built(fields: dict[str, Any], path: Path) -> nn.Module:
     image_size, expected = arguments.pop("image_size", None), arguments.pop("num_classes", len(classes))
     if len(classes) != expected:
         raise UserError(f"{path} names {len(classes)} classes, the network has {expected}")
-    if name == DigitsClassifierConfig().kind:
-        config: NetworkConfig = validated(DigitsClassifierConfig, arguments, f"{path}, arguments")
+    kinds = CLASSIFIERS.models()
+    config: Any
+    if name in kinds:
+        config = validated(kinds[name], arguments, f"{path}, arguments")
     else:
         config = validated(NamedClassifierConfig, {"name": name, **arguments}, f"{path}, arguments")
     if not isinstance(image_size, int):

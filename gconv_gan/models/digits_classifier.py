@@ -1,27 +1,29 @@
 """A small convolutional classifier of 8 to 16 pixel images: the quickstart's judge of handwritten digits."""
 
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 
 class DigitsClassifier(nn.Module):
-    """Two convolutions at full resolution, two at half, a mean over positions, and a linear head.
+    """Four convolutions and a linear head for images of 8 to 16 px.
 
-    Group normalisation rather than BatchNorm: an image's features do not depend on its batch in either mode.
+    Two convolutions at full resolution, two at half, a mean over positions. Group normalisation rather than
+    BatchNorm: an image's features do not depend on its batch in either mode.
 
     Shapes: input [B, 3, s, s] in [-1, 1]; ``features`` [B, 4·width]; output, the logits, [B, num_classes].
 
     Args:
         num_classes: number of logits.
         image_size: s, even, 8 to 16.
-        width: channels of the first two convolutions, a multiple of 8; the last two have 2·width and 4·width.
+        width: Channels of the first two convolutions, a multiple of 8; the last two have 2·width and 4·width.
 
     Raises:
         ValueError: for another image size or width.
 
     """
 
-    def __init__(self, *, num_classes: int = 10, image_size: int = 8, width: int = 32) -> None:
+    def __init__(self, *, num_classes: int = 10, image_size: int = 8, width: PositiveInt = 32) -> None:
         super().__init__()
         if image_size % 2 or not 8 <= image_size <= 16:
             raise ValueError(f"image_size is an even number from 8 to 16, not {image_size}")

@@ -12,25 +12,27 @@ discriminator's shortcuts see the rectified input (``shortcut_preact``); and its
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
-from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, LatentBatchNorm2d, LatentNorm2d
+from gconv_gan.config.schema import give
+from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentNorm2d
+from gconv_gan.layers.batch_norm_init import start_batch_norms
+from gconv_gan.layers.conditioned_norms import conditioned, generator_batch_norm, unconditioned
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
-from gconv_gan.layers.initialisers import Weighted, normal_, orthogonal_, zero_bias_
-from gconv_gan.layers.parts import ActivationConstructor, Order
+from gconv_gan.layers.initialisers import can_be_initialised, normal_, orthogonal_, zero_bias_
+from gconv_gan.layers.parts import Activation, BlockNorm, Conv, DiscriminatorConv, Norm, Order
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models import gan_resnet
 from gconv_gan.models.gan_blocks import (
     BASE,
     AttentionAfter,
-    ConvConstructor,
     GeneratorBlock,
-    NormConstructor,
     Pooling,
     ResidualDiscriminator,
     check_labels,
@@ -39,6 +41,7 @@ from gconv_gan.models.gan_blocks import (
     first_map,
     preactivate,
     run_generator_blocks,
+    to_rgb,
 )
 
 Init = Literal["orthogonal", "normal"]
@@ -53,7 +56,7 @@ def num_chunks(image_size: int) -> int:
     return len(GENERATOR_DIVISORS[image_size])
 
 
-def block_latent_dim(*, image_size: int, latent_dim: int, shared_dim: int | None, hierarchical: bool) -> int:
+def block_latent_dim(*, image_size: int, latent_dim: int, shared_dim: int, hierarchical: bool) -> int:
     """Return the length of the vector that each block is conditioned on: [class embedding, chunk of z or whole z].
 
     Raises:
@@ -65,13 +68,14 @@ def block_latent_dim(*, image_size: int, latent_dim: int, shared_dim: int | None
     if latent_dim % chunks:
         near = max(1, round(latent_dim / chunks)) * chunks
         raise ValueError(f"latent_dim {latent_dim} does not divide into {chunks} chunks at {image_size} px: take {near}")
-    return latent_dim // chunks + (shared_dim or 0)
+    return latent_dim // chunks + shared_dim
 
 
 class BigGANGenerator(nn.Module):
-    r"""z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
+    r"""The BigGAN generator: a chunk of z and a shared class embedding for every block.
 
-    A residual generator whose every block is conditioned on a vector of its own,
+    z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1). A residual
+    generator whose every block is conditioned on a vector of its own,
 
     .. math:: c_l = [E\,y,\; z_l], \qquad z = [z_0, z_1, \dots, z_L],
 
@@ -81,23 +85,24 @@ class BigGANGenerator(nn.Module):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the 4×4 map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 384 at 32 px).
-        latent_dim: dimension of z (BigGAN: 120 at 128 px; StudioGAN: 80 at 32 px, 100 at 64 px).
         num_classes: condition on this many classes; None: unconditional.
-        shared_dim: dimension of E y (BigGAN: 128); None: no shared embedding.
-        hierarchical: split z into chunks.
-        attention: resolutions with self-attention (BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px).
-        conv: constructor of the blocks' 3×3 convolutions; a latent_dim bound to it is that of ``block_latent_dim``.
-        shortcut_conv, rgb_conv: constructors of the blocks' 1×1 shortcuts and of the last convolution, likewise.
-        norm: constructor of the blocks' norms, likewise; None: ``LatentBatchNorm2d`` of c_l.
-        last_norm: constructor of the norm before the last convolution. It and ``rgb_conv`` see the last block's vector.
-        activation, order: as in ``GeneratorBlock``.
-        init: see ``initialise_weights``.
+        width: Channels of the first, widest feature map (16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 384 at 32 px).
+        latent_dim: Dimension of z; hierarchical, a multiple of 4, 5, 6 chunks at 32, 64, 128 px (StudioGAN: 80, 100, 120).
+        shared_dim: Dimension of the shared class embedding (E y) of a conditional run; 0: none, each norm has its own table.
+        hierarchical: Split z into chunks, one for the first map and one for each block.
+        conv: The convolutions of its blocks, selected by the block's vector c_l.
+        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        conv_in_shortcuts: Use conv for the 1×1 shortcuts too.
+        norm: The norms of its blocks, modulated by the block's vector; the last one, before the image is made, looks at no class.
+        activation: The activation of its blocks.
+        attention: Resolutions with self-attention (BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px).
+        order: Norm, activation, convolution; or activation, norm, convolution: the whitening unit.
+        init: Initial weights; orthogonal: with biases of 0 (StudioGAN); normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a z that does not divide into equal chunks, a
-            shared embedding without classes, a hierarchical z with classes but no shared embedding, a resolution without a block,
-            or a missing or unwanted y.
+            hierarchical z with classes but no shared embedding, blocks of which no layer would look at their vector, a resolution
+            without a block, or a missing or unwanted y.
 
     """
 
@@ -105,40 +110,53 @@ class BigGANGenerator(nn.Module):
         self,
         *,
         image_size: int,
-        width: int,
-        latent_dim: int,
         num_classes: int | None = None,
-        shared_dim: int | None = None,
+        width: PositiveInt,
+        latent_dim: PositiveInt = 120,
+        shared_dim: NonNegativeInt = 128,
         hierarchical: bool = True,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        shortcut_conv: ConvConstructor = ResampledConv2d,
-        rgb_conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor | None = None,
-        last_norm: NormConstructor = BatchNorm2d,
-        activation: ActivationConstructor = nn.ReLU,
+        conv: Conv = ResampledConv2d,
+        conv_to_rgb: bool = False,
+        conv_in_shortcuts: bool = False,
+        norm: Norm = generator_batch_norm,
+        activation: Activation = nn.ReLU,
+        attention: Sequence[PositiveInt] = (),
         order: Order = "standard",
         init: Init = "orthogonal",
     ) -> None:
         super().__init__()
-        if shared_dim is not None and num_classes is None:
-            raise ValueError("a shared class embedding needs classes: leave shared_dim out of an unconditional generator")
-        if hierarchical and num_classes is not None and shared_dim is None:
+        shared_dim = 0 if num_classes is None else shared_dim
+        if hierarchical and num_classes is not None and not shared_dim:
             raise ValueError("a hierarchical z reaches the blocks together with the shared class embedding: give shared_dim")
         block_dim = block_latent_dim(image_size=image_size, latent_dim=latent_dim, shared_dim=shared_dim, hierarchical=hierarchical)
         self.image_size, self.latent_dim, self.num_classes, self.hierarchical = image_size, latent_dim, num_classes, hierarchical
         self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
-        norm = norm or partial(LatentBatchNorm2d, latent_dim=block_dim)
-        self.shared = None if num_classes is None or shared_dim is None else nn.Embedding(num_classes, shared_dim)
-        self.linear = nn.Linear(block_dim - (shared_dim or 0), channels[0] * BASE**2)
+        known: dict[str, Any] = {"latent_dim": block_dim, "num_classes": num_classes}
+        by_vector = hierarchical or shared_dim > 0
+        self.shared = None if num_classes is None or not shared_dim else nn.Embedding(num_classes, shared_dim)
+        self.linear = nn.Linear(block_dim - shared_dim, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
-        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, order=order)
+        conv, rgb_conv = give(conv, **known), to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d
+        block = partial(
+            GeneratorBlock,
+            conv=conv,
+            norm=conditioned(norm, **known, by_vector=by_vector),
+            shortcut_conv=conv if conv_in_shortcuts else ResampledConv2d,
+            activation=activation,
+            order=order,
+        )
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        self.last_norm = last_norm(channels[-1])
+        if by_vector and not any(isinstance(module, Conditioned) for module in self.blocks.modules()):
+            raise ValueError(
+                "the blocks of biggan would look at neither z nor class: take a norm with scale and shift, a convolution that sees the "
+                "latent vector, or hierarchical = false and shared_dim = 0"
+            )
+        self.last_norm = unconditioned(norm, latent_dim=block_dim, num_classes=None if by_vector else num_classes)(channels[-1])
         self.to_rgb = rgb_conv(channels[-1], 3, 3, padding=1, resample="none")
         sides = [2 * BASE << block for block in range(len(self.blocks))]
         self.attention = AttentionAfter(attention, sides=sides, channels=channels[1:])
         initialise_weights(self, init)
+        start_batch_norms(self, norm)
 
     def conditions(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None) -> tuple[Float[Tensor, "b c"], list[Condition]]:
         """Return z_0 and the condition of each block."""
@@ -158,7 +176,9 @@ class BigGANGenerator(nn.Module):
 
 
 class BigGANDiscriminator(ResidualDiscriminator):
-    r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
+    r"""The BigGAN discriminator: wide residual blocks.
+
+    images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
     .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle, \qquad h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
@@ -166,13 +186,17 @@ class BigGANDiscriminator(ResidualDiscriminator):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the last map (BigGAN: 16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 192 at 32 px).
         num_classes: projection onto this many classes; None: unconditional.
-        attention: resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px).
-        conv, norm, activation: as in ``DiscriminatorBlock``; phi is the activation.
-        pooling: "sum", or "mean" in place of the sum.
-        shortcut_preact: feed the rectified input to the shortcuts (StudioGAN), see ``DiscriminatorBlock``.
-        init: see ``initialise_weights``.
+        width: Channels of the last, widest feature map (16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 2·ch = 192 at
+            32 px).
+        conv: The convolutions of its blocks, but those that see the images.
+        block_norm: Norms between its layers. All but "group" let an image's logit depend on the other images of its batch: real and
+            generated images are then passed through the discriminator apart, as in DCGAN, and a gradient penalty is refused.
+        activation: The activation of its blocks (phi).
+        attention: Resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px).
+        pooling: Sum over the pixels of the last map, or their mean (WGAN-GP).
+        shortcut_preact: Rectify the shortcut's input, as StudioGAN's in-place ReLU does.
+        init: Initial weights; orthogonal: with biases of 0 (StudioGAN); normal: N(0, 0.02²), as in the CIFAR script of BigGAN-PyTorch.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -184,12 +208,12 @@ class BigGANDiscriminator(ResidualDiscriminator):
         self,
         *,
         image_size: int,
-        width: int,
         num_classes: int | None = None,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = nn.Identity,
-        activation: ActivationConstructor = nn.ReLU,
+        width: PositiveInt,
+        conv: DiscriminatorConv = ResampledConv2d,
+        block_norm: BlockNorm = nn.Identity,
+        activation: Activation = nn.ReLU,
+        attention: Sequence[PositiveInt] = (),
         pooling: Pooling = "sum",
         shortcut_preact: bool = False,
         init: Init = "orthogonal",
@@ -205,11 +229,12 @@ class BigGANDiscriminator(ResidualDiscriminator):
             shortcut_preact=shortcut_preact,
             attention=attention,
             conv=conv,
-            norm=norm,
+            norm=block_norm,
             activation=activation,
             pooling=pooling,
         )
         initialise_weights(self, init)
+        start_batch_norms(self, block_norm)
 
 
 def initialise_weights(network: nn.Module, init: Init) -> None:
@@ -224,7 +249,7 @@ def initialise_weights(network: nn.Module, init: Init) -> None:
 
     """
     check_choice("init", init, Init)
-    if isinstance(network, Weighted):
+    if can_be_initialised(network):
         if init == "orthogonal":
             orthogonal_(network)
             zero_bias_(network)

@@ -12,18 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
-from gconv_gan.layers.activations import activation
+from gconv_gan.config.schema import give, unbound
+from gconv_gan.layers.activations import RECTIFIERS, activation_gain
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
 from gconv_gan.layers.non_local import NonLocal2d
-from gconv_gan.layers.parts import ActivationConstructor, Order
+from gconv_gan.layers.parts import ActivationConstructor, ConvConstructor, NormConstructor, Order
 from gconv_gan.layers.resample import Resample, ResampledConv2d
 
-ConvConstructor = Callable[..., nn.Module]
-"""``conv(in_channels, out_channels, kernel_size, *, padding, resample)``"""
-NormConstructor = Callable[[int], nn.Module]
 Pooling = Literal["sum", "mean"]
-LEAKY_RELU: ActivationConstructor = partial(activation, "leaky_relu")
 BASE = 4
 """Side of a generator's first and of most discriminators' last map."""
 
@@ -47,6 +44,18 @@ def check_labels(y: Tensor | None, num_classes: int | None, network: str) -> Non
         raise ValueError(
             f"this {network} is class-conditional and needs y" if y is None else f"this {network} is unconditional and takes no y"
         )
+
+
+def block_gain(activation: ActivationConstructor) -> float:
+    """Return the gain by which the convolutions of blocks with this activation start: the published √2 for rectifiers."""
+    return BLOCK_GAIN if isinstance(activation(), RECTIFIERS) else activation_gain(activation)
+
+
+def to_rgb(conv: ConvConstructor, *, latent_dim: int, num_classes: int | None) -> ConvConstructor:
+    """Return the constructor of the convolution that makes an image, of the blocks' ``conv``: itself, or what its ``to_rgb`` returns."""
+    own: Callable[[ConvConstructor], ConvConstructor] | None = getattr(unbound(conv)[0], "to_rgb", None)
+    found: ConvConstructor = give(conv if own is None else own(conv), latent_dim=latent_dim, num_classes=num_classes)
+    return found
 
 
 def preactivate(x: Tensor, norm: nn.Module, activation: nn.Module, condition: Condition, order: Order) -> Tensor:

@@ -6,27 +6,31 @@ pytorch/examples; here every convolution keeps its bias. Other sizes continue it
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import give
+from gconv_gan.layers.activations import LEAKY_RELU
 from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.layers.batch_norm_init import start_batch_norms
+from gconv_gan.layers.conditioned_norms import conditioned, generator_batch_norm
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import normal_
-from gconv_gan.layers.parts import ActivationConstructor
+from gconv_gan.layers.parts import Activation, BlockNorm, Conv, DiscriminatorConv, Norm
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
-    LEAKY_RELU,
     AttentionAfter,
-    ConvConstructor,
-    NormConstructor,
     ProjectionDiscriminator,
     check_labels,
     check_size,
     divided,
     first_map,
+    to_rgb,
 )
 
 SIZES = (8, 16, 32, 64, 128)
@@ -40,7 +44,9 @@ def widths(width: int, image_size: int, network: str) -> list[int]:
 
 
 class DCGANGenerator(nn.Module):
-    r"""z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
+    r"""The DCGAN generator: transposed 4×4 convolutions.
+
+    z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
 
     .. math:: h_0 = \phi(n_0(L z)), \qquad h_{l+1} = \phi(n_{l+1}(T_{l+1} * h_l)), \qquad x = \tanh(T * h_L)
 
@@ -48,14 +54,14 @@ class DCGANGenerator(nn.Module):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the 4×4 map (DCGAN: 1024; pytorch/examples: 512, both at 64 px).
-        latent_dim: dimension of z (DCGAN: 100).
         num_classes: condition on this many classes through ``norm``; None: unconditional.
-        attention: resolutions of maps with self-attention, 4, 8, ..., image_size/2; DCGAN has none.
-        conv: constructor of all convolutions but the last; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
-        rgb_conv: constructor of the last convolution.
-        norm: constructor of the norms from a channel count.
-        activation: constructor of phi.
+        width: Channels of the first, widest feature map (the paper: 1024; pytorch/examples: 512, both at 64 px).
+        latent_dim: Dimension of z; of w behind a mapping network.
+        conv: All its convolutions but the last.
+        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        norm: The norms between its layers.
+        activation: The activation after every norm (phi).
+        attention: Resolutions of maps with self-attention, 4, 8, ..., half the image's; DCGAN has none.
 
     Raises:
         ValueError: for another size, a width that the halvings do not divide, a resolution without a map, or a missing or unwanted y.
@@ -66,29 +72,32 @@ class DCGANGenerator(nn.Module):
         self,
         *,
         image_size: int,
-        width: int,
-        latent_dim: int = 100,
         num_classes: int | None = None,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        rgb_conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = BatchNorm2d,
-        activation: ActivationConstructor = nn.ReLU,
+        width: PositiveInt,
+        latent_dim: PositiveInt = 100,
+        conv: Conv = ResampledConv2d,
+        conv_to_rgb: bool = False,
+        norm: Norm = generator_batch_norm,
+        activation: Activation = nn.ReLU,
+        attention: Sequence[PositiveInt] = (),
     ) -> None:
         super().__init__()
         self.activation = activation()
         self.channels = channels = widths(width, image_size, "generator")
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
+        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
+        conv, rgb_conv = give(conv, **known), to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d
         self.convs = nn.ModuleList(
             conv(i, o, 4, padding=1, resample="transposed") for i, o in zip(channels[:-1], channels[1:], strict=True)
         )
-        self.norms = nn.ModuleList(norm(count) for count in channels)
+        self.norms = nn.ModuleList(conditioned(norm, **known)(count) for count in channels)
         self.to_rgb = rgb_conv(channels[-1], 3, 4, padding=1, resample="transposed")
         for layer in (self.linear, *self.convs, self.to_rgb):
             normal_(layer)
         scatter_scales(self)
         self.attention = AttentionAfter(attention, sides=[BASE << index for index in range(len(channels))], channels=channels)
+        start_batch_norms(self, norm)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
@@ -100,7 +109,9 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(ProjectionDiscriminator):
-    r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
+    r"""The DCGAN discriminator: strided 4×4 convolutions.
+
+    images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
     .. math:: h_0 = \phi(C_0 * x), \qquad h_{l+1} = \phi(n_{l+1}(C_{l+1} * h_l)), \qquad
         D = w \cdot h_L + b + \langle e_y, h_L \rangle
@@ -110,12 +121,13 @@ class DCGANDiscriminator(ProjectionDiscriminator):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the last map (pytorch/examples: 512 at 64 px).
         num_classes: projection onto this many classes; None: unconditional.
-        attention: resolutions of maps with self-attention, image_size/2, ..., 8, 4; DCGAN has none.
-        conv: constructor of every C but the first, which sees the images.
-        norm: constructor of n from a channel count; ``BatchNorm2d`` as published, none in a spectrally normalised discriminator.
-        activation: constructor of phi.
+        width: Channels of the last, widest feature map (pytorch/examples: 512 at 64 px).
+        conv: Every convolution but the first, which sees the images.
+        block_norm: Norms after every convolution but the first. DCGAN as published has "batch", with norm.kind = "none"; each batch, real
+            and generated, is normalised alone, as with every norm that couples the images of a batch.
+        activation: The activation after every convolution (phi).
+        attention: Resolutions of maps with self-attention, half the image's, ..., 8, 4; DCGAN has none.
 
     Raises:
         ValueError: for another size, a width that the halvings do not divide, a resolution without a map, or a missing or unwanted y.
@@ -126,25 +138,26 @@ class DCGANDiscriminator(ProjectionDiscriminator):
         self,
         *,
         image_size: int,
-        width: int,
         num_classes: int | None = None,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = nn.Identity,
-        activation: ActivationConstructor = LEAKY_RELU,
+        width: PositiveInt,
+        conv: DiscriminatorConv = ResampledConv2d,
+        block_norm: BlockNorm = nn.Identity,
+        activation: Activation = LEAKY_RELU,
+        attention: Sequence[PositiveInt] = (),
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
         self.activation = activation()
         self.channels = channels = widths(width, image_size, "discriminator")[::-1]
         self.convs = nn.ModuleList([ResampledConv2d(3, channels[0], 4, stride=2, padding=1)])
         self.convs.extend(conv(i, o, 4, stride=2, padding=1) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        self.norms = nn.ModuleList([nn.Identity(), *(norm(count) for count in channels[1:])])
+        self.norms = nn.ModuleList([nn.Identity(), *(block_norm(count) for count in channels[1:])])
         self.add_head(channels[-1] * BASE**2)
         for layer in (*self.convs, self.linear):
             normal_(layer)
         scatter_scales(self)
         sides = [image_size >> index for index in range(1, 1 + len(channels))]
         self.attention = AttentionAfter(attention, sides=sides, channels=channels)
+        start_batch_norms(self, block_norm)
 
     def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
         h = images

@@ -8,32 +8,35 @@ they are SAGAN's networks, arXiv 1805.08318 (2019).
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
-from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.config.schema import give
+from gconv_gan.layers.batch_norm_init import start_batch_norms
+from gconv_gan.layers.conditioned_norms import conditioned, generator_batch_norm, unconditioned
 from gconv_gan.layers.conditioning import Condition, apply
-from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
-from gconv_gan.layers.parts import ActivationConstructor, Order
+from gconv_gan.layers.initialisers import glorot_
+from gconv_gan.layers.parts import Activation, BlockNorm, Conv, DiscriminatorConv, Norm, Order
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
     AttentionAfter,
-    ConvConstructor,
     GeneratorBlock,
-    NormConstructor,
     Pooling,
     ResidualDiscriminator,
+    block_gain,
     check_labels,
     check_size,
     divided,
     first_map,
     preactivate,
     run_generator_blocks,
+    to_rgb,
 )
 
 Middle = Literal["thin", "wide"]
@@ -57,21 +60,23 @@ DISCRIMINATOR_BLOCKS: dict[int, tuple[tuple[int, ...], int]] = {
 
 
 class ResNetGenerator(nn.Module):
-    """z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
+    """The SNGAN residual generator.
 
-    Linear to a 4×4 map, one ``GeneratorBlock`` per doubling, norm, activation, 3×3 convolution, tanh.
+    z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1): linear to a
+    4×4 map, one ``GeneratorBlock`` per doubling, norm, activation, 3×3 convolution, tanh.
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the 4×4 map (SNGAN: 256 at 32 px, 1024 at 64 and 128 px).
-        latent_dim: dimension of z.
         num_classes: condition on this many classes; None: unconditional.
-        attention: resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px).
-        conv: constructor of the blocks' 3×3 convolutions; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
-        shortcut_conv, rgb_conv: constructors of the blocks' 1×1 shortcuts and of the last convolution.
-        norm: constructor of the blocks' norms from a channel count.
-        last_norm: constructor of the norm before the last convolution.
-        activation, gain, order: as in ``GeneratorBlock``.
+        width: Channels of the first, widest feature map (SNGAN: 256 at 32 px, 1024 at 64 and 128 px).
+        latent_dim: Dimension of z; of w behind a mapping network.
+        conv: The convolutions of its blocks.
+        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        conv_in_shortcuts: Use conv for the 1×1 shortcuts too.
+        norm: The norms of its blocks; the last one, before the image is made, looks at no class.
+        activation: The activation of its blocks, whose weights start by its gain (√2 for relu and leaky_relu).
+        attention: Resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px).
+        order: Norm, activation, convolution; or activation, norm, convolution: the whitening unit.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -83,17 +88,15 @@ class ResNetGenerator(nn.Module):
         self,
         *,
         image_size: int,
-        width: int,
-        latent_dim: int = 128,
         num_classes: int | None = None,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        shortcut_conv: ConvConstructor = ResampledConv2d,
-        rgb_conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = BatchNorm2d,
-        last_norm: NormConstructor = BatchNorm2d,
-        activation: ActivationConstructor = nn.ReLU,
-        gain: float = BLOCK_GAIN,
+        width: PositiveInt,
+        latent_dim: PositiveInt = 128,
+        conv: Conv = ResampledConv2d,
+        conv_to_rgb: bool = False,
+        conv_in_shortcuts: bool = False,
+        norm: Norm = generator_batch_norm,
+        activation: Activation = nn.ReLU,
+        attention: Sequence[PositiveInt] = (),
         order: Order = "standard",
     ) -> None:
         super().__init__()
@@ -102,14 +105,25 @@ class ResNetGenerator(nn.Module):
         self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
-        block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, gain=gain, order=order)
+        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
+        conv, rgb_conv = give(conv, **known), to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d
+        block = partial(
+            GeneratorBlock,
+            conv=conv,
+            norm=conditioned(norm, **known),
+            shortcut_conv=conv if conv_in_shortcuts else ResampledConv2d,
+            activation=activation,
+            gain=block_gain(activation),
+            order=order,
+        )
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        self.last_norm = last_norm(channels[-1])
+        self.last_norm = unconditioned(norm, **known)(channels[-1])
         self.to_rgb = rgb_conv(channels[-1], 3, 3, padding=1, resample="none")
         glorot_(self.linear)
         glorot_(self.to_rgb)
         sides = [2 * BASE << block for block in range(len(self.blocks))]
         self.attention = AttentionAfter(attention, sides=sides, channels=channels[1:])
+        start_batch_norms(self, norm)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
@@ -120,7 +134,9 @@ class ResNetGenerator(nn.Module):
 
 
 class ResNetDiscriminator(ResidualDiscriminator):
-    r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
+    r"""The SNGAN residual discriminator.
+
+    images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
     .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle, \qquad h(x) = \sum_{\text{pixels}} \phi(\text{blocks}(x))
 
@@ -129,13 +145,16 @@ class ResNetDiscriminator(ResidualDiscriminator):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the last map (SNGAN: 128 at 32 px, 1024 at 64 and 128 px).
         num_classes: projection onto this many classes; None: unconditional.
-        middle: width between a block's convolutions, "thin": its input's, "wide": its output's.
-        shortcut_preact: as in ``DiscriminatorBlock``.
-        attention: resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px).
-        conv, norm, activation, gain: as in ``DiscriminatorBlock``; phi is the activation.
-        pooling: "sum", or "mean" in place of the sum (WGAN-GP, arXiv 1704.00028).
+        width: Channels of the last, widest feature map (SNGAN: 128 at 32 px, 1024 at 64 and 128 px).
+        conv: The convolutions of its blocks, but those that see the images.
+        block_norm: Norms between its layers. All but "group" let an image's logit depend on the other images of its batch: real and
+            generated images are then passed through the discriminator apart, as in DCGAN, and a gradient penalty is refused.
+        activation: The activation of its blocks (phi), whose weights start by its gain (√2 for relu and leaky_relu).
+        attention: Resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px).
+        middle: Width between a block's two convolutions: its input's (SNGAN, mimicry) or its output's (StudioGAN).
+        shortcut_preact: Rectify the shortcut's input, as mimicry's and StudioGAN's in-place ReLU does.
+        pooling: Sum over the pixels of the last map, or their mean (WGAN-GP, arXiv 1704.00028).
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -147,15 +166,14 @@ class ResNetDiscriminator(ResidualDiscriminator):
         self,
         *,
         image_size: int,
-        width: int,
         num_classes: int | None = None,
+        width: PositiveInt,
+        conv: DiscriminatorConv = ResampledConv2d,
+        block_norm: BlockNorm = nn.Identity,
+        activation: Activation = nn.ReLU,
+        attention: Sequence[PositiveInt] = (),
         middle: Middle = "thin",
         shortcut_preact: bool = False,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = nn.Identity,
-        activation: ActivationConstructor = nn.ReLU,
-        gain: float = BLOCK_GAIN,
         pooling: Pooling = "sum",
     ) -> None:
         check_choice("middle", middle, Middle)
@@ -170,8 +188,9 @@ class ResNetDiscriminator(ResidualDiscriminator):
             shortcut_preact=shortcut_preact,
             attention=attention,
             conv=conv,
-            norm=norm,
+            norm=block_norm,
             activation=activation,
-            gain=gain,
+            gain=block_gain(activation),
             pooling=pooling,
         )
+        start_batch_norms(self, block_norm)

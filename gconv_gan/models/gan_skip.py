@@ -8,31 +8,44 @@ but for its noise inputs, its constant first map, and its image without tanh.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
-from gconv_gan.layers.batch_norm import BatchNorm2d
+from gconv_gan.config.schema import give
+from gconv_gan.layers.activations import LEAKY_RELU
+from gconv_gan.layers.batch_norm_init import start_batch_norms
+from gconv_gan.layers.conditioned_norms import conditioned, generator_batch_norm
 from gconv_gan.layers.conditioning import Condition, apply
-from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
-from gconv_gan.layers.parts import ActivationConstructor
+from gconv_gan.layers.initialisers import glorot_
+from gconv_gan.layers.parts import (
+    Activation,
+    ActivationConstructor,
+    BlockNorm,
+    Conv,
+    ConvConstructor,
+    DiscriminatorConv,
+    Norm,
+    NormConstructor,
+)
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan_blocks import (
     BASE,
-    LEAKY_RELU,
     AttentionAfter,
-    ConvConstructor,
-    NormConstructor,
     Pooling,
     ProjectionDiscriminator,
+    block_gain,
     check_labels,
     check_size,
     divided,
     first_map,
     pooled,
+    to_rgb,
 )
 from gconv_gan.models.gan_resnet import GENERATOR_DIVISORS
 
@@ -82,21 +95,21 @@ class SkipGeneratorBlock(nn.Module):
 
 
 class SkipGenerator(nn.Module):
-    r"""z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1).
+    r"""StyleGAN2's skip generator: the image is the sum of one from every resolution.
 
-    Linear to a 4×4 map, a ``SkipGeneratorBlock`` at every resolution, tanh of the summed image.
+    z [B, latent_dim] and, if conditional, y [B] -> images [B, 3, image_size, image_size] in (−1, 1): linear to a
+    4×4 map, a ``SkipGeneratorBlock`` at every resolution, tanh of the summed image.
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the 4×4 map.
-        latent_dim: dimension of z, or of w behind a mapping network.
         num_classes: condition on this many classes through ``norm`` or a mapping network; None: unconditional.
-        attention: resolutions with self-attention, between a block and the next; StyleGAN2 has none.
-        conv: constructor of the 3×3 convolutions; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
-        rgb_conv: constructor of the 1×1 convolutions that make the images.
-        norm: constructor of the norms from a channel count.
-        activation: constructor of the blocks' activation.
-        gain: of the Glorot-uniform 3×3 convolutions.
+        width: Channels of the first, widest feature map (that of the residual networks).
+        latent_dim: Dimension of z; of w behind a mapping network.
+        conv: The 3×3 convolutions of its blocks.
+        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        norm: The norms of its blocks.
+        activation: The activation of its blocks, whose weights start by its gain (√2 for relu and leaky_relu).
+        attention: Resolutions with self-attention, between a block and the next; StyleGAN2 has none.
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -108,15 +121,14 @@ class SkipGenerator(nn.Module):
         self,
         *,
         image_size: int,
-        width: int,
-        latent_dim: int = 128,
         num_classes: int | None = None,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        rgb_conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = BatchNorm2d,
-        activation: ActivationConstructor = LEAKY_RELU,
-        gain: float = BLOCK_GAIN,
+        width: PositiveInt,
+        latent_dim: PositiveInt = 128,
+        conv: Conv = ResampledConv2d,
+        conv_to_rgb: bool = False,
+        norm: Norm = generator_batch_norm,
+        activation: Activation = LEAKY_RELU,
+        attention: Sequence[PositiveInt] = (),
     ) -> None:
         super().__init__()
         check_size(image_size, GENERATOR_DIVISORS)
@@ -124,11 +136,20 @@ class SkipGenerator(nn.Module):
         self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
         self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
         glorot_(self.linear)
-        block = partial(SkipGeneratorBlock, conv=conv, rgb_conv=rgb_conv, norm=norm, activation=activation, gain=gain)
+        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
+        block = partial(
+            SkipGeneratorBlock,
+            conv=give(conv, **known),
+            rgb_conv=to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d,
+            norm=conditioned(norm, **known),
+            activation=activation,
+            gain=block_gain(activation),
+        )
         self.blocks = nn.ModuleList([block(channels[0], channels[0], up=False)])
         self.blocks.extend(block(i, o, up=True) for i, o in zip(channels[:-1], channels[1:], strict=True))
         between = channels[:-1]  # the last block's map goes nowhere but into the image
         self.attention = AttentionAfter(attention, sides=[BASE << index for index in range(len(between))], channels=between)
+        start_batch_norms(self, norm)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
@@ -185,14 +206,14 @@ class SkipDiscriminator(ProjectionDiscriminator):
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
-        width: channels of the 4×4 map.
         num_classes: projection onto this many classes; None: unconditional.
-        attention: resolutions with self-attention, after a block; StyleGAN2 has none.
-        conv: constructor of the 3×3 convolutions.
-        norm: constructor of the blocks' norms from a channel count.
-        activation: constructor of the activation.
-        gain: of the Glorot-uniform convolutions.
-        pooling: "sum", or "mean" in place of the sum.
+        width: Channels of the last, widest feature map (that of the residual networks).
+        conv: The 3×3 convolutions of its blocks; those that see the images are 1×1.
+        block_norm: Norms between its layers. All but "group" let an image's logit depend on the other images of its batch: real and
+            generated images are then passed through the discriminator apart, as in DCGAN, and a gradient penalty is refused.
+        activation: The activation after every convolution, whose weights start by its gain (√2 for relu and leaky_relu).
+        attention: Resolutions with self-attention, after a block; StyleGAN2 has none.
+        pooling: Sum over the pixels of the last map, or their mean (WGAN-GP).
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
@@ -204,13 +225,12 @@ class SkipDiscriminator(ProjectionDiscriminator):
         self,
         *,
         image_size: int,
-        width: int,
         num_classes: int | None = None,
-        attention: Sequence[int] = (),
-        conv: ConvConstructor = ResampledConv2d,
-        norm: NormConstructor = nn.Identity,
-        activation: ActivationConstructor = LEAKY_RELU,
-        gain: float = BLOCK_GAIN,
+        width: PositiveInt,
+        conv: DiscriminatorConv = ResampledConv2d,
+        block_norm: BlockNorm = nn.Identity,
+        activation: Activation = LEAKY_RELU,
+        attention: Sequence[PositiveInt] = (),
         pooling: Pooling = "sum",
     ) -> None:
         super().__init__(image_size=image_size, num_classes=num_classes)
@@ -218,13 +238,15 @@ class SkipDiscriminator(ProjectionDiscriminator):
         self.activation, self.pooling = activation(), pooling
         check_size(image_size, GENERATOR_DIVISORS)
         self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "discriminator")[::-1]
-        block = partial(SkipDiscriminatorBlock, conv=conv, norm=norm, activation=activation, gain=gain)
+        gain = block_gain(activation)
+        block = partial(SkipDiscriminatorBlock, conv=conv, norm=block_norm, activation=activation, gain=gain)
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.last_conv = conv(width, width, 3, padding=1, resample="none")
         glorot_(self.last_conv, gain=gain)
         self.add_head(width)
         sides = [image_size >> index for index in range(1, len(channels))]
         self.attention = AttentionAfter(attention, sides=sides, channels=channels[1:])
+        start_batch_norms(self, block_norm)
 
     def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
         h: Tensor | None = None

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.layers.running_statistics import several_processes
@@ -50,20 +51,29 @@ class MappingLayer(nn.Linear):
 
 
 class MappingNetwork(nn.Module):
-    """z [B, latent_dim] and, if conditional, y [B] -> w [B, width].
+    """StyleGAN2's mapping network: layers are selected and modulated by w = f(z, y).
 
-    z and, with classes, an embedding of y are normalised to unit second moment, joined, and passed through ``depth`` layers.
+    z [B, latent_dim] and, if conditional, y [B] -> w [B, width]: z and, with classes, an embedding of y are
+    normalised to unit second moment, joined, and passed through ``depth`` layers.
 
     Args:
         latent_dim: dimension of z.
-        width: dimension of w and of every hidden layer (StyleGAN2: 512).
-        depth: number of layers (StyleGAN2: 8; its CIFAR-10 preset: 2).
         num_classes: embed this many classes; None: unconditional.
-        lr_multiplier: of all layers (StyleGAN2: 0.01).
+        depth: Layers (StyleGAN2: 8; its CIFAR-10 preset: 2).
+        width: Dimension of w and of every hidden layer.
+        lr_multiplier: Factor by which its parameters are stored enlarged, so that they move less.
 
     """
 
-    def __init__(self, *, latent_dim: int, width: int, depth: int, num_classes: int | None = None, lr_multiplier: float = 0.01) -> None:
+    def __init__(
+        self,
+        *,
+        latent_dim: int,
+        num_classes: int | None = None,
+        depth: PositiveInt = 8,
+        width: PositiveInt = 512,
+        lr_multiplier: PositiveFloat = 0.01,
+    ) -> None:
         super().__init__()
         self.embedding = None if num_classes is None else nn.Embedding(num_classes, width)
         sizes = [latent_dim + (0 if num_classes is None else width)] + [width] * depth

@@ -8,7 +8,7 @@ and for the products of attention; element-wise work, norms and activations coun
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,12 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.layers.c_conv import CConv2d
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.kernel_banks import KernelBank2d
-from gconv_gan.layers.modulated_conv import ModulatedConv2d
-from gconv_gan.layers.non_local import NonLocal2d
-from gconv_gan.layers.resample import Resample, fused_side
+from gconv_gan.layers.resample import taps_and_positions
 from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.script import run_script
@@ -40,49 +35,22 @@ class Row:
     """MACs with resampling done apart from the convolution."""
 
 
-Convolution = nn.Conv2d | GConv2d | KernelBank2d
+def macs_of(layer: nn.Module, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    """Return the MACs per image of a layer that made ``y`` of ``x``: what its own ``macs`` says, or those of torch's layers; else 0.
 
-
-def convolution_macs(layer: Convolution, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
-    """Return the MACs per image of a convolution (plain, fused or dynamic) that made ``y`` [B, O, H', W'] of ``x`` [B, I, H, W].
-
-    A mixture is counted in its cheapest order: one mixed k×k kernel per image, then one convolution with it.
+    A mixture of kernels is counted in its cheapest order: one mixed k×k kernel per image, then one convolution with it.
     """
-    taps, pixels = _taps_and_pixels(layer, y, fused=fused)
-    kernel = layer.in_channels // _groups(layer) * math.prod(layer.kernel_size)
-    per_filter = layer.in_channels // _groups(layer) * taps * pixels
-    match layer:
-        case GConv2d(mode="dictionary"):
-            commutes = layer.kernel_size == (1, 1) and layer.geometry.resample == "up"
-            mixed = layer.num_kernels * layer.out_channels * _pixels(y) // (4 if commutes else 1)
-            return per_filter * layer.num_kernels + mixed
-        case CConv2d():
-            # the shifts meet the input's channels, and one box filter a group their sum
-            return per_filter * layer.out_channels + layer.in_channels * _pixels(x) + _groups(layer) * taps * pixels
-        case GConv2d() | KernelBank2d():
-            mixing = layer.num_kernels * kernel if layer.num_kernels > 1 else 0
-            if isinstance(layer, ModulatedConv2d) and layer.demodulate:
-                # the kernels' scalar products are the batch's; each image weighs a symmetric half of them
-                mixing += layer.in_channels // _groups(layer) * layer.num_kernels * (layer.num_kernels + 1) // 2
-            return (per_filter + mixing) * layer.out_channels
-        case nn.Conv2d():
-            return per_filter * layer.out_channels
-
-
-def _taps_and_pixels(layer: Convolution, y: Tensor, *, fused: bool) -> tuple[int, int]:
-    """Return how many taps a filter has, and at how many positions it is applied."""
-    resample: Resample = layer.geometry.resample if isinstance(layer, GConv2d | KernelBank2d) else getattr(layer, "resample", "none")
-    if resample != "none" and (fused or resample == "transposed"):
-        return fused_side(layer.kernel_size[0], resample) ** 2, _pixels(y) if resample == "down" else _pixels(y) // 4
-    return math.prod(layer.kernel_size), 4 * _pixels(y) if resample == "down" else _pixels(y)
-
-
-def _groups(layer: Convolution) -> int:
-    return layer.geometry.groups if isinstance(layer, GConv2d | KernelBank2d) else layer.groups
-
-
-def _pixels(images: Tensor) -> int:
-    return images.shape[2] * images.shape[3]
+    own: Callable[..., int] | None = getattr(layer, "macs", None)
+    if own is not None:
+        return own(x, y, fused=fused)
+    if isinstance(layer, nn.Conv2d):
+        taps, positions = taps_and_positions(
+            (layer.kernel_size[0], layer.kernel_size[1]), getattr(layer, "resample", "none"), y, fused=fused
+        )
+        return layer.out_channels * (layer.in_channels // layer.groups) * taps * positions
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * layer.out_features * math.prod(y.shape[1:-1])
+    return 0
 
 
 def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
@@ -102,20 +70,14 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
 
 def _record(rows: list[Row], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
     parameters = sum(p.numel() for p in _own_parameters(module))
-    macs = naive = 0
-    if isinstance(module, nn.Conv2d | GConv2d | KernelBank2d):
-        macs, naive = (convolution_macs(module, inputs[0], output, fused=fused) for fused in (True, False))
-    elif isinstance(module, nn.Linear):
-        macs = naive = module.in_features * module.out_features * math.prod(output.shape[1:-1])
-    elif isinstance(module, NonLocal2d):
-        macs = naive = module.product_macs(*output.shape[2:])
+    macs, naive = (macs_of(module, inputs[0], output, fused=fused) for fused in (True, False))
     rows.append(Row(name, _kind(module), tuple(output.shape[1:]), parameters, macs, naive))
 
 
 def _has_a_row(name: str, module: nn.Module) -> bool:
     if "parametrizations" in name.split("."):  # the parametrised layer speaks for them
         return False
-    return isinstance(module, NonLocal2d) or any(True for _ in _own_parameters(module))
+    return hasattr(module, "macs") or any(True for _ in _own_parameters(module))
 
 
 def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

@@ -4,57 +4,57 @@ Davis and Frank, arXiv 2110.13989, slow the scales of norms down and decay neith
 name and shape, which also catches ``Linear(C, 1).weight``, 1x1 kernels of one output and PReLU's slope; a type does not.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentNorm2d
-from gconv_gan.layers.group_norm import GroupNormPlus
-from gconv_gan.layers.iter_norm import IterNorm
-from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
+from gconv_gan.layers.roles import NORM_ROLES, Role
 
-Role = Literal["norm_scale", "norm_other", "bias", "weight"]
 Decay = Literal["all", "weights"]
 
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, IterNorm, GroupNormPlus)
-"""Norms whose ``weight`` is a scale; whatever else they hold is ``norm_other``."""
-MODULATED_NORMS = (ClassConditionalNorm2d, LatentNorm2d, SelfModulatedBatchNorm2d)
-"""Norms whose scale and shift are made by the sub-modules ``scale`` and ``shift``; other sub-modules are weights and biases."""
+TORCHS_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""Norms of torch: their ``weight`` is a scale, whatever else they hold ``norm_other``."""
 
 
 def parameters_by_role(network: nn.Module) -> dict[Role, list[nn.Parameter]]:
     """Return every trainable parameter of ``network`` once, under its role.
 
-    norm_scale and norm_other: see ``NORMS`` and ``MODULATED_NORMS``. bias: everything else with fewer than two axes or of the name
-    "bias" (biases, gains, slopes of activations). weight: the rest (kernels, matrices, embeddings).
+    A layer says by its attribute ``roles`` which of its parameters and sub-modules are a norm's, see ``layers/roles.py``. bias: everything
+    else with fewer than two axes or of the name "bias" (biases, gains, slopes of activations). weight: the rest (kernels, matrices,
+    embeddings).
     """
     roles: dict[Role, list[nn.Parameter]] = {"norm_scale": [], "norm_other": [], "bias": [], "weight": []}
     seen: set[int] = set()
-    modulating = dict(_modulating(network))
+    within = dict(_within_norms(network))
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) not in seen and parameter.requires_grad:
                 seen.add(id(parameter))
-                roles[_role(module, name, parameter, modulating)].append(parameter)
+                roles[_role(module, name, parameter, within)].append(parameter)
     return roles
 
 
-def _modulating(network: nn.Module) -> Iterator[tuple[nn.Module, Role]]:
-    for norm in network.modules():
-        if isinstance(norm, MODULATED_NORMS):
-            for part in norm.scale.modules():  # itself, and the parametrisation that may hold its weight
-                yield part, "norm_scale"
-            for part in norm.shift.modules():
-                yield part, "norm_other"
+def _within_norms(network: nn.Module) -> Iterator[tuple[nn.Module, Role]]:
+    for layer in network.modules():
+        for name, role in _roles(layer).items():
+            part = getattr(layer, name, None)
+            if isinstance(part, nn.Module):
+                for inner in part.modules():  # itself, and the parametrisation that may hold its weight
+                    yield inner, role
 
 
-def _role(module: nn.Module, name: str, parameter: nn.Parameter, modulating: dict[nn.Module, Role]) -> Role:
-    if module in modulating:
-        return modulating[module]
-    if isinstance(module, NORMS):
-        return "norm_scale" if name == "weight" else "norm_other"
+def _roles(layer: nn.Module) -> Mapping[str, Role]:
+    own: Mapping[str, Role] = NORM_ROLES if isinstance(layer, TORCHS_NORMS) else getattr(layer, "roles", {})
+    return own
+
+
+def _role(module: nn.Module, name: str, parameter: nn.Parameter, within: dict[nn.Module, Role]) -> Role:
+    if module in within:
+        return within[module]
+    if name in _roles(module):
+        return _roles(module)[name]
     return "bias" if name == "bias" or parameter.ndim < 2 else "weight"
 
 

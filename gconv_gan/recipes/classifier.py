@@ -61,6 +61,7 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
             data=data.training,
             held_out=data.validation if by_validation else tested,
             held_out_name="validation" if by_validation else "test",
+            methods=parts.methods,
             device=accelerator.device,
         )
         train(task, Run(config, folder, parts.facts), accelerator)

@@ -12,8 +12,10 @@ from gconv_gan.data.class_batches import ClassBatches
 from gconv_gan.data.datasets import published_classes, require_full_batch
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.methods.method import Method
 from gconv_gan.recipes.classifier_data import Split, batches, require_same_classes, splits
 from gconv_gan.recipes.classifier_network import build_network, new_network
+from gconv_gan.recipes.listed_methods import checked, listed_methods
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
 from gconv_gan.training.checkpoint import resumable
 
@@ -43,6 +45,7 @@ class CheckedClassifier:
     resumes_from: Path | None
     """The checkpoint it goes on from."""
     network: nn.Module
+    methods: tuple[Method, ...]
     description: dict[str, Any]
     """What it takes to build the network again; empty, and the next ones None and empty, where the data are not there yet."""
     data: CheckedData | None
@@ -70,7 +73,8 @@ def check(
         folder.require_startable(config, may_change=may_change)
     if dataset is None:
         network, _ = new_network(config, published_classes(config.data))
-        return CheckedClassifier(folder, may_change, resumable(folder.path, {}, lambda _: None), network, {}, None, {})
+        methods = checked(listed_methods(config.methods), {"classifier": network})
+        return CheckedClassifier(folder, may_change, resumable(folder.path, {}, lambda _: None), network, methods, {}, None, {})
     require_same_classes(dataset, test)
     split = splits(config, dataset)
     parts = accelerator.num_processes * config.trainer.micro_batches
@@ -90,6 +94,7 @@ def check(
         may_change=may_change,
         resumes_from=resumable(folder.path, facts, lambda _: None),  # the run itself reports damaged ones
         network=built.network,
+        methods=checked(listed_methods(config.methods), {"classifier": built.network}),
         description=built.description,
         data=CheckedData(
             batches(config, dataset, split.training, accelerator),

@@ -7,6 +7,7 @@ its spread the quartiles of those ratios. What else the machine does meets all c
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 import torch
@@ -16,23 +17,12 @@ from torch import Tensor, nn
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import parse_command
-from gconv_gan.config.units import (
-    CConvConfig,
-    CondConvConfig,
-    ConvConfig,
-    DyConvConfig,
-    GConvConfig,
-    GhostConvConfig,
-    GigaGANConvConfig,
-    ODConvConfig,
-    PlainConvConfig,
-    StyleGAN2ConvConfig,
-)
+from gconv_gan.config.schema import give
 from gconv_gan.layers import AdaptiveConv2d, Condition, Conditioned, ResampledConv2d, apply
-from gconv_gan.layers.factory import conv_constructor
 from gconv_gan.layers.kernel_banks import per_channel
 from gconv_gan.layers.modulated_conv import EPS
 from gconv_gan.layers.resample import Resample
+from gconv_gan.layers.tables import CONVS
 from gconv_gan.metrics.cost import counts, inference, rounds, training_step
 from gconv_gan.training.step import channels_last
 
@@ -41,19 +31,19 @@ Key = TypeVar("Key")
 LATENT_DIM, CLASSES = 128, 10
 MIN_ROUNDS, MAX_ROUNDS = 5, 100
 
-CONVOLUTIONS: dict[str, ConvConfig] = {
-    "plain": PlainConvConfig(),
-    "gconv dictionary": GConvConfig(),
-    "gconv dictionary, open gates": GConvConfig(selection="open"),
-    "gconv bank of 4": GConvConfig(mode="bank"),
-    "ghost": GhostConvConfig(),
-    "condconv": CondConvConfig(),
-    "dyconv": DyConvConfig(),
-    "odconv": ODConvConfig(),
-    "cconv": CConvConfig(),
-    "stylegan2": StyleGAN2ConvConfig(),
-    "gigagan, 2 kernels": GigaGANConvConfig(),
-    "gigagan, 8 kernels": GigaGANConvConfig(num_kernels=8),
+CONVOLUTIONS: dict[str, Callable[..., nn.Module]] = {
+    "plain": CONVS["plain"],
+    "gconv dictionary": CONVS["gconv"],
+    "gconv dictionary, open gates": partial(CONVS["gconv"], selection="open"),
+    "gconv bank of 4": partial(CONVS["gconv"], mode="bank"),
+    "ghost": CONVS["ghost"],
+    "condconv": CONVS["condconv"],
+    "dyconv": CONVS["dyconv"],
+    "odconv": CONVS["odconv"],
+    "cconv": CONVS["cconv"],
+    "stylegan2": CONVS["stylegan2"],
+    "gigagan, 2 kernels": CONVS["gigagan"],
+    "gigagan, 8 kernels": partial(CONVS["gigagan"], num_kernels=8),
 }
 
 
@@ -197,8 +187,9 @@ class Bench:
 
     def layer(self, name: str, *, resample: Resample = "none") -> nn.Module:
         """Return a 3×3 convolution as a generator's block would build it."""
-        conv = conv_constructor(CONVOLUTIONS[name], latent_dim=LATENT_DIM, num_classes=CLASSES)
-        return conv(self.command.channels, self.command.channels, 3, padding=1, resample=resample)
+        conv = give(CONVOLUTIONS[name], latent_dim=LATENT_DIM, num_classes=CLASSES)
+        found: nn.Module = conv(self.command.channels, self.command.channels, 3, padding=1, resample=resample)
+        return found
 
     def placed(self, layer: nn.Module, *, resample: Resample = "none") -> nn.Module:
         """Return the layer under the condition, laid out in memory as training does it."""

@@ -5,8 +5,10 @@ from typing import Any
 
 from accelerate import PartialState
 
+from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import Model, load_config
+from gconv_gan.config.plugins import load_plugins, take_plugins
 
 
 def training_command(
@@ -19,9 +21,14 @@ def training_command(
 
     """
     if not arguments or arguments[0] in ("-h", "--help"):
+        if arguments[1:]:
+            named, rest = take_plugins(arguments[1:])
+            load_plugins(named)
+            print(describe(model, rest[0]) if rest else choices(model))
+            return
         print(
-            f"usage: python {script} CONFIG.toml [--key value …] [--dry-run], or accelerate launch {script} … for several processes; "
-            "CONFIG --help lists the keys"
+            f"usage: python {script} CONFIG.toml [--plugins FILE.py …] [--key value …] [--dry-run], or accelerate launch {script} … for "
+            "several processes; CONFIG --help lists the keys, --help SECTION those of every kind"
         )
         if not arguments:
             raise UserError("no config file was given")

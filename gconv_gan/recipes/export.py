@@ -15,7 +15,8 @@ from torch import nn
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import parse_command
+from gconv_gan.config.load import PLUGINS, parse_command
+from gconv_gan.config.schema import resolved
 from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.metrics.sources import shape_of
 from gconv_gan.recipes.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
@@ -67,6 +68,8 @@ def export(command: ExportCommand) -> Path:
         shutil.copyfile(run.checkpoint / "ema.safetensors", folder / TENSORS)
         description = describe(run, (folder / TENSORS).read_bytes())
         write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
+        if description.plugins:
+            shutil.copyfile(Path(command.run) / PLUGINS, folder / PLUGINS)
         generator, _ = load_exported(folder)  # what a reader of the folder gets
         difference = None
         if not command.no_onnx:
@@ -78,7 +81,8 @@ def export(command: ExportCommand) -> Path:
 
 def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
     """Return what the folder's ``config.json`` says."""
-    return ExportedGenerator(
+    return resolved(ExportedGenerator)(
+        plugins=run.config.plugins,
         generator=run.config.generator,
         image_size=run.config.data.size,
         classes=run.class_names,

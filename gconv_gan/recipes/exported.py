@@ -1,15 +1,18 @@
 """A generator in a folder of its own: weights and the few facts that rebuild it, without the data set and without the run."""
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
-from gconv_gan.config.networks import GeneratorConfig
+from gconv_gan.config.networks import AnyGenerator
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.schema import Choice
 from gconv_gan.models.factory import build_generator
 from gconv_gan.training.checkpoint import load_network
 
@@ -22,7 +25,9 @@ class ExportedGenerator(Config):
 
     exported: int = 1
     """Version of this layout."""
-    generator: GeneratorConfig
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files and modules that its parts come from."""
+    generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     image_size: int
     """Side of an image in pixels."""
     classes: tuple[str, ...]

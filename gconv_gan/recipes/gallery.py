@@ -146,10 +146,13 @@ def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages |
 
 def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str, str]:
     """Return what a page says of how a run was trained."""
-    conv, n_dis = config.generator.conv, config.trainer.n_dis
+    conv, n_dis = getattr(config.generator, "conv", None), config.trainer.n_dis
+    widths = (str(getattr(network, "width", "of its own")) for network in (config.generator, config.discriminator))
     return {
-        "Networks": f"{config.generator.kind}, width {config.generator.width} and {config.discriminator.width}",
-        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}" if conv.kind == "gconv" else conv.kind,
+        "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
+        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
+        if conv is not None and conv.kind == "gconv"
+        else getattr(conv, "kind", "none"),
         "Discriminator's norm": config.discriminator.norm.kind,
         "Loss": config.objective.loss,
         "Batch": f"{config.trainer.batch_size}, {n_dis} discriminator step{'s' if n_dis > 1 else ''} per generator step",

@@ -8,14 +8,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.units import DyConvConfig, GConvConfig, ODConvConfig
 from gconv_gan.data.datasets import published_classes, require_full_batch, require_labels
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.loaders import BatchSource
 from gconv_gan.losses.objective import Objective
-from gconv_gan.methods.method import Method, PlayerName
+from gconv_gan.methods.method import Method
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.temperature import GateTemperature
+from gconv_gan.recipes.listed_methods import checked, listed_methods
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.recipes.training_score import ScorePlan, training_score
@@ -90,7 +90,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
         generator=generator,
         discriminator=discriminator,
         objective=objective,
-        methods=methods(config),
+        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}),
         scored=training_score(config, dataset, generator, accelerator.device),
         data=data,
         generator_data=generator_data,
@@ -113,12 +113,12 @@ def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
 
 
 def methods(config: GANRunConfig) -> tuple[Method, ...]:
-    """Return what touches training besides the losses: orthogonal regularisation and the gates' temperature, where they are asked for."""
+    """Return what touches training besides the losses: what keys of the networks ask for, then what ``[[methods]]`` lists."""
     found: list[Method] = []
     if config.generator.orthogonal or config.discriminator.orthogonal:
-        strengths: dict[PlayerName, float] = {"generator": config.generator.orthogonal, "discriminator": config.discriminator.orthogonal}
-        found.append(OrthogonalRegularisation(strengths))
-    match config.generator.conv:
-        case GConvConfig(anneal_images=int(images)) | DyConvConfig(anneal_images=int(images)) | ODConvConfig(anneal_images=int(images)):
-            found.append(GateTemperature(config.generator.conv.temperature, images=images))
-    return tuple(found)
+        found.append(OrthogonalRegularisation(generator=config.generator.orthogonal, discriminator=config.discriminator.orthogonal))
+    conv = getattr(config.generator, "conv", None)
+    images: int | None = getattr(conv, "anneal_images", None)
+    if conv is not None and images is not None:
+        found.append(GateTemperature(first=conv.temperature, images=images))
+    return (*found, *listed_methods(config.methods))

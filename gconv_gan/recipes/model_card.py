@@ -43,8 +43,10 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
     parameters = sum(parameter.numel() for parameter in generator.parameters())
     onnx = "not exported" if onnx_difference is None else f"generator.onnx, within {onnx_difference:.1g} of the weights' images in [-1, 1]"
     classes = f"{len(description.classes)}: {', '.join(description.classes)}" if description.classes else "none (unconditional)"
+    conv = getattr(config.generator, "conv", None)
+    convolution = "" if conv is None else f"convolution {conv.kind}, "
     facts = {
-        "Generator": f"{config.generator.kind}, convolution {config.generator.conv.kind}, {parameters:,} parameters",
+        "Generator": f"{config.generator.kind}, {convolution}{parameters:,} parameters",
         "Images": f"{description.image_size}×{description.image_size}, RGB in [-1, 1]",
         "Latent vector": f"N(0, I), {config.generator.latent_dim} dimensions",
         "Classes": classes,

@@ -1,7 +1,6 @@
 """The two networks of a run: built from its config, or read back from its folder."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +37,7 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
             generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)
             discriminator = build_discriminator(config.discriminator, image_size=config.data.size, num_classes=num_classes)
         except ValueError as error:
-            raise UserError(f"generator and discriminator for data.size = {config.data.size}: {error}") from error
+            raise UserError(f"networks for data.size = {config.data.size}: {error}") from error
     for module in (*generator.modules(), *discriminator.modules()):
         if isinstance(module, RunningStatistics):
             module.over_processes = config.trainer.batch_statistics == "global"
@@ -47,11 +46,12 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
 
 def narrow_maps(config: GANRunConfig, generator: nn.Module, discriminator: nn.Module) -> list[str]:
     """Say of each network with a feature map of fewer than 16 channels how many that has, and at which width it has 16."""
-    widths = {"generator": (config.generator.width, generator), "discriminator": (config.discriminator.width, discriminator)}
     found = []
-    for name, (width, network) in widths.items():
-        assert isinstance(network.channels, Sequence)
-        least = min(network.channels)
+    for name, config_of, network in (("generator", config.generator, generator), ("discriminator", config.discriminator, discriminator)):
+        width, channels = getattr(config_of, "width", None), getattr(network, "channels", None)
+        if width is None or channels is None:  # a network of a plug-in that has no such key, or does not tell
+            continue
+        least = min(channels)
         if least < FEW_CHANNELS:
             found.append(
                 f"{name}.width = {width} leaves {least} channels to the narrowest feature map at {config.data.size} px, too few for good "

@@ -3,10 +3,11 @@
 from torch import nn
 
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.data.factory import augmentation
-from gconv_gan.losses.factory import adversarial_loss, consistency, gradient_penalty, lecam, top_k
+from gconv_gan.config.schema import constructor
+from gconv_gan.losses.factory import consistency, lecam, top_k
 from gconv_gan.losses.objective import Objective
 from gconv_gan.losses.penalty_check import check_penalty
+from gconv_gan.losses.tables import LOSSES
 
 
 def build_objective(config: GANRunConfig, discriminator: nn.Module, num_classes: int | None) -> Objective:
@@ -16,13 +17,14 @@ def build_objective(config: GANRunConfig, discriminator: nn.Module, num_classes:
         UserError: the penalty does not go with ``discriminator``.
 
     """
-    penalty = gradient_penalty(config.objective.penalty)
+    make_penalty, make_augment = constructor(config.objective.penalty, "objective.penalty"), constructor(config.augment, "augment")
+    penalty = None if make_penalty is None else make_penalty()
     if penalty is not None:
         kind = config.objective.penalty.kind
         check_penalty(penalty, discriminator, kind=kind, image_size=config.data.size, num_classes=num_classes)
     return Objective(
-        loss=adversarial_loss(config.objective),
-        augment=augmentation(config.augment),
+        loss=LOSSES[config.objective.loss](),
+        augment=None if make_augment is None else make_augment(),
         penalty=penalty,
         consistency=consistency(config.objective.consistency),
         lecam=lecam(config.objective.lecam),

@@ -14,11 +14,12 @@ from accelerate.utils import gather
 from jaxtyping import Int64
 from torch import Tensor
 
-from gconv_gan.config.data import DATA_CONFIGS, DataConfig, FolderDataConfig, as_flags
+from gconv_gan.config.data import DataConfig, FolderDataConfig, as_flags
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.class_names import listed
+from gconv_gan.data.datasets import DATASETS
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.tree import printable
 from gconv_gan.metrics.content_order import BY_CONTENT, ContentOrder
@@ -129,7 +130,7 @@ def open_reference(
     if trained_on is not None:
         return _opened(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference"), flags)
     if not Path(reference).exists():
-        known = ", ".join(kind for kind in DATA_CONFIGS if kind != "folder")
+        known = ", ".join(kind for kind in DATASETS if kind != "folder")
         raise UserError(f"--reference {reference} is neither a folder, zip or tar nor a data set; known are {known}")
     files = open_files(Path(reference), size=files_size, split=split, cache_dir=cache_dir)
     return Reals(files, printable(reference), split, files.source.recipe, files.size)
@@ -160,19 +161,20 @@ def named_data(reference: str, *, size: int | None, changes: dict[str, object], 
 
     """
     kind, _, path = reference.partition(":")
-    if kind == "folder" or kind not in DATA_CONFIGS:
+    if kind == "folder" or kind not in DATASETS:
         return None
     values: dict[str, object] = json.loads(like.model_dump_json()) if like is not None and like.kind == kind else {}
     values |= changes | ({"path": path} if path else {}) | ({"size": size} if size is not None else {})
-    config: DataConfig = validated(DATA_CONFIGS[kind], values, "--reference")
+    config = validated(DATASETS.models()[kind], values, "--reference")
+    assert isinstance(config, DataConfig)
     return config
 
 
 def usual_split(protocol: Protocol, kind: str) -> str | None:
     """Return the split that ``protocol`` compares with, as the data sets of ``kind`` call it; None where they have none."""
-    if "split" not in DATA_CONFIGS[kind].model_fields:
+    if "split" not in DATASETS.models()[kind].model_fields:
         return None
-    admitted = get_args(DATA_CONFIGS[kind].model_fields["split"].annotation)
+    admitted = get_args(DATASETS.models()[kind].model_fields["split"].annotation)
     held_out = next((name for name in HELD_OUT if name in admitted), "test")
     return held_out if protocol.split == "test" else protocol.split
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import ScoreCommand, ScoreOptions
+from gconv_gan.data.datasets import DATASETS
 from gconv_gan.metrics.content_order import ContentOrder
 from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_all
 from gconv_gan.metrics.extractors import Extractor
@@ -228,7 +228,7 @@ class References:
         if self.options.reference_split is not None:
             return self.options.reference_split
         named = (self.options.reference or "").partition(":")[0]
-        if chosen.split == "any" or (self.options.reference is not None and named not in DATA_CONFIGS):
+        if chosen.split == "any" or (self.options.reference is not None and named not in DATASETS):
             return None
         if named:
             return usual_split(chosen, named)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.objective import AnyPenalty
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.class_batches import LabelledBatch
 from gconv_gan.metrics.cost import inference, synchronise
@@ -121,7 +122,7 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
             device=device,
         )
         found = [elapsed_iteration(task, accelerator)]
-        if penalty.kind == "none" or penalty.every == 1:
+        if not isinstance(penalty, AnyPenalty) or penalty.every == 1:
             return found[0]
         # the first step of a run has the lazy penalty, and with it the first iteration; the mean has it in n_dis of ``every`` steps
         with_penalty = len(range(0, trainer.n_dis, penalty.every))

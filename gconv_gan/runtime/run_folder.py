@@ -18,8 +18,9 @@ from typing import Any
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
-from gconv_gan.config.optim import CosineScheduleConfig, LinearScheduleConfig
+from gconv_gan.config.load import PLUGINS, load_config
+from gconv_gan.config.plugins import hashes_of
+from gconv_gan.config.schema import PartConfig, flagged
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.locking import exclusive
@@ -28,6 +29,7 @@ from gconv_gan.runtime.locking import exclusive
 MAY_CHANGE = (
     "name",
     "runs_dir",
+    "plugins",  # their hashes are compared
     "evaluation",
     "trainer.log_every",
     "trainer.sample_every",
@@ -95,6 +97,7 @@ class RunFolder:
             with self._lock():
                 pass
         self._require_same(config, may_change)
+        self._plugin_hashes(config)
 
     def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
         """Create the folder and write what runs, or check that the folder's config is the same.
@@ -104,7 +107,10 @@ class RunFolder:
 
         """
         self._require_same(config, may_change)
+        hashes = self._plugin_hashes(config)
         self.samples.mkdir(parents=True, exist_ok=True)
+        if hashes:
+            write_text(self.path / PLUGINS, json.dumps(hashes, indent=2) + "\n")
         self.scores.mkdir(exist_ok=True)
         write_text(self.config, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
         with writing(self.path), (self.path / "command.txt").open("a") as file:
@@ -124,12 +130,23 @@ class RunFolder:
                     f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the old values back, or a new --name"
                 )
 
+    def _plugin_hashes(self, config: Config) -> dict[str, str]:
+        """Return the hash of every plug-in of ``config``; raise ``UserError`` where the folder's run had other files."""
+        hashes = hashes_of(getattr(config, "plugins", ()))
+        kept = self.path / PLUGINS
+        earlier: dict[str, str] = json.loads(kept.read_text()) if kept.is_file() else {}
+        if self.config.is_file() and sorted(earlier.values()) != sorted(hashes.values()):
+            changed = [name for name in hashes if hashes[name] not in earlier.values()] or list(earlier)
+            raise UserError(
+                f"{self.path} holds a run with other plug-ins: {', '.join(changed)} changed since. Give the old file back, or a new --name"
+            )
+        return hashes
+
 
 def ends_with_the_run(config: Config) -> bool:
     """Return whether a schedule within ``config`` ends where the run does, so that another length would be another run."""
-    match config:
-        case LinearScheduleConfig() | CosineScheduleConfig(end_images=None):
-            return True
+    if isinstance(config, PartConfig):
+        return flagged(config, "ends_with_the_run", "") is not None
     values = (getattr(config, name) for name in type(config).model_fields)
     return any(ends_with_the_run(value) for value in values if isinstance(value, Config))
 

@@ -13,15 +13,15 @@ from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gconv_gan.config.objective import PenaltyConfig
+from gconv_gan.config.objective import AnyPenalty
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
+from gconv_gan.config.schema import PartConfig, constructor
+from gconv_gan.data.discriminator_augment import Adaptive
 from gconv_gan.layers.spectral_norm import PowerIterations
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName
 from gconv_gan.optim.ema import Ema
-from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.modes import frozen, full_precision
 from gconv_gan.training.draws import Draws
@@ -92,14 +92,14 @@ class Adversarial(Task):
             Player(
                 "generator",
                 on_device(generator, device),
-                partial(build_network_optimizer, config.generator_optimizer),
+                constructor(config.generator_optimizer, "generator_optimizer"),
                 config.generator_optimizer.learning_rate,
                 build_average=ema,
             ),
             Player(
                 "discriminator",
                 on_device(discriminator, device),
-                partial(build_network_optimizer, config.discriminator_optimizer),
+                constructor(config.discriminator_optimizer, "discriminator_optimizer"),
                 config.discriminator_optimizer.learning_rate,
             ),
         ]
@@ -240,15 +240,16 @@ class Adversarial(Task):
     def _observe(self, statistics: Statistics) -> None:
         """Let LeCam and an adaptive augmentation take in a discriminator step's mean logits and signs. Collective."""
         objective = self.objective
-        if objective.lecam is None and not isinstance(objective.augment, AdaptiveAugment):
+        adaptive = objective.augment if isinstance(objective.augment, Adaptive) else None
+        if objective.lecam is None and adaptive is None:
             return
         means = torch.stack([statistics[name].float() for name in ("d_real", "d_fake", "sign_real")])
         real, fake, sign = self._accelerator.reduce(means, reduction="mean")
         if objective.lecam is not None:
             objective.lecam.follow(real, fake)
-        if isinstance(objective.augment, AdaptiveAugment):
+        if adaptive is not None:
             batch = self.config.trainer.batch_size
-            objective.augment.observe((sign * batch).round(), batch)  # a whole number: the same on one process and two
+            adaptive.observe((sign * batch).round(), batch)  # a whole number: the same on one process and two
 
     def advance(self) -> None:
         """See ``Task``."""
@@ -296,8 +297,9 @@ class Adversarial(Task):
     def status(self) -> Mapping[str, float]:
         """Return the entropy of the gates, and what augmentation and LeCam follow."""
         facts = {} if self._pictures is None else dict(self._pictures.gate_entropy(self.players["generator"].tested))
-        if isinstance(self.objective.augment, ScheduledAugment | AdaptiveAugment):
-            facts["augment_p"] = float(self.objective.augment.probability)
+        probability = getattr(self.objective.augment, "probability", None)
+        if probability is not None:
+            facts["augment_p"] = float(probability)
         if self.objective.lecam is not None:
             facts |= {"lecam_real": float(self.objective.lecam.real), "lecam_fake": float(self.objective.lecam.fake)}
         return facts
@@ -322,12 +324,12 @@ class Adversarial(Task):
         return self.progress.improved_by(*next(iter(scores.items())))
 
 
-def penalty_factor(config: PenaltyConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:
+def penalty_factor(config: PartConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:
     """Return the factor on the penalty of the step after ``d_steps``: 0, or at every ``every``-th step that number, times the schedule.
 
     StyleGAN2 takes an optimiser step of its own for a lazy penalty, and corrects Adam for the additional steps (arXiv 1912.04958,
     appendix B); here it shares the step of the loss, and there is nothing to correct.
     """
-    if config.kind == "none" or d_steps % config.every:
+    if not isinstance(config, AnyPenalty) or d_steps % config.every:
         return 0.0
     return config.every * schedule_factor(config.schedule, images_seen=images_seen, total_images=total_images)

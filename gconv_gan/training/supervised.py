@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.schema import constructor
 from gconv_gan.data.class_batches import LabelledBatch
 from gconv_gan.data.held_out import HeldOut
 from gconv_gan.layers.dropout import seed_dropout
@@ -18,7 +19,6 @@ from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName
 from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
-from gconv_gan.optim.factory import build_network_optimizer
 from gconv_gan.training.report import Report
 from gconv_gan.training.step import finish_step, one_step, over_micro_batches
 from gconv_gan.training.task import Task, on_device
@@ -82,7 +82,7 @@ class Supervised(Task):
         player = Player(
             "classifier",
             on_device(network, device),
-            partial(build_network_optimizer, config.optimizer),
+            constructor(config.optimizer, "optimizer"),
             config.optimizer.learning_rate,
             build_average=partial(Ema, half_life_images=average.half_life_images, ramp=average.ramp) if average.half_life_images else None,
         )

@@ -54,8 +54,8 @@ def test_a_cut_out_blanks_a_quarter_of_the_image_where_it_lies_inside() -> None:
 def test_probability_zero_changes_nothing_and_one_changes_everything() -> None:
     pipeline = ADAPipeline(cutout=1.0)
     images, draws = drawn(30, 8, pipeline.numbers_per_image)
-    assert pipeline(images, draws, 0.0).equal(images)
-    changed = (pipeline(images, draws, 1.0) != images).flatten(1).any(1)
+    assert pipeline.augmented(images, draws, 0.0).equal(images)
+    changed = (pipeline.augmented(images, draws, 1.0) != images).flatten(1).any(1)
     assert changed.all()
 
 
@@ -69,21 +69,21 @@ def test_each_step_comes_with_probability_p() -> None:
 
 def test_factors_scale_the_probability_of_their_group() -> None:
     images, draws = drawn(30, 8, ADAPipeline.numbers_per_image)
-    alone = ADAPipeline(blit=0.0, geometry=0.0, color=0.5)(images, draws, 0.8)
+    alone = ADAPipeline(blit=0.0, geometry=0.0, color=0.5).augmented(images, draws, 0.8)
     assert alone.equal(recoloured(images, draws[:, BLIT + GEOMETRY : -3], tensor(0.4)))
-    assert ADAPipeline(blit=5.0, geometry=0.0, color=0.0)(images, draws, 0.8).equal(blitted(images, draws[:, :BLIT], tensor(1.0)))
+    assert ADAPipeline(blit=5.0, geometry=0.0, color=0.0).augmented(images, draws, 0.8).equal(blitted(images, draws[:, :BLIT], tensor(1.0)))
 
 
 def test_images_do_not_mix_and_float32_stays_float32() -> None:
     pipeline = ADAPipeline(cutout=1.0)
     images, draws = (t.float() for t in drawn(6, 8, pipeline.numbers_per_image))
-    whole = pipeline(images, draws, 0.7)
+    whole = pipeline.augmented(images, draws, 0.7)
     assert whole.dtype == torch.float32
-    torch.testing.assert_close(torch.cat([pipeline(images[i : i + 1], draws[i : i + 1], 0.7) for i in range(6)]), whole)
+    torch.testing.assert_close(torch.cat([pipeline.augmented(images[i : i + 1], draws[i : i + 1], 0.7) for i in range(6)]), whole)
 
 
 def test_it_can_be_differentiated_twice() -> None:
     pipeline = ADAPipeline(cutout=1.0)
     images, draws = drawn(1, 5, pipeline.numbers_per_image, seed=1)
     images.requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda x: pipeline(x, draws, 1.0).tanh(), images, fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x: pipeline.augmented(x, draws, 1.0).tanh(), images, fast_mode=True)

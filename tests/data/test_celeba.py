@@ -15,7 +15,7 @@ from gconv_gan.config.data import CelebADataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.celeba import CELEBA, celeba
-from gconv_gan.data.datasets import require_labels
+from gconv_gan.data.datasets import DATASETS, require_labels
 from gconv_gan.data.official import OfficialFile
 from tests.data.made import encoded, md5_of, noise, official_file, zipped
 from tests.data.web import Web
@@ -105,7 +105,7 @@ def test_labels_by_attribute(faces: tuple[Path, Files]) -> None:
 
 def test_a_conditional_model_is_told_to_choose_labels(faces: tuple[Path, Files], monkeypatch: pytest.MonkeyPatch) -> None:
     root, files = faces
-    monkeypatch.setattr("gconv_gan.data.datasets.SOURCES", {"celeba": lambda c: celeba(c, files=files)})
+    monkeypatch.setitem(DATASETS.data, "celeba", lambda c: celeba(c, files=files))
     with pytest.raises(
         UserError, match=r"CelebA .* is unlabelled; set data\.labels to identity or to an attribute such as Smiling, or set"
     ):

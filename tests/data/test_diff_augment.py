@@ -31,7 +31,7 @@ def test_the_extremes_of_every_number() -> None:
 
 @pytest.mark.parametrize("policy", [("color",), ("translation",), ("cutout",), ("cutout", "color")])
 def test_a_policy_takes_its_own_numbers_and_images_do_not_mix(policy: tuple[str, ...]) -> None:
-    augment = DiffAugment(policy)
+    augment = DiffAugment(policy=policy)
     assert augment.numbers_per_image == sum(NUMBERS[name] for name in policy)
     images, draws = drawn(4, 8, augment.numbers_per_image)
     whole = augment(images, draws)

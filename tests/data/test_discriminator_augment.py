@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from gconv_gan.config.objective import ADAConfig, DiffAugmentConfig, NoAugmentConfig, ScheduledAugmentConfig
+from gconv_gan.config.schema import constructor
 from gconv_gan.data.ada import ADAPipeline
 from gconv_gan.data.discriminator_augment import AdaptiveAugment, Augment, ScheduledAugment
-from gconv_gan.data.factory import augmentation
+from gconv_gan.data.tables import AUGMENTATIONS
 
 
 def adaptive(**changes: float) -> AdaptiveAugment:
     settings = {"target": 0.6, "ramp_images": 500_000, "every": 4, "initial_probability": 0.0}
-    return AdaptiveAugment(ADAPipeline(), **{**settings, **changes})
+    return AdaptiveAugment(**{**settings, **changes})
 
 
 def steps(augment: AdaptiveAugment, *signs: int) -> list[float]:
@@ -54,18 +54,19 @@ def test_a_run_that_stops_between_adjustments_goes_on_as_if_it_had_not() -> None
 def test_p_follows_the_pipeline() -> None:
     images, draws = torch.rand(5, 3, 8, 8), torch.rand(5, ADAPipeline.numbers_per_image)
     assert adaptive()(images, draws).equal(images)
-    assert adaptive(initial_probability=0.7)(images, draws).equal(ADAPipeline()(images, draws, 0.7))
+    assert adaptive(initial_probability=0.7)(images, draws).equal(ADAPipeline().augmented(images, draws, 0.7))
 
 
 @pytest.mark.parametrize(("images", "p"), [(0, 0.0), (50, 0.275), (100, 0.55), (1000, 0.55)])
 def test_a_scheduled_p_rises_along_half_a_cosine(images: int, p: float) -> None:
-    augment = ScheduledAugment(ADAPipeline(), probability=0.55, rise_images=100)
+    augment = ScheduledAugment(probability=0.55, rise_images=100)
     augment.begin(images)
     assert augment.probability.item() == pytest.approx(p)
-    assert ScheduledAugment(ADAPipeline(), probability=0.3, rise_images=0).probability.item() == 0.3
+    assert ScheduledAugment(probability=0.3, rise_images=0).probability.item() == 0.3
 
 
 def test_every_config_becomes_an_augmentation() -> None:
-    assert augmentation(NoAugmentConfig()) is None
-    for config in (DiffAugmentConfig(), ADAConfig(), ScheduledAugmentConfig()):
-        assert isinstance(augmentation(config), Augment)
+    models = AUGMENTATIONS.models()
+    assert constructor(models["none"]()) is None
+    for kind in models.keys() - {"none"}:
+        assert isinstance(constructor(models[kind]())(), Augment)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.data import prepare
-from gconv_gan.data.datasets import SOURCES
+from gconv_gan.data.datasets import DATASETS
 from tests.data.made import zipped
 
 
@@ -82,26 +81,22 @@ def test_a_full_disk_has_its_own_exit_code(
     assert ("the disk that holds cache/x is full" if code == 3 else "cannot write the cache: ") in said
 
 
-@pytest.mark.parametrize("kind", DATA_CONFIGS)
+@pytest.mark.parametrize("kind", DATASETS)
 def test_what_can_be_fetched_is_unless_told_not_to(kind: str) -> None:
-    path = ["--path", "x"] if DATA_CONFIGS[kind].model_fields.get("path", FieldInfo(default="")).is_required() else []
-    if "download" in DATA_CONFIGS[kind].model_fields:
+    path = ["--path", "x"] if DATASETS.models()[kind].model_fields.get("path", FieldInfo(default="")).is_required() else []
+    if "download" in DATASETS.models()[kind].model_fields:
         assert prepare.config_of([kind, *path]).download
         assert not prepare.config_of([kind, *path, "--download", "False"]).download
-        assert not DATA_CONFIGS[kind]().download  # training fetches nothing unless asked
+        assert not DATASETS.models()[kind]().download  # training fetches nothing unless asked
 
 
-def test_every_kind_has_a_config_and_a_source() -> None:
-    assert list(DATA_CONFIGS) == list(SOURCES)
-
-
-@pytest.mark.parametrize("kind", DATA_CONFIGS)
+@pytest.mark.parametrize("kind", DATASETS)
 def test_every_kind_explains_its_keys(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         prepare.main([kind, "--help"])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    for field in DATA_CONFIGS[kind].model_fields:
+    for field in DATASETS.models()[kind].model_fields:
         assert f"--{field.replace('_', '-')}" in printed
 
 
@@ -114,5 +109,5 @@ def test_the_module_says_what_disk_it_needs_and_what_it_made(pets: Path) -> None
 
 def test_the_module_runs_and_has_help() -> None:
     done = subprocess.run([sys.executable, "-m", "gconv_gan.data.prepare", "--help"], capture_output=True, text=True, check=True)
-    for part in ("folder --path my.zip --split train", ",".join(DATA_CONFIGS)):
+    for part in ("folder --path my.zip --split train", ",".join(DATASETS)):
         assert part in done.stdout

@@ -12,6 +12,7 @@ from scipy.io import savemat
 from gconv_gan.config.data import StanfordDogsDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.datasets import DATASETS
 from gconv_gan.data.official import OfficialFile
 from gconv_gan.data.stanford_dogs import STANFORD_DOGS, stanford_dogs
 from tests.data.made import md5_of, noise, official_file, save
@@ -72,7 +73,7 @@ def test_archives_unpacked_into_folders_of_their_names_are_found(tmp_path: Path,
     (root / "Images").rename(tmp_path / "c/images/Images")
     for split in LISTS:
         (root / f"{split}_list.mat").rename(tmp_path / f"c/lists/{split}_list.mat")
-    monkeypatch.setattr("gconv_gan.data.datasets.SOURCES", {"stanford_dogs": lambda c: stanford_dogs(c, files=files)})
+    monkeypatch.setitem(DATASETS.data, "stanford_dogs", lambda c: stanford_dogs(c, files=files))
     assert open_dataset(config(tmp_path / "b")).content_hash == open_dataset(config(tmp_path / "c")).content_hash
 
 

@@ -8,7 +8,7 @@ import torch
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.grid import save_grid
 from gconv_gan.gallery.subject import FeatureExtractor, RunFacts, Subject, TrainingImages
-from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 
@@ -27,13 +27,14 @@ SCORE = {"scores": {"fd": 12.3456, "kid_mean": 0.0123, "kid_std": 0.002}, "card"
 def small_generator(num_classes: int | None = 3) -> ResNetGenerator:
     torch.manual_seed(0)
     conv = partial(GConv2d, latent_dim=6, gate_init_std=1.0)
-    return ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=num_classes, conv=conv).eval()
+    norm = lambda channels: BatchNorm2d(channels)  # noqa: E731 - a norm that knows no class
+    return ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=num_classes, conv=conv, norm=norm).eval()
 
 
 def class_generator() -> ResNetGenerator:
     """A generator whose images depend on the class, through conditional BatchNorm."""
     torch.manual_seed(0)
-    generator = ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=3, norm=partial(ConditionalBatchNorm2d, num_classes=3))
+    generator = ResNetGenerator(image_size=8, width=4, latent_dim=6, num_classes=3)
     for module in generator.modules():
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)

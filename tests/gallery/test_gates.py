@@ -121,7 +121,7 @@ def test_gates_of_every_layer_that_has_them(kind: str) -> None:
 
 def test_gates_that_see_the_class_differ_between_classes() -> None:
     torch.manual_seed(0)
-    conv = partial(GConv2d, latent_dim=6, num_classes=3, gate_init_std=1.0)
+    conv = partial(GConv2d, latent_dim=6, class_gates=True, gate_init_std=1.0)
     generator = ResNetGenerator(image_size=8, width=8, latent_dim=6, num_classes=3, conv=conv)
     z = torch.randn(4, 6)
     first, second = (record_gates(generator, z, torch.full((4,), c))["blocks.0.conv1"] for c in (0, 1))

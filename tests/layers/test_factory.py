@@ -13,8 +13,8 @@ from gconv_gan.layers import (
     AdaptiveConv2d,
     BatchNorm2d,
     CConv2d,
+    ClassConditionalNorm2d,
     CondConv2d,
-    ConditionalBatchNorm2d,
     DyConv2d,
     GConv2d,
     GhostModule,
@@ -24,7 +24,7 @@ from gconv_gan.layers import (
     ResampledConv2d,
     SelfModulatedBatchNorm2d,
 )
-from gconv_gan.layers.factory import conv_constructor
+from gconv_gan.layers.tables import CONVS
 from gconv_gan.models.factory import build_generator
 from tests.training.tiny import tiny
 
@@ -107,7 +107,7 @@ def test_the_control_has_the_dictionary_and_nothing_that_selects(tmp_path: Any) 
 def test_norms(tmp_path: Any) -> None:
     expected = {
         ("batch", False): (BatchNorm2d, BatchNorm2d),
-        ("batch", True): (ConditionalBatchNorm2d, BatchNorm2d),
+        ("batch", True): (ClassConditionalNorm2d, BatchNorm2d),
         ("self_modulated", False): (SelfModulatedBatchNorm2d, SelfModulatedBatchNorm2d),
         ("self_modulated", True): (SelfModulatedBatchNorm2d, SelfModulatedBatchNorm2d),
     }
@@ -123,7 +123,7 @@ def test_norms(tmp_path: Any) -> None:
 
 
 def test_a_class_conditional_convolution_without_classes_is_refused_before_training(tmp_path: Any) -> None:
-    sentence = 'generator.conv.kind = "cconv" scales filters by the class: set conditional = true, or choose another kind'
+    sentence = 'generator.conv.kind = "cconv" needs classes: set conditional = true, or choose something else there'
     with pytest.raises(UserError, match=sentence):
         tiny(tmp_path, conditional=False, generator={"conv": {"kind": "cconv"}})
     config = tiny(tmp_path)
@@ -133,7 +133,7 @@ def test_a_class_conditional_convolution_without_classes_is_refused_before_train
     with pytest.raises(UserError, match=r"generator\.conv\.class_gates = true needs classes"):
         tiny(tmp_path, conditional=False, generator={"conv": {"class_gates": True}})
     with pytest.raises(ValueError, match="num_classes"):
-        conv_constructor(tiny(tmp_path, generator={"conv": {"kind": "cconv"}}).generator.conv, latent_dim=6, num_classes=None)
+        CONVS["cconv"](4, 4, 3, num_classes=None)
 
 
 def test_a_misspelt_kind_is_refused_with_the_nearest(tmp_path: Any) -> None:

@@ -223,7 +223,7 @@ def test_gates_that_see_the_class_see_its_embedding_beside_the_latent_vector(hid
 
 
 def test_the_class_has_no_influence_on_a_new_layer_and_a_gradient() -> None:
-    conv = layer(num_classes=3, class_dim=6, gate_init_std=0.0)
+    conv = layer(num_classes=3, class_gates=True, class_dim=6, gate_init_std=0.0)
     x, condition = inputs()
     first, second = (conv(x, Condition(condition.z, torch.full((3,), c))) for c in (0, 1))
     assert torch.equal(first, second)

@@ -25,7 +25,7 @@ def norms(network: nn.Module) -> dict[str, int]:
 
 
 def test_order_and_widths() -> None:
-    unit = WhitenedUnit(6, 8, 3, stride=2, activation="elu")
+    unit = WhitenedUnit(6, 8, 3, stride=2, activation=nn.ELU)
     assert [(name, type(child)) for name, child in unit.named_children()] == [
         ("norm", IterNorm),
         ("conv", nn.Conv2d),

@@ -11,13 +11,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import constructor
 from gconv_gan.data.diff_augment import DiffAugment
 from gconv_gan.data.weak_augment import weak_augment
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.spectral_norm import PowerIterations, apply_spectral_norm
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
-from gconv_gan.losses.factory import gradient_penalty
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.objective import Numbers, Objective, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples, Penalty
@@ -50,7 +50,7 @@ def networks(*, normalised: bool = False) -> tuple[nn.Module, nn.Module]:
 
 def coupling_discriminator() -> nn.Module:
     torch.manual_seed(0)
-    return ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES, norm=BatchNorm2d).double()
+    return ResNetDiscriminator(image_size=8, width=4, num_classes=CLASSES, block_norm=BatchNorm2d).double()
 
 
 def d_inputs(penalty: Penalty | None) -> DiscriminatorInputs:
@@ -131,7 +131,7 @@ def assert_equal_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], t
 @pytest.mark.parametrize("kind", ["r1", "r2", "r1_r2"])
 def test_the_discriminators_gradient_is_that_of_the_whole_objective(kind: str) -> None:
     generator, discriminator = networks()
-    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == kind))
+    penalty = constructor(next(c for c in CONFIGS if c.kind == kind))()
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(10.0, 5.0), lecam())
     inputs = d_inputs(penalty)
     statistics = d_step(generator, discriminator, objective, inputs, penalty_factor=16.0, backward=backward)
@@ -163,7 +163,7 @@ def test_the_discriminators_gradient_is_that_of_the_whole_objective(kind: str) -
 
 def test_on_other_steps_there_is_no_penalty() -> None:
     generator, discriminator = networks()
-    penalty = gradient_penalty(CONFIGS[0])
+    penalty = constructor(CONFIGS[0])()
     found = []
     for objective in (Objective(Hinge()), Objective(Hinge(), penalty=penalty)):
         discriminator.zero_grad()
@@ -174,7 +174,7 @@ def test_on_other_steps_there_is_no_penalty() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
 def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm(config: Any) -> None:
-    penalty = gradient_penalty(config)
+    penalty = constructor(config)()
     assert penalty is not None
     objective = Objective(Hinge(), AUGMENT, penalty, Consistency(1.0, 1.0), lecam())
     found, statistics = [], []
@@ -195,7 +195,7 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
 def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
-    penalty = gradient_penalty(next(c for c in CONFIGS if c.kind == "wgan_gp"))
+    penalty = constructor(next(c for c in CONFIGS if c.kind == "wgan_gp"))()
     discriminator = networks()[1].float()
     inputs = DiscriminatorInputs(*(t.float() if t is not None and t.is_floating_point() else t for t in d_inputs(penalty)))
     objective = Objective(Hinge(), penalty=penalty)

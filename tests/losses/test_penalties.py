@@ -7,25 +7,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.config.objective import PenaltyConfig
+from gconv_gan.config.schema import constructor
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.conv_norm import ConvNorm2d
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.per_sample_conv import ADMISSIBLE
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.spectral_norm import spectral_norm
-from gconv_gan.losses.factory import gradient_penalty
 from gconv_gan.losses.penalties import Critic, Examples, Penalty, PenaltyInputs
-from tests.config_members import members
+from gconv_gan.losses.tables import PENALTIES
 
 B, S = 3, 4
-CONFIGS = [member() for member in members(PenaltyConfig) if member.model_fields["kind"].default != "none"]
+CONFIGS: list[Any] = [model() for kind, model in PENALTIES.models().items() if kind != "none"]
 ONE_CENTRED, ZERO_CENTRED = {"wgan_gp", "dragan"}, {"r1", "r2", "r1_r2"}
 
 
 def penalty_of(config: Any) -> Penalty:
-    penalty = gradient_penalty(config)
-    assert penalty is not None
+    penalty: Penalty = constructor(config)()
     return penalty
 
 

@@ -8,16 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.objective import R1Config
-from gconv_gan.losses.factory import gradient_penalty
+from gconv_gan.losses.penalties import R1
 from gconv_gan.losses.penalty_check import check_penalty
 from gconv_gan.models.gan_resnet import ResNetDiscriminator
 
-PENALTY = gradient_penalty(R1Config())
+PENALTY = R1()
 
 
 def check(network: nn.Module, num_classes: int | None = None) -> None:
-    assert PENALTY is not None
     check_penalty(PENALTY, network, kind="r1", image_size=8, num_classes=num_classes)
 
 

@@ -1,7 +1,7 @@
 """The method adds β times the gradient of the penalty of every weight, and of nothing else."""
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,23 +12,28 @@ from gconv_gan.layers.spectral_norm import apply_spectral_norm
 from gconv_gan.losses.orthogonal import orthogonal_penalty
 from gconv_gan.methods.method import Player, PlayerName
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
-from gconv_gan.models.gan_biggan import BigGANGenerator, block_latent_dim
+from gconv_gan.models.gan_biggan import BigGANGenerator
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
 from gconv_gan.recipes.gan_checks import methods
 from tests.training.tiny import tiny
 
 
+def conv(in_channels: int, out_channels: int, kernel_size: int, *, latent_dim: int, **options: Any) -> nn.Module:
+    """A bank, and dictionaries in the shortcuts."""
+    mode = "dictionary" if kernel_size == 1 else "bank"
+    return GConv2d(in_channels, out_channels, kernel_size, latent_dim=latent_dim, mode=mode, **options)
+
+
 def generator() -> nn.Module:
     torch.manual_seed(0)
-    dim = block_latent_dim(image_size=8, latent_dim=6, shared_dim=3, hierarchical=True)
     network = BigGANGenerator(
         image_size=8,
         width=4,
         latent_dim=6,
         num_classes=2,
         shared_dim=3,
-        conv=partial(GConv2d, latent_dim=dim, mode="bank"),
-        shortcut_conv=partial(GConv2d, latent_dim=dim),
+        conv=conv,
+        conv_in_shortcuts=True,
         init="normal",
     )
     apply_spectral_norm(network, embeddings=False)
@@ -43,7 +48,7 @@ def added(network: nn.Module, strength: float) -> dict[str, torch.Tensor]:
     """Return what the method adds to gradients of one."""
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    method = OrthogonalRegularisation({"generator": strength})
+    method = OrthogonalRegularisation(generator=strength)
     method.after_backward(player("discriminator", network))
     assert all((p.grad == 1).all() for p in network.parameters())
     method.after_backward(player("generator", network))
@@ -82,4 +87,4 @@ def test_the_config_asks_for_it(tmp_path: Path) -> None:
     assert methods(tiny(tmp_path)) == ()
     [method] = methods(tiny(tmp_path, generator={"orthogonal": 5e-5}))
     assert isinstance(method, OrthogonalRegularisation)
-    assert method.strengths == {"generator": pytest.approx(5e-5), "discriminator": 0.0}
+    assert method.strengths == {"generator": pytest.approx(5e-5)}

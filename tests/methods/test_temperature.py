@@ -23,12 +23,12 @@ def player(name: str, network: nn.Module) -> Player:
 
 
 def test_it_falls_in_a_straight_line_and_stays_at_one() -> None:
-    schedule = GateTemperature(30.0, images=500_000)
+    schedule = GateTemperature(first=30.0, images=500_000)
     assert [schedule.temperature(n) for n in (0, 50_000, 250_000, 500_000, 10**7)] == pytest.approx([30.0, 27.1, 15.5, 1.0, 1.0])
 
 
 def test_the_steps_of_the_first_public_code_lie_on_a_line() -> None:
-    schedule = GateTemperature(34.0, images=11)  # an epoch an "image"
+    schedule = GateTemperature(first=34.0, images=11)  # an epoch an "image"
     assert [schedule.temperature(epoch) for epoch in range(13)] == pytest.approx([*range(34, 0, -3), 1])
 
 
@@ -41,7 +41,7 @@ def test_it_touches_every_gate_of_the_generator_and_nothing_else() -> None:
         nn.Linear(2, 2),
     )
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    schedule = GateTemperature(30.0, images=100)
+    schedule = GateTemperature(first=30.0, images=100)
     other = copy.deepcopy(network)
     players = {"generator": player("generator", network), "discriminator": player("discriminator", other)}
     schedule.begin(players, Progress(images_seen=50))
@@ -54,7 +54,7 @@ def test_it_touches_every_gate_of_the_generator_and_nothing_else() -> None:
 def test_the_average_has_the_temperature_of_its_network() -> None:
     network = nn.Sequential(DyConv2d(4, 4, 3))
     generator = Player("generator", network, lambda one: torch.optim.SGD(one.parameters()), 0.1, partial(Ema, half_life_images=64))
-    GateTemperature(30.0, images=100).begin({"generator": generator}, Progress(images_seen=50))
+    GateTemperature(first=30.0, images=100).begin({"generator": generator}, Progress(images_seen=50))
     assert generator.average is not None
     assert generator.average.network[0].gate.temperature == network[0].gate.temperature == 15.5
     network[0].gate.temperature.fill_(3.0)

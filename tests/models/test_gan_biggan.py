@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d, LatentBatchNorm2d
+from gconv_gan.layers.batch_norm import ClassConditionalNorm2d, LatentNorm2d
 from gconv_gan.layers.cond_conv import CondConv2d
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
@@ -75,9 +75,8 @@ def test_parameters(size: int, ch: int, z: int, classes: int, attention: int) ->
 
 def test_the_cifar_script_is_the_class_conditional_residual_network() -> None:
     """Without hierarchical z, shared embedding and attention, ch = 64: cGAN-PD's counts at 32 px (its D is as wide as deep)."""
-    norm = partial(ConditionalBatchNorm2d, num_classes=10)
     with torch.device("meta"):
-        g = BigGANGenerator(image_size=32, width=256, latent_dim=128, num_classes=10, hierarchical=False, norm=norm)
+        g = BigGANGenerator(image_size=32, width=256, latent_dim=128, num_classes=10, shared_dim=0, hierarchical=False)
     assert parameters(g) == 4_304_387
 
 
@@ -96,7 +95,7 @@ def test_every_block_sees_the_shared_embedding_and_its_own_chunk() -> None:
     assert torch.equal(one.z, torch.cat([embedded, z[:, 4:8]], 1))
     assert torch.equal(two.z, torch.cat([embedded, z[:, 8:]], 1))
     assert torch.equal(two.y, y)
-    _, (plain, _) = small(hierarchical=False, num_classes=None, shared_dim=None).conditions(z, None)
+    _, (plain, _) = small(hierarchical=False, num_classes=None).conditions(z, None)
     assert torch.equal(plain.z, z)
 
 
@@ -159,9 +158,8 @@ def test_orthogonal_start_of_every_weight_but_the_gates() -> None:
 
 def test_the_cifar_scripts_start() -> None:
     torch.manual_seed(0)
-    norm = partial(ConditionalBatchNorm2d, num_classes=10)
     options = {"image_size": 32, "width": 64, "num_classes": 10, "init": "normal"}
-    g = BigGANGenerator(latent_dim=128, hierarchical=False, norm=norm, **options)  # type: ignore[arg-type]
+    g = BigGANGenerator(latent_dim=128, shared_dim=0, hierarchical=False, **options)  # type: ignore[arg-type]
     d = BigGANDiscriminator(**options)  # type: ignore[arg-type]
     for weight in (g.linear.weight, g.blocks[2].conv2.weight, d.blocks[3].conv1.weight, d.embedding.weight):
         assert weight.std().item() == pytest.approx(0.02, rel=0.05)
@@ -177,7 +175,8 @@ def test_biases_start_at_zero_in_every_kind_of_convolution(conv: Callable[..., n
 
 
 def test_class_tables_of_an_orthogonal_start_are_orthogonal_about_one_and_zero() -> None:
-    norm = small(shared_dim=None, hierarchical=False, norm=partial(ConditionalBatchNorm2d, num_classes=4)).blocks[0].norm1
+    norm = small(shared_dim=0, hierarchical=False).blocks[0].norm1
+    assert isinstance(norm, ClassConditionalNorm2d)
     assert_orthonormal(norm.scale.weight - 1)
     assert_orthonormal(norm.shift.weight)
 
@@ -188,7 +187,7 @@ def test_spectral_normalisation_leaves_the_shared_embedding_and_gates_alone() ->
     normalised = {name.split(".parametrizations")[0] for name in g.state_dict() if "parametrizations" in name}
     layers = {"norm1.scale", "norm1.shift", "norm2.scale", "norm2.shift", "conv1", "conv2", "shortcut"}
     assert normalised == {"linear", "to_rgb"} | {f"blocks.{b}.{layer}" for b in (0, 1) for layer in layers}
-    assert isinstance(g.blocks[0].norm1, LatentBatchNorm2d)
+    assert isinstance(g.blocks[0].norm1, LatentNorm2d)
     images = g(torch.randn(3, 12), torch.tensor([0, 1, 2]))
     images.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in g.parameters())
@@ -197,10 +196,8 @@ def test_spectral_normalisation_leaves_the_shared_embedding_and_gates_alone() ->
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="latent_dim 128 does not divide into 6 chunks at 128 px: take 126"):
         BigGANGenerator(image_size=128, width=64, latent_dim=128)
-    with pytest.raises(ValueError, match="needs classes"):
-        small(num_classes=None)
     with pytest.raises(ValueError, match="give shared_dim"):
-        small(shared_dim=None)
+        small(shared_dim=0)
     with pytest.raises(ValueError, match="no block ends at 32 px"):
         small(attention=(32,))
     with pytest.raises(ValueError, match="multiple of 16"):

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gconv_gan.layers.batch_norm import BatchNorm2d, ConditionalBatchNorm2d
+from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.models.gan_blocks import NormConstructor
+from gconv_gan.layers.parts import NormConstructor
 from gconv_gan.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
 from gconv_gan.models.summary import summarise
 
@@ -22,7 +22,7 @@ def test_the_published_sizes() -> None:
     """3,576,704 and 2,765,568 weights: the counts of pytorch/examples at 64 px, z = 100, whose convolutions have no bias."""
     with torch.device("meta"):
         g = DCGANGenerator(image_size=64, width=512, latent_dim=100)
-        d = DCGANDiscriminator(image_size=64, width=512, norm=BatchNorm2d)
+        d = DCGANDiscriminator(image_size=64, width=512, block_norm=BatchNorm2d)
     assert parameters(g, biases=False) == 3_576_704
     assert parameters(d, biases=False) == 2_765_568
     assert parameters(g) == 3_576_704 + 16 * 512 + 256 + 128 + 64 + 3
@@ -66,7 +66,7 @@ def test_the_generator_is_dcgans_chain() -> None:
 @pytest.mark.parametrize("norm", [nn.Identity, BatchNorm2d])
 def test_the_discriminator_is_dcgans_chain_with_a_projection(norm: NormConstructor) -> None:
     torch.manual_seed(0)
-    d = DCGANDiscriminator(image_size=16, width=8, num_classes=3, norm=norm).double()
+    d = DCGANDiscriminator(image_size=16, width=8, num_classes=3, block_norm=norm).double()
     x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 2, 1, 2])
     h = F.leaky_relu(F.conv2d(x, d.convs[0].weight, d.convs[0].bias, 2, 1), 0.2)
     h = F.conv2d(h, d.convs[1].weight, d.convs[1].bias, 2, 1)
@@ -81,7 +81,7 @@ def test_the_discriminator_is_dcgans_chain_with_a_projection(norm: NormConstruct
 def test_start() -> None:
     torch.manual_seed(0)
     g = DCGANGenerator(image_size=64, width=128, conv=partial(GConv2d, latent_dim=100))
-    d = DCGANDiscriminator(image_size=64, width=128, norm=BatchNorm2d)
+    d = DCGANDiscriminator(image_size=64, width=128, block_norm=BatchNorm2d)
     for weight in (g.linear.weight, g.convs[0].dictionary, g.to_rgb.weight, d.convs[2].weight, d.linear.weight):
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
     scales = torch.cat([m.weight for net in (g, d) for m in net.modules() if isinstance(m, BatchNorm2d)])
@@ -96,7 +96,7 @@ def test_macs_of_a_transposed_convolution() -> None:
 
 def test_conditional_through_the_norms() -> None:
     torch.manual_seed(0)
-    g = DCGANGenerator(image_size=16, width=8, latent_dim=6, num_classes=3, norm=partial(ConditionalBatchNorm2d, num_classes=3)).eval()
+    g = DCGANGenerator(image_size=16, width=8, latent_dim=6, num_classes=3).eval()
     z = torch.randn(1, 6)
     assert not torch.equal(g(z, torch.tensor([0])), g(z, torch.tensor([1])))
     with pytest.raises(ValueError, match="needs y"):

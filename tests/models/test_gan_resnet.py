@@ -11,7 +11,6 @@ from torch.nn.utils import parametrize
 
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.layers.batch_norm import ConditionalBatchNorm2d
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.models.gan_blocks import DiscriminatorBlock
@@ -28,8 +27,6 @@ def parameters(network: nn.Module) -> int:
 
 def generator(size: int, width: int, classes: int | None = None, **gconv: object) -> ResNetGenerator:
     options = {"conv": partial(GConv2d, latent_dim=128, **gconv)} if gconv else {}
-    if classes is not None:
-        options["norm"] = partial(ConditionalBatchNorm2d, num_classes=classes)
     return ResNetGenerator(image_size=size, width=width, num_classes=classes, **options)
 
 
@@ -99,7 +96,7 @@ def test_gconv_generator_parameters(options: dict[str, object], expected: int) -
 @pytest.mark.parametrize(("kernels", "expected"), [(2, 8_014_613), (4, 15_488_039), (8, 30_434_891)])
 def test_bank_generator_parameters_with_generative_shortcuts(kernels: int, expected: int) -> None:
     conv = partial(GConv2d, latent_dim=128, mode="bank", num_kernels=kernels)
-    assert parameters(ResNetGenerator(image_size=32, width=256, conv=conv, shortcut_conv=conv)) == expected
+    assert parameters(ResNetGenerator(image_size=32, width=256, conv=conv, conv_in_shortcuts=True)) == expected
 
 
 def macs(network: nn.Module, *inputs: torch.Tensor) -> tuple[int, int]:
@@ -153,7 +150,6 @@ def test_every_size_runs_forward_and_backward(size: int, classes: int | None) ->
         width=16,
         latent_dim=5,
         num_classes=classes,
-        **({} if classes is None else {"norm": partial(ConditionalBatchNorm2d, num_classes=classes)}),
     )
     d = ResNetDiscriminator(image_size=size, width=16, num_classes=classes)
     y = None if classes is None else torch.tensor([0, 2])

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from gconv_gan.config.units import ConvNormConfig, DiscriminatorNormConfig, NoNormConfig, SpectralNormConfig
 from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, ModulatedConv2d, ODConv2d, apply
-from gconv_gan.layers.factory import normalise_discriminator
 from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.tables import WEIGHT_NORMS
 from gconv_gan.models.classifiers import CLASSIFIERS
 from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.summary import main, summarise, table
 from tests.layers.test_contract import CONTRACTS, case
 
 
-@pytest.mark.parametrize("norm", [NoNormConfig(), SpectralNormConfig(), ConvNormConfig()], ids=lambda norm: norm.kind)
-def test_every_parameter_of_a_discriminator_is_counted_once(norm: DiscriminatorNormConfig) -> None:
+@pytest.mark.parametrize("norm", WEIGHT_NORMS)
+def test_every_parameter_of_a_discriminator_is_counted_once(norm: str) -> None:
     plain, network = (ResNetDiscriminator(image_size=16, width=8, num_classes=3) for _ in range(2))
-    normalise_discriminator(network, norm)
+    if WEIGHT_NORMS[norm] is not None:
+        WEIGHT_NORMS[norm]()(network)
     inputs = torch.zeros(1, 3, 16, 16), torch.zeros(1, dtype=torch.long)
     rows = summarise(network, *inputs)
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())

@@ -1,23 +1,30 @@
 """Optimisers from their configs: the update rule, and groups that differ from the rest."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from gconv_gan.config.optim import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
-from gconv_gan.optim.factory import build_optimizer
+from gconv_gan.config.schema import constructor
 from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
+from gconv_gan.optim.tables import OPTIMIZERS
 
 START = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 GRADIENTS = [torch.tensor(values, dtype=torch.float64) for values in ([0.3, -0.1, 0.2], [-0.2, 0.4, 0.1], [0.5, 0.0, -0.3])]
 
 
-def ours(config: OptimizerConfig) -> Tensor:
-    weight = torch.nn.Parameter(START.clone())
-    optimizer = build_optimizer(config, [weight])
+class OneWeight(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(START.clone())
+
+
+def ours(kind: str, **keys: Any) -> Tensor:
+    network = OneWeight()
+    weight, optimizer = network.weight, constructor(OPTIMIZERS.models()[kind](**keys))(network)
     for gradient in GRADIENTS:
         weight.grad = gradient.clone()
         optimizer.step()
@@ -45,23 +52,23 @@ def adam(weight: Tensor, *, lr: float, betas: tuple[float, float], eps: float, d
 
 
 @pytest.mark.parametrize(
-    ("config", "rule"),
+    ("kind", "keys", "rule"),
     [
-        (SGDConfig(learning_rate=0.1, weight_decay=0.01), lambda w: sgd(w, lr=0.1, momentum=0.9, nesterov=False, decay=0.01)),
-        (SGDConfig(nesterov=True, weight_decay=0.01), lambda w: sgd(w, lr=0.1, momentum=0.9, nesterov=True, decay=0.01)),
-        (AdamConfig(learning_rate=0.1), lambda w: adam(w, lr=0.1, betas=(0.0, 0.9), eps=1e-8, decoupled=0.0)),
-        (AdamWConfig(learning_rate=0.1), lambda w: adam(w, lr=0.1, betas=(0.9, 0.999), eps=1e-8, decoupled=0.05)),
+        ("sgd", {"learning_rate": 0.1, "weight_decay": 0.01}, lambda w: sgd(w, lr=0.1, momentum=0.9, nesterov=False, decay=0.01)),
+        ("sgd", {"nesterov": True, "weight_decay": 0.01}, lambda w: sgd(w, lr=0.1, momentum=0.9, nesterov=True, decay=0.01)),
+        ("adam", {"learning_rate": 0.1}, lambda w: adam(w, lr=0.1, betas=(0.0, 0.9), eps=1e-8, decoupled=0.0)),
+        ("adamw", {"learning_rate": 0.1}, lambda w: adam(w, lr=0.1, betas=(0.9, 0.999), eps=1e-8, decoupled=0.05)),
     ],
     ids=["sgd", "nesterov", "adam", "adamw"],
 )
-def test_three_steps_follow_the_rule(config: OptimizerConfig, rule: Callable[[Tensor], Tensor]) -> None:
-    torch.testing.assert_close(ours(config), rule(START.clone()), rtol=1e-12, atol=1e-14)
+def test_three_steps_follow_the_rule(kind: str, keys: dict[str, Any], rule: Callable[[Tensor], Tensor]) -> None:
+    torch.testing.assert_close(ours(kind, **keys), rule(START.clone()), rtol=1e-12, atol=1e-14)
 
 
 def test_a_group_keeps_its_own_decay_and_its_share_of_the_learning_rate() -> None:
     weight, scale = (torch.nn.Parameter(START.clone()) for _ in range(2))
     groups = [{"params": [weight]}, {"params": [scale], "weight_decay": 0.0, "lr_scale": 0.01}]
-    optimizer = build_optimizer(SGDConfig(weight_decay=0.01), groups)
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.01)
     hold_learning_rates(optimizer, torch.device("cpu"))
     set_learning_rate(optimizer, 0.05)
     assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.05, 0.0005])
@@ -73,4 +80,4 @@ def test_a_group_keeps_its_own_decay_and_its_share_of_the_learning_rate() -> Non
 
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(ValidationError, match="nesterov = true needs a momentum above 0"):
-        SGDConfig(nesterov=True, momentum=0.0)
+        OPTIMIZERS.models()["sgd"](nesterov=True, momentum=0.0)

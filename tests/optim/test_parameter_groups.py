@@ -1,10 +1,12 @@
 """Roles of parameters by module type: each once, none by the look of its name or shape."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from gconv_gan.config.optim import AdamConfig, OptimizerConfig, SGDConfig
 from gconv_gan.layers import (
     BatchNorm2d,
     ConditionalBatchNorm2d,
@@ -18,8 +20,8 @@ from gconv_gan.layers import (
     apply_spectral_norm,
     initialise_batch_norms,
 )
-from gconv_gan.optim.factory import build_network_optimizer, build_optimizer
 from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
+from gconv_gan.optim.optimizers import adam, sgd
 from gconv_gan.optim.parameter_groups import parameter_groups, parameters_by_role
 
 
@@ -85,19 +87,18 @@ def test_shared_and_frozen_parameters() -> None:
     assert roles(InputBatchNorm2d()) == {"weight": "norm_scale"}
 
 
-@pytest.mark.parametrize("config", [SGDConfig(learning_rate=0.4, weight_decay=0.1), AdamConfig(learning_rate=0.4)], ids=lambda c: c.kind)
-def test_schedules_keep_the_ratio_and_only_weights_decay(config: OptimizerConfig) -> None:
+@pytest.mark.parametrize(("make", "decay"), [(partial(sgd, weight_decay=0.1, decay="weights"), 0.1), (adam, 0.0)], ids=["sgd", "adam"])
+def test_schedules_keep_the_ratio_and_only_weights_decay(make: Callable[..., torch.optim.Optimizer], decay: float) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4), nn.Linear(4, 1))
-    optimizer = build_optimizer(config, parameter_groups(network, norm_scale_divisor=100.0, decay="weights"))
+    optimizer = make(network, learning_rate=0.4, norm_scale_divisor=100.0)
     found = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     for factor in (1.0, 0.5, 1e-6):
         hold_learning_rates(optimizer, torch.device("cpu"))
-        set_learning_rate(optimizer, config.learning_rate * factor)
+        set_learning_rate(optimizer, 0.4 * factor)
         assert found[network[1].weight]["lr"].item() == pytest.approx(0.4 * factor / 100)
         assert {found[p]["lr"].item() for p in (network[0].weight, network[1].bias, network[2].bias)} == {0.4 * factor}
     decays = {name: found[parameter].get("weight_decay", 0.0) for name, parameter in network.named_parameters()}
-    expected = config.weight_decay if isinstance(config, SGDConfig) else 0.0
-    assert decays == {name: expected if name in ("0.weight", "2.weight") else 0.0 for name in decays}
+    assert decays == {name: decay if name in ("0.weight", "2.weight") else 0.0 for name in decays}
 
 
 def test_a_step_moves_scales_a_hundredth_as_far() -> None:
@@ -106,7 +107,7 @@ def test_a_step_moves_scales_a_hundredth_as_far() -> None:
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4))
         initialise_batch_norms(network)
-        optimizer = build_optimizer(SGDConfig(weight_decay=0.0), parameter_groups(network, norm_scale_divisor=divisor))
+        optimizer = sgd(network, weight_decay=0.0, norm_scale_divisor=divisor)
         hold_learning_rates(optimizer, torch.device("cpu"))
         set_learning_rate(optimizer, 0.1)
         network(torch.randn(2, 3, 5, 5)).pow(3).sum().backward()
@@ -120,10 +121,10 @@ def test_without_a_difference_there_are_no_groups() -> None:
     assert list(parameter_groups(network)) == list(network.parameters())
 
 
-def test_the_config_of_an_optimiser_makes_the_groups() -> None:
+def test_an_optimiser_makes_the_groups() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4))
-    plain = build_network_optimizer(SGDConfig(), network)
+    plain = sgd(network)
     assert len(plain.param_groups) == 1
-    grouped = build_network_optimizer(SGDConfig(norm_scale_divisor=50.0, decay="weights"), network)
+    grouped = sgd(network, norm_scale_divisor=50.0, decay="weights")
     assert [group.get("lr_scale") for group in grouped.param_groups] == [0.02, None, None, None]
     assert [group["weight_decay"] for group in grouped.param_groups] == [0.0, 0.0, 0.0, 5e-4]

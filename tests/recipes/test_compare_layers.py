@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gconv_gan.config.classifier_units import DigitsClassifierConfig
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.comparisons import CompareCommand, ComparisonConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, validated
 from gconv_gan.metrics.verdicts import Finding
 from gconv_gan.models.factory import build_classifier_network
+from gconv_gan.models.tables import CLASSIFIERS
 from gconv_gan.recipes import compare_layers as recipe
 from gconv_gan.recipes.classifier import fit
 from gconv_gan.recipes.comparison_plot import claimed_measure, cost_axis, draw, plot
@@ -103,7 +103,7 @@ def test_what_is_trained_is_not_trained_again(result: ComparisonResult, folder: 
 
 def test_an_arm_that_diverges_is_at_chance_and_stays_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(run: ClassifierRunConfig) -> None:
-        if run.network == DigitsClassifierConfig(width=16) and run.seed == 1:
+        if run.network == CLASSIFIERS.models()["digits_classifier"](width=16) and run.seed == 1:
             raise NotFiniteError("the classifier's gradient is not finite")
         fit(run)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gconv_gan.config.data import DATA_CONFIGS
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.datasets import DATASETS
 from gconv_gan.gallery.grid import read_tiles
 from gconv_gan.metrics.sources import FakeSource
 from gconv_gan.recipes import export as recipe
@@ -127,7 +127,7 @@ def test_what_is_not_for_commerce_says_so(kind: str) -> None:
 
 
 def test_every_kind_of_data_has_a_licence_line() -> None:
-    assert LICENCES.keys() == DATA_CONFIGS.keys()
+    assert LICENCES.keys() == DATASETS.keys()
 
 
 def test_without_onnx_s_packages_the_way_out_is_said(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

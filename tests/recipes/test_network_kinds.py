@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides, validated
-from gconv_gan.config.networks import BigGANGeneratorConfig, ResNetGeneratorConfig
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.recipes import gan as recipe
@@ -46,7 +45,7 @@ def test_kind_on_the_command_line_keeps_what_the_kinds_share(tmp_path: Path) -> 
     flags = ["--generator.kind", "biggan", "--generator.shared-dim", "16", "--generator.attention", "8", "--discriminator.kind", "dcgan"]
     config = apply_overrides(tiny(tmp_path), flags)
     generator = config.generator
-    assert isinstance(generator, BigGANGeneratorConfig)
+    assert generator.kind == "biggan"
     assert (generator.width, generator.latent_dim, generator.conv.kind) == (8, 6, "gconv")
     assert (generator.shared_dim, generator.attention, generator.spectral_norm) == (16, (8,), True)
     assert config.discriminator.kind == "dcgan"
@@ -57,7 +56,7 @@ def test_kind_on_the_command_line_keeps_what_the_kinds_share(tmp_path: Path) -> 
 
 
 def test_a_file_without_a_kind_means_resnet_and_a_wrong_one_is_named(tmp_path: Path) -> None:
-    assert isinstance(tiny(tmp_path).generator, ResNetGeneratorConfig)
+    assert tiny(tmp_path).generator.kind == "resnet"
     with pytest.raises(UserError, match=r"generator\.kind = 'bigan' is not among .*did you mean 'biggan'"):
         tiny(tmp_path, generator={"kind": "bigan"})
     with pytest.raises(UserError, match=r"unknown key 'generator\.atention'; did you mean 'attention'"):
@@ -82,7 +81,7 @@ def test_a_file_without_a_kind_means_resnet_and_a_wrong_one_is_named(tmp_path: P
     ],
 )
 def test_networks_that_do_not_exist_are_refused_in_one_sentence(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"generator and discriminator for data.size = 8: {sentence}"):
+    with pytest.raises(UserError, match=f"networks for data.size = 8: .*{sentence}"):
         build_networks(tiny(tmp_path, generator=changes), 10)
 
 

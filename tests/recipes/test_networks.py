@@ -48,9 +48,9 @@ def test_damage_is_named(tiny_run: Path, tmp_path: Path) -> None:
     [
         (
             ["--data.kind", "fashion_mnist", "--data.size", "28"],
-            "generator and discriminator for data.size = 28: image_size 28 is not among",
+            "networks for data.size = 28: generator: image_size 28 is not among",
         ),
-        (["--data.kind", "cub"], "for data.size = 224: image_size 224 is not among"),
+        (["--data.kind", "cub"], "for data.size = 224: generator: image_size 224 is not among"),
     ],
 )
 def test_a_size_without_networks_is_refused(overrides: list[str], sentence: str) -> None:

@@ -2,13 +2,14 @@
 
 import pytest
 
-from gconv_gan.config.data import DATA_CONFIGS, CIFAR10DataConfig, DigitsDataConfig
+from gconv_gan.config.data import CIFAR10DataConfig, DigitsDataConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.datasets import DATASETS
 from gconv_gan.metrics.protocols import protocol
 from gconv_gan.recipes.references import named_data, require_split, usual_split
 
 
-@pytest.mark.parametrize("kind", sorted(set(DATA_CONFIGS) - {"folder"}))
+@pytest.mark.parametrize("kind", sorted(set(DATASETS) - {"folder"}))
 def test_every_kind_but_the_folder_is_named(kind: str) -> None:
     config = named_data(kind if kind != "webdataset" else "webdataset:x.tar", size=None, changes={"cache_dir": "c"})
     assert config is not None

@@ -1,59 +1,50 @@
 """Every network, convolution, norm, loss, penalty and augmentation with every other: it trains ten steps, or is refused in a sentence.
 
-The kinds are read from the config unions, so that a new one is tested from then on. All pairs of kinds are covered by some sixty
+The kinds are read from the tables of parts, so that a new one is tested from then on. All pairs of kinds are covered by some sixty
 runs of the real command on 8-px digits. Where one is refused, the values it is refused for are found and kept out of later runs.
 """
 
 import math
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
+from gconv_gan import parts
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
-from gconv_gan.config.networks import DiscriminatorConfig, GeneratorConfig
-from gconv_gan.config.norms import BlockNormConfig, GeneratorNormConfig
-from gconv_gan.config.objective import AugmentConfig, ObjectiveConfig, PenaltyConfig
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.units import ConvConfig, DiscriminatorConvConfig, DiscriminatorNormConfig
 from gconv_gan.recipes import gan as recipe
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training import samples
-from tests.config_members import members
 from tests.reference.pairwise import Combination, Row, every_pair, next_row, pairs_of
 
 STEPS, BATCH = 10, 4
 NEEDED = {"width": 8, "latent_dim": 6}  # small values of fields without a default, or with a large one
 
 
-def kinds(union: Any) -> tuple[str, ...]:
-    return tuple(member.model_fields["kind"].default for member in members(union))
-
-
 # a value is a kind, or a kind with one more setting: "conv_norm bn=true"
 AXES: dict[str, tuple[str, ...]] = {
-    "generator": kinds(GeneratorConfig),
-    "generator.conv": (*kinds(ConvConfig), "gconv mode=bank"),
-    "generator.norm": kinds(GeneratorNormConfig),
-    "discriminator": kinds(DiscriminatorConfig),
-    "discriminator.norm": (*kinds(DiscriminatorNormConfig), "conv_norm bn=true"),
-    "discriminator.conv": (*kinds(DiscriminatorConvConfig), "invariant whiten=true"),
-    "discriminator.block_norm": kinds(BlockNormConfig),
-    "objective.loss": get_args(ObjectiveConfig.model_fields["loss"].annotation),
-    "objective.penalty": kinds(PenaltyConfig),
-    "augment": kinds(AugmentConfig),
+    "generator": tuple(parts.GENERATORS),
+    "generator.conv": (*parts.CONVS, "gconv mode=bank"),
+    "generator.norm": tuple(parts.NORMS),
+    "discriminator": tuple(parts.DISCRIMINATORS),
+    "discriminator.norm": (*parts.WEIGHT_NORMS, "conv_norm bn=true"),
+    "discriminator.conv": (*parts.DISCRIMINATOR_CONVS, "invariant whiten=true"),
+    "discriminator.block_norm": tuple(parts.BLOCK_NORMS),
+    "objective.loss": tuple(parts.LOSSES),
+    "objective.penalty": tuple(parts.PENALTIES),
+    "augment": tuple(parts.AUGMENTATIONS),
     "conditional": ("true", "false"),
 }
 DEFAULTS: Row = {axis: values[0] for axis, values in AXES.items()}
 
 
 def member_of(axis: str, kind: str) -> type[Config]:
-    (member,) = [m for m in members({"generator": GeneratorConfig, "discriminator": DiscriminatorConfig}[axis]) if kinds(m) == (kind,)]
-    return member
+    return {"generator": parts.GENERATORS, "discriminator": parts.DISCRIMINATORS}[axis].models()[kind]
 
 
 def config_of(row: Row, folder: Path, name: str) -> GANRunConfig:
@@ -151,7 +142,7 @@ EXPECTED: set[Combination] = {
         frozenset([(axis, value), ("objective.penalty", kind)])
         for axis, values in COUPLING.items()
         for value in values
-        for kind in kinds(PenaltyConfig)
+        for kind in tuple(parts.PENALTIES)
         if kind != "none"
     ),
     *(frozenset([("augment", "ada"), ("objective.loss", loss)]) for loss in ("wasserstein", "relativistic_pairing")),

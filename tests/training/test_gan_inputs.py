@@ -17,7 +17,7 @@ from gconv_gan.training.gan_inputs import discriminator_inputs, generator_inputs
 from tests.data.made import in_memory, noise
 
 B = 8
-PENALTY = DRAGAN(weight=10.0)
+PENALTY = DRAGAN()
 EVERYTHING = Objective(Hinge(), DiffAugment(), PENALTY, Consistency(1.0, 1.0))
 
 

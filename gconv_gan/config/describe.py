@@ -1,0 +1,206 @@
+"""What a config file may hold, in words: every section, the kinds of a section, and the keys of a kind."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.schema import Table, resolved
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a section: its name, what it admits, its default as a config file writes it (None: it is required), its help."""
+
+    name: str
+    admits: str
+    default: str | None
+    help: str
+
+
+def members(field: FieldInfo) -> list[type[Config]]:
+    """Return the config models that a field may hold: one, the members of a union, or those of a list of parts."""
+    return list(_models(field.annotation))
+
+
+def _models(annotation: Any) -> Iterator[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    elif get_origin(annotation) is Annotated:
+        yield from _models(get_args(annotation)[0])
+    else:
+        for argument in get_args(annotation):
+            yield from _models(argument)
+
+
+def kind_of(model: type[Config]) -> str | None:
+    """Return the kind of a model; None for a section that is not chosen."""
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def keys_of(model: type[Config]) -> list[Key]:
+    """Return the keys of a section, without those that are sections of their own and without its kind."""
+    schema = model.model_json_schema()["properties"]
+    return [
+        Key(name, _admitted(schema[name]), _written(field), field.description or "")
+        for name, field in model.model_fields.items()
+        if name != "kind" and not members(field)
+    ]
+
+
+def sections_of(model: type[Config]) -> dict[str, list[type[Config]]]:
+    """Return the sections within a section, with the models that each may hold."""
+    return {name: found for name, field in model.model_fields.items() if (found := members(field))}
+
+
+def _written(field: FieldInfo) -> str | None:
+    if field.is_required():
+        return None
+    value = field.get_default(call_default_factory=True)
+    return "none" if value is None else json.dumps(value)
+
+
+def _admitted(schema: dict[str, Any]) -> str:
+    if "enum" in schema or "const" in schema:
+        return ", ".join(str(value) for value in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(_admitted(option) for option in schema["anyOf"])
+    match schema.get("type"):
+        case "array":
+            items = schema.get("prefixItems", [])
+            return f"{len(items)} of: {_admitted(items[0])}" if items else f"any number of: {_admitted(schema.get('items', {}))}"
+        case "integer" | "number":
+            bounds = (("exclusiveMinimum", "above"), ("minimum", "at least"), ("exclusiveMaximum", "below"), ("maximum", "at most"))
+            limits = [f"{words} {schema[name]}" for name, words in bounds if name in schema]
+            return " ".join(["whole number" if schema["type"] == "integer" else "number", ", ".join(limits)]).strip()
+        case "boolean":
+            return "true or false"
+        case "null":
+            return "none"
+    return "text"
+
+
+def describe(model: type[Config], dotted: str) -> str:
+    """Return what may stand in the section at ``dotted``: of every kind, or of the one that is its last word.
+
+    Raises:
+        UserError: there is no such section or kind.
+
+    """
+    here: list[type[Config]] = [resolved(model)]
+    path: list[str] = []
+    for word in dotted.replace("-", "_").split("."):
+        chosen = [member for member in here if kind_of(member) == word] if len(here) > 1 else []
+        if chosen:
+            here = chosen
+            continue
+        found = [sections_of(member)[word] for member in here if word in sections_of(member)]
+        if not found:
+            known = [*(kind for member in here if len(here) > 1 and (kind := kind_of(member))), *(n for m in here for n in sections_of(m))]
+            place = ".".join(path) or "the config"
+            raise UserError(f"--help {dotted}: {place} has no section or kind '{word}'{did_you_mean(word, known)}")
+        here = found[0]
+        path.append(word)
+    place = ".".join(path)
+    return "\n\n".join(_text(member, place) for member in here)
+
+
+def _text(model: type[Config], place: str) -> str:
+    """Return a kind as text: its first line, then its keys as flags, then the sections within it."""
+    kind = kind_of(model)
+    head = (model.__doc__ or "").strip().splitlines()
+    lines = [f"{place}.kind = {kind}" if kind else place, *(f"  {line}" for line in head[:1])]
+    for key in keys_of(model):
+        lines.append(f"  --{f'{place}.{key.name}'.replace('_', '-')}  {key.admits}  [{'required' if key.default is None else key.default}]")
+        lines.append(f"      {key.help}")
+    lines += [f"  section {place}.{name}: {_kinds(found)}" for name, found in sections_of(model).items()]
+    return "\n".join(lines)
+
+
+def _kinds(found: Sequence[type[Config]]) -> str:
+    kinds = [kind for member in found if (kind := kind_of(member))]
+    return f"kind {{{','.join(kinds)}}}" if kinds else "keys"
+
+
+def choices(model: type[Config]) -> str:
+    """Return the sections whose kind can be chosen, with all kinds, as lines of help."""
+    lines = ["kinds (keys of each: --help SECTION or --help SECTION.KIND):"]
+    lines += [f"  --{place.replace('_', '-')}.kind {_kinds(found).removeprefix('kind ')}" for place, found in _choices(resolved(model), "")]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _choices(model: type[Config], place: str) -> Iterator[tuple[str, list[type[Config]]]]:
+    for name, found in sections_of(model).items():
+        here = f"{place}.{name}".lstrip(".")
+        if kind_of(found[0]):
+            yield here, found
+        seen: set[str] = set()
+        for member in found:
+            for inner, options in _choices(member, here):
+                if inner not in seen:
+                    seen.add(inner)
+                    yield inner, options
+
+
+def markdown(runs: Mapping[str, type[Config]], tables: Mapping[str, Table]) -> str:
+    """Return a page of everything that config files may hold.
+
+    Args:
+        runs: title -> model of a whole config file.
+        tables: name -> table of parts.
+
+    """
+    lines = [
+        "# Keys of config files",
+        "",
+        "Made from the parts themselves; `tests/config/test_docs.py` compares it and writes it anew. A section stands in a TOML file as",
+        '`[generator.conv]` with `kind = "gconv"`, and on the command line as `--generator.conv.kind gconv`.',
+    ]
+    places: dict[str, list[str]] = {}
+    for title, model in runs.items():
+        lines += ["", f"## {title}"]
+        for place, section in _plain_sections(resolved(model), ""):
+            lines += ["", f"### {f'`[{place}]`' if place else 'The file itself'}", "", _first_line(section), *_table_of(section)]
+        for place, found in _choices(resolved(model), ""):
+            owner = getattr(found[0], "table", "")
+            places.setdefault(owner, []).append(f"`[{place}]`")
+    for name, table in tables.items():
+        lines += ["", f"## {name}"]
+        if name in places:
+            lines += ["", f"Chosen in {', '.join(dict.fromkeys(places[name]))}."]
+        for kind, model in table.models().items():
+            lines += ["", f"### `{kind}`", "", _first_line(model), *_table_of(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _plain_sections(model: type[Config], place: str) -> Iterator[tuple[str, type[Config]]]:
+    """Yield the sections that are not chosen, with their places."""
+    yield place, model
+    for name, found in sections_of(model).items():
+        if kind_of(found[0]) is None:
+            yield from _plain_sections(found[0], f"{place}.{name}".lstrip("."))
+
+
+def _first_line(model: type[Config]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]
+
+
+def _table_of(model: type[Config]) -> Iterator[str]:
+    """Yield the keys of a section as a Markdown table, and the sections within it."""
+    keys = keys_of(model)
+    if keys:
+        yield from ("", "| key | admits | default | |", "|---|---|---|---|")
+        for key in keys:
+            yield f"| `{key.name}` | {_cell(key.admits)} | {_cell(key.default or 'required')} | {_cell(key.help)} |"
+    inner = sections_of(model)
+    if inner:
+        yield from ("", "Sections: " + "; ".join(f"`{name}`, {_cell(_kinds(found))}" for name, found in inner.items()) + ".")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

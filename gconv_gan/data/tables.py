@@ -1,0 +1,8 @@
+"""The table of what is done to the images that the discriminator sees: a new augmentation is its class and a row here."""
+
+from gconv_gan.config.schema import Table
+from gconv_gan.data.diff_augment import DiffAugment
+from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
+
+AUGMENTATIONS = Table("AUGMENTATIONS", {"none": None, "diff_augment": DiffAugment, "ada": AdaptiveAugment, "scheduled": ScheduledAugment})
+"""Augmentations, see ``Augment``."""

@@ -1,0 +1,8 @@
+"""The table of training methods: a new one is its class, a ``Method``, and a row here."""
+
+from gconv_gan.config.schema import Table
+from gconv_gan.methods.orthogonal import OrthogonalRegularisation
+from gconv_gan.methods.temperature import GateTemperature
+
+METHODS = Table("METHODS", {"orthogonal": OrthogonalRegularisation, "gate_temperature": GateTemperature})
+"""Methods that act on the networks of a run, see ``Method``; ``[[methods]]`` of a config lists them."""

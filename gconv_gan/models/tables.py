@@ -1,0 +1,34 @@
+"""The tables of networks: a new one is its file and a row here."""
+
+from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
+from gconv_gan.config.schema import Table
+from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.models.factory import named
+from gconv_gan.models.gan_biggan import BigGANDiscriminator, BigGANGenerator
+from gconv_gan.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
+from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.models.gan_skip import SkipDiscriminator, SkipGenerator
+from gconv_gan.models.mapping import MappingNetwork
+
+MAPPINGS = Table("MAPPINGS", {"none": None, "mlp": MappingNetwork}, given=("latent_dim", "num_classes"))
+"""What stands between z and the generator: a row takes a keyword ``width``, the dimension of w."""
+
+GENERATORS = Table(
+    "GENERATORS",
+    {"resnet": ResNetGenerator, "dcgan": DCGANGenerator, "biggan": BigGANGenerator, "skip": SkipGenerator},
+    given=("image_size", "num_classes"),
+    base=AnyGenerator,
+    changed={"biggan": {"spectral_norm": True}},
+)
+"""``network(z [B, latent_dim], y [B] | None) -> images [B, 3, image_size, image_size]`` with attributes of these names."""
+
+DISCRIMINATORS = Table(
+    "DISCRIMINATORS",
+    {"resnet": ResNetDiscriminator, "dcgan": DCGANDiscriminator, "biggan": BigGANDiscriminator, "skip": SkipDiscriminator},
+    given=("image_size", "num_classes"),
+    base=AnyDiscriminator,
+)
+"""``network(images [B, 3, image_size, image_size], y [B] | None) -> logits [B]``."""
+
+CLASSIFIERS = Table("CLASSIFIERS", {"digits_classifier": DigitsClassifier, "named": named}, given=("num_classes", "image_size"))
+"""Classifiers: ``network(images [B, 3, s, s]) -> logits [B, num_classes]`` with ``features`` and attributes of these names."""

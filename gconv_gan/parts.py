@@ -1,0 +1,43 @@
+"""Every table of parts. A plug-in adds rows: ``parts.CONVS["mine"] = MyConv2d``."""
+
+from gconv_gan.data.datasets import DATASETS
+from gconv_gan.data.tables import AUGMENTATIONS
+from gconv_gan.layers.tables import (
+    ACTIVATIONS,
+    ATTENTIONS,
+    BLOCK_NORMS,
+    CLASSIFIER_CONVS,
+    CLASSIFIER_NORMS,
+    CONVS,
+    DISCRIMINATOR_CONVS,
+    NORMS,
+    WEIGHT_NORMS,
+)
+from gconv_gan.losses.tables import LOSSES, PENALTIES
+from gconv_gan.methods.tables import METHODS
+from gconv_gan.models.tables import CLASSIFIERS, DISCRIMINATORS, GENERATORS, MAPPINGS
+from gconv_gan.optim.tables import OPTIMIZERS, PLAYER_OPTIMIZERS, SCHEDULES
+
+__all__ = [
+    "ACTIVATIONS",
+    "ATTENTIONS",
+    "AUGMENTATIONS",
+    "BLOCK_NORMS",
+    "CLASSIFIERS",
+    "CLASSIFIER_CONVS",
+    "CLASSIFIER_NORMS",
+    "CONVS",
+    "DATASETS",
+    "DISCRIMINATORS",
+    "DISCRIMINATOR_CONVS",
+    "GENERATORS",
+    "LOSSES",
+    "MAPPINGS",
+    "METHODS",
+    "NORMS",
+    "OPTIMIZERS",
+    "PENALTIES",
+    "PLAYER_OPTIMIZERS",
+    "SCHEDULES",
+    "WEIGHT_NORMS",
+]

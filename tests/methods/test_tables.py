@@ -1,0 +1,54 @@
+"""Methods are listed in configs of both sorts, act in the run, come back after a break, and are refused where they cannot act."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.recipes import classifier as classifier_recipe
+from gconv_gan.recipes import gan as recipe
+from tests.training.tiny import final_files, tiny
+from tests.training.tiny_classifier import tiny_classifier
+
+SHORT: dict[str, Any] = {"trainer": {"total_images": 96, "checkpoint_every": 96}}
+
+
+def test_a_listed_method_does_what_the_key_of_its_network_does(tmp_path: Path) -> None:
+    recipe.fit(tiny(tmp_path / "key", generator={"orthogonal": 1e-3}, **SHORT))
+    recipe.fit(tiny(tmp_path / "listed", methods=[{"kind": "orthogonal", "generator": 1e-3}], **SHORT))
+    recipe.fit(tiny(tmp_path / "none", **SHORT))
+    listed = final_files(tmp_path / "listed", 96)["generator.safetensors"]
+    assert listed == final_files(tmp_path / "key", 96)["generator.safetensors"]
+    assert listed != final_files(tmp_path / "none", 96)["generator.safetensors"]
+
+
+def test_a_classifier_takes_methods_too(tmp_path: Path) -> None:
+    classifier_recipe.fit(tiny_classifier(tmp_path / "with", methods=[{"kind": "orthogonal", "classifier": 1e-2}], **SHORT))
+    classifier_recipe.fit(tiny_classifier(tmp_path / "without", **SHORT))
+    ours, theirs = (load_file(tmp_path / name / "tiny" / "model.safetensors") for name in ("with", "without"))
+    assert any(not ours[name].equal(theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (
+            {"kind": "orthogonal", "classifier": 1.0},
+            "needs a weight above 0 of a network of the run, which has generator and discriminator",
+        ),
+        ({"kind": "orthogonal"}, "needs a weight above 0 of a network of the run"),
+        ({"kind": "orthogonal", "generator": -1.0}, r"methods\.0\.generator: .* greater than or equal to 0, got -1"),
+        ({"kind": "ortogonal"}, r"methods\.0\.kind = 'ortogonal' is not among .*did you mean 'orthogonal'"),
+    ],
+)
+def test_a_method_that_cannot_act_is_refused_in_one_sentence(method: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        recipe.fit(tiny(tmp_path, methods=[method], **SHORT))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_gates_that_are_not_there_have_no_temperature(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="kernel gates of a generator, which this run has not"):
+        recipe.fit(tiny(tmp_path, generator={"conv": {"kind": "plain"}}, methods=[{"kind": "gate_temperature"}], **SHORT))
