@@ -83,7 +83,7 @@ def moved(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> 
 def _turns(angles: Float[Tensor, "b n"]) -> Float[Tensor, "b n 2 2"]:
     """Return the maps of (right, down) that turn counter-clockwise by so many radians."""
     cos, sin = angles.cos(), angles.sin()
-    return torch.stack([cos, sin, -sin, cos], -1).unflatten(-1, (2, 2))
+    return torch.stack([cos, sin, -sin, cos], -1).view(*angles.shape, 2, 2)
 
 
 def recoloured(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
