@@ -19,7 +19,7 @@ from gconv_gan.gallery.grid import save_grid
 from gconv_gan.metrics.sources import BLOCK, FakeSource
 from gconv_gan.recipes.exported import ExportedGenerator, load_exported
 
-BATCH = 32  # always whole, and the same for any --num: a convolution may round differently at another batch size
+BATCH = 32  # the same for any --num: a convolution may round differently at another batch size
 
 
 class SampleCommand(Config):
@@ -71,6 +71,5 @@ def class_counts(description: ExportedGenerator, label: int) -> list[int]:
 
 def sample(generator: nn.Module, *, count: int, seed: int, counts: Sequence[int] | None = None) -> UInt8[Tensor, "n 3 h w"]:
     """Return ``count`` images as bytes, image i a function of (seed, i): the latents of the scores and, where uniform, their labels."""
-    whole = math.ceil(count / BATCH) * BATCH
-    source = FakeSource(generator, count=whole, seed=seed, class_counts=counts, batch_size=BATCH)
-    return torch.cat([source.block(index) for index in range(math.ceil(whole / BLOCK))])[:count]
+    source = FakeSource(generator, count=count, seed=seed, class_counts=counts, batch_size=BATCH)
+    return torch.cat([source.block(index) for index in range(math.ceil(count / BLOCK))])
