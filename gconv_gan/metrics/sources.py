@@ -183,7 +183,7 @@ class FakeSource:
         seed: of latents and labels.
         device: where the generator lives.
         class_counts: draw labels with these relative frequencies; None: uniform over the classes.
-        batch_size: images per call, at most 256, always as many, which changes them by float round-off alone; None: 32 on a CPU, whose caches
+        batch_size: images per call, at most 256, which changes them by float round-off alone; None: 32 on a CPU, whose caches
             hold no more, else 256.
         threshold: truncation of the latents, see ``draw_latents``; None: normal latents.
         statistics_batch: normalise by the statistics of batches of this size, a divisor of 256, which are always whole: image i
