@@ -6,7 +6,6 @@ Karras, Aittala, Hellsten, Laine, Lehtinen, Aila, "Training Generative Adversari
 
 import math
 from functools import cache
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,11 +14,10 @@ from torch import Tensor
 
 from gconv_gan.data.augment import reflected
 from gconv_gan.data.blit import blit, mirrored, shifted
-from gconv_gan.data.uniform import Uniform, between, coin, integer, log_normal, normal
-from gconv_gan.data.warp import rotation, scale, shift, warp
+from gconv_gan.data.uniform import Uniform, between, coin, integer, normal
+from gconv_gan.data.warp import warp
 
 Images = Float[Tensor, "b 3 s s"]
-Matrices = Float[Tensor, "b n n"]
 
 BLIT, GEOMETRY, COLOR, CUTOUT = 7, 11, 10, 3  # uniform numbers that each group needs
 
@@ -77,38 +75,62 @@ def blitted(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -
 
 
 def moved(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
-    """Return images scaled, turned, stretched, turned again and shifted by fractions of a pixel."""
-    size = images.shape[-1]
-    take = iter(draws.double().unbind(1))
+    r"""Return images scaled, turned, stretched, turned again and shifted by fractions of a pixel.
+
+    A point x goes to :math:`R(\beta)\, \mathrm{diag}(s t, s / t)\, R(\alpha)\, x + d`, with log₂ s and log₂ t from N(0, 0.2²), both angles
+    uniform, and d from N(0, (S/8)²); what is not chosen is 0.
+    """
+    u = draws.double()
     p_rotation = 1 - (1 - p).sqrt()  # so that the two turns together come with p
-    chosen, s = coin(next(take), p), log_normal(next(take), 0.2)
-    steps = [(chosen, scale(s, s))]
-    steps.append((coin(next(take), p_rotation), rotation(between(next(take), -math.pi, math.pi))))
-    chosen, s = coin(next(take), p), log_normal(next(take), 0.2)
-    steps.append((chosen, scale(s, 1 / s)))
-    steps.append((coin(next(take), p_rotation), rotation(between(next(take), -math.pi, math.pi))))
-    steps.append((coin(next(take), p), shift(normal(next(take), 0.125) * size, normal(next(take), 0.125) * size)))
-    changed, matrices = _composed(steps)
+    chosen = coin(u[:, 0:10:2], torch.stack([p, p_rotation, p, p_rotation, p]))
+    s, t = (math.log(2) * normal(u[:, 1:6:4], 0.2) * chosen[:, 0:3:2]).exp().unbind(1)
+    angles = between(u[:, 3:8:4], -math.pi, math.pi) * chosen[:, 1:4:2]
+    first, second = _turns(angles).unbind(1)
+    linear = second @ (torch.stack([s * t, s / t], 1)[:, :, None] * first)
+    shift = normal(u[:, 9:], 0.125) * images.shape[-1] * chosen[:, 4:]
     # resampling changes an image a little where it is moved by nothing: what was not chosen stays as it is
-    return torch.where(changed[:, None, None, None], warp(images, matrices), images)
+    return torch.where(chosen.any(1)[:, None, None, None], warp(images, torch.cat([linear, shift[:, :, None]], 2)), images)
+
+
+def _turns(angles: Float[Tensor, "b n"]) -> Float[Tensor, "b n 2 2"]:
+    """Return the maps of (right, down) that turn counter-clockwise by so many radians."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([cos, sin, -sin, cos], -1).view(*angles.shape, 2, 2)
 
 
 def recoloured(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
-    """Return images with another brightness, contrast, luma (negated), hue and saturation: one affine map of RGB an image."""
-    take = iter(draws.double().unbind(1))
-    identity, rgb, lift, luma, _ = _color_maps(draws.device)
-    chosen, b = coin(next(take), p), _scalar(normal(next(take), 0.2))
-    steps = [(chosen, identity + b * lift)]
-    chosen, c = coin(next(take), p), _scalar(log_normal(next(take), 0.5))
-    steps.append((chosen, identity + (c - 1) * rgb))
-    steps.append((coin(next(take), p) & coin(next(take)), (identity - 2 * luma).expand(len(draws), 4, 4)))
-    steps.append((coin(next(take), p), _hue_rotation(between(next(take), -math.pi, math.pi))))
-    chosen, s = coin(next(take), p), _scalar(log_normal(next(take), 1.0))
-    steps.append((chosen, identity + (s - 1) * (rgb - luma)))
-    changed, matrices = _composed(steps)
-    maps = matrices.to(images.dtype)
-    recolored = torch.baddbmm(maps[:, :3, 3:], maps[:, :3, :3], images.flatten(2)).view(images.shape)
-    return torch.where(changed[:, None, None, None], recolored, images)
+    r"""Return images with another brightness, contrast, luma (negated), hue and saturation.
+
+    With v the unit vector of the grey axis, all but brightness b act on the parts of a colour along v and across it separately: contrast
+    c multiplies both, the negation :math:`\nu = \pm 1` the first, saturation s and the turn by the hue h (Rodrigues) the second:
+
+    .. math:: x \mapsto c\, \nu\, v v^T (x + b) + c\, s\, \big(\cos h\, (I - v v^T) + \sin h\, [v]_\times\big)\, x
+
+    with b from N(0, 0.2²), log₂ c from N(0, 0.5²), log₂ s from N(0, 1), h uniform; what is not chosen leaves a colour as it is.
+    """
+    u = draws.double()
+    chosen = coin(u[:, 0::2], p)
+    changed = chosen.any(1)
+    gaussian = normal(u[:, 1::2], 1.0) * chosen
+    b, c, s = 0.2 * gaussian[:, 0], torch.exp2(0.5 * gaussian[:, 1]), torch.exp2(gaussian[:, 4])
+    negation = 1 - 2 * (chosen[:, 2] & coin(u[:, 5])).double()
+    h = between(u[:, 7], -math.pi, math.pi) * chosen[:, 3]
+    along, across, turned = _color_maps(images.device)
+    grey = c * negation
+    maps = _scalar(grey) * along + _scalar(c * s * h.cos()) * across + _scalar(c * s * h.sin()) * turned
+    offset = _scalar(grey * b).expand(-1, 3, 1)
+    pixels = torch.baddbmm(offset.to(images.dtype), maps.to(images.dtype), images.flatten(2))
+    # a map computed in float32 changes the last bits of a colour that it should leave as it is
+    return torch.where(changed[:, None, None, None], pixels.view(images.shape), images)
+
+
+@cache
+def _color_maps(device: torch.device) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
+    """Return v vᵀ, I − v vᵀ and [v]×, made once for each device: making them copies numbers to it."""
+    v = 1 / math.sqrt(3)
+    along = torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    turned = torch.tensor([[0.0, -v, v], [v, 0.0, -v], [-v, v, 0.0]], dtype=torch.float64)
+    return along.to(device), (torch.eye(3, dtype=torch.float64) - along).to(device), turned.to(device)
 
 
 def cut_out(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
@@ -121,50 +143,9 @@ def cut_out(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -
     return images * ~blank[:, None]
 
 
-class ColorMaps(NamedTuple):
-    """Maps of (red, green, blue, 1): identity, projection onto the colours, addition of 1 to each, projection onto grey, [v]×."""
-
-    identity: Float[Tensor, "4 4"]
-    rgb: Float[Tensor, "4 4"]
-    lift: Float[Tensor, "4 4"]
-    luma: Float[Tensor, "4 4"]
-    cross: Float[Tensor, "4 4"]
-
-
-@cache
-def _color_maps(device: torch.device) -> ColorMaps:
-    """Return the maps, made once for each device: making them copies numbers to it."""
-    v = 1 / math.sqrt(3)  # of the grey axis
-    rows = [
-        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
-        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
-        [[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]],
-        [[1 / 3, 1 / 3, 1 / 3, 0.0], [1 / 3, 1 / 3, 1 / 3, 0.0], [1 / 3, 1 / 3, 1 / 3, 0.0], [0.0, 0.0, 0.0, 0.0]],
-        [[0.0, -v, v, 0.0], [v, 0.0, -v, 0.0], [-v, v, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
-    ]
-    return ColorMaps(*torch.tensor(rows, dtype=torch.float64).to(device))
-
-
-def _hue_rotation(angle: Uniform) -> Matrices:
-    """Return the turn of RGB about the grey axis v: cos I + sin [v]× + (1 − cos) v vᵀ (Rodrigues)."""
-    maps = _color_maps(angle.device)
-    cos, sin = _scalar(angle.cos()), _scalar(angle.sin())
-    return cos * maps.rgb + sin * maps.cross + (1 - cos) * maps.luma + (maps.identity - maps.rgb)
-
-
 def _scalar(values: Uniform) -> Float[Tensor, "b 1 1"]:
     return values[:, None, None]
 
 
 def _zero_unless(chosen: Tensor, values: Tensor) -> Tensor:
     return torch.where(chosen, values, torch.zeros_like(values))
-
-
-def _composed(steps: list[tuple[Tensor, Matrices]]) -> tuple[Tensor, Matrices]:
-    """Return which images any step was chosen for, and the product of each one's chosen matrices, the first acting first."""
-    identity = torch.eye(steps[0][1].shape[-1], dtype=steps[0][1].dtype, device=steps[0][1].device)
-    product, changed = identity.expand_as(steps[0][1]), torch.zeros_like(steps[0][0])
-    for chosen, matrices in steps:
-        product = torch.where(chosen[:, None, None], matrices, identity) @ product
-        changed = changed | chosen
-    return changed, product

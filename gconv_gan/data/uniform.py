@@ -1,7 +1,5 @@
 """Uniform numbers in [0, 1) turned into what an augmentation needs: every draw is a function of one number."""
 
-import math
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -10,7 +8,7 @@ Uniform = Float[Tensor, "*shape"]
 SMALLEST = 2.0**-26  # a quarter of float32's step at 1: keeps the tails finite
 
 
-def coin(u: Uniform, probability: float | Float[Tensor, ""] = 0.5) -> Bool[Tensor, "*shape"]:
+def coin(u: Uniform, probability: float | Float[Tensor, "*#shape"] = 0.5) -> Bool[Tensor, "*shape"]:
     """Return true with ``probability``."""
     return u < probability
 
@@ -29,8 +27,3 @@ def normal(u: Uniform, std: float) -> Uniform:
     """Return N(0, std²) by the inverse of its distribution function."""
     quantile: Tensor = std * torch.special.ndtri(u.double().clamp(SMALLEST, 1 - SMALLEST))
     return quantile
-
-
-def log_normal(u: Uniform, std: float) -> Uniform:
-    """Return 2^N(0, std²): scales whose logarithm to base 2 is normal."""
-    return (math.log(2) * normal(u, std)).exp()

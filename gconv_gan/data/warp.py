@@ -18,10 +18,10 @@ LOBES = 3  # Lanczos' filter reaches 3 pixels of the small image, 6 of the large
 Images = Float[Tensor, "b c s s"]
 
 
-def warp(images: Images, matrices: Float[Tensor, "b 3 3"]) -> Images:
+def warp(images: Images, matrices: Float[Tensor, "b 2 3"]) -> Images:
     """Return square images moved by affine maps of the plane: the content at p goes to M p.
 
-    ``matrices`` act on (x, y, 1), in pixels to the right of and below the middle of the image. Outside, the image is continued by
+    ``matrices`` M act on (x, y, 1), in pixels to the right of and below the middle of the image. Outside, the image is continued by
     its mirror image. They are inverted in their own precision.
     """
     size = images.shape[-1]
@@ -36,9 +36,9 @@ def warp(images: Images, matrices: Float[Tensor, "b 3 3"]) -> Images:
     return halve(_bilinear(double(images), rows, columns))
 
 
-def _inverse(matrices: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 2 3"]:
-    """Return the upper two rows of the inverses; ``torch.linalg.inv`` makes the host wait for the device's error flag."""
-    (a, b, x), (c, d, y) = (row.unbind(1) for row in matrices[:, :2].unbind(1))
+def _inverse(matrices: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 2 3"]:
+    """Return the inverse maps; ``torch.linalg.inv`` makes the host wait for the device's error flag."""
+    (a, b, x), (c, d, y) = (row.unbind(1) for row in matrices.unbind(1))
     rows = torch.stack([torch.stack([d, -b, b * y - d * x], 1), torch.stack([-c, a, c * x - a * y], 1)], 1)
     return rows / (a * d - b * c)[:, None, None]
 
@@ -104,26 +104,3 @@ def _unit(positions: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
     """Return Lanczos' filter sinc(t) sinc(t/3) at ``positions``, with sum 1."""
     values = torch.sinc(positions) * torch.sinc(positions / LOBES) * (positions.abs() < LOBES)
     return values / values.sum()
-
-
-def shift(right: Float[Tensor, " b"], down: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
-    """Return the maps that move by so many pixels."""
-    one, zero = torch.ones_like(right), torch.zeros_like(right)
-    return _matrices([one, zero, right], [zero, one, down])
-
-
-def scale(x: Float[Tensor, " b"], y: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
-    """Return the maps that stretch by x along the rows and by y along the columns."""
-    zero = torch.zeros_like(x)
-    return _matrices([x, zero, zero], [zero, y, zero])
-
-
-def rotation(angle: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
-    """Return the maps that turn counter-clockwise by so many radians."""
-    zero = torch.zeros_like(angle)
-    return _matrices([angle.cos(), angle.sin(), zero], [-angle.sin(), angle.cos(), zero])
-
-
-def _matrices(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    last = torch.eye(3, dtype=first[0].dtype, device=first[0].device)[2].expand(len(first[0]), 3)
-    return torch.stack([torch.stack(first, 1), torch.stack(second, 1), last], 1)

@@ -224,7 +224,7 @@ class FakeSource:
         seed: of latents and labels.
         device: where the generator lives.
         class_counts: draw labels with these relative frequencies; None: uniform over the classes.
-        batch_size: images per call, at most 256, which does not change them beyond float round-off; None: 32 on a CPU, whose caches
+        batch_size: images per call, at most 256, which changes them by float round-off alone; None: 32 on a CPU, whose caches
             hold no more, else 256.
         threshold: truncation of the latents, see ``draw_latents``; None: normal latents.
         statistics_batch: normalise by the statistics of batches of this size, a divisor of 256, which are always whole: image i
@@ -277,13 +277,14 @@ class FakeSource:
         mode = batch_statistics(self.generator) if self.by_batch else evaluating(self.generator)
         with mode, float32_arithmetic(torch.device(self.device)):
             for start in range(0, len(numbers), self.batch_size):
-                rows = slice(start, start + self.batch_size if self.by_batch else min(start + self.batch_size, len(numbers)))
-                images = self.generator(z[rows], None if y is None else y[rows])
+                # always a whole batch: at another size a convolution may round differently
+                rows = slice(start, start + self.batch_size)
+                images = self.generator(z[rows], None if y is None else y[rows])[: len(numbers) - start]
                 if not (finite := torch.isfinite(images).flatten(1).all(1)).all():
                     first = numbers.start + start + int((~finite).nonzero()[0].item())
                     raise UserError(f"generated image {first} holds values that are not finite: the generator has diverged")
                 batches.append(quantise(images))
-        return torch.cat(batches)[: len(numbers)]
+        return torch.cat(batches)
 
     def block_labels(self, index: int) -> Int[Tensor, " b"] | None:
         """Return the labels of the images of a block; None without classes."""

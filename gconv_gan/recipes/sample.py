@@ -20,7 +20,7 @@ from gconv_gan.metrics.sources import BLOCK
 from gconv_gan.recipes.exported import load_exported
 from gconv_gan.recipes.fakes import generator_source
 
-BATCH = 32  # always whole, and the same for any --num: a convolution may round differently at another batch size
+BATCH = 32  # the same for any --num: a convolution may round differently at another batch size
 
 
 class SampleCommand(Config):
@@ -86,11 +86,10 @@ def sample(
 
     ``truncation`` is as in ``generator_source``.
     """
-    whole = math.ceil(count / BATCH) * BATCH
     device = next(generator.parameters()).device
     source = generator_source(
         generator,
-        count=whole,
+        count=count,
         seed=seed,
         batch_norm="eval",
         device=device,
@@ -98,4 +97,4 @@ def sample(
         class_counts=counts,
         batch_size=BATCH,
     )
-    return torch.cat([source.block(index) for index in range(math.ceil(whole / BLOCK))])[:count]
+    return torch.cat([source.block(index) for index in range(math.ceil(count / BLOCK))])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gconv_gan.data.warp import double, halve, rotation, scale, shift, warp
+from gconv_gan.data.warp import double, halve, warp
 
 SIZE = 24
 
@@ -21,44 +21,58 @@ def grid(size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:
     return x, y
 
 
-def one(value: float) -> torch.Tensor:
-    return torch.tensor([value], dtype=torch.float64)
+def shift(right: float, down: float) -> torch.Tensor:
+    return torch.tensor([[1.0, 0.0, right], [0.0, 1.0, down], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def scale(x: float, y: float) -> torch.Tensor:
+    return torch.diag(torch.tensor([x, y, 1.0], dtype=torch.float64))
+
+
+def rotation(angle: float) -> torch.Tensor:
+    """Counter-clockwise, with y pointing down."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    return torch.tensor([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def warped(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    return warp(images, matrix[None, :2].expand(len(images), 2, 3))
 
 
 MAPS = {
-    "shift": shift(one(1.7), one(-2.2)),
-    "scale": scale(one(1.3), one(0.8)),
-    "rotation": rotation(one(0.5)),
-    "all": shift(one(0.4), one(1.1)) @ rotation(one(-2.0)) @ scale(one(0.9), one(1.2)),
+    "shift": shift(1.7, -2.2),
+    "scale": scale(1.3, 0.8),
+    "rotation": rotation(0.5),
+    "all": shift(0.4, 1.1) @ rotation(-2.0) @ scale(0.9, 1.2),
 }
 
 
 @pytest.mark.parametrize("name", MAPS)
 def test_a_smooth_picture_is_moved_as_its_formula_is(name: str) -> None:
     x, y = grid()
-    inverse = torch.linalg.inv(MAPS[name])[0]
+    inverse = torch.linalg.inv(MAPS[name])
     expected = smooth(inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2], inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2])
-    warped = warp(smooth(x, y)[None, None], MAPS[name])[0, 0]
+    found = warped(smooth(x, y)[None, None], MAPS[name])[0, 0]
     inside = slice(7, -7)  # nearer the border the mirrored outside comes in
-    assert (warped - expected)[inside, inside].abs().max() < 0.01
+    assert (found - expected)[inside, inside].abs().max() < 0.01
 
 
 def test_rotation_is_counter_clockwise_as_seen() -> None:
     images = torch.rand(1, 3, 8, 8, dtype=torch.float64)
-    still = warp(images, shift(one(0.0), one(0.0)))
-    torch.testing.assert_close(warp(images, rotation(one(math.pi / 2))), torch.rot90(still, 1, (2, 3)), rtol=0, atol=1e-9)
+    still = warped(images, shift(0.0, 0.0))
+    torch.testing.assert_close(warped(images, rotation(math.pi / 2)), torch.rot90(still, 1, (2, 3)), rtol=0, atol=1e-9)
 
 
 def test_far_away_is_the_mirrored_image() -> None:
     x, y = grid()
     images = smooth(x, y)[None, None]
-    far = warp(images, shift(one(2.0 * (SIZE - 1)), one(0.0)))  # a whole period of the mirror images
-    torch.testing.assert_close(far, warp(images, shift(one(0.0), one(0.0))), rtol=0, atol=1e-9)
+    far = warped(images, shift(2.0 * (SIZE - 1), 0.0))  # a whole period of the mirror images
+    torch.testing.assert_close(far, warped(images, shift(0.0, 0.0)), rtol=0, atol=1e-9)
 
 
 def test_a_constant_stays_and_enlarging_puts_pixels_a_quarter_off() -> None:
     constant = torch.full((2, 3, 6, 6), 0.7, dtype=torch.float64)
-    torch.testing.assert_close(warp(constant, MAPS["all"].expand(2, 3, 3)), constant, rtol=0, atol=1e-12)
+    torch.testing.assert_close(warped(constant, MAPS["all"]), constant, rtol=0, atol=1e-12)
     x, _ = grid(12)
     large = double(x[None, None])[0, 0]
     expected = (torch.arange(24, dtype=torch.float64) - 11.5) / 2
