@@ -2,6 +2,7 @@
 
 The kinds are read from the config unions, so that a new one is tested from then on. All pairs of kinds are covered by some sixty
 runs of the real command on 8-px digits. Where one is refused, the values it is refused for are found and kept out of later runs.
+Two iterations of each run are watched: nothing may be read on the host, and both must be the same sequence of operations.
 """
 
 import math
@@ -24,6 +25,7 @@ from gconv_gan.recipes.objective import build_objective
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training import samples
 from tests.config_members import members
+from tests.reference.host_reads import watching
 from tests.reference.pairwise import Combination, Row, every_pair, next_row, pairs_of
 
 STEPS, BATCH = 10, 4
@@ -48,6 +50,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "augment": kinds(AugmentConfig),
     "conditional": ("true", "false"),
 }
+READ_ON_THE_HOST = ("diff_augment", "scheduled", "ada")  # augmentations that draw on the CPU and choose by values; to become empty
 DEFAULTS: Row = {axis: values[0] for axis, values in AXES.items()}
 
 
@@ -63,7 +66,8 @@ def config_of(row: Row, folder: Path, name: str) -> GANRunConfig:
         "conditional": row["conditional"] == "true",
         "data": {"kind": "digits", "split": "test", "cache_dir": str(folder / "cache")},
         "objective": {"loss": row["objective.loss"]},
-        "ema": {"half_life_images": 20},
+        "schedule": {"kind": "linear"},
+        "ema": {"half_life_images": 20, "ramp": 0.5},
         "trainer": {"total_images": STEPS * BATCH, "batch_size": BATCH, "log_every": STEPS * BATCH},
     }
     for network in ("generator", "discriminator"):
@@ -90,9 +94,12 @@ def outcome(row: Row, folder: Path, name: str, *, train: bool = True) -> str | N
             num_classes = 10 if config.conditional else None
             build_objective(config, build_networks(config, num_classes)[1], num_classes)
             return None
-        recipe.fit(config)
+        with watching(STEPS - 3, STEPS - 1) as watched:
+            recipe.fit(config)
     except UserError as refusal:
         return str(refusal)
+    if row["augment"] not in READ_ON_THE_HOST:
+        watched.check()
     (line,) = read_metrics(folder / name / "metrics.jsonl")
     assert line["images"] == STEPS * BATCH, row
     assert all(math.isfinite(value) for value in line.values()), (row, line)
