@@ -87,10 +87,12 @@ def train_gan(run: GANTraining, accelerator: Accelerator) -> GANProgress:
 
     # 3. the networks as Accelerate runs them: device, autocast, gradients averaged over processes
     power_iterations = PowerIterations(generator, discriminator)
-    parallel = accelerator.prepare(generator, discriminator)
+    parallel_generator, parallel_discriminator = accelerator.prepare(generator, discriminator)
     optimizers = state.optimizers().values()
     guard = FiniteGuard(*optimizers, device=accelerator.device, images_seen=progress.images_seen)
-    iteration = GANIteration(config, state, *parallel, power_iterations, objective, run.hooks, guard, report, accelerator)
+    iteration = GANIteration(
+        config, state, parallel_generator, parallel_discriminator, power_iterations, objective, run.hooks, guard, report, accelerator
+    )
     draws = Draws(
         config.seed,
         trainer.batch_size,
