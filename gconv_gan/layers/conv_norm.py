@@ -284,5 +284,5 @@ def filtered_spectrum(
     for kernel, scale in zip(weight.to(dtype).chunk(groups), gain.to(dtype).chunk(groups), strict=True):
         spectrum = kernel_spectrum(kernel, grid)
         rows = max(1, SPECTRUM_ELEMENTS // spectrum[0].numel())
-        for some, factors in zip(spectrum.split(rows), scale.permute(1, 2, 0).split(rows), strict=True):
+        for some, factors in zip(torch.split(spectrum, rows), torch.split(scale.permute(1, 2, 0), rows), strict=True):
             yield some * factors[:, : some.shape[1], :, None]

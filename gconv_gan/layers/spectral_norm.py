@@ -18,7 +18,7 @@ Generators are normalised as well in SAGAN and BigGAN: all but their class embed
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +172,7 @@ class _Operands(NamedTuple):
     @classmethod
     def of(cls, step: parametrizations._SpectralNorm, weight: Tensor) -> "_Operands":
         """Return views of the weight and of the buffers: u is the first, but v for a bank."""
-        u, v = cast(Tensor, step._u), cast(Tensor, step._v)
+        u, v = step._u, step._v
         weight = weight.detach().movedim(step.dim, 0)
         if weight.ndim == 5:
             return cls(as_matrices(weight).mT, v, u)
@@ -226,12 +226,16 @@ class PowerIterations:
         """
         moved = self._advance(training_only=True)
         for step, singular in moved:
-            step.training, step.held = False, singular
+            step.training = False
+            if isinstance(step, SpectralNorm):
+                step.held = singular
         try:
             yield
         finally:
             for step, _ in moved:
-                step.training, step.held = True, None
+                step.training = True
+                if isinstance(step, SpectralNorm):
+                    step.held = None
 
     @torch.no_grad()
     def _advance(self, *, training_only: bool) -> list[tuple[nn.Module, Singular]]:

@@ -36,10 +36,18 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
     "mapping network": {"generator": {"mapping": {"kind": "mlp", "depth": 2, "width": 8}}},
     "average with a start": {"ema": {"half_life_images": 100, "start_images": 100}},
     "balanced sampling": {"trainer": {"balance": "per_class", "batch_size": 20, "total_images": 240}},
+    "spectral norm of a bank": {"generator": {"spectral_norm": True, "conv": {"kind": "gconv", "mode": "bank"}}},
+    "biggan": {
+        "generator": {"kind": "biggan", "width": 8, "latent_dim": 6, "attention": [8], "spectral_norm": True},
+        "discriminator": {"kind": "biggan", "width": 8, "attention": [4]},
+    },
+    "exact ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm", "scale": "exact", "detach": False}}},
+    "bfloat16": {"trainer": {"mixed_precision": "bf16"}},
     "relativistic pairs": {"objective": {"loss": "relativistic_pairing"}},
 }
 
 
+@pytest.mark.usefixtures("fresh_accelerate_state")
 @pytest.mark.parametrize("option", GAN_OPTIONS)
 def test_an_iteration_of_a_gan_is_free_of_the_host(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines: list[HostFreeEngine] = []
