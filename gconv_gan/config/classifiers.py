@@ -7,9 +7,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from gconv_gan.config.base import Config, FolderName
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AnyOptimizer, AnySchedule
+from gconv_gan.config.ranges import Share
 from gconv_gan.config.schema import Choice, PartConfig
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentationConfig(Config):
