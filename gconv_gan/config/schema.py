@@ -433,7 +433,8 @@ def _resolved(model: type[Config]) -> type[Config]:
         elif isinstance(default, Config):
             default = annotation(**{key: getattr(default, key) for key in default.model_fields_set})
         required = default is PydanticUndefined
-        changes[name] = (annotation, Field(description=field.description) if required else Field(default, description=field.description))
+        kept: dict[str, Any] = {"description": field.description, "exclude_if": field.exclude_if}
+        changes[name] = (annotation, Field(**kept) if required else Field(default, **kept))
     if not changes:
         return model
     found: type[Config] = create_model(

@@ -7,6 +7,7 @@ vector is shorter than one, and would belong to no weight.
 """
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +21,34 @@ def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: f
     return 0.5 ** (batch_images / half_life) if half_life > 0 else 0.0
 
 
-def matched(average: nn.Module, network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return pairs of tensors of the average and of its network by name, vectors of power iterations left out."""
-    theirs = network.state_dict()
-    return {name: (ours, theirs[name]) for name, ours in average.state_dict().items() if not is_power_vector(name)}
+class _Pairs(NamedTuple):
+    """Tensors of an average and of its network, pair by pair: those that are averaged, and those that are copied."""
+
+    averages: list[Tensor]
+    current: list[Tensor]
+    copies: list[Tensor]
+    originals: list[Tensor]
+
+    @classmethod
+    def of(cls, average: nn.Module, network: nn.Module) -> "_Pairs":
+        """Pair all tensors but the vectors of power iterations."""
+        settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
+        pairs = cls([], [], [], [])
+        theirs = network.state_dict()
+        for name, ours in average.state_dict().items():
+            if not is_power_vector(name):
+                averaged = ours.is_floating_point() and name not in settings
+                (pairs.averages if averaged else pairs.copies).append(ours)
+                (pairs.current if averaged else pairs.originals).append(theirs[name])
+        return pairs
 
 
 class Ema:
     r"""The average :math:`\bar\theta \leftarrow (1 - w) \bar\theta + w\,\theta` of a network's tensors.
 
     Args:
-        network: the network that is followed; its tensors must stay where they are.
+        network: the network that is followed. Its tensors and the average's are paired by the first ``update``; whoever replaces a tensor
+            (``.to(device)``, ``parameter.data = …``, Accelerate's ``prepare`` of several processes) does so before.
         half_life_images: images after which an old weight counts half.
         ramp: hold the half-life at most at ramp · images seen; None: no ramp.
         start_images: until so many images have been seen, the average is the network.
@@ -44,12 +62,8 @@ class Ema:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.half_life_images, self.ramp, self.start_images = half_life_images, ramp, start_images
         self._power_iterations = PowerIterations(self.network)
-        settings = {name for name, buffer in network.named_buffers() if buffer.ndim == 0}
-        averaged: list[tuple[Tensor, Tensor]] = []
-        copied: list[tuple[Tensor, Tensor]] = []
-        for name, pair in matched(self.network, network).items():
-            (averaged if pair[0].is_floating_point() and name not in settings else copied).append(pair)
-        self._averaged, self._copied = _columns(averaged), _columns(copied)
+        self._source = network
+        self._pairs: _Pairs | None = None
 
     def weight(self, *, batch_images: int, images_seen: int) -> float:
         """Return w of the step that consumed ``batch_images`` images and ended at ``images_seen``."""
@@ -60,17 +74,15 @@ class Ema:
     @torch.no_grad()
     def update(self, weight: Tensor) -> None:
         """Move the average towards the network by ``weight`` [], w."""
-        ours, theirs = self._averaged
+        if self._pairs is None:
+            self._pairs = _Pairs.of(self.network, self._source)
+        ours, theirs, copies, originals = self._pairs
         if ours:
             # (a - b)(1 - w) + b: _foreach_lerp_ reads a weight that is one number on the host, and in a (1 - w) + b w the factors,
             # rounded to float32, do not sum to 1 and scale the average by up to 3e-8 / w
             torch._foreach_sub_(ours, theirs)
             torch._foreach_mul_(ours, 1 - weight)
             torch._foreach_add_(ours, theirs)
-        if self._copied[0]:
-            torch._foreach_copy_(*self._copied)
+        if copies:
+            torch._foreach_copy_(copies, originals)
         self._power_iterations.advance()
-
-
-def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
