@@ -14,7 +14,9 @@ from gconv_gan.models.mapping import MappedGenerator
 
 
 class OrthogonalRegularisation(Method):
-    r"""Add the gradient of :math:`\beta \sum_W \lVert W W^\top \odot (1 - I) \rVert_F^2` to that of the loss.
+    r"""Orthogonal regularisation of weights, as in BigGAN.
+
+    Adds the gradient of :math:`\beta \sum_W \lVert W W^\top \odot (1 - I) \rVert_F^2` to that of the loss.
 
     The sum is over the convolutions and linear maps of a network, kernel by kernel of a bank, as they are stored (before spectral
     normalisation); embeddings and a mapping network, whose weights are stored enlarged, are left out. BigGAN-PyTorch adds half this
