@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "name",
     "runs_dir",
     "evaluation",
+    "trainer.engine",
     "trainer.log_every",
     "trainer.sample_every",
     "trainer.checkpoint_every",

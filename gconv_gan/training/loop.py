@@ -16,7 +16,7 @@ from gconv_gan.methods.method import Progress
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
-from gconv_gan.training.engine import EagerEngine
+from gconv_gan.training.engine import build_engine
 from gconv_gan.training.guards import noticing_signals, stop_signal
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import due
@@ -55,7 +55,14 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
         method.begin(task.players, progress)
     if accelerator.is_main_process and progress.images_seen == 0:
         task.draw(0)
-    engine = EagerEngine(task.iterate)
+    engine = build_engine(
+        trainer.engine,
+        task.iterate,
+        state=task.tensors,
+        device=accelerator.device,
+        processes=accelerator.num_processes,
+        say=report.say,
+    )
     talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
     report.start(progress.images_seen)
 
