@@ -18,6 +18,8 @@ class _Source(Config):
     """Mirror each real image with probability ½."""
     cache_dir: str = "cache"
     """Where the memory-mapped uint8 copy of the data set is kept."""
+    resident: Literal["auto"] | bool = "auto"
+    """Whether a training run keeps all images in the device's memory; auto: on a CUDA device, if they take at most half of what is free."""
 
 
 class DigitsDataConfig(_Source):

@@ -40,6 +40,7 @@ MAY_CHANGE = (
     "data.download",
     "data.damaged",
     "data.storage",
+    "data.resident",
 )
 LOCK = ".lock"
 WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", "samples", "scores", "events"})
