@@ -1,7 +1,7 @@
 """The base of every config model: frozen, strict (no silent conversion), unknown keys forbidden, no inf or nan."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -17,6 +17,8 @@ FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 SampleCount = Annotated[int, Field(ge=2)]
 """How many images a score is of: one alone has no spread."""
+
+EngineName = Literal["auto", "eager", "cuda_graph"]
 
 
 class Config(BaseModel):

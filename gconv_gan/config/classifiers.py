@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config, FolderName
+from gconv_gan.config.base import Config, EngineName, FolderName
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.optim import AnyOptimizer, AnySchedule
 from gconv_gan.config.ranges import Share
@@ -68,6 +68,8 @@ class ClassifierTrainerConfig(Config):
     """Clip the gradient to this norm."""
     mixed_precision: Literal["no", "bf16"] | None = None
     """Autocast of the forward pass; None: as accelerate's launcher says."""
+    engine: EngineName = "auto"
+    """eager: an iteration is run operation by operation; cuda_graph: captured once and replayed; auto: captured where that is possible."""
     log_every: PositiveInt = 12_800
     """Images between status lines."""
     checkpoint_every: PositiveInt = 500_000

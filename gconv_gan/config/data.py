@@ -22,6 +22,8 @@ class DataConfig(PartConfig):
     """Mirror each real image with probability ½."""
     cache_dir: str = "cache"
     """Where the memory-mapped uint8 copy of the data set is kept."""
+    resident: Literal["auto"] | bool = "auto"
+    """Whether a training run keeps all images in the device's memory; auto: on a CUDA device, if they take at most half of what is free."""
 
 
 class DigitsDataConfig(DataConfig):

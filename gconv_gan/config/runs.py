@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config, FolderName, SampleCount
+from gconv_gan.config.base import Config, EngineName, FolderName, SampleCount
 from gconv_gan.config.data import DataConfig
 from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.objective import ObjectiveConfig
@@ -31,6 +31,8 @@ class TrainerConfig(Config):
     """Whether BatchNorm in training sees the batch of all processes or of its own."""
     mixed_precision: Literal["no", "bf16"] | None = None
     """Autocast of both networks' forward passes; None: as accelerate's launcher says."""
+    engine: EngineName = "auto"
+    """eager: an iteration is run operation by operation; cuda_graph: captured once and replayed; auto: captured where that is possible."""
     log_every: PositiveInt = 6_400
     """Images between status lines."""
     sample_every: PositiveInt = 64_000

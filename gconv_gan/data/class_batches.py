@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.augment import centre_crop, cutmix, cutmix_box, cutout, mixup, resized_crops, shifted
+from gconv_gan.data.device_images import DeviceImages, Resident
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.loaders import gather
 from gconv_gan.data.shard_order import order_of
 from gconv_gan.data.transforms import flip, to_unit
 from gconv_gan.runtime.random import Stream
@@ -74,6 +74,7 @@ class ClassBatches:
         num_processes: how many processes share the batch.
         micro_batches: into how many parts each process splits its share.
         device: where the batch goes.
+        resident: whether the whole set lies there, see ``DeviceImages``.
 
     Raises:
         UserError: the data set is unlabelled, or smaller than what the network sees, or the batch cannot be shared evenly.
@@ -93,6 +94,7 @@ class ClassBatches:
         num_processes: int = 1,
         micro_batches: int = 1,
         device: torch.device | str = "cpu",
+        resident: Resident = "auto",
     ) -> None:
         if dataset.labels is None:
             raise UserError(f"{dataset.title} is unlabelled: a classifier needs classes")
@@ -102,6 +104,7 @@ class ClassBatches:
             raise UserError(f"the global batch_size {batch_size} cannot be shared evenly by {num_processes} processes")
         self.dataset, self.augmentation = dataset, augmentation
         self.batch_size, self.device = batch_size, torch.device(device)
+        self._images = DeviceImages(dataset, self.device, resident=resident)
         self._streams = {purpose: Stream(seed, purpose) for purpose in PURPOSES}
         self._indices = torch.arange(len(dataset)) if indices is None else torch.from_numpy(indices)
         self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
@@ -140,7 +143,7 @@ class ClassBatches:
     ) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"]]:
         """Return the images and labels at ``places`` of the global batch ``chosen``, each augmented as its place says."""
         how, at = self.augmentation, (images_seen, places.to(self.device))
-        images = gather(self.dataset.images, chosen[places]).to(self.device)
+        images = self._images(chosen[places])
         if how.flip:
             images = flip(images, self._streams["flip"].coins(*at))
         if how.crop_padding:

@@ -9,8 +9,8 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from gconv_gan.data.augment import centre_crop
+from gconv_gan.data.device_images import gather
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.loaders import gather
 from gconv_gan.data.transforms import to_unit
 
 

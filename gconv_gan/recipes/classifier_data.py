@@ -84,4 +84,5 @@ def batches(
         num_processes=accelerator.num_processes,
         micro_batches=config.trainer.micro_batches,
         device=accelerator.device,
+        resident=config.data.resident,
     )

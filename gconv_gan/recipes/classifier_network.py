@@ -11,8 +11,8 @@ from torch import nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.device_images import gather
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.loaders import gather
 from gconv_gan.metrics.trained_classifier import TENSORS, describe, load_classifier
 from gconv_gan.metrics.weights import sha256_of
 from gconv_gan.models.factory import build_classifier_network

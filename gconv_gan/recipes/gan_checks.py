@@ -109,6 +109,7 @@ def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
         process_index=accelerator.process_index,
         num_processes=accelerator.num_processes,
         device=accelerator.device,
+        resident=config.data.resident,
     )
 
 

@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "runs_dir",
     "plugins",  # their hashes are compared
     "evaluation",
+    "trainer.engine",
     "trainer.log_every",
     "trainer.sample_every",
     "trainer.checkpoint_every",
@@ -41,6 +42,7 @@ MAY_CHANGE = (
     "data.download",
     "data.damaged",
     "data.storage",
+    "data.resident",
 )
 LOCK = ".lock"
 WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", "samples", "scores", "events"})

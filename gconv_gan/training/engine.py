@@ -6,14 +6,19 @@ and without a lazy penalty, say) and captured by itself.
 """
 
 import gc
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Literal, Protocol, runtime_checkable
+import traceback
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-EngineName = Literal["auto", "eager", "cuda_graph"]
+from gconv_gan.config.base import EngineName
+
 Iteration = Callable[[Any, Any], None]
 """``iteration(variant, inputs)``: inputs are tensors in tuples; it changes tensors in place and returns nothing."""
 
@@ -43,13 +48,16 @@ class GraphEngine:
     """Capture the iteration once a variant, on inputs that stay where they are, and replay it.
 
     A capture is preceded by warm-up iterations, which leave no trace: every tensor of ``state`` is set back afterwards, and one that
-    came into being meanwhile (an optimiser's moments) is set to zero, which is where optimisers begin.
+    came into being meanwhile (an optimiser's moments) is set to zero, which is where optimisers begin. Where a variant cannot be
+    captured, this and all further iterations are called as the eager engine does.
 
     Args:
         iteration: the function.
         state: returns every tensor that an iteration changes: parameters, buffers, averages, moments, sums of statistics.
-        record: ``record(function)`` executes nothing and returns what replays the operations of ``function``.
-        warm: runs the warm-up, on the stream of the capture.
+        record: ``record(function)`` executes nothing and returns what replays the operations of ``function``; it raises
+            ``RuntimeError`` where there is one that cannot be replayed.
+        warm: runs the warm-up, on the stream of the capture; it may raise the same.
+        say: is told in a sentence why iterations are not captured.
 
     """
 
@@ -60,41 +68,80 @@ class GraphEngine:
         state: Callable[[], Iterable[Tensor]],
         record: Callable[[Callable[[], None]], Callable[[], None]],
         warm: Callable[[Callable[[], None]], None],
+        say: Callable[[str], None],
     ) -> None:
-        self._iteration, self._state, self._record, self._warm = iteration, state, record, warm
-        self._static: dict[Hashable, list[Any]] = {}
-        self._replays: dict[Hashable, Callable[[], None]] = {}
+        self._iteration, self._state, self._record, self._warm, self._say = iteration, state, record, warm, say
+        self._captured: dict[Hashable, tuple[list[Any], Callable[[], None]]] = {}
+        self._eager = False
 
     def run(self, variant: Hashable, inputs: Any) -> None:
         """Execute one iteration."""
-        leaves, structure = pytree.tree_flatten(inputs)
-        if variant not in self._replays:
-            self._capture(variant, leaves, structure)
+        if not self._eager and variant not in self._captured:
+            self._capture(variant, inputs)
+        if self._eager:
+            self._iteration(variant, inputs)
+            return
+        static, replay = self._captured[variant]
         with torch.no_grad():
-            for static, leaf in zip(self._static[variant], leaves, strict=True):
-                if isinstance(static, Tensor):
-                    static.copy_(leaf, non_blocking=True)
-        self._replays[variant]()
+            for to, leaf in zip(static, pytree.tree_leaves(inputs), strict=True):
+                if isinstance(to, Tensor):
+                    to.copy_(leaf, non_blocking=True)
+        replay()
 
-    def _capture(self, variant: Hashable, leaves: list[Any], structure: pytree.TreeSpec) -> None:
+    def _capture(self, variant: Hashable, inputs: Any) -> None:
+        leaves, structure = pytree.tree_flatten(inputs)
         # clone() keeps the strides: a channels_last batch stays one
         static = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        inputs = pytree.tree_unflatten(static, structure)
-        before = {id(tensor): (tensor, tensor.detach().clone()) for tensor in self._state()}
+        kept = pytree.tree_unflatten(static, structure)
+        before = [(tensor, tensor.detach().clone()) for tensor in self._state()]
 
         def iterate() -> None:
-            self._iteration(variant, inputs)
+            self._iteration(variant, kept)
 
-        self._warm(iterate)
-        with torch.no_grad():
-            for tensor in self._state():
-                _, saved = before.get(id(tensor), (tensor, None))
-                tensor.detach().copy_(saved) if saved is not None else tensor.detach().zero_()
-        self._static[variant] = static
-        self._replays[variant] = self._record(iterate)
+        try:
+            try:
+                self._warm(iterate)
+            finally:
+                self._set_back(before)
+            self._captured[variant] = static, self._record(iterate)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            for tensor, _ in before:
+                tensor.grad = None  # of the iteration that was broken off
+            self._eager = True
+            self._say(f"iterations are run operation by operation, not as a CUDA graph: {_place(error)} ({_first_line(error)})")
+
+    @torch.no_grad()
+    def _set_back(self, before: list[tuple[Tensor, Tensor]]) -> None:
+        saved = {id(tensor): value for tensor, value in before}
+        for tensor in self._state():
+            value = saved.get(id(tensor))
+            tensor.detach().zero_() if value is None else tensor.detach().copy_(value)
 
 
-def cuda_graph_engine(iteration: Iteration, *, state: Callable[[], Iterable[Tensor]], device: torch.device) -> GraphEngine:
+def build_engine(
+    name: EngineName,
+    iteration: Iteration,
+    *,
+    state: Callable[[], Iterable[Tensor]],
+    device: torch.device,
+    processes: int,
+    say: Callable[[str], None],
+) -> Engine:
+    """Return the engine that ``trainer.engine`` names; "auto": CUDA graphs where one process trains on a CUDA device.
+
+    ``say`` is told where "cuda_graph" was asked for and cannot be.
+    """
+    obstacle = "it needs a CUDA device" if device.type != "cuda" else "several processes average their gradients" if processes > 1 else ""
+    if name == "cuda_graph" and obstacle:
+        say(f'iterations are run operation by operation, not as trainer.engine = "cuda_graph" says: {obstacle}')
+    return EagerEngine(iteration) if name == "eager" or obstacle else cuda_graph_engine(iteration, state=state, device=device, say=say)
+
+
+def cuda_graph_engine(
+    iteration: Iteration, *, state: Callable[[], Iterable[Tensor]], device: torch.device, say: Callable[[str], None]
+) -> GraphEngine:
     """Return the engine that captures CUDA graphs, all on one stream of its own and in one memory pool.
 
     One stream for warm-up and capture: autograd remembers the stream on which a parameter's gradient was first accumulated, and cuBLAS
@@ -105,17 +152,54 @@ def cuda_graph_engine(iteration: Iteration, *, state: Callable[[], Iterable[Tens
 
     def warm(iterate: Callable[[], None]) -> None:
         stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                iterate()
-        torch.cuda.current_stream(device).wait_stream(stream)
-        torch.cuda.synchronize(device)
+        try:
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP - 1):
+                    iterate()
+                # a capture that fails can leave the allocator unusable: whatever waits for the device is to be found here
+                with no_waiting():
+                    iterate()
+        finally:
+            torch.cuda.synchronize(device)
 
     def record(iterate: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        gc.collect()  # a tensor that is freed during the capture would free memory of the graph's pool
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            iterate()
+        gc.collect()
+        collecting = gc.isenabled()
+        gc.disable()  # a tensor or graph that is freed during the capture would end it
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                iterate()
+        finally:
+            if collecting:
+                gc.enable()
         return graph.replay
 
-    return GraphEngine(iteration, state=state, record=record, warm=warm)
+    return GraphEngine(iteration, state=state, record=record, warm=warm, say=say)
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Make every operation that waits for a CUDA device raise ``RuntimeError`` in the body."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of this package, outside of this file, that an error passed through."""
+    package = Path(__file__).parents[1]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(package))]
+    frames = [frame for frame in frames if frame.filename != __file__]
+    if not frames:
+        return "the capture failed"
+    return f"{Path(frames[-1].filename).relative_to(package.parent)}, line {frames[-1].lineno}, cannot be captured: {frames[-1].line}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

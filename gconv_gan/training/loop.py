@@ -4,6 +4,7 @@ Every number that a task draws is a function of the counters, so a run that is k
 host waits for the device where it reads something: at status lines, pictures, scores and checkpoints.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from gconv_gan.methods.method import Progress
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
-from gconv_gan.training.engine import EagerEngine
+from gconv_gan.training.engine import build_engine
 from gconv_gan.training.guards import noticing_signals, stop_signal
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import due
@@ -41,6 +42,24 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
         StoppedBySignalError: a signal that ends a process arrived; the state was saved.
 
     """
+    with noticing_signals() as signals:
+        for _ in iterations(task, run, accelerator, signals):
+            pass
+    return task.progress
+
+
+def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int]) -> Generator[int, bool | None, None]:
+    """Train as ``train`` does, and yield the images seen after every iteration, before what is due after it.
+
+    Whoever sends True ends the run there, as if its length were reached: it is scored and saved, and can be resumed.
+
+    Args:
+        task: what is trained.
+        run: its config and folder.
+        accelerator: device and processes.
+        signals: the numbers of signals that arrived; one of them ends the run.
+
+    """
     config, trainer, progress = run.config, run.config.trainer, task.progress
     total = trainer.total_images
     report = Report(accelerator, run.folder.path / "log.txt", total_images=total)
@@ -55,50 +74,56 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
         method.begin(task.players, progress)
     if accelerator.is_main_process and progress.images_seen == 0:
         task.draw(0)
-    engine = EagerEngine(task.iterate)
+    engine = build_engine(
+        trainer.engine,
+        task.iterate,
+        state=task.tensors,
+        device=accelerator.device,
+        processes=accelerator.num_processes,
+        say=report.say,
+    )
     talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
     report.start(progress.images_seen)
 
-    with noticing_signals() as signals:
-        while progress.images_seen < total:
-            # 2. one iteration
-            before = progress.images_seen
-            task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
-            engine.run(*task.prepare())
-            task.advance()
-            for method in task.methods:
-                method.begin(task.players, progress)
-            report.advance(task.images_per_iteration)
+    while progress.images_seen < total:
+        # 2. one iteration
+        before = progress.images_seen
+        task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
+        engine.run(*task.prepare())
+        task.advance()
+        for method in task.methods:
+            method.begin(task.players, progress)
+        report.advance(task.images_per_iteration)
 
-            # 3. status, pictures, score, checkpoint, stop?
-            after = progress.images_seen
-            finished = after >= total
-            log, sample, evaluate, save = (
-                due(before, after, every) for every in (trainer.log_every, task.sample_every, task.evaluate_every, trainer.checkpoint_every)
-            )
-            # processes agree on a signal, which waits for the device where the processes talk through it
-            stop = stop_signal(accelerator, signals) if log or not talk_waits else 0
-            if log or sample or evaluate or save or finished or stop:
-                task.guard.require_finite()
-            if log or finished:
-                with report.paused():
-                    extra = {**task.status(), **{name: value for method in task.methods for name, value in method.status().items()}}
-                report.line(after, {**task.means.read(accelerator), **extra})
-            improved = False
-            if accelerator.is_main_process and (sample or finished):
-                with report.paused():
-                    task.draw(after)
-            if evaluate or finished:
-                with report.paused():
-                    improved = task.score(report)
-            if save or finished or stop or improved:
-                with report.paused():
-                    if accelerator.is_main_process:
-                        save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=run.facts, report=report.say)
-                    accelerator.wait_for_everyone()
-            if stop and not finished:
-                report.close()
-                raise StoppedBySignalError(stop)
+        # 3. status, pictures, score, checkpoint, stop?
+        after = progress.images_seen
+        ended = yield after
+        finished = after >= total or bool(ended)
+        log, sample, evaluate, save = (
+            due(before, after, every) for every in (trainer.log_every, task.sample_every, task.evaluate_every, trainer.checkpoint_every)
+        )
+        # processes agree on a signal, which waits for the device where the processes talk through it
+        stop = stop_signal(accelerator, signals) if log or not talk_waits else 0
+        if log or sample or evaluate or save or finished or stop:
+            task.guard.require_finite()
+        if log or finished:
+            with report.paused():
+                extra = {**task.status(), **{name: value for method in task.methods for name, value in method.status().items()}}
+            report.line(after, {**task.means.read(accelerator), **extra})
+        improved = False
+        if accelerator.is_main_process and (sample or finished):
+            with report.paused():
+                task.draw(after)
+        if evaluate or finished:
+            with report.paused():
+                improved = task.score(report)
+        if save or finished or stop or improved:
+            with report.paused():
+                if accelerator.is_main_process:
+                    save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=run.facts, report=report.say)
+                accelerator.wait_for_everyone()
+        if stop and not finished:
+            report.close()
+            raise StoppedBySignalError(stop)
 
     report.close()
-    return progress

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.device_images import DeviceImages
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.loaders import BatchSource, fixed_batch
 from gconv_gan.data.sampler import indices
@@ -137,3 +138,25 @@ def test_a_fixed_batch_without_a_class_for_each_row_is_refused(labelled: ImageDa
             fixed_batch(dataset, count=count, rows=rows)
     with pytest.raises(ValueError, match="no image of class 'z'"):
         fixed_batch(in_memory(labelled.images[:2], [0, 0], ("a", "z")), count=2, rows=2)
+
+
+@pytest.mark.parametrize("balance", ["none", "per_class"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_gathered_together_or_from_the_device_are_the_same(labelled: ImageDataset, balance: str, processes: int) -> None:
+    settings = {"seed": 1, "flip": True, "batch_size": 12, "balance": balance, "process_index": processes - 1, "num_processes": processes}
+    alone = BatchSource(labelled, **settings, resident=False, block=1)
+    for resident, block in ((True, 1), (False, 3), (True, 4)):
+        together = BatchSource(labelled, **settings, resident=resident, block=block)
+        for images_seen in (0, 12, 24, 60, 66, 72, 48, 36):
+            (reals, labels), (expected, classes) = together.batch(images_seen), alone.batch(images_seen)
+            assert reals.equal(expected)
+            assert labels is not None
+            assert classes is not None
+            assert labels.equal(classes)
+
+
+def test_runs_share_the_images_on_a_device(labelled: ImageDataset) -> None:
+    first, second, apart = (DeviceImages(labelled, torch.device("cpu"), resident=resident) for resident in (True, "auto", False))
+    assert first.resident is second.resident
+    assert first.resident is not None
+    assert apart.resident is None

@@ -81,3 +81,17 @@ def test_a_relativistic_pair_shares_its_label(player: str) -> None:
     assert inputs.fake_labels.equal(inputs.real_labels)
     plain = given(Objective(Hinge()))[0]
     assert not plain.fake_labels.equal(plain.real_labels)
+
+
+@pytest.mark.parametrize("classes", [None, 5])
+def test_steps_drawn_together_are_those_drawn_alone(classes: int | None) -> None:
+    alone, together = (Draws(3, B, 6, classes, 1, 2, torch.device("cpu"), block=block) for block in (1, 4))
+    for step in (0, 1, 5, 4, 3, 11):
+        for sizes in ((), (0, 2, 3)):
+            one, other = alone("d", step, sizes), together("d", step, sizes)
+            assert one.z.equal(other.z)
+            assert (one.labels is None) == (classes is None)
+            assert one.labels is None or (other.labels is not None and one.labels.equal(other.labels))
+            for numbers, same in zip(one.uniform, other.uniform, strict=True):
+                assert (numbers is None) == (same is None)
+                assert numbers is None or (same is not None and numbers.equal(same))
