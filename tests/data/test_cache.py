@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from gconv_gan.config.data import DigitsDataConfig, FolderDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import FullDiskError, UserError
 from gconv_gan.data import cache, datasets
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.decoding import Outcome
@@ -251,7 +251,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(pets: Path, m
     needed = 6 * (3 * 448 * 448 + 16)
     usage = shutil.disk_usage(pets)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
-    with pytest.raises(UserError, match=r"data\.cache_dir: pets: 6 images .* are free; choose another folder, a smaller data\.size, or"):
+    with pytest.raises(FullDiskError, match=r"data\.cache_dir: pets: 6 images .* are free; choose another folder, "):
         open_dataset(config(pets, size=448))
     assert [path.name for path in (pets.parent / "cache").glob("folder-*")] == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
