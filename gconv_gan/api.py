@@ -19,6 +19,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean, does_not_exist
 from gconv_gan.config.load import load_config, validated
 from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.schema import resolved
 from gconv_gan.config.scores import CheckpointChoice, ScoreCommand
 from gconv_gan.data.transforms import to_unit
 from gconv_gan.metrics.sources import BLOCK
@@ -223,5 +224,5 @@ def score(source: str | Path, **options: Any) -> list[dict[str, Any]]:
     for name in ("protocol", "metrics", "extractor"):
         if isinstance(options.get(name), str):
             options[name] = [options[name]]
-    command = validated(ScoreCommand, {"source": str(source), **options}, "score")
+    command = validated(resolved(ScoreCommand), {"source": str(source), **options}, "score")
     return [dict(json.loads(result.to_json())) for result, _ in scores.scored(command)]

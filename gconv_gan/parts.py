@@ -15,6 +15,7 @@ from gconv_gan.layers.tables import (
 )
 from gconv_gan.losses.tables import LOSSES, PENALTIES
 from gconv_gan.methods.tables import METHODS
+from gconv_gan.metrics.tables import EXTRACTORS, METRICS
 from gconv_gan.models.tables import CLASSIFIERS, DISCRIMINATORS, GENERATORS, MAPPINGS
 from gconv_gan.optim.tables import OPTIMIZERS, PLAYER_OPTIMIZERS, SCHEDULES
 
@@ -30,10 +31,12 @@ __all__ = [
     "DATASETS",
     "DISCRIMINATORS",
     "DISCRIMINATOR_CONVS",
+    "EXTRACTORS",
     "GENERATORS",
     "LOSSES",
     "MAPPINGS",
     "METHODS",
+    "METRICS",
     "NORMS",
     "OPTIMIZERS",
     "PENALTIES",

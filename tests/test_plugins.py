@@ -1,11 +1,13 @@
-"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume and sample, and what is wrong is said in a sentence."""
+"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample; what is wrong is said in a sentence."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
@@ -15,8 +17,8 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").rea
 
 RUN = """
 [data]
-kind = "digits"
-split = "test"
+kind = "stripes"
+count = 48
 [generator]
 kind = "one_layer"
 latent_dim = 6
@@ -26,6 +28,9 @@ width = 8
 [objective]
 loss = "absolute"
 penalty = { kind = "largest_slope", every = 2 }
+[[methods]]
+kind = "weight_clipping"
+limit = 0.02
 [trainer]
 total_images = 64
 batch_size = 16
@@ -47,7 +52,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_example_is_short() -> None:
-    assert len(EXAMPLES) >= 4
+    assert len(EXAMPLES) == 8
     for example in EXAMPLES:
         body = [line for line in example.splitlines() if line.strip() and not line.startswith(("import ", "from "))]
         assert len(body) <= 25, example
@@ -64,7 +69,28 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     assert command(tmp_path, *train).returncode == 0
     again = command(tmp_path, *train, "--trainer.total-images", "96")
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "runs" / "run" / "checkpoint-96").is_dir()
+    checkpoint = tmp_path / "runs" / "run" / "checkpoint-96"
+    saved = load_file(checkpoint / "discriminator.safetensors")
+    assert max(float(saved[name].abs().max()) for name in saved if name.endswith(("bias", "original"))) == pytest.approx(0.02)
+
+    score = ("eval/gan_metrics.py", "runs/run", "--metrics", "spread", "fid", "--num-fake", "40", "--json", "scores.json")
+    scored = command(tmp_path, *score, "--extractor", "colours", "--plugins", "mine.py")
+    assert scored.returncode == 0, scored.stderr
+    assert "    spread: variance trace of the covariance" in scored.stdout
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert list(written["scores"]) == ["fd", "spread"]
+    assert written["card"]["formula"]["more"] == {"spread": {"variance": "trace of the covariance"}}
+    assert (written["card"]["extractor"]["name"], written["card"]["reference"]["source"]) == ("colours", "stripes")
+    for wrong, said in (
+        (("--extractor", "colors"), "there is no extractor 'colors'; known are .*, colours; did you mean 'colours'"),
+        (("--extractor", "colours:large"), "there is no extractor 'colours:large'"),
+        (("--extractor", "colours", "--weights", "mine.py"), "the extractor colours takes none"),
+        (("--extractor", "colours", "--metrics", "is"), "colours has no classes, so there is no Inception Score"),
+        (("--extractor", "colours", "--metrics", "spreat"), "'spreat' is not among .*did you mean 'spread'"),
+    ):
+        refused = command(tmp_path, *score, *wrong, "--plugins", "mine.py")
+        assert refused.returncode == 2, refused.stderr
+        assert re.search(said, refused.stderr), refused.stderr
 
     without = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx")
     assert without.returncode == 2

@@ -456,6 +456,10 @@ def _resolved_type(annotation: Any) -> Any:
     if get_origin(annotation) is tuple:
         items = [_listed(item) for item in get_args(annotation)]
         return tuple[tuple(items)] if any(new is not old for new, old in zip(items, get_args(annotation), strict=True)) else annotation  # type: ignore[misc]
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [_resolved_type(member) for member in get_args(annotation)]
+        if any(new is not old for new, old in zip(members, get_args(annotation), strict=True)):
+            return Union[tuple(members)]  # noqa: UP007 - as many as there are
     return annotation
 
 

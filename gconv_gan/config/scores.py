@@ -6,6 +6,7 @@ import tyro
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config, SampleCount
+from gconv_gan.config.schema import Choice
 
 CheckpointChoice = int | Literal["best"]
 """Images seen at a checkpoint, or the one that the run keeps as its best."""
@@ -20,7 +21,7 @@ class ScoreOptions(Config):
     """Split of the reference, such as train or test; a top-level sub-folder of pictures in files; None: the protocol's."""
     protocol: tuple[str, ...] | None = None
     """Named protocols, all scored from one pass over the images; None: the usual one of the extractor."""
-    metrics: tuple[Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"], ...] | None = None
+    metrics: tuple[Annotated[str, Choice("METRICS", name_only=True)], ...] | None = None
     """Which scores; None: those of the protocol."""
     extractor: tuple[str, ...] | None = None
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH, each with every protocol; None: its own."""

@@ -2,27 +2,24 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, runtime_checkable
 from typing import Protocol as Interface
-from typing import runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extraction import ALONE, Extraction, Processes, Wanted, extract, usual_batch_size
+from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
 from gconv_gan.metrics.extractors import Extractor
-from gconv_gan.metrics.extrapolation import counts_to_fit, fid_infinity
-from gconv_gan.metrics.frechet import frechet_distance, frechet_distance_few_fakes
-from gconv_gan.metrics.generative import inception_score, kid
-from gconv_gan.metrics.intra_class import class_sizes, intra_class_distances
-from gconv_gan.metrics.neighbours import neighbourhoods
+from gconv_gan.metrics.intra_class import class_sizes
+from gconv_gan.metrics.metric import Evaluation, Seen
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import FakesCard, FormulaCard, RunCard, Score, ScoreCard, extractor_card, library_versions
 from gconv_gan.metrics.sources import BLOCK, ImageSource
-from gconv_gan.metrics.statistics import Moments
+from gconv_gan.metrics.tables import metrics_of
 
 
 @runtime_checkable
@@ -32,35 +29,21 @@ class LabelledImages(Interface):
     def block_labels(self, index: int) -> Int[Tensor, " b"] | None: ...
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One protocol, for the first ``num_fake`` images, in one extractor's features, against one reference."""
-
-    protocol: Protocol
-    num_fake: int
-    extractor: Extractor
-    reference: ReferenceStatistics
-
-    @property
-    def few(self) -> bool:
-        """Whether there are fewer fakes than features: a smaller eigenproblem gives the same distance."""
-        return self.num_fake < self.extractor.feature_dim
-
-    @property
-    def wanted(self) -> Wanted:
-        """What the pass over the images has to keep."""
-        features = needs_features(self.protocol) or ("fid" in self.protocol.metrics and self.few)
-        return Wanted(self.extractor, self.num_fake, features=features, logits="is" in self.protocol.metrics)
-
-
-def needs_features(protocol: Protocol) -> bool:
-    """Whether the protocol needs the features of every image, not only their moments."""
-    return not {"kid", "prdc", "intra_fid", "fid_infinity"}.isdisjoint(protocol.metrics)
-
-
 def needs_real_features(protocol: Protocol) -> bool:
     """Whether the protocol needs the features of every real image, not only their moments."""
-    return not {"kid", "prdc", "intra_fid"}.isdisjoint(protocol.metrics)
+    return any(metric.needs_real_features for metric in metrics_of(protocol).values())
+
+
+def needs_classes(protocol: Protocol) -> str | None:
+    """Return the first metric of the protocol that needs the class of every image; None: none does."""
+    return next((name for name, metric in metrics_of(protocol).items() if metric.needs_classes), None)
+
+
+def _wanted(one: Evaluation) -> Wanted:
+    """Return what the pass over the images has to keep."""
+    metrics = metrics_of(one.protocol).values()
+    features, logits = any(metric.fake_features_wanted(one) for metric in metrics), any(metric.needs_logits for metric in metrics)
+    return Wanted(one.extractor, one.num_fake, features=features, logits=logits)
 
 
 def score(
@@ -90,9 +73,9 @@ def score_all(
 ) -> list[Score]:
     """Return the scores of ``source`` and their cards, one for each evaluation; every process returns the same.
 
-    Every image is made once and passed once through each distinct extractor. The keys are fid, is_mean, is_std, kid_mean,
-    kid_std, precision, recall, density, coverage, intra_fid and fid_infinity, as far as the protocol asks for them; of any
-    extractor but Inception, fd, intra_fd and fd_infinity. There is no kid_std where each subset is the whole of both sets.
+    Every image is made once and passed once through each distinct extractor. The keys are those of
+    the protocol's metrics: fid, is_mean, is_std, kid_mean, kid_std, precision, recall, density, coverage, intra_fid and fid_infinity;
+    of any extractor but Inception, fd, intra_fd and fd_infinity. There is no kid_std where each subset is the whole of both sets.
 
     Args:
         source: the images to be scored, as many as the largest evaluation takes.
@@ -108,19 +91,16 @@ def score_all(
 
     """
     started = time.perf_counter()
-    for one in evaluations:
-        _check(source, one)
-    kept = extract(source, [one.wanted for one in evaluations], processes=processes, batch_size=batch_size)
+    evaluations = [_checked(source, one) for one in evaluations]
+    kept = extract(source, [_wanted(one) for one in evaluations], processes=processes, batch_size=batch_size)
     results = []
     for one, extraction in zip(evaluations, kept, strict=True):
-        labels = _labels(source, one.num_fake) if "intra_fid" in one.protocol.metrics else None
-        formula = _formula_card(one, labels)
-        numbers, per_class = _numbers(extraction, one, formula, labels)
+        numbers, per_class = _numbers(Seen(one, extraction))
         seconds = time.perf_counter() - started
         size = batch_size or usual_batch_size(one.extractor.device)
         about = run or RunCard(batch_size=size, device=str(one.extractor.device), versions=library_versions(), seconds=0.0)
         card = ScoreCard(
-            formula=formula,
+            formula=_formula_card(one),
             fakes=fakes.model_copy(update={"images_sha256": extraction.images_sha256}),
             reference=one.reference.reference,
             extractor=one.reference.extractor,
@@ -136,7 +116,8 @@ def _labels(source: ImageSource, count: int) -> Int[Tensor, " n"]:
     return torch.cat([block for block in blocks if block is not None])[:count]
 
 
-def _check(source: ImageSource, one: Evaluation) -> None:
+def _checked(source: ImageSource, one: Evaluation) -> Evaluation:
+    """Return the evaluation with the labels of its fakes, where they are needed; raise ``UserError`` as ``score_all``."""
     protocol, reference, ours = one.protocol, one.reference, extractor_card(one.extractor)
     if ours != reference.extractor:
         raise UserError(f"the reference statistics are by {reference.extractor.name} ({reference.extractor.resizer}), not {ours.name}")
@@ -152,6 +133,7 @@ def _check(source: ImageSource, one: Evaluation) -> None:
     if needs_real_features(protocol) and reference.features is None:
         raise UserError(f"protocol {protocol.name} needs the features of every real image, but the statistics hold only their moments")
     require_computable(source, protocol, one.extractor, num_fake=one.num_fake, reals=RealCounts.of(reference))
+    return replace(one, labels=_labels(source, one.num_fake)) if needs_classes(protocol) else one
 
 
 @dataclass(frozen=True)
@@ -183,11 +165,13 @@ def require_computable(source: ImageSource, protocol: Protocol, extractor: Extra
         UserError: there are too few images, in all or of a class, or no classes, or no logits.
 
     """
-    if "is" in protocol.metrics and not extractor.num_logits:
-        raise UserError(f"{extractor.name} has no classes, so there is no Inception Score in its features: name other --metrics")
+    for name, metric in metrics_of(protocol).items():
+        if metric.needs_logits and not extractor.num_logits:
+            score = "Inception Score" if name == "is" else name
+            raise UserError(f"{extractor.name} has no classes, so there is no {score} in its features: name other --metrics")
     _check_enough(protocol, num_fake, reals.count)
-    if "intra_fid" in protocol.metrics:
-        _check_classes(source, num_fake, reals)
+    if by_class := needs_classes(protocol):
+        _check_classes(by_class, source, num_fake, reals)
 
 
 def _check_enough(protocol: Protocol, num_fake: int, num_real: int | None) -> None:
@@ -195,17 +179,18 @@ def _check_enough(protocol: Protocol, num_fake: int, num_real: int | None) -> No
     smaller = num_fake
     if needs_real_features(protocol) and num_real is not None:
         smaller = min(smaller, num_real)
-    least = {"fid": 2, "is": protocol.is_splits, "kid": 2, "prdc": protocol.neighbours + 1, "fid_infinity": 20, "intra_fid": 2}
-    for metric in protocol.metrics:
-        if smaller < least[metric]:
-            raise UserError(f"{smaller} images are too few for {metric} under protocol {protocol.name}, which needs {least[metric]}")
+    metrics = metrics_of(protocol)
+    for name in protocol.metrics:
+        least = metrics[name].least(protocol)
+        if smaller < least:
+            raise UserError(f"{smaller} images are too few for {name} under protocol {protocol.name}, which needs {least}")
 
 
-def _check_classes(source: ImageSource, num_fake: int, reals: RealCounts) -> None:
+def _check_classes(metric: str, source: ImageSource, num_fake: int, reals: RealCounts) -> None:
     first = source.block_labels(0) if isinstance(source, LabelledImages) else None
     if first is None or reals.labels is None:
         lacking = "the scored images" if first is None else reals.source
-        raise UserError(f"intra_fid compares class by class, but {lacking} have no classes")
+        raise UserError(f"{metric} compares class by class, but {lacking} have no classes")
     sizes = class_sizes(_labels(source, num_fake), len(reals.classes))
     if len(sizes) != len(reals.classes):
         raise UserError(f"the generator knows {len(sizes)} classes, the reference {len(reals.classes)}")
@@ -213,7 +198,7 @@ def _check_classes(source: ImageSource, num_fake: int, reals: RealCounts) -> Non
     few = [f"of {name} there are {fakes} fakes and {reals} reals" for name, fakes, reals in found if min(fakes, reals) < 2]
     if few:
         more = f" (and {len(few) - 5:,} more such classes)" if len(few) > 5 else ""
-        raise UserError(f"intra_fid needs two images of every class, but {', '.join(few[:5])}{more}")
+        raise UserError(f"{metric} needs two images of every class, but {', '.join(few[:5])}{more}")
 
 
 def formula_card(source: ImageSource, one: Evaluation) -> FormulaCard:
@@ -223,105 +208,29 @@ def formula_card(source: ImageSource, one: Evaluation) -> FormulaCard:
         UserError: as ``score_all``.
 
     """
-    _check(source, one)
-    return _formula_card(one, _labels(source, one.num_fake) if "intra_fid" in one.protocol.metrics else None)
+    return _formula_card(_checked(source, one))
 
 
-def _formula_card(one: Evaluation, labels: Int[Tensor, " n"] | None) -> FormulaCard:
-    protocol, num_fake, num_real = one.protocol, one.num_fake, one.reference.moments.count
-    fid, iscore, kernel, balls, intra, limit = (
-        name in protocol.metrics for name in ("fid", "is", "kid", "prdc", "intra_fid", "fid_infinity")
-    )
-    classes = len(one.reference.classes)
-    return FormulaCard(
-        protocol=protocol.name,
-        num_fake=num_fake,
-        num_real=num_real,
-        frechet=("eigenvalues of A1 S2 A1'" if one.few else "eigenvalues of R2 S1 R2") if fid else None,
-        frechet_threshold="order * eps * largest eigenvalue" if fid or intra or limit else None,
-        is_splits=protocol.is_splits if iscore else None,
-        is_permutation_seed=protocol.is_permutation_seed if iscore else None,
-        is_logit_bias=protocol.is_logit_bias if iscore else None,
-        kid_kernel="(x.y/d + 1)^3, unbiased" if kernel else None,
-        kid_subsets=protocol.kid_subsets if kernel else None,
-        kid_subset_size=min(protocol.kid_subset_size, num_fake, num_real or num_fake) if kernel else None,
-        kid_seed=protocol.kid_seed if kernel else None,
-        neighbours=protocol.neighbours if balls else None,
-        comparison=protocol.comparison if balls else None,
-        intra_num_fake=None if labels is None else class_sizes(labels, classes),
-        intra_num_real=class_sizes(one.reference.labels, classes) if intra and one.reference.labels is not None else None,
-        infinity_counts=counts_to_fit(num_fake, points=protocol.infinity_points) if limit else None,
-        infinity_fit="least squares, a + b / n" if limit else None,
-        infinity_seed=protocol.infinity_seed if limit else None,
-    )
+def _formula_card(one: Evaluation) -> FormulaCard:
+    """Return what the metrics say; the fields of metrics that are not computed are None."""
+    fields: dict[str, Any] = {}
+    more: dict[str, dict[str, Any]] = {}
+    for name, metric in metrics_of(one.protocol).items():
+        if metric.has_card_fields:
+            fields |= metric.card(one)
+        else:
+            more[name] = dict(metric.card(one))
+    return FormulaCard(protocol=one.protocol.name, num_fake=one.num_fake, num_real=one.num_real, more=more, **fields)
 
 
-def _numbers(
-    extraction: Extraction, one: Evaluation, formula: FormulaCard, labels: Int[Tensor, " n"] | None
-) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Return the numbers that ``formula`` describes, and the distance of each class where it asks for them."""
-    numbers: dict[str, float] = {}
-    per_class = None
-    name = "fid" if one.extractor.is_inception else "fd"
-    if formula.frechet is not None:
-        numbers[name] = _frechet(extraction, one)
-    if formula.is_splits is not None:
-        numbers |= _inception_score(extraction, one.extractor, formula.is_splits, formula.is_permutation_seed, bool(formula.is_logit_bias))
-    if formula.kid_subsets is not None and formula.kid_subset_size is not None and formula.kid_seed is not None:
-        fake, real = _features(extraction, one)
-        numbers |= _kernel_distance(fake, real, formula.kid_subsets, formula.kid_subset_size, formula.kid_seed)
-    if formula.neighbours is not None and formula.comparison is not None:
-        k, radii = formula.neighbours, one.reference.squared_radii(formula.neighbours, one.extractor.device)
-        balls = neighbourhoods(*_features(extraction, one), k=k, comparison=formula.comparison, real_radii=radii)
-        numbers |= {"precision": balls.precision, "recall": balls.recall, "density": balls.density, "coverage": balls.coverage}
-    if labels is not None:
-        assert one.reference.labels is not None
-        fake, real = _features(extraction, one)
-        distances = intra_class_distances(fake, labels, real, one.reference.labels, num_classes=len(one.reference.classes))
-        per_class = dict(zip(one.reference.classes, distances, strict=True))
-        numbers[f"intra_{name}"] = sum(distances) / len(distances)
-    if formula.infinity_counts is not None and formula.infinity_seed is not None:
-        assert extraction.features is not None
-        fake = extraction.features.to(one.extractor.device)
-        numbers[f"{name}_infinity"] = fid_infinity(
-            fake, _moments(one), counts=formula.infinity_counts, seed=formula.infinity_seed, real_root=_root(one)
-        ).value
-    return numbers, per_class
-
-
-def _moments(one: Evaluation) -> Moments:
-    moments, device = one.reference.moments, one.extractor.device
-    return Moments(moments.count, moments.mean.to(device), moments.covariance.to(device))
-
-
-def _root(one: Evaluation) -> Tensor:
-    return one.reference.root.to(one.extractor.device)
-
-
-def _features(extraction: Extraction, one: Evaluation) -> tuple[Tensor, Tensor]:
-    assert extraction.features is not None
-    assert one.reference.features is not None
-    return extraction.features.to(one.extractor.device), one.reference.features.to(one.extractor.device)
-
-
-def _frechet(extraction: Extraction, one: Evaluation) -> float:
-    if not one.few:
-        return frechet_distance(extraction.moments, _moments(one), real_root=_root(one))
-    assert extraction.features is not None
-    return frechet_distance_few_fakes(extraction.features.to(one.extractor.device), _moments(one))
-
-
-def _kernel_distance(fake: Tensor, real: Tensor, subsets: int, size: int, seed: int) -> dict[str, float]:
-    """Return mean and spread over subsets; no spread where every subset is the whole of both sets: they would all be the same."""
-    if size == len(fake) == len(real):
-        return {"kid_mean": kid(fake, real, subsets=1, subset_size=size, seed=seed).mean}
-    found = kid(fake, real, subsets=subsets, subset_size=size, seed=seed)
-    return {"kid_mean": found.mean, "kid_std": found.std}
-
-
-def _inception_score(extraction: Extraction, extractor: Extractor, splits: int, seed: int | None, with_bias: bool) -> dict[str, float]:
-    assert extraction.logits is not None
-    bias = extractor.logit_bias if with_bias else None
-    logits = extraction.logits if bias is None else extraction.logits + bias.cpu()
-    found = inception_score(logits, splits=splits, permutation_seed=seed)
-    return {"is_mean": found.mean, "is_std": found.std}
+def _numbers(seen: Seen) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Return the numbers of every metric, and those of each class where a metric has them."""
+    scores: dict[str, float] = {}
+    per_class: dict[str, float] = {}
+    for name, metric in metrics_of(seen.evaluation.protocol).items():
+        found = metric.numbers(seen)
+        if taken := scores.keys() & found.scores.keys():
+            raise UserError(f"the metric {name} calls its number {sorted(taken)[0]}, as another metric does: give it another key")
+        scores |= found.scores
+        per_class |= found.per_class
+    return scores, per_class or None

@@ -110,7 +110,8 @@ class NetworkExtractor:
 
 INCEPTION_CONVENTIONS = {
     "tf1_bilinear": InputConvention("tf1_bilinear", 299, 128.0, 128.0),  # torch-fidelity
-    "pil_bicubic": InputConvention("pil_bicubic", 299, 128.0, 128.0),  # clean-fid
+    "pil_bicubic": InputConvention("pil_bicubic", 299, 128.0, 128.0),  # clean-fid's, many images at a time
+    "clean_fid": InputConvention("clean_fid", 299, 128.0, 128.0),  # clean-fid itself
     "torch_bilinear": InputConvention("torch_bilinear", 299, 127.5, 127.5),  # pytorch-fid
 }
 
@@ -122,7 +123,8 @@ class InceptionExtractor(NetworkExtractor):
 
     Args:
         weights: the file ``weights-inception-2015-12-05-6726825d.pth``; None looks for it (``find_weights``).
-        resizer: "tf1_bilinear" (torch-fidelity), "pil_bicubic" (clean-fid) or "torch_bilinear" (pytorch-fid).
+        resizer: "tf1_bilinear" (torch-fidelity), "clean_fid" (clean-fid), "pil_bicubic" (its pixels up to rounding) or "torch_bilinear"
+            (pytorch-fid).
         expected_sha256: what the file must hash to. None takes any file of that format and says so in ``name``: its scores
             are comparable among themselves and with nothing else.
         fold: fold BatchNorm into the convolutions and use channels_last; False for bit-parity with torch-fidelity.
@@ -147,7 +149,7 @@ class InceptionExtractor(NetworkExtractor):
         self,
         weights: Path | None = None,
         *,
-        resizer: Literal["tf1_bilinear", "pil_bicubic", "torch_bilinear"] = "tf1_bilinear",
+        resizer: Literal["tf1_bilinear", "clean_fid", "pil_bicubic", "torch_bilinear"] = "tf1_bilinear",
         expected_sha256: str | None = INCEPTION.sha256,
         fold: bool = True,
         device: torch.device | str = "cpu",
@@ -167,6 +169,25 @@ class InceptionExtractor(NetworkExtractor):
             x = getattr(self.network, stage)(x)
         features = x.flatten(1)
         return features, features @ self.network.fc.weight.T
+
+
+def inception(
+    *,
+    name: Literal["inception", "inception:clean", "inception:clean_fid", "inception:pytorch_fid"] = "inception",
+    weights: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> InceptionExtractor:
+    """Inception (2015-12-05): torch-fidelity's pipeline, clean-fid's (clean: fast; clean_fid: by its own code), pytorch-fid's."""
+    resizer = INCEPTION_RESIZERS[name]
+    return InceptionExtractor(weights, resizer=resizer, expected_sha256=INCEPTION.sha256 if weights is None else None, device=device)
+
+
+INCEPTION_RESIZERS: dict[str, Literal["tf1_bilinear", "clean_fid", "pil_bicubic", "torch_bilinear"]] = {
+    "inception": "tf1_bilinear",
+    "inception:clean": "pil_bicubic",
+    "inception:clean_fid": "clean_fid",
+    "inception:pytorch_fid": "torch_bilinear",
+}
 
 
 def _inception_network(path: Path) -> nn.Module:
@@ -228,6 +249,13 @@ class EfficientNetLite0Extractor(NetworkExtractor):
         return features, self.network.classifier(features)
 
 
+def efficientnet_lite0(
+    *, name: Literal["efficientnet_lite0", "efficientnet_lite0:bilinear96"] = "efficientnet_lite0", device: torch.device | str = "cpu"
+) -> EfficientNetLite0Extractor:
+    """EfficientNet-Lite0 at 224 pixels, or at 96, a sixth of the work; needs no download."""
+    return EfficientNetLite0Extractor("bicubic224" if name == "efficientnet_lite0" else "bilinear96", device=device)
+
+
 def _lite0_network(path: Path) -> nn.Module:
     """Load the package's weights into timm's network by position: the names differ, the order and every shape agree."""
     import timm
@@ -267,3 +295,11 @@ class CheckpointExtractor(NetworkExtractor):
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         features = self.network.features(x)
         return features, self.network.head(features)
+
+
+def checkpoint(*, name: str, device: torch.device | str = "cpu") -> CheckpointExtractor:
+    """A classifier trained here: checkpoint:PATH, the folder of its model.json."""
+    folder = name.partition(":")[2]
+    if not folder:
+        raise UserError(f"there is no extractor {name!r}: write checkpoint:PATH, with the folder of a classifier's model.json")
+    return CheckpointExtractor(Path(folder), device=device)

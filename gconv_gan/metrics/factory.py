@@ -1,30 +1,36 @@
 """From the name of an extractor, as the command line and the protocols write it, to the extractor."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import torch
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
-from gconv_gan.metrics.extractors import CheckpointExtractor, EfficientNetLite0Extractor, Extractor, InceptionExtractor
-from gconv_gan.metrics.foundation_extractors import ClipExtractor, DinoV2Extractor
-from gconv_gan.metrics.weights import CLIP, DINOV2, INCEPTION
+from gconv_gan.config.schema import give, takes
+from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.protocols import family
+from gconv_gan.metrics.tables import EXTRACTORS
 
-EXTRACTORS = {
-    "inception": "torch-fidelity's pipeline (TensorFlow 1 bilinear): the standard",
-    "inception:clean": "clean-fid's (PIL bicubic, antialiased)",
-    "inception:pytorch_fid": "pytorch-fid's (torch bilinear)",
-    "efficientnet_lite0": "EfficientNet-Lite0 at 224 pixels; needs no download",
-    "efficientnet_lite0:bilinear96": "the same at 96 pixels: a sixth of the work",
-    "dinov2": "DINOv2 ViT-L/14; the smaller ones are dinov2-vit-s-14 and dinov2-vit-b-14",
-    "clip": "CLIP ViT-B/32; others are clip-vit-b-16, clip-vit-l-14 and clip-rn50",
-    "checkpoint:PATH": "a classifier trained here: the folder of its model.json",
-}
+
+def known_extractors() -> list[str]:
+    """Return the names of all extractors with their variants: "inception", "inception:clean", …, "checkpoint:PATH"."""
+    return [name for kind in EXTRACTORS for name in _variants(kind) or (f"{kind}:PATH",)]
+
+
+def _variants(kind: str) -> tuple[str, ...]:
+    """Return the names that a row answers to: the choices of its keyword ``name``, or its kind; none where it reads the name itself."""
+    row = EXTRACTORS[kind]
+    if not takes(row, "name"):
+        return (kind,)
+    hint = inspect.signature(row, eval_str=True).parameters["name"].annotation
+    return get_args(hint) if get_origin(hint) is Literal else ()
 
 
 def extractor(name: str, *, weights: Path | None = None, device: torch.device | str = "cpu") -> Extractor:
-    """Return the extractor called ``name`` (a key of ``EXTRACTORS``).
+    """Return the extractor called ``name``, a row of ``EXTRACTORS`` or a variant of one.
 
     Args:
         name: with "checkpoint:", the rest is the path of the classifier's folder.
@@ -32,42 +38,25 @@ def extractor(name: str, *, weights: Path | None = None, device: torch.device | 
         device: where it runs.
 
     Raises:
-        UserError: for an unknown name, missing weights, or ``weights`` where the extractor takes none.
+        UserError: for an unknown name, missing weights, ``weights`` where the extractor takes none, or a row that makes no extractor.
 
     """
+    kind = family(name)
+    if kind not in EXTRACTORS or name not in (_variants(kind) or (name,)):
+        known = known_extractors()
+        raise UserError(f"there is no extractor {name!r}; known are {', '.join(known)}{did_you_mean(name, known)}")
     if weights is not None and not takes_weights(name):
         raise UserError(f"--weights is a file of Inception, DINOv2 or CLIP weights; the extractor {name} takes none")
-    expected = INCEPTION.sha256 if weights is None else None
-    match name.split(":", 1):
-        case ["inception"]:
-            return InceptionExtractor(weights, expected_sha256=expected, device=device)
-        case ["inception", "clean"]:
-            return InceptionExtractor(weights, resizer="pil_bicubic", expected_sha256=expected, device=device)
-        case ["inception", "pytorch_fid"]:
-            return InceptionExtractor(weights, resizer="torch_bilinear", expected_sha256=expected, device=device)
-        case ["efficientnet_lite0"]:
-            return EfficientNetLite0Extractor(device=device)
-        case ["efficientnet_lite0", "bilinear96"]:
-            return EfficientNetLite0Extractor("bilinear96", device=device)
-        case ["dinov2"]:
-            return DinoV2Extractor("dinov2-vit-l-14", weights, device=device)
-        case ["clip"]:
-            return ClipExtractor("clip-vit-b-32", weights, device=device)
-        case [model] if model in DINOV2:
-            return DinoV2Extractor(model, weights, device=device)
-        case [model] if model in CLIP:
-            return ClipExtractor(model, weights, device=device)
-        case ["checkpoint", path] if path:
-            return CheckpointExtractor(Path(path), device=device)
-        case _:
-            raise UserError(
-                f"there is no extractor {name!r}; known are {', '.join(EXTRACTORS)}{did_you_mean(name, [*EXTRACTORS, *DINOV2, *CLIP])}"
-            )
+    given = {"name": name, "device": device} | ({} if weights is None else {"weights": weights})
+    made = give(EXTRACTORS[kind], **given)()
+    if not isinstance(made, Extractor):
+        raise UserError(f"the extractor {name} lacks what an extractor has: see Extractor in gconv_gan/metrics/extractors.py")
+    return made
 
 
 def takes_weights(name: str) -> bool:
-    """Whether the extractor called ``name`` reads a published file of weights."""
-    return name.startswith(("inception", "dinov2", "clip"))
+    """Whether the extractor called ``name`` reads a file of weights."""
+    return family(name) in EXTRACTORS and takes(EXTRACTORS[family(name)], "weights")
 
 
 def build_extractors(names: Sequence[str], *, weights: Path | None = None, device: torch.device | str = "cpu") -> dict[str, Extractor]:

@@ -9,7 +9,7 @@ classes, so there is no Inception Score in them, and no distance in them is call
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -140,3 +140,23 @@ def _clip_network(model: str, path: Path) -> Any:
         raise UserError(f"{path} is not a file of {model}: {str(error).splitlines()[0]}") from error
     visual: nn.Module = whole.model.visual
     return visual
+
+
+def dinov2(
+    *,
+    name: Literal["dinov2", "dinov2-vit-s-14", "dinov2-vit-b-14", "dinov2-vit-l-14"] = "dinov2",
+    weights: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> DinoV2Extractor:
+    """DINOv2 ViT-L/14, or a smaller one."""
+    return DinoV2Extractor("dinov2-vit-l-14" if name == "dinov2" else name, weights, device=device)
+
+
+def clip(
+    *,
+    name: Literal["clip", "clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14", "clip-rn50"] = "clip",
+    weights: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> ClipExtractor:
+    """CLIP ViT-B/32, or another one."""
+    return ClipExtractor("clip-vit-b-32" if name == "clip" else name, weights, device=device)

@@ -32,7 +32,12 @@ from gconv_gan.runtime.atomic import write_bytes
 Tool = Literal["torch_fidelity", "clean_fid"]
 SUFFIXES = (".pt", ".npz")
 # clean-fid's mode and torch-fidelity's extractor, by the resizer of our Inception.
-MODES = {"pil_bicubic 299": "clean", "tf1_bilinear 299": "legacy_tensorflow", "torch_bilinear 299": "legacy_pytorch"}
+MODES = {
+    "pil_bicubic 299": "clean",
+    "clean_fid 299": "clean",
+    "tf1_bilinear 299": "legacy_tensorflow",
+    "torch_bilinear 299": "legacy_pytorch",
+}
 TORCH_FIDELITY_INCEPTION = "inception-v3-compat"
 
 

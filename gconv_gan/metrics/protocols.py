@@ -12,18 +12,17 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
 from gconv_gan.metrics.neighbours import Comparison
 
-Metric = Literal["fid", "is", "kid", "prdc", "intra_fid", "fid_infinity"]
-
 
 class Protocol(Config):
     """What is computed, from how many images, by which formula."""
 
     name: str
-    metrics: tuple[Metric, ...]
+    metrics: tuple[str, ...]
     """fid: Fréchet distance; is: Inception Score; kid: Kernel Inception Distance; prdc: precision, recall, density, coverage;
-    intra_fid: mean of the classes' Fréchet distances; fid_infinity: Fréchet distance extrapolated to infinitely many fakes."""
+    intra_fid: mean of the classes' Fréchet distances; fid_infinity: Fréchet distance extrapolated to infinitely many fakes;
+    or any other name of ``METRICS``."""
     extractor: str | None
-    """A key of ``factory.EXTRACTORS``; None: the caller's choice."""
+    """A name of ``EXTRACTORS``; None: the caller's choice."""
     num_fake: PositiveInt | None = 50_000
     """Fakes; None: as many as there are."""
     num_real: PositiveInt | None = None
@@ -90,7 +89,7 @@ PROTOCOLS = {
             split="any",
             is_permutation_seed=2020,
         ),
-        Protocol(name="clean_fid", metrics=("fid",), extractor="inception:clean", split="any"),
+        Protocol(name="clean_fid", metrics=("fid",), extractor="inception:clean_fid", split="any"),
         Protocol(name="pytorch_fid", metrics=("fid",), extractor="inception:pytorch_fid", num_fake=None, split="any"),
         # Tracked during training: biased upward by the few images, comparable with itself alone.
         Protocol(name="fid2k", metrics=("fid",), extractor="inception", num_fake=2_000, num_real=2_000, split="any"),

@@ -6,8 +6,9 @@ Numbers of one generator differ between pipelines by more than most papers claim
 import importlib.metadata
 from typing import Literal
 
+from pydantic import Field
+
 from gconv_gan.config.base import Config
-from gconv_gan.config.errors import UserError
 from gconv_gan.data.transforms import QUANTISATION
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.neighbours import Comparison
@@ -25,19 +26,19 @@ class FormulaCard(Config):
     num_fake: int
     num_real: int | None
     """None: not known, the reference is another tool's statistics."""
-    frechet: Literal["eigenvalues of R2 S1 R2", "eigenvalues of A1 S2 A1'"] | None
-    frechet_threshold: Literal["order * eps * largest eigenvalue"] | None
+    frechet: Literal["eigenvalues of R2 S1 R2", "eigenvalues of A1 S2 A1'"] | None = None
+    frechet_threshold: Literal["order * eps * largest eigenvalue"] | None = None
     covariance_divisor: Literal["n - 1"] = "n - 1"
-    is_splits: int | None
-    is_permutation_seed: int | None
-    is_logit_bias: bool | None
-    kid_kernel: Literal["(x.y/d + 1)^3, unbiased"] | None
-    kid_subsets: int | None
-    kid_subset_size: int | None
+    is_splits: int | None = None
+    is_permutation_seed: int | None = None
+    is_logit_bias: bool | None = None
+    kid_kernel: Literal["(x.y/d + 1)^3, unbiased"] | None = None
+    kid_subsets: int | None = None
+    kid_subset_size: int | None = None
     """Images of each subset: the protocol's number, or the smaller set. If it is the whole of both sets, KID has no spread."""
-    kid_seed: int | None
-    neighbours: int | None
-    comparison: Comparison | None
+    kid_seed: int | None = None
+    neighbours: int | None = None
+    comparison: Comparison | None = None
     intra_num_fake: tuple[int, ...] | None = None
     """Fakes of each class, in the order of the classes."""
     intra_num_real: tuple[int, ...] | None = None
@@ -45,6 +46,8 @@ class FormulaCard(Config):
     """Sizes of the subsets whose distances the line was fitted to."""
     infinity_fit: Literal["least squares, a + b / n"] | None = None
     infinity_seed: int | None = None
+    more: dict[str, dict[str, bool | int | float | str | tuple[int, ...] | None]] = Field({}, exclude_if=lambda more: not more)
+    """What metrics of plug-ins say, by their names."""
 
     @property
     def kid_is_of_all(self) -> bool:
@@ -180,6 +183,8 @@ class Score(Config):
         head = f"{self.card.formula.protocol}: features of {self.card.extractor.name}, {counts}"
         lines = [head, *(f"  {key:<{width}}  {value:.6g}" for key, value in self.scores.items())]
         lines += [f"    {name:<{width}}  {value:.6g}" for name, value in (self.per_class or {}).items()]
+        more = ((name, ", ".join(f"{key} {value}" for key, value in said.items())) for name, said in self.card.formula.more.items())
+        lines += [f"    {name}: {said}" for name, said in more if said]
         return lines + [f"  ! {difference}, which is a part of these scores" for difference in unlike_images(self.card)]
 
 
@@ -195,8 +200,8 @@ LOSSLESS = frozenset({"PNG", "BMP", "PPM", "array"})
 
 
 def _differences(a: Config, b: Config, prefix: str) -> list[str]:
-    ours, theirs = a.model_dump(), b.model_dump()
-    return [f"{prefix}.{key}: {ours[key]!r} != {theirs[key]!r}" for key in ours if ours[key] != theirs[key]]
+    pairs = ((key, getattr(a, key), getattr(b, key)) for key in type(a).model_fields)
+    return [f"{prefix}.{key}: {ours!r} != {theirs!r}" for key, ours, theirs in pairs if ours != theirs]
 
 
 def contradictions(a: Config, b: Config, prefix: str) -> list[str]:
@@ -238,12 +243,6 @@ def unlike_images(card: ScoreCard) -> list[str]:
     if fakes.formats is not None and reference.formats is not None and set(fakes.formats) - LOSSLESS != set(reference.formats) - LOSSLESS:
         found.append(f"the images are from {', '.join(fakes.formats)}, those of the reference from {', '.join(reference.formats)}")
     return found
-
-
-def require_alike(card_a: ScoreCard, card_b: ScoreCard) -> None:
-    """Raise ``UserError`` listing the fields that forbid a comparison, where there are any."""
-    if unlike := unlike_fields(card_a, card_b):
-        raise UserError(f"these scores cannot be compared: {'; '.join(unlike)}")
 
 
 def library_versions() -> dict[str, str]:

@@ -12,10 +12,11 @@ from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import ScoreCommand, ScoreOptions
 from gconv_gan.data.datasets import DATASETS
 from gconv_gan.metrics.content_order import ContentOrder
-from gconv_gan.metrics.evaluate import Evaluation, needs_real_features, score_all
+from gconv_gan.metrics.evaluate import needs_classes, needs_real_features, score_all
 from gconv_gan.metrics.extractors import Extractor
 from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.interchange import import_statistics
+from gconv_gan.metrics.metric import Evaluation
 from gconv_gan.metrics.protocols import Protocol, adjusted, family, other_variant, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
@@ -201,8 +202,9 @@ class References:
         reals = self.opened[split]
         if isinstance(reals, Path):
             return import_statistics(reals, network, count=self.options.num_real)
-        if "intra_fid" in job.protocol.metrics and self.run is not None and reals.classes != self.run.class_names:
-            raise UserError(f"intra_fid: the classes of the reference, {reals.classes}, are not the run's, {self.run.class_names}")
+        by_class = needs_classes(job.protocol)
+        if by_class and self.run is not None and reals.classes != self.run.class_names:
+            raise UserError(f"{by_class}: the classes of the reference, {reals.classes}, are not the run's, {self.run.class_names}")
         if isinstance(reals, ReferenceStatistics):
             require_split(job.protocol, reals.reference.split)
             return reals

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extractors import Extractor
-from gconv_gan.metrics.factory import EXTRACTORS, extractor
+from gconv_gan.metrics.factory import extractor, known_extractors
 from gconv_gan.models.digits_classifier import DigitsClassifier
 from tests.reference.stub_extractor import StubExtractor
 
@@ -84,7 +84,7 @@ def test_unknown_names_and_missing_files_are_refused(tmp_path: Path) -> None:
             extractor(name)
     with pytest.raises(UserError, match="takes none"):
         extractor("efficientnet_lite0", weights=tmp_path / "x.pth")
-    assert "checkpoint:PATH" in EXTRACTORS
+    assert "checkpoint:PATH" in known_extractors()
 
 
 def test_digits_classifier_keeps_images_of_a_batch_apart() -> None:

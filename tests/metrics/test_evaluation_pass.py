@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from cleanfid.fid import frechet_distance as clean_frechet
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity import FeatureExtractorBase, calculate_metrics, register_feature_extractor
@@ -96,14 +95,6 @@ def test_scores_equal_torch_fidelity() -> None:
     assert ours["kid_mean"] == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-6)
     assert ours["kid_std"] == pytest.approx(theirs["kernel_inception_distance_std"], abs=1e-6)
     assert (ours["precision"], ours["recall"]) == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated:DeprecationWarning")
-def test_the_distance_equals_clean_fids_on_the_same_features() -> None:
-    x, y = (moments_of(STUB(images)[0]) for images in (FAKES, REALS))
-    theirs = clean_frechet(x.mean.numpy(), x.covariance.numpy(), y.mean.numpy(), y.covariance.numpy())
-    assert frechet_distance(x, y) == pytest.approx(theirs, rel=1e-6)
-    assert scored().scores["fd"] == pytest.approx(theirs, rel=1e-6)
 
 
 def test_keys_and_card() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cleanfid.inception_torchscript import InceptionV3W
+from cleanfid.resize import build_resizer
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
@@ -87,6 +89,32 @@ def test_features_equal_torch_fidelity_plain_and_folded(random_inception: Path) 
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert folded.folded
     assert not plain.folded
+
+
+def test_clean_fids_variant_sees_what_clean_fid_sees_and_the_fast_one_the_same_up_to_rounding(
+    random_inception: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, fast = (extractor(name, weights=random_inception) for name in ("inception:clean_fid", "inception:clean"))
+    assert isinstance(slow, InceptionExtractor)
+
+    class Layers(torch.nn.Module):
+        """In the place of clean-fid's file: the same layers with the weights at hand."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = self
+
+        def forward(self, x: Tensor) -> Tensor:
+            return slow.forward(x)[0]
+
+    monkeypatch.setattr(torch.jit, "load", lambda _: Layers())
+    network = InceptionV3W("", download=False)
+    resize = build_resizer("clean")
+    resized = torch.stack([torch.from_numpy(resize(image.permute(1, 2, 0).numpy())).permute(2, 0, 1) for image in FAKES[:2]])
+    theirs = network(resized)
+    torch.testing.assert_close(slow(FAKES[:2])[0], theirs, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fast(FAKES[:2])[0], theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+    assert (slow.name, slow.resizer, fast.resizer) == (fast.name, "clean_fid 299", "pil_bicubic 299")
 
 
 def test_another_file_than_the_published_one_is_refused_or_named_unofficial(random_inception: Path) -> None:

@@ -1,0 +1,129 @@
+"""What a metric is: what it needs, its numbers, and its lines on the card."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from jaxtyping import Float, Float32, Float64, Int
+from torch import Tensor
+
+from gconv_gan.metrics.extraction import Extraction
+from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.protocols import Protocol
+from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.statistics import Moments
+
+CardLine = bool | int | float | str | tuple[int, ...] | None
+"""What a card says in one line."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One protocol, for the first ``num_fake`` images, in one extractor's features, against one reference."""
+
+    protocol: Protocol
+    num_fake: int
+    extractor: Extractor
+    reference: ReferenceStatistics
+    labels: Int[Tensor, " n"] | None = None
+    """The class that each fake was asked for; None where no metric of the protocol needs classes."""
+
+    @property
+    def few(self) -> bool:
+        """Whether there are fewer fakes than features: a smaller eigenproblem gives the same distance."""
+        return self.num_fake < self.extractor.feature_dim
+
+    @property
+    def num_real(self) -> int | None:
+        """Return the number of reals; None: not known."""
+        return self.reference.moments.count
+
+    @property
+    def distance_name(self) -> str:
+        """Return the key of a Fréchet distance: "fid" in Inception's features, "fd" in any other."""
+        return "fid" if self.extractor.is_inception else "fd"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The fakes and the reals as the extractor saw them, on its device."""
+
+    evaluation: Evaluation
+    extraction: Extraction
+
+    @property
+    def fake(self) -> Float32[Tensor, "m d"]:
+        """Return the features of the fakes, for a metric that ``needs_fake_features`` or ``needs_real_features``."""
+        assert self.extraction.features is not None
+        return self.extraction.features.to(self.evaluation.extractor.device)
+
+    @property
+    def real(self) -> Float[Tensor, "n d"]:
+        """Return the features of the reals, for a metric that ``needs_real_features``."""
+        assert self.evaluation.reference.features is not None
+        return self.evaluation.reference.features.to(self.evaluation.extractor.device)
+
+    @property
+    def logits(self) -> Float32[Tensor, "m k"]:
+        """Return the logits of the fakes, without the last bias, for a metric that ``needs_logits``."""
+        assert self.extraction.logits is not None
+        return self.extraction.logits
+
+    @property
+    def fake_moments(self) -> Moments:
+        """Return mean and covariance of the fakes' features."""
+        return self.extraction.moments
+
+    @property
+    def real_moments(self) -> Moments:
+        """Return mean and covariance of the reals' features."""
+        moments, device = self.evaluation.reference.moments, self.evaluation.extractor.device
+        return Moments(moments.count, moments.mean.to(device), moments.covariance.to(device))
+
+    @property
+    def real_root(self) -> Float64[Tensor, "d d"]:
+        """Return the positive semi-definite root of the covariance of the reals' features."""
+        return self.evaluation.reference.root.to(self.evaluation.extractor.device)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a metric found: its scores by key, and where the score is a mean over classes, the number of each class."""
+
+    scores: Mapping[str, float]
+    per_class: Mapping[str, float] = field(default_factory=dict)
+
+
+class Metric:
+    """A row of ``METRICS``. A metric overrides ``numbers`` and says what it needs; it is made without arguments.
+
+    Attributes:
+        needs_fake_features: the features of every fake, not only their moments.
+        needs_real_features: the features of every real (and every fake).
+        needs_logits: the logits of every fake.
+        needs_classes: the class of every fake and real.
+        has_card_fields: its lines are fields of ``FormulaCard`` (built-in metrics); otherwise the card keeps them under its name.
+
+    """
+
+    needs_fake_features: ClassVar[bool] = False
+    needs_real_features: ClassVar[bool] = False
+    needs_logits: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False
+    has_card_fields: ClassVar[bool] = False
+
+    def fake_features_wanted(self, one: Evaluation) -> bool:
+        """Return whether the features of every fake are kept for this evaluation."""
+        return self.needs_fake_features or self.needs_real_features
+
+    def least(self, protocol: Protocol) -> int:
+        """Return how many images it needs at least."""
+        return 2
+
+    def card(self, one: Evaluation) -> Mapping[str, CardLine]:
+        """Return how features become numbers: everything that changes them; two scores with other lines are not compared."""
+        return {}
+
+    def numbers(self, seen: Seen) -> Numbers:
+        """Return the numbers, finite, by their keys in ``--json``."""
+        raise NotImplementedError

@@ -1,0 +1,49 @@
+"""The tables of scores: a new metric or extractor is its file and a row here."""
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.schema import Table
+from gconv_gan.metrics.extractors import checkpoint, efficientnet_lite0, inception
+from gconv_gan.metrics.foundation_extractors import clip, dinov2
+from gconv_gan.metrics.metric import Metric
+from gconv_gan.metrics.protocols import Protocol
+from gconv_gan.metrics.scores.fid import FrechetDistance
+from gconv_gan.metrics.scores.fid_infinity import ExtrapolatedDistance
+from gconv_gan.metrics.scores.inception_score import InceptionScore
+from gconv_gan.metrics.scores.intra_fid import IntraClassDistance
+from gconv_gan.metrics.scores.kid import KernelDistance
+from gconv_gan.metrics.scores.prdc import PrecisionRecallDensityCoverage
+
+METRICS = Table(
+    "METRICS",
+    {
+        "fid": FrechetDistance,
+        "is": InceptionScore,
+        "kid": KernelDistance,
+        "prdc": PrecisionRecallDensityCoverage,
+        "intra_fid": IntraClassDistance,
+        "fid_infinity": ExtrapolatedDistance,
+    },
+)
+"""Metrics, see ``Metric``, in the order of their numbers; ``--metrics`` lists them."""
+
+EXTRACTORS = Table(
+    "EXTRACTORS",
+    {"inception": inception, "efficientnet_lite0": efficientnet_lite0, "dinov2": dinov2, "clip": clip, "checkpoint": checkpoint},
+    given=("name", "weights", "device"),
+)
+"""Extractors, see ``Extractor``. A row is given what it has a keyword for: ``name`` as it was typed ("inception:clean"), without which it
+has no variants; ``weights``, a file; ``device``."""
+
+
+def metrics_of(protocol: Protocol) -> dict[str, Metric]:
+    """Return the metrics of a protocol by their names, in the order of the table.
+
+    Raises:
+        UserError: there is no such metric.
+
+    """
+    for name in protocol.metrics:
+        if name not in METRICS:
+            raise UserError(f"there is no metric {name!r}; known are {', '.join(METRICS)}{did_you_mean(name, METRICS)}")
+    return {name: row() for name, row in METRICS.items() if name in protocol.metrics}
