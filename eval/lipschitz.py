@@ -1,4 +1,4 @@
-"""Print bounds of the operator norm of every layer of a trained discriminator: ``python eval/lipschitz.py RUN [IMAGES|best]``."""
+"""Print bounds of the operator norm of every layer of a trained discriminator: ``python eval/lipschitz.py RUN``."""
 
 from gconv_gan.runtime.script import run_command
 

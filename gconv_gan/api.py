@@ -15,12 +15,13 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.commands import CheckpointChoice
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean, does_not_exist
 from gconv_gan.config.load import load_config, validated
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.schema import resolved
-from gconv_gan.config.scores import CheckpointChoice, ScoreCommand
+from gconv_gan.config.scores import ScoreCommand
 from gconv_gan.data.transforms import to_unit
 from gconv_gan.metrics.sources import BLOCK
 from gconv_gan.metrics.trained_classifier import DESCRIPTION as CLASSIFIER_DESCRIPTION

@@ -115,7 +115,7 @@ class ComparisonConfig(Config):
 class CompareCommand(Config):
     """Train the same small network with a layer swapped, and say whether the published claim holds."""
 
-    comparisons: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    comparisons: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[COMPARISON ...]")] = ()
     """Names (files of configs/compare) or TOML files; none: all."""
     seeds: PositiveInt | None = None
     """Number of seeds; None: the comparison's."""

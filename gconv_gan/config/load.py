@@ -419,5 +419,5 @@ def _missing(body: list[str], text: str) -> str | None:
     flags = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")
     if flags:
         return f"{' and '.join(flags)} must be given"
-    positional = re.match(r"Missing from .*?: [\w{}|\[\] .]*?[A-Z]{3,}\S* (.*?)\.? \(required\)", text)
-    return f"an argument is missing: {positional.group(1)}" if positional else None
+    positional = re.match(r"Missing from .*?: [\w{}|\[\] .]*?([A-Z]{3,}\S*) (.*?)\.? \(required\)", text)
+    return f"{positional.group(1)} is missing: {positional.group(2)}" if positional else None

@@ -6,10 +6,8 @@ import tyro
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config, SampleCount
+from gconv_gan.config.commands import Checkpoint, JsonFile, RunFolder
 from gconv_gan.config.schema import Choice
-
-CheckpointChoice = int | Literal["best"]
-"""Images seen at a checkpoint, or the one that the run keeps as its best."""
 
 
 class ScoreOptions(Config):
@@ -50,36 +48,33 @@ class ScoreOptions(Config):
 class ScoreCommand(ScoreOptions):
     """Score a run, or a folder, zip or tar of images, against real images."""
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A run folder, or images in a folder, zip or tar."""
     size: PositiveInt | None = None
     """Bring pictures in files, scored and reference, to this side: centre crop, antialiased resize; None: as stored, of one square size."""
-    checkpoint: CheckpointChoice | None = None
-    """Images seen at the run's checkpoint, or best (by its score curve, else by its score during training); None: the newest."""
-    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
+    checkpoint: Checkpoint = None
+    json_out: JsonFile = None
     """Write scores and card to this file: one object, or a list of them where several are computed."""
 
 
 class CurveCommand(ScoreOptions):
     """Score every checkpoint of a run, and keep the best."""
 
-    run: Annotated[str, tyro.conf.Positional]
-    """The run folder."""
+    run: RunFolder
     by: str | None = None
     """The score that decides which checkpoint is best, such as fid or is_mean; None: the first of the protocol."""
-    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
+    json_out: JsonFile = None
     """Write all scores and cards to this file, as a list in the order of training."""
 
 
 class CompareCommand(Config):
     """Print scores side by side, where their cards allow it."""
 
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE SOURCE [SOURCE ...]")]
     """Files that gan_metrics wrote with --json, or run folders; changes are against the first."""
     protocol: str | None = None
     """Only scores under this protocol; None: every one that all sources have."""
-    checkpoint: CheckpointChoice | None = None
-    """Only scores at this number of images, or at the best checkpoint of each run; None: the newest of each run."""
+    checkpoint: Checkpoint = None
     mark: bool = False
     """Print scores that may not be compared too, marked, with the fields that differ."""
 
@@ -87,7 +82,7 @@ class CompareCommand(Config):
 class StatisticsCommand(Config):
     """Compute the statistics of real images for an extractor, keep them in the cache, and write them for another tool."""
 
-    reference: Annotated[str, tyro.conf.Positional]
+    reference: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REFERENCE")]
     """A data set (cifar10, or celeba:PATH), images in a folder, zip or tar, or statistics (cached, .pt or .npz)."""
     split: str | None = None
     """Split of the data set, such as train or test; a top-level sub-folder of pictures in files."""

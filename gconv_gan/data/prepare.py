@@ -1,15 +1,14 @@
-"""Get a data set ahead of training: fetch it where it can be, convert it, check every byte, and say what it is and where it lies.
+"""Prepare a data set before training: download it where possible, convert it, verify every byte, print what it is and where it lies.
 
     python -m gconv_gan.data.prepare cifar100
     python -m gconv_gan.data.prepare folder --path my.zip --split train --size 32
 
-Takes the keys of the config's [data] table as flags; what can be fetched is, unless --download False. Exit codes: 0 done; 2 the input
-is wrong; 3 the disk is full; 130 interrupted (what was fetched stays, and the same command goes on from there).
+The flags are the keys of the config's [data] table. Files that can be downloaded are downloaded, unless --download False is given. Exit
+codes: 0 done; 2 the input is wrong; 3 the disk is full; 130 interrupted (the same command continues the download).
 """
 
 import difflib
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,41 +18,34 @@ from typing import Any
 import tyro
 
 from gconv_gan.config.data import DataConfig, as_flags
-from gconv_gan.config.errors import GuardError, UserError, reworded
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import apply_overrides
 from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import DATASETS, source_of
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.source import Source
-from gconv_gan.runtime.full_disk import full_disk_sentence, is_full_disk
 from gconv_gan.runtime.script import run_script
 
 USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATASETS)}}} [options]; options of one: … prepare folder --help"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Prepare what ``arguments`` name; return the exit code."""
+def main(arguments: Sequence[str]) -> None:
+    """Prepare the data set that ``arguments`` name and print what it is and where it lies.
+
+    Raises:
+        UserError: the command line or the data set is wrong, or the data are absent.
+        GuardError: the disk is full.
+
+    """
     if list(arguments[:1]) in (["-h"], ["--help"]):
         print(f"{__doc__}\n{USAGE}")
-        return 0
-    try:
-        config = config_of(arguments)
-        flags = {name: f"--{name.replace('_', '-')}" for name in type(config).model_fields}
-        with reworded(partial(as_flags, flags, config.kind)):
-            text = summary(open_dataset(config, verify=True), source_of(config))
-    except UserError as error:
-        return _complain(str(error), 2)
-    except GuardError as error:
-        return _complain(str(error), 3)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was fetched stays, nothing was converted", 128 + signal.SIGINT)
-    except OSError as error:
-        if is_full_disk(error):
-            return _complain(full_disk_sentence(error.filename), 3)
-        return _complain(f"cannot write the cache: {error}", 2)
+        return
+    config = config_of(arguments)
+    flags = {name: f"--{name.replace('_', '-')}" for name in type(config).model_fields}
+    with reworded(partial(as_flags, flags, config.kind)):
+        text = summary(open_dataset(config, verify=True), source_of(config))
     print(text)
-    return 0
 
 
 def config_of(arguments: Sequence[str]) -> DataConfig:
@@ -69,7 +61,7 @@ def config_of(arguments: Sequence[str]) -> DataConfig:
 
 
 def _defaults(model: type[Any]) -> DataConfig:
-    """Return the config with its defaults and downloading on, whatever has none marked as missing for the command line to ask for."""
+    """Return the config with its defaults and downloading on; a field without a default must be given on the command line."""
     fields = model.model_fields.items()
     values = {name: tyro.MISSING if field.is_required() else field.get_default() for name, field in fields}
     if "download" in values:
@@ -99,11 +91,6 @@ def summary(dataset: ImageDataset, source: Source) -> str:
 def size_on_disk(folder: Path) -> int:
     """Return the bytes of the files in ``folder``."""
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def _complain(sentence: str, code: int) -> int:
-    print(f"gconv_gan.data.prepare: {sentence}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

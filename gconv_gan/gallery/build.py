@@ -15,14 +15,14 @@ from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 
 INDEX = "index.html"
-HERO = "unconditional"  # the kind whose first drawing heads the page
+HERO = "unconditional"  # the kind of picture whose first drawing stands at the top of the page
 
 
 def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: Mapping[str, PictureKind] = PICTURES) -> Path:
     """Draw every picture of the table and write it with the manifest and the page; return the path of the page.
 
-    Each file is written under a temporary name and renamed, the page last, so that a reader never meets half a file or a page
-    that refers to a missing one. Files of an earlier gallery that are no longer drawn are removed; other files are not touched.
+    Each file is written under a temporary name and renamed, the page last: no incomplete file and no page with missing pictures is
+    ever visible. Files of an earlier gallery that are no longer drawn are removed; other files are not touched.
 
     Args:
         out_dir: folder of the gallery; made if needed.
@@ -106,13 +106,13 @@ def redraw(entry: Entry, subject: Subject, *, pictures: Mapping[str, PictureKind
 
 
 def require_weights(entry: Entry, subject: Subject) -> None:
-    """Raise ``UserError`` where an entry was not drawn from the subject's weights."""
+    """Raise ``UserError`` if an entry was not drawn from the subject's weights."""
     if subject.run.checkpoint_sha256 != entry.checkpoint:
         raise UserError(f"{entry.file} was drawn from weights {entry.checkpoint[:16]}, not from {subject.run.checkpoint_sha256[:16]}")
 
 
 def file_of(entry: Entry, drawings: Iterable[Drawing]) -> bytes:
-    """Return the bytes of an entry's file; raise ``UserError`` where none of the drawings has it."""
+    """Return the bytes of an entry's file; raise ``UserError`` if no drawing has this file."""
     for drawing in drawings:
         if entry.file in drawing.files():
             return drawing.files()[entry.file]

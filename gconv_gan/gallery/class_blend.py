@@ -1,4 +1,4 @@
-"""Between two classes: everything the generator has learned about a class, mixed with the same of another.
+"""Interpolation between two classes: every class embedding of the generator is interpolated with that of another class.
 
 Miyato and Koyama, "cGANs with Projection Discriminator", arXiv 1802.05637 (2018), section 4.1.2 and figure 7, mix the scales and shifts of
 conditional BatchNorm; BigGAN mixes the class embedding.
@@ -20,7 +20,7 @@ from gconv_gan.gallery.subject import Subject, generate
 
 @contextmanager
 def blended_classes(generator: nn.Module, partner: Int[Tensor, " c"], t: float) -> Iterator[None]:
-    r"""Within the context, look up class y on its way to a partner in every embedding of the generator.
+    r"""Within the context, return interpolated rows from every class embedding of the generator.
 
     .. math:: e(y) \leftarrow (1 - t)\, e_y + t\, e_{\text{partner}(y)}
 
@@ -47,9 +47,9 @@ def blended_classes(generator: nn.Module, partner: Int[Tensor, " c"], t: float) 
 
 
 def draw_class_blend(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
-    """A row per pair of classes, one latent to a row; nothing where a class enters the generator otherwise than by embeddings.
+    """Draw a row per pair of classes, with one latent per row; draw nothing if the class enters the generator other than by embeddings.
 
-    That is found out, not assumed: a blend that has gone all the way must be the partner's image.
+    The function tests this: at t = 1 the interpolated image must equal the image of the partner class.
     """
     if subject.num_classes is None or subject.num_classes < 2:
         return []
@@ -62,7 +62,7 @@ def draw_class_blend(subject: Subject, *, seed: int, rows: int, columns: int) ->
         with blended_classes(subject.generator, partner, t):
             steps.append(generate(subject.generator, z, y))
     if torch.equal(steps[0], steps[-1]):
-        return []  # a generator that ignores its class
+        return []  # the generator does not depend on the class
     if (steps[-1].int() - generate(subject.generator, z, partner[y]).int()).abs().max() > 1:
         return []
     names = tuple(f"{subject.class_name(int(start))} → {subject.class_name(int(partner[start]))}" for start in y)
@@ -70,9 +70,9 @@ def draw_class_blend(subject: Subject, *, seed: int, rows: int, columns: int) ->
         Drawing(
             file="class-blend.png",
             content=grid_png(torch.stack(steps, 1).flatten(0, 1), columns=columns),
-            title="From one class to another",
-            caption=f"Each row keeps its latent and mixes what the generator has learned about two classes, in {columns - 1} equal steps. "
-            "Both ends are classes as training knew them; what lies between was never trained.",
+            title="Class interpolation",
+            caption=f"Each row keeps its latent and interpolates the embeddings of two classes, in {columns - 1} equal steps. "
+            "The first and last images show classes of the training set; intermediate embeddings do not occur in training.",
             alt=f"Grid of generated images whose class changes gradually from left to right: {', '.join(names)}.",
             row_labels=names,
         )

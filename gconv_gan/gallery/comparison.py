@@ -23,7 +23,7 @@ from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 
 SIDES = ("a", "b")
-COLUMNS = {"columns": 6}  # two sheets have to stand side by side
+COLUMNS = {"columns": 6}  # two grids stand side by side on the page
 COMPARED: dict[str, PictureKind] = {
     "unconditional": PictureKind("samples", draw_unconditional, {"rows": 6, **COLUMNS}),
     **{
@@ -36,7 +36,7 @@ COMPARED: dict[str, PictureKind] = {
 
 
 def require_same_latents(first: Subject, second: Subject) -> None:
-    """Raise ``UserError`` where two generators cannot be shown the same latents and classes."""
+    """Raise ``UserError`` if two generators do not take the same latents and classes."""
     for words, one, other in (
         ("latent dimension", first.latent_dim, second.latent_dim),
         ("number of classes", first.num_classes, second.num_classes),
@@ -50,7 +50,7 @@ def build_comparison(
 ) -> Path:
     """Draw ``pictures`` of both runs and write them with a manifest and a page; return the path of the page.
 
-    A kind that either run cannot show is left out.
+    A kind of picture that one of the runs cannot show is left out.
 
     Raises:
         UserError: if the runs differ in latent dimension or classes, or a score has no protocol.
@@ -99,7 +99,9 @@ def redraw_side(entry: Entry, subjects: tuple[Subject, Subject], *, pictures: Ma
     """
     side = entry.file.partition("-")[0]
     if side not in SIDES:
-        raise UserError(f"{entry.file} is of no side: a comparison's files begin with {' or '.join(f'{name}-' for name in SIDES)}")
+        raise UserError(
+            f"{entry.file} belongs to neither run: the files of a comparison begin with {' or '.join(f'{name}-' for name in SIDES)}"
+        )
     subject = subjects[SIDES.index(side)]
     require_weights(entry, subject)
     known = entry.kind in pictures
@@ -126,11 +128,11 @@ def pair_html(sides: Sequence[Sequence[Drawing]], subjects: tuple[Subject, Subje
 
 
 def unequal_training(first: Subject, second: Subject) -> str:
-    """Return a sentence as HTML where the two checkpoints have seen different numbers of images; else nothing."""
+    """Return a sentence as HTML if the two checkpoints have seen different numbers of images; else the empty string."""
     if first.run.images_seen == second.run.images_seen:
         return ""
     seen = " and ".join(f"{breakable(run.name)} has seen <strong>{run.images_seen:,}</strong> images" for run in (first.run, second.run))
-    return f" {seen}: what differs between them may come from the length of training alone."
+    return f" {seen}: differences between them may be due to the length of training."
 
 
 def run_html(subject: Subject) -> str:

@@ -1,4 +1,4 @@
-"""The frame of every page: head, navigation, main part, footer, and j and k to move between pictures."""
+"""The HTML document of every page: head, navigation, main part, footer, and the keys j and k to move between pictures."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ addEventListener("keydown",event=>{
 
 
 def breakable(name: str) -> str:
-    """Return an escaped name that may break after the signs that join its words: underscore, hyphen, colon, slash, equals sign."""
+    """Return an escaped name with possible line breaks after underscore, hyphen, colon, slash and equals sign."""
     return re.sub("([-_:/=])", r"\1<wbr>", escape(name))
 
 
@@ -33,10 +33,10 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 
     Args:
         title: of the window, as text.
-        links: target -> word of the navigation.
+        links: target -> text of the navigation link.
         main: HTML between navigation and footer.
         footer: HTML at the end.
-        maker: what the page says made it.
+        maker: content of the page's ``generator`` meta tag.
 
     """
     navigation = "".join(f'<a href="{escape(target)}">{escape(word)}</a>' for target, word in links.items())

@@ -1,7 +1,7 @@
-"""A finished picture with the words that go with it, and a line of the table of pictures.
+"""A picture with its caption and description, and a row of the table of pictures.
 
-A drawing function takes the subject, a seed and its own parameters, and returns finished drawings: an empty list where the run
-has nothing to show (no classes, no gates, no history). It depends on nothing else, so that the manifest can repeat the call.
+A drawing function takes the subject, a seed and its own parameters, and returns drawings: an empty list if the run lacks the data
+(no classes, no gates, no history). It depends on nothing else, so that the manifest can repeat the call.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,20 +11,20 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished picture and what a page says about it.
+    """A picture with its text.
 
     Args:
         file: name of the file, unique in the gallery.
         content: the file's bytes.
         title: a few words.
-        caption: what to look for, in plain words.
-        alt: what the picture shows, for readers who cannot see it.
-        dark: the same picture for dark pages, where it has colours of its own (plots).
-        row_labels: a name per row of a grid; the page sets them beside the picture.
+        caption: what the rows and columns are, and what to compare.
+        alt: description of the picture for screen readers.
+        dark: the same picture in the dark theme, for plots; None: the picture serves both themes.
+        row_labels: a name per row of a grid; the page shows them beside the picture.
         facts: numbers that belong to the picture.
-        still: one frame of an animation as a PNG, shown to readers who ask for less motion.
-        enlarged: pixels of the page, to a side, for one pixel of the file.
-        shape: a "sheet" takes the width of the page, a "panel" stands beside others.
+        still: one frame of an animation as a PNG, for browsers that request reduced motion.
+        enlarged: side in pixels of the file of one pixel of an image.
+        shape: a "sheet" has the width of the page; several "panels" share a row.
 
     """
 
@@ -53,13 +53,13 @@ class Drawing:
 
     @property
     def still_file(self) -> str:
-        """Name of the frame that stands for an animation: "x.gif" -> "x-still.png"."""
+        """Name of the still frame of an animation: "x.gif" -> "x-still.png"."""
         return f"{self.file.rpartition('.')[0]}-still.png"
 
 
 @dataclass(frozen=True)
 class PictureKind:
-    """A line of the table: which function draws it, with which parameters, in which section of the page."""
+    """A row of the table: the drawing function, its parameters, and the section of the page."""
 
     section: str
     draw: Callable[..., list[Drawing]]

@@ -1,7 +1,7 @@
 """Matplotlib without its global state: axes on a theme's card, and their PNG with few colours and no metadata.
 
 Sizes are in inches. The page shows 100 CSS px to the inch, so that the text stays readable at the width of a phone. Margins are
-given, not computed: matplotlib's layout engines take longer than the drawing.
+arguments: matplotlib's layout engines take longer than the drawing.
 """
 
 import io

@@ -14,11 +14,11 @@ from gconv_gan.gallery.theme import Theme
 
 COLOUR_MAP = "viridis"
 ROW_HEIGHT = 0.24  # inches, as all sizes here
-MAX_HEIGHT = 8.0  # with more rows than fit, rows become thinner and only some are labelled
+MAX_HEIGHT = 8.0  # with more rows than fit, rows become thinner and a subset is labelled
 MIN_LINE = 0.15  # between two labels
 TOP, BOTTOM, RIGHT, GAP, SCALE_WIDTH = 0.36, 0.3, 0.56, 0.12, 0.8
 LABEL_LENGTH = 14  # characters
-MIN_SCALE = 1e-12  # of the colour scale, when all gates are closed
+MIN_SCALE = 1e-12  # end of the colour scale if all gates are 0
 
 
 def draw_gate_map(
@@ -31,8 +31,7 @@ def draw_gate_map(
 ) -> bytes:
     """Draw a heat map as a PNG: a row per latent or class, a column per kernel, the strongest kernel first, each row's entropy beside it.
 
-    The colour scale goes from zero to the largest possible gate, so that a layer that hardly selects looks flat, as it is, and
-    half-open gates do not look open.
+    The colour scale goes from zero to the largest possible gate, so that nearly equal gates have nearly equal colours.
 
     Args:
         gates: one row per line of the map.

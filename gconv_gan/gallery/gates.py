@@ -1,8 +1,8 @@
-r"""Which kernels a generator selects: recording its gates and measuring them.
+r"""Kernel gates of a generator: recording and statistics.
 
 The gates of a layer for latent b are numbers :math:`g_{b,1} \dots g_{b,n} \ge 0`, one per kernel; the layer
-is ``gconv_gan.layers.kernel_gates.KernelGate``. What to watch for (collapse to one kernel, indifference to the latent) is known from
-CondConv (arXiv 1904.04971) and dynamic convolution (arXiv 1912.03458).
+is ``gconv_gan.layers.kernel_gates.KernelGate``. Known failures (collapse to one kernel, no dependence on the latent) are
+described in CondConv (arXiv 1904.04971) and dynamic convolution (arXiv 1912.03458).
 """
 
 import math
@@ -21,11 +21,11 @@ class GateStatistics:
     """Numbers that describe the gates of one layer over a batch of latents."""
 
     kernels: int
-    """n, how many kernels there are to select from."""
+    """n, the number of kernels."""
     entropy: float
     """Mean over latents of the normalised entropy: 1 uses all kernels equally for each latent, 0 a single one."""
     balance: float
-    """Normalised entropy of the mean distribution: 1 if all kernels are used equally *over* the latents, however selective each is."""
+    """Normalised entropy of the mean distribution: 1 if the mean gates of all kernels are equal, however selective each latent is."""
     variance: float
     """Mean over kernels of the variance of a gate over the latents: 0 if the layer ignores the latent."""
 
@@ -64,12 +64,12 @@ def gate_of(generator: nn.Module, layer: str) -> KernelGate:
 
 
 def meaning(gate: KernelGate) -> str:
-    """Return in a sentence what the values of a gate mean, above all which one is fully open."""
+    """Return a sentence on the range of a gate's values, naming the value of a fully open gate."""
     if gate.largest is None:
         return f"A gate ({gate.selection}) has no largest value: the colour scale ends at the largest one shown."
     match gate.selection:
         case "open":
-            return "All gates are open for good."
+            return "All gates are constant and fully open."
         case "softmax":
             return f"The gates of a row sum to {gate.scale:g}: equal ones are {gate.scale / gate.num_gates:.3g} each."
         case _:
@@ -98,11 +98,11 @@ def normalised_entropy(gates: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
     .. math::
         p_{b,k} = \frac{g_{b,k}}{\sum_j g_{b,j}}, \qquad H_b = -\frac{1}{\log n}\sum_k p_{b,k}\log p_{b,k} \in [0, 1].
 
-    Equal gates give 1, a single open gate 0. A row whose gates are all closed selects nothing and counts as 0; with one kernel
-    there is nothing to choose, and the only distribution is the uniform one: 1.
+    Equal gates give 1, a single open gate 0. A row whose gates are all closed has entropy 0. With one kernel
+    the only distribution is the uniform one, of entropy 1.
 
     Raises:
-        ValueError: if a gate is negative: then the gates are no weights of a selection.
+        ValueError: if a gate is negative.
 
     """
     if (gates < 0).any():
@@ -146,5 +146,5 @@ def mean_by_class(gates: Float[Tensor, "b n"], y: Int[Tensor, " b"], *, num_clas
 
 
 def strongest_first(gates: Float[Tensor, "b n"]) -> Int[Tensor, " n"]:
-    """Return the kernels' indices by falling mean gate; ties keep their order."""
+    """Return the kernels' indices by decreasing mean gate; ties keep their order."""
     return gates.mean(0).argsort(descending=True, stable=True)

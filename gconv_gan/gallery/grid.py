@@ -23,13 +23,13 @@ Images = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
 
 
 def as_bytes(images: Images) -> UInt8[Tensor, "n 3 h w"]:
-    """Return the images quantised as scores see them.
+    """Return the images quantised as for scores.
 
     Args:
         images: floats in [-1, 1] (values outside are clipped), or bytes, which are returned as they are.
 
     Raises:
-        ValueError: if a value is not a number: it has no colour.
+        ValueError: if a value is not a number.
 
     """
     if images.dtype == torch.uint8:

@@ -18,14 +18,14 @@ from gconv_gan.gallery.figure import FONT_SIZE, WIDTH, add_axes, figure_png, new
 from gconv_gan.gallery.score_names import NAMES, direction, score_name
 from gconv_gan.gallery.theme import Theme
 
-IMAGES = "images"  # the key of a record that counts the real images seen so far
+IMAGES = "images"  # key of the number of real images seen in a record of the training log
 HEIGHT = 2.5  # inches, like what follows
 LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.2, 0.48, 0.34  # margins around the axes of a panel
 HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and their distance to the left edge
 TITLE_CHARACTERS = 54  # that fit in a line of a panel's title
 FEW_POINTS = 20  # of a curve, each of which is marked
 COLOURS = 48  # of the palette: lines and text need few
-MAX_POINTS = 100  # of a curve: more would be a thick band of noise
+MAX_POINTS = 100  # per curve: with more points, noise draws a thick band
 
 Record = Mapping[str, object]
 Points = tuple[tuple[float, float], ...]
@@ -39,12 +39,12 @@ class Panel:
     title: str
     curves: Mapping[str, str]
     log_scale: bool = False
-    """Where the values span a power of ten or more."""
+    """Use a logarithmic axis if the values span a power of ten or more."""
 
 
 PANELS = (
     Panel("losses", "Losses", {"discriminator": "loss_d", "generator": "loss_g"}),
-    Panel("logits", "Discriminator's mean verdict", {"on real": "d_real", "on generated": "d_fake"}),
+    Panel("logits", "Mean logits of the discriminator", {"on real": "d_real", "on generated": "d_fake"}),
     Panel("accuracy", "Discriminator's accuracy", {"on real": "accuracy_real", "on generated": "accuracy_fake"}),
     Panel("gradients", "Gradient norms", {"discriminator": "grad_norm_d", "generator": "grad_norm_g"}, log_scale=True),
     Panel("gates", "Entropy of the kernel gates", {"mean over layers": "gate_entropy"}),
@@ -60,7 +60,7 @@ class Series:
     title: str
     curves: Mapping[str, Points]
     log_scale: bool = False
-    """For positive values alone."""
+    """Whether the axis is logarithmic; all values are then positive."""
 
 
 def number(value: object) -> float | None:
@@ -98,7 +98,7 @@ def score_series(records: Sequence[Record]) -> list[Series]:
     """Return one panel for each key "protocol/score" of the records: "fid2k/fd" is a Fréchet distance under the protocol fid2k.
 
     Raises:
-        UserError: if a record has a score without a protocol: a number that cannot be read must not be drawn.
+        UserError: if a record has a score without a protocol.
 
     """
     keys = list(dict.fromkeys(key for record in records for key in record if key.rpartition("/")[2] in NAMES))
@@ -116,7 +116,7 @@ def score_series(records: Sequence[Record]) -> list[Series]:
 
 
 def short_count(count: int | float) -> str:
-    """Return a count as people write it: 0, 640, 6.4k, 64k, 1.28M."""
+    """Return a count in short form: 0, 640, 6.4k, 64k, 1.28M."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if abs(count) >= size:
             return f"{count / size:.3g}{unit}"
@@ -124,14 +124,14 @@ def short_count(count: int | float) -> str:
 
 
 def thin(curve: Points) -> Points:
-    """Return at most ``MAX_POINTS`` points, each the mean of equally many neighbours (the last of what remains)."""
+    """Return at most ``MAX_POINTS`` points, each the mean of equally many consecutive points (the last one of the remainder)."""
     size = -(-len(curve) // MAX_POINTS)
     groups = (curve[start : start + size] for start in range(0, len(curve), size))
     return tuple((fmean(images for images, _ in group), fmean(value for _, value in group)) for group in groups)
 
 
 def draw_series(series: Series, *, theme: Theme) -> bytes:
-    """Draw one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and written out."""
+    """Draw one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and labelled."""
     figure = new_figure(theme, height=HEIGHT)
     plot_series(add_axes(figure, theme, left=LEFT, right=RIGHT, bottom=BOTTOM, top=TOP), series, theme=theme)
     return figure_png(figure, colours=COLOURS)

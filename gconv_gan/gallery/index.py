@@ -12,12 +12,12 @@ from gconv_gan.gallery.page import pixel_size
 from gconv_gan.runtime.atomic import write_text
 
 INDEX = "index.html"
-MAKER = "gconv_gan index of galleries"  # in the page's head: only a page that says so is written over
+MAKER = "gconv_gan index of galleries"  # content of the page's meta tag: only a page with it is overwritten
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the index shows of a gallery."""
+    """A gallery's entry in the index."""
 
     folder: str
     name: str
@@ -53,7 +53,7 @@ def card(gallery: Path) -> Card:
 
 
 def facts(run: Mapping[str, Any]) -> str:
-    """Return on which data and how many images a run was trained; of two runs side by side, each with its own number."""
+    """Return the data set and the number of images seen of a run, or of both runs of a comparison."""
     sides = [run[side] for side in ("a", "b") if side in run]
     if not sides:
         return f"{run['dataset']} after {int(run['images_seen']):,} images"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gconv_gan.runtime.latents import draw_labels, draw_latents
 
-UNCONDITIONAL = "unconditional"  # latents of the hero; gate maps, neighbours and truncation use the first of them
+UNCONDITIONAL = "unconditional"  # latents of the first picture; gate maps, neighbours and truncation use the first of them
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def slerp(a: Float[Tensor, " d"], b: Float[Tensor, " d"], t: Float[Tensor, " t"]
         \left(\frac{\sin((1-t)\,\omega)}{\sin\omega}\,\hat a + \frac{\sin(t\,\omega)}{\sin\omega}\,\hat b\right),
         \qquad \cos\omega = \hat a\cdot\hat b,
 
-    with :math:`\hat a = a/\lVert a\rVert`. A Gaussian latent of many dimensions lies close to a sphere; the straight line between two
-    of them passes through norms that training never saw, the great circle does not. For parallel vectors (:math:`\omega \to 0`) the
+    with :math:`\hat a = a/\lVert a\rVert`. The norm of a Gaussian latent of many dimensions is nearly constant; the straight line
+    between two of them has points of much smaller norm, the great circle does not. For parallel vectors (:math:`\omega \to 0`) the
     weights tend to 1 - t and t. Computed in float64, returned in the dtype of ``a``.
 
     Args:

@@ -1,4 +1,4 @@
-"""``manifest.json``: what every picture of a gallery is, so that each can be drawn again and checked.
+"""``manifest.json``: the arguments and the hash of every picture of a gallery, with which each can be drawn again and verified.
 
 An entry names the kind of picture, its seed and parameters, and the hash of the generator's weights it was drawn from, beside
 the SHA-256 of the file. Drawing it again from the same weights with the same library versions gives the same bytes.
@@ -15,8 +15,8 @@ from typing import Any
 from gconv_gan.config.errors import UserError
 
 MANIFEST = "manifest.json"
-FORMAT = 1  # of the manifest; raised when a reader of the old one would misread the new one
-LIBRARIES = ("torch", "numpy", "pillow", "matplotlib")  # their versions decide the bytes
+FORMAT = 1  # version of the manifest's layout
+LIBRARIES = ("torch", "numpy", "pillow", "matplotlib")  # the bytes of a picture depend on their versions
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def sha256(content: bytes) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide the bytes of a picture."""
+    """Return the versions of Python and of the libraries on which the bytes of a picture depend."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Return the files of a gallery that are missing or differ from what its manifest says; empty if all is well."""
+    """Return the files of a gallery that are missing or differ from what its manifest says; empty if there are none."""
     entries = read_manifest(folder).pictures
     return [
         entry.file for entry in entries if not (folder / entry.file).is_file() or sha256((folder / entry.file).read_bytes()) != entry.sha256

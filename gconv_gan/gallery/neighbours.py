@@ -1,4 +1,4 @@
-"""Nearest training images of samples: a generator that copies its training set is found out here.
+"""Nearest training images of samples, which show whether a generator copies training images.
 
 The whole training set is searched, tile by tile; memory does not grow with it.
 """
@@ -29,11 +29,11 @@ def nearest(
     .. math:: d(q, x) = \min_v \lVert q - x_v \rVert_2
 
     over the variants v of a row (an image and its mirror image). Distances are sums of squared differences in float64, not differences of
-    products: they are exact near zero, where copies are. k is ``count``, or the number of rows where there are fewer.
+    products: they are exact near zero, the distance of a copy. k is ``count``, or the number of rows where there are fewer.
 
     Args:
-        queries: rows to look for.
-        tiles: (number of the first row, variants of rows) of every part to look in.
+        queries: rows whose neighbours are searched.
+        tiles: (number of the first row, variants of rows) of every part to search.
         count: how many neighbours.
 
     """
@@ -48,7 +48,7 @@ def nearest(
 
 
 def training_tiles(training: TrainingImages, embed: Embed) -> Iterator[tuple[int, Float[Tensor, "v b d"]]]:
-    """Yield the training set embedded, tile by tile, with the mirror images where training saw them."""
+    """Yield the embedded training set, tile by tile, with the mirror images if training used them."""
     size = max(1, TILE_BYTES // int(np.prod(training.images.shape[1:])))
     for start in range(0, len(training.images), size):
         images = torch.from_numpy(np.array(training.images[start : start + size]))
@@ -63,7 +63,7 @@ def in_pixels(images: Bytes) -> Float[Tensor, "b d"]:
 
 
 def draw_pixel_neighbours(subject: Subject, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
-    """The first samples of the hero with their nearest training images, pixel by pixel."""
+    """Draw the first samples with their nearest training images by the distance of pixels."""
     return neighbour_drawings(
         subject,
         in_pixels,
@@ -77,7 +77,7 @@ def draw_pixel_neighbours(subject: Subject, *, seed: int, samples: int, nearest:
 
 
 def draw_feature_neighbours(subject: Subject, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
-    """The first samples of the hero with their nearest training images by an extractor's features; nothing without one."""
+    """Draw the first samples with their nearest training images by an extractor's features; draw nothing without one."""
     if subject.extractor is None:
         return []
     return neighbour_drawings(
@@ -118,7 +118,7 @@ def neighbour_drawings(
             content=grid_png(grid.flatten(0, 1), columns=grid.shape[1]),
             title=f"Nearest training images in {space}",
             caption="Left a sample of this page, then the training images nearest to it, nearest first. Beside a row stands the "
-            f"distance of the nearest: {unit}. A copied image is at distance 0; compare with how far training images lie from one another.",
+            f"distance of the nearest: {unit}. The distance of a copied image is 0; compare with the distances between training images.",
             alt=f"Grid of {samples} rows: a generated image and its {found.shape[1]} nearest training images in {space}; "
             "the nearest are at " + ", ".join(f"{value:.3g}" for value in distances[:samples, 0].tolist()) + ".",
             row_labels=tuple(f"{value:.3g}" for value in distances[:samples, 0].tolist()),

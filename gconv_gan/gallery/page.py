@@ -16,7 +16,7 @@ PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
 
 @dataclass(frozen=True)
 class Section:
-    """A heading of the page: ``name`` is the section of a ``PictureKind``, ``link`` its word in the navigation, ``terms`` a glossary."""
+    """A section of the page: ``name`` is the section of a ``PictureKind``, ``link`` the word in the navigation, ``terms`` a glossary."""
 
     name: str
     link: str
@@ -29,62 +29,65 @@ SECTIONS = (
     Section(
         "classes",
         "Classes",
-        "Class by class",
-        "If the classes are clear, a stranger can name each row. If the model has collapsed, a row repeats itself.",
+        "Samples by class",
+        "Each row shows one class. In a good conditional model each row is recognisable. Under mode collapse the images of a row repeat.",
     ),
     Section(
         "timeline",
         "Timeline",
-        "How it learned",
-        "The same latents, drawn again and again while training went on.",
+        "Samples during training",
+        "Samples of the same latents at several numbers of images seen.",
     ),
     Section(
         "interpolation",
         "Interpolation",
-        "In between",
-        "A good generator changes smoothly and passes through plausible pictures. Sudden jumps mean that it memorised islands.",
+        "Latent interpolation",
+        "A good generator changes smoothly along a path between two latents, and every image on the path is plausible. Abrupt changes "
+        "indicate memorisation.",
     ),
     Section(
         "truncation",
         "Truncation",
-        "Typical or varied",
-        "The closer latents stay to the middle, the more typical the pictures, and the more alike. What is truncated is z, or, behind "
-        "a mapping network, w = f(z).",
+        "Truncation",
+        "Stronger truncation raises fidelity and lowers diversity. Truncation acts on z or, in a generator with a mapping network, on "
+        "w = f(z).",
     ),
     Section(
         "verdicts",
-        "Verdicts",
-        "Best and worst",
-        "The discriminator of this run is the judge. Where its favourites look no better than the rest, its logit says nothing of quality.",
+        "Discriminator",
+        "Samples ranked by the discriminator",
+        "The discriminator of this run ranks the samples by its logit. If the highest-ranked samples look no better than the others, the "
+        "logit does not measure quality.",
     ),
     Section(
         "neighbours",
         "Neighbours",
-        "Learned or copied",
-        "A generator that memorised its training set shows it here: sample and neighbour would be the same picture.",
+        "Nearest training images",
+        "If the generator has memorised training images, a sample equals its nearest training image.",
     ),
     Section(
         "spectrum",
         "Spectrum",
-        "Detail of every size",
-        "How much of a picture is coarse and how much is fine. Upsampling often leaves too much or too little power at the right end.",
+        "Power spectrum",
+        "Power of the images at each spatial frequency. Upsampling layers often produce too much or too little power at the highest "
+        "frequencies, at the right end.",
         {"dB": "10 log10 of the mean power of pixel values from 0 to 1"},
     ),
     Section(
         "gates",
         "Gates",
-        "Which kernels are selected",
-        "Every gated layer opens some of its kernels more than others, depending on the latent vector. A row is one of the first "
-        "samples of this page, or the mean of a class; where no gate looks at the class, classes select alike and have no map.",
+        "Kernel gates",
+        "The gates of each gated layer, as functions of the latent vector. A row is one of the first samples of this page, or the mean "
+        "over a class. There is no map of classes if no gate depends on the class.",
         {
-            "entropy": "1 if a latent opens all kernels equally, 0 if only one",
-            "balance": "the same for the average over latents",
-            "variance": "0 if the layer ignores its latent",
-            "similarity": "mean cosine of two kernels: 0 unrelated, 1 copies",
+            "entropy": "normalised entropy of the gates of one latent: 1 if all gates are equal, 0 if a single kernel is selected",
+            "balance": "normalised entropy of the gates averaged over latents",
+            "variance": "variance of a gate over latents; 0 if the layer does not depend on its latent",
+            "similarity": "mean absolute cosine between two kernels: 0 if they are orthogonal, 1 if they are equal",
         },
     ),
-    Section("scores", "Scores", "Scores", "A number means something only together with the protocol that produced it."),
-    Section("training", "Training", "Training curves", "What the training log recorded, over real images seen by the discriminator."),
+    Section("scores", "Scores", "Scores", "Scores are comparable only under the same protocol."),
+    Section("training", "Training", "Training curves", "Values of the training log over real images seen by the discriminator."),
 )
 
 
@@ -159,8 +162,8 @@ def page_html(
         run: the facts for the header.
         hero: the first picture.
         sections: drawings by the name of their section; a section without drawings (and scores) is left out.
-        scores: score files; each is refused without a protocol. Those of other checkpoints are numbers only where no curve has them.
-        pixels: show single pixels as squares where the browser enlarges: right for tiny images.
+        scores: score files; each must name its protocol. Scores of other checkpoints are shown as numbers only if no curve shows them.
+        pixels: show single pixels as squares if the browser enlarges the image; for tiny images.
         seed: of the gallery.
         versions: of the libraries.
 

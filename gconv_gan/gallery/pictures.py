@@ -1,4 +1,4 @@
-"""The table of pictures. A new picture is one function and one line of ``PICTURES``."""
+"""The table of pictures. A new picture is one function and one row of ``PICTURES``."""
 
 from typing import Literal, TypeVar
 
@@ -25,21 +25,21 @@ Item = TypeVar("Item")
 
 
 def draw_unconditional(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
-    """Independent samples, not chosen: the first rows x columns latents of the seed."""
+    """Draw independent, unselected samples: the first rows x columns latents of the seed."""
     sheet = random_sheet(seed, UNCONDITIONAL, rows=rows, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
     return [
         Drawing(
             file="unconditional.png",
             content=grid_png(subject.generate(sheet), columns=columns),
             title="Samples",
-            caption=f"The first {rows * columns} samples of seed {seed}, in order. None was picked or left out.",
+            caption=f"The first {rows * columns} samples of seed {seed}, in order, without selection.",
             alt=f"Grid of {rows} by {columns} generated {subject.run.dataset} images, {subject.image_size} pixels wide each.",
         )
     ]
 
 
 def draw_reals(subject: Subject, *, seed: int, columns: int) -> list[Drawing]:
-    """Training images, for comparison."""
+    """Draw a grid of training images, for comparison."""
     if subject.reals is None:
         return []
     images = read_tiles(subject.reals, side=subject.image_size)
@@ -56,7 +56,7 @@ def draw_reals(subject: Subject, *, seed: int, columns: int) -> list[Drawing]:
 
 
 def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet: int) -> list[Drawing]:
-    """One row per class; a column shares its latent."""
+    """Draw one row of samples per class; all rows use the same latents."""
     if subject.num_classes is None:
         return []
     drawings = []
@@ -69,7 +69,7 @@ def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet
                 file=f"classes-{start:03d}.png",
                 content=grid_png(subject.generate(sheet), columns=columns),
                 title=f"Classes {names[0]} to {names[-1]}",
-                caption="One class a row. All rows use the same latents: down a column only the class changes.",
+                caption="One class per row. All rows use the same latents: within a column only the class changes.",
                 alt=f"Grid of generated images with one row for each of the classes {', '.join(names)}.",
                 row_labels=names,
             )
@@ -78,7 +78,7 @@ def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet
 
 
 def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) -> list[Drawing]:
-    """The same latents as training went on, a row per moment."""
+    """Draw samples of the same latents during training, a row per number of images seen."""
     frames = evenly(sorted(subject.timeline), moments)
     if not frames:
         return []
@@ -89,7 +89,7 @@ def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) ->
             file="timeline.png",
             content=grid_png(torch.cat(rows), columns=len(rows[0])),
             title=f"From {first} to {last} images",
-            caption="A row is a moment of training, counted in real images seen. A column is one latent throughout.",
+            caption="A row is a time of training, counted in real images seen. A column is one latent.",
             alt=f"Grid of generated images at {len(rows)} moments of training, the first at {first} images seen, the last at {last}.",
             row_labels=tuple(short_count(images) for images, _ in frames),
         )
@@ -97,15 +97,15 @@ def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) ->
 
 
 def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
-    """Great-circle walks between pairs of latents."""
+    """Draw interpolations along great circles between pairs of latents."""
     sheet = slerp_sheet(seed, "slerp", rows=rows, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
     labels = () if sheet.y is None else tuple(subject.class_name(int(index)) for index in sheet.y[::columns])
     return [
         Drawing(
             file="slerp.png",
             content=grid_png(subject.generate(sheet), columns=columns),
-            title="From one latent to another",
-            caption=f"Each row walks from one latent (left) to another (right) along the great circle, in {columns - 1} equal steps"
+            title="Latent interpolation",
+            caption=f"Each row interpolates from one latent (left) to another (right) along the great circle, in {columns - 1} equal steps"
             + ("." if sheet.y is None else "; the class stays."),
             alt=f"Grid of {rows} rows of {columns} generated images that change gradually from left to right.",
             row_labels=labels,
@@ -114,7 +114,7 @@ def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[
 
 
 def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int) -> list[Drawing]:
-    """Which kernels the first latents of the hero select, layer by layer, with their images; the numbers are over more latents."""
+    """Draw the gates of the first samples, layer by layer, with their images; the statistics are over more latents."""
     sheet = random_sheet(seed, UNCONDITIONAL, rows=measured, columns=1, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
     layers = record_gates(subject.generator, sheet.z, sheet.y)
     if not layers:
@@ -124,7 +124,7 @@ def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int)
 
 
 def draw_class_gates(subject: Subject, *, seed: int, latents_per_class: int) -> list[Drawing]:
-    """Which kernels each class selects on average over the same latents; nothing for gates that do not look at the class."""
+    """Draw the mean gates of each class over the same latents; draw nothing for gates that do not depend on the class."""
     if subject.num_classes is None:
         return []
     sheet = class_sheet(seed, "gates", classes=range(subject.num_classes), columns=latents_per_class, latent_dim=subject.latent_dim)
@@ -165,13 +165,13 @@ def gate_drawing(
 
 def draw_scores(subject: Subject, *, seed: int) -> list[Drawing]:
     """Scores over images seen, one panel per score and protocol: those of training, then those of its checkpoints."""
-    during = [series_drawing(series, "Measured while training went on.") for series in score_series(subject.records)]
-    after = [series_drawing(series, f"Measured on the checkpoints: {words}.") for series, words in curve_series(subject.scores)]
+    during = [series_drawing(series, "Computed during training.") for series in score_series(subject.records)]
+    after = [series_drawing(series, f"Computed from the checkpoints: {words}.") for series, words in curve_series(subject.scores)]
     return during + after
 
 
 def draw_training(subject: Subject, *, seed: int) -> list[Drawing]:
-    """What training logged, over images seen."""
+    """Draw the values of the training log over images seen."""
     return [series_drawing(series, "") for series in training_series(subject.records)]
 
 

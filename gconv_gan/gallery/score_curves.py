@@ -1,4 +1,4 @@
-"""Score curves: what scores of several checkpoints of a run, computed after training, say about its course."""
+"""Score curves: scores of several checkpoints of a run, computed after training, over images seen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,17 @@ from gconv_gan.gallery.score_names import NAMES, direction, score_name
 from gconv_gan.gallery.score_table import card_field, card_of, setting
 
 Score = Mapping[str, object]
-OF_A_CHECKPOINT = ("source", "images_sha256", "weights_sha256", "images_seen", "generator_step")  # what differs along a curve
+OF_A_CHECKPOINT = (
+    "source",
+    "images_sha256",
+    "weights_sha256",
+    "images_seen",
+    "generator_step",
+)  # fields of a card that differ along a curve
 
 
 def kind(score: Score) -> str:
-    """Return everything in a card that has to be equal along a curve: all but which checkpoint it is of, and the circumstances."""
+    """Return the fields of a card that must be equal along a curve: all but those that name the checkpoint and the run of the command."""
     card = card_of(score)
     fakes = card.get("fakes")
     mode = {key: value for key, value in fakes.items() if key not in OF_A_CHECKPOINT} if isinstance(fakes, Mapping) else {}
@@ -20,7 +26,7 @@ def kind(score: Score) -> str:
 
 
 def images_seen(score: Score) -> float | None:
-    """Return images seen at the checkpoint a score is of; None where its card does not say."""
+    """Return images seen at the checkpoint a score is of; None if its card does not name it."""
     return number(card_field(card_of(score), "fakes", "images_seen"))
 
 
@@ -34,13 +40,13 @@ def curves(scores: Sequence[Score]) -> list[dict[float, Score]]:
 
 
 def tabulated(scores: Sequence[Score], *, checkpoint: int) -> list[Score]:
-    """Return the scores that a page about the checkpoint at so many images shows as numbers: other points of a curve are left out."""
+    """Return the scores that a page about this checkpoint shows as numbers: other points of a curve are left out."""
     on_curves = {id(score) for curve in curves(scores) for seen, score in curve.items() if seen != checkpoint}
     return [score for score in scores if id(score) not in on_curves]
 
 
 def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
-    """Return a panel for each score of each curve, and in words what its numbers are of."""
+    """Return a panel for each score of each curve, with a description of its setting."""
     found = []
     for index, curve in enumerate(curves(scores)):
         first = next(iter(curve.values()))

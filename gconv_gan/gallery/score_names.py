@@ -1,4 +1,4 @@
-"""What a score is called on a page: Inception's names belong to Inception's features alone."""
+"""Names of the scores on a page; some differ if the features are not those of Inception."""
 
 from collections.abc import Collection
 
@@ -16,16 +16,16 @@ NAMES = {
     "fid_infinity": "FID extrapolated to infinitely many images",
     "fd_infinity": "Fréchet distance extrapolated to infinitely many images",
 }
-OTHER_FEATURES = {"is_mean": "Class score exp I(x; y)", "kid_mean": "Kernel distance"}
+OTHER_FEATURES = {"kid_mean": "Kernel distance"}
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
 LOWER_IS_BETTER = ("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity")
 
 
 def score_name(key: str, beside: Collection[str]) -> str:
-    """Return the words for the score ``key``, given the keys of all scores of its card: "fd" among them tells of other features."""
+    """Return the name of the score ``key``; the key "fd" among those of its card means features other than Inception's."""
     return OTHER_FEATURES.get(key, NAMES[key]) if "fd" in beside else NAMES[key]
 
 
 def direction(key: str) -> str:
-    """Return whether lower or higher is better, in words."""
+    """Return "lower is better" or "higher is better"."""
     return "lower is better" if key in LOWER_IS_BETTER else "higher is better"

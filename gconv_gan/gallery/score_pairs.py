@@ -1,4 +1,4 @@
-"""The scores of two runs: those of the same protocol and features side by side, those without a counterpart apart and named so."""
+"""The scores of two runs: those of the same protocol and features side by side, those of one run alone in a section of their own."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,11 +9,15 @@ from gconv_gan.gallery.score_table import card_field, card_of, score_rows, score
 from gconv_gan.gallery.subject import Subject
 
 Score = Mapping[str, object]
-OF_THE_REFERENCE = (("extractor", "sha256"), ("extractor", "resizer"), ("reference", "images_sha256"))  # beside what ``setting`` says
+OF_THE_REFERENCE = (
+    ("extractor", "sha256"),
+    ("extractor", "resizer"),
+    ("reference", "images_sha256"),
+)  # in addition to the fields of ``setting``
 
 
 class Pairs(NamedTuple):
-    """Scores of two runs by whether the other run has one of the same kind."""
+    """Scores of two runs, separated by whether the other run has one of the same kind."""
 
     common: list[tuple[Score, Score]]
     lone: tuple[list[Score], list[Score]]
@@ -21,13 +25,13 @@ class Pairs(NamedTuple):
 
 
 def kind(score: Score) -> tuple[object, ...]:
-    """Return what has to be equal for two numbers to stand side by side: protocol, features, images, and mode of the generator."""
+    """Return the fields that must be equal for two scores to be comparable: protocol, features, images, and mode of the generator."""
     card = card_of(score)
     return (card_field(card, "formula", "protocol"), setting(card, checkpoint=False), *(card_field(card, *at) for at in OF_THE_REFERENCE))
 
 
 def pairs(first: Sequence[Score], second: Sequence[Score]) -> Pairs:
-    """Return which scores of two runs are of the same kind, in the order of the first, and which have no counterpart."""
+    """Return the scores of two runs of the same kind, in the order of the first run, and the scores that one run alone has."""
     rest, common, lone = list(second), [], []
     for score in first:
         other = next((one for one in rest if kind(one) == kind(score)), None)
@@ -40,17 +44,17 @@ def pairs(first: Sequence[Score], second: Sequence[Score]) -> Pairs:
 
 
 def scores_section(first: Subject, second: Subject) -> str:
-    """Return the scores of two runs as a section; nothing where neither has any."""
+    """Return the scores of two runs as a section; the empty string if neither has any."""
     names = (first.run.name, second.run.name)
     sides = ([score for score in tabulated(one.scores, checkpoint=one.run.images_seen) if score_rows(score)] for one in (first, second))
     found = pairs(*sides)
     body = "".join(_row(names, ([one], [other])) for one, other in found.common)
     if any(found.lone):
-        body += "<div><h3>Without a counterpart</h3><p>Only one of the runs has scores of this protocol in these features: "
-        body += f"there is nothing to compare them with.</p>{_row(names, found.lone)}</div>"
+        body += "<div><h3>Scores of one run only</h3><p>Only one of the runs has scores of this protocol in these features: "
+        body += f"they cannot be compared.</p>{_row(names, found.lone)}</div>"
     return (
         '<section id="scores" class="wrap stacked" aria-labelledby="scores-title"><div class="intro"><h2 id="scores-title">Scores</h2>'
-        f'<p>Numbers side by side are of the same protocol in the same features.</p></div><div class="plates">{body}</div></section>'
+        f'<p>Scores side by side have the same protocol and the same features.</p></div><div class="plates">{body}</div></section>'
         if body
         else ""
     )

@@ -26,12 +26,14 @@ def card_of(score: Mapping[str, object]) -> Mapping[str, object]:
     if not isinstance(values, Mapping) or not values:
         raise UserError(f"a score file needs an object 'scores' with numbers; this one has the keys {sorted(score)}")
     if not isinstance(card, Mapping) or not card_field(card, "formula", "protocol") or not card_field(card, "extractor", "name"):
-        raise UserError(f"the scores {sorted(values)} come without protocol and extractor in their card; a score is never a bare number")
+        raise UserError(
+            f"the scores {sorted(values)} have no protocol or extractor in their card; score the images again with eval/gan_metrics.py"
+        )
     return card
 
 
 def score_rows(score: Mapping[str, object]) -> dict[str, str]:
-    """Return the numbers of one score file as words -> value, with its spread where there is one; refuse it as ``card_of`` does."""
+    """Return the numbers of one score file as words -> value, with its spread where there is one; raise as ``card_of`` does."""
     card, values = card_of(score), score["scores"]
     assert isinstance(values, Mapping)
     rows = {}
@@ -44,13 +46,13 @@ def score_rows(score: Mapping[str, object]) -> dict[str, str]:
 
 
 def kid_is_of_all(card: Mapping[str, object]) -> bool:
-    """Return whether each subset of a kernel distance is the whole of both sets: an older file calls the round-off its spread."""
+    """Return whether each subset of a kernel distance is the whole of both sets; the spread of older files is then round-off."""
     size, fakes, reals = (card_field(card, "formula", field) for field in ("kid_subset_size", "num_fake", "num_real"))
     return size is not None and size == fakes == reals
 
 
 def setting(card: Mapping[str, object], *, checkpoint: bool = True) -> str:
-    """Return in whose features, over how many images, and of which generator (and checkpoint) in which mode the numbers of a card are."""
+    """Return the setting of a card as text: features, numbers of images, generator with its mode, and checkpoint."""
     fakes, reals = (_count(card_field(card, "formula", field)) for field in ("num_fake", "num_real"))
     parts = [f"features of {card_field(card, 'extractor', 'name')}", f"{fakes} against {reals} images"]
     weights, seen, batch_norm, truncation, seed = (
@@ -85,7 +87,7 @@ def flatten(card: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 
 
 def scores_html(scores: Sequence[Mapping[str, object]]) -> str:
-    """Return a table for each score file that has a number with a name; nothing where there is none."""
+    """Return a table for each score file that has a named score; the empty string if there is none."""
     tables = [table_html(rows, card_of(score)) for score in scores if (rows := score_rows(score))]
     return f'<div class="scores">{"".join(tables)}</div>' if tables else ""
 
@@ -94,5 +96,5 @@ def table_html(rows: Mapping[str, str], card: Mapping[str, object]) -> str:
     """Return one table: the protocol and the setting as its caption, a row for each score, and the card in full."""
     caption = f"<b>{breakable(str(card_field(card, 'formula', 'protocol')))}</b> {breakable(setting(card))}"
     body = "".join(f'<tr><th scope="row">{escape(words)}</th><td>{escape(value)}</td></tr>' for words, value in rows.items())
-    full = f"<details><summary>Card in full</summary>{facts_html(flatten(card))}</details>"
+    full = f"<details><summary>Full score card</summary>{facts_html(flatten(card))}</details>"
     return f"<div><table><caption>{caption}</caption><tbody>{body}</tbody></table>{full}</div>"

@@ -1,4 +1,4 @@
-r"""Radial power spectra: how much detail of each size samples have, against real images.
+r"""Radial power spectra of samples and of real images.
 
 Generators often miss, or add, power at the highest frequencies: Durall, Keuper, Keuper, "Watch your Up-Convolution", arXiv 2003.01826
 (2020), section 3, where the azimuthal average is the one below.
@@ -22,7 +22,7 @@ from gconv_gan.gallery.theme import DARK, LIGHT, Theme
 HEIGHT = 2.8  # inches
 COLOURS = 48  # of the palette
 GREY_LEVELS = 255
-FLOOR = 1e-12  # power below it is no picture's: an image of one colour has none at all
+FLOOR = 1e-12  # least power of the axis: the power of an image of one colour is 0
 
 Spectrum = Float64[Tensor, " r"]
 
@@ -57,7 +57,7 @@ def decibels(spectrum: Spectrum) -> Spectrum:
 
 
 def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
-    """Spectra of samples and of training images, as many of each."""
+    """Draw the power spectra of samples and of as many training images."""
     reals = real_images(subject, count)
     if reals is None:
         return []
@@ -77,7 +77,7 @@ def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
             content=plot(curves, theme=LIGHT),
             dark=plot(curves, theme=DARK),
             title="Radial power spectrum",
-            caption="Power of the brightness, averaged over all directions. To the left broad shapes, to the right single pixels.",
+            caption="Power of the brightness, averaged over all directions; low frequencies at the left, single pixels at the right.",
             alt=f"Power in decibels over cycles per image, samples beside training images; they differ by {facts['mean difference']} on "
             f"average and by at most {facts['largest']}.",
             facts=facts,

@@ -1,4 +1,4 @@
-"""The page's style sheet. Idea: a contact sheet on a light table; pictures first, labels small and quiet beside them."""
+"""The page's style sheet: large pictures with small labels beside them."""
 
 from gconv_gan.gallery.theme import DARK, LIGHT, Theme
 

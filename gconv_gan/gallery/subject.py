@@ -1,4 +1,4 @@
-"""What a gallery is made from: a generator, the facts of its run, and what the run recorded."""
+"""The input of a gallery: a generator, the facts of its run, and the records of the run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from gconv_gan.gallery.grid import as_bytes
 from gconv_gan.gallery.latents import Sheet
 from gconv_gan.runtime.modes import evaluating
 
-SAMPLE_BATCH = 64  # constant: with another batch size a convolution may round differently, and a picture would change by a grey level
+SAMPLE_BATCH = 64  # constant: at another batch size a convolution may round differently, which changes a picture by a grey level
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a reader has to know about the run that the pictures show."""
+    """Facts about the run that the page shows."""
 
     name: str
     """Name of the run."""
     dataset: str
-    """Data set, as a reader would call it."""
+    """Name of the data set."""
     images_seen: int
     """Real images that the discriminator had seen at this checkpoint."""
     checkpoint: str
@@ -37,7 +37,7 @@ class RunFacts:
     class_names: tuple[str, ...] = ()
     """One name per class; empty for an unconditional generator or nameless classes."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """Further rows of the page's table of facts, in plain words: parameters, seed, command, ..."""
+    """Further rows of the page's table of facts: parameters, seed, command, ..."""
 
 
 @dataclass(frozen=True)
@@ -51,32 +51,32 @@ class TrainingImages:
     content_hash: str
     """SHA-256 of the converted data."""
     mirrored: bool
-    """Whether training showed their mirror images too."""
+    """Whether training used their mirror images too."""
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A network whose features say which images look alike."""
+    """A network whose features measure the distance of two images."""
 
     name: str
-    """As the command line names it."""
+    """Name on the command line."""
     features: Callable[[UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b d"]]
     """Bytes to features on the CPU."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A generator and everything that the pictures of its run are drawn from.
+    """A generator and the records of its run, from which the pictures are drawn.
 
     Args:
         generator: called as ``generator(z, y)`` with attributes latent_dim, num_classes, image_size.
         run: the facts.
         records: the run's metrics, one mapping per line of metrics.jsonl, oldest first.
         scores: score files of the run: ``{"scores": {name: number}, "card": {"protocol": ..., ...}}`` each.
-        timeline: (images seen, PNG grid written by ``save_grid``) of the same latents as training went on.
+        timeline: (images seen, PNG grid written by ``save_grid``) of the same latents during training.
         reals: PNG grid of training images, written by ``save_grid``; None where the run kept none.
         discriminator: called as ``discriminator(images, y)``; None where the run kept none.
-        training: what the run was trained on; None where it is out of reach.
+        training: the training images; None if they are absent.
         extractor: for nearest neighbours in features; None: in pixels only.
 
     """

@@ -1,4 +1,4 @@
-"""Colours of the page and of its plots, light and dark: one palette, so that a plot sits on the page as if it were part of it."""
+"""Colours of the page and of its plots, light and dark; both use the same palette."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ class Theme:
     rule: str
     accent: str
     series: tuple[str, ...]
-    """Lines of a plot, in order; told apart with the common colour-vision deficiencies (after Okabe and Ito, 2008)."""
+    """Colours of the lines of a plot, in order; distinguishable with the common colour-vision deficiencies (after Okabe and Ito, 2008)."""
 
 
 LIGHT = Theme(

@@ -1,4 +1,4 @@
-r"""Truncation: fewer extremes in the latent, so more typical images and fewer kinds of them.
+r"""Truncation of latents, which raises fidelity and lowers diversity.
 
 Of z: Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018),
 section 3.1. Of w = f(z, y), where the generator has a mapping network f: Karras, Laine, Aila, "A Style-Based Generator Architecture for
@@ -25,7 +25,7 @@ def truncate(z: Float[Tensor, "n d"], threshold: float) -> Float[Tensor, "n d"]:
     .. math:: z' = \Phi^{-1}\bigl(\Phi(-t) + \Phi(z)\,(\Phi(t) - \Phi(-t))\bigr)
 
     with :math:`\Phi` the normal distribution function. BigGAN draws entries beyond t anew, which gives the same distribution; the
-    quantile map keeps the latent recognisable, moves it continuously with t, and is odd: :math:`(-z)' = -z'`. Computed in float64.
+    quantile map is continuous in t, keeps the order of the entries, and is odd: :math:`(-z)' = -z'`. Computed in float64.
 
     Args:
         z: entries of N(0, 1).
@@ -45,7 +45,7 @@ def truncate(z: Float[Tensor, "n d"], threshold: float) -> Float[Tensor, "n d"]:
 
 
 def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], columns: int) -> list[Drawing]:
-    """The first latents of the hero, a row per threshold of z, the untruncated ones last; nothing behind a mapping network."""
+    """Draw samples of the first latents, a row per threshold of z, untruncated ones last; none for a generator with a mapping network."""
     if isinstance(subject.generator, MappedGenerator):
         return []
     sheet = random_sheet(seed, UNCONDITIONAL, rows=1, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
@@ -56,8 +56,8 @@ def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], col
             file="truncation.png",
             content=grid_png(torch.cat(rows), columns=columns),
             title="Truncated z",
-            caption="A row is a threshold: every entry of the latent z is brought within it, as a normal distribution cut off there. "
-            "A column is one latent throughout; the last row is not truncated and repeats the first samples of this page.",
+            caption="A row is a threshold: the entries of the latent z follow a normal distribution truncated at it. "
+            "A column is one latent; the last row is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each threshold of truncation: {', '.join(labels)}.",
             row_labels=labels,
         )
@@ -65,11 +65,11 @@ def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], col
 
 
 def draw_psi_truncation(subject: Subject, *, seed: int, psis: Sequence[float], columns: int) -> list[Drawing]:
-    r"""The first latents of the hero, a row per ψ, the untruncated ones last; nothing without a mapping network.
+    r"""Draw samples of the first latents, a row per ψ, untruncated ones last; draw nothing without a mapping network.
 
     .. math:: w' = \bar w + \psi\,(w - \bar w)
 
-    with :math:`\bar w` the mean that training kept.
+    with :math:`\bar w` the running mean of w in training.
     """
     if not isinstance(subject.generator, MappedGenerator):
         return []
@@ -81,8 +81,8 @@ def draw_psi_truncation(subject: Subject, *, seed: int, psis: Sequence[float], c
             file="truncation-w.png",
             content=grid_png(torch.cat(rows), columns=columns),
             title="Truncated w",
-            caption="A row is a ψ: the mapped latent w is drawn towards its mean w̄, to w̄ + ψ (w − w̄); at ψ = 0 every latent is the mean. "
-            "A column is one latent throughout; the last row (ψ = 1) is not truncated and repeats the first samples of this page.",
+            caption="A row is a ψ: the mapped latent w is replaced by w̄ + ψ (w − w̄) with the mean w̄; at ψ = 0 every latent is the mean. "
+            "A column is one latent; the last row (ψ = 1) is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each ψ of the truncation of w: {', '.join(labels)}.",
             row_labels=labels,
         )

@@ -1,4 +1,4 @@
-"""Best and worst samples by the run's own discriminator: what it takes for real, and what it does not."""
+"""Samples with the highest and the lowest logits of the run's discriminator."""
 
 import torch
 from jaxtyping import Float, Int
@@ -30,7 +30,7 @@ def best_and_worst(verdicts: Float[Tensor, "r n"], kept: int) -> Int[Tensor, "r 
 
 
 def draw_verdicts(subject: Subject, *, seed: int, classes: int, candidates: int, kept: int) -> list[Drawing]:
-    """A row per class, or one row without classes: the ``kept`` best of so many candidates, then the ``kept`` worst."""
+    """Draw a row per class (or one row): the ``kept`` candidates with the highest logits, then the ``kept`` with the lowest."""
     if subject.discriminator is None:
         return []
     if subject.num_classes is None:
@@ -51,10 +51,10 @@ def draw_verdicts(subject: Subject, *, seed: int, classes: int, candidates: int,
         Drawing(
             file="verdicts.png",
             content=grid_png(picked.flatten(0, 1), columns=2 * kept),
-            title="Best and worst by the discriminator",
-            caption=f"Of {candidates} samples{' of each class' if names else ''} the {kept} with the highest logit (left half, best first) "
-            f"and the {kept} with the lowest (right half, worst last). These were picked; the samples at the top of the page were not.",
-            alt=f"Grid of generated images: left the {kept} that the discriminator rates best, right the {kept} it rates worst"
+            title="Highest and lowest logits of the discriminator",
+            caption=f"Of {candidates} samples{' of each class' if names else ''} the {kept} with the highest logits (left, highest first) "
+            f"and the {kept} with the lowest (right, lowest last). The samples at the top of the page are not selected.",
+            alt=f"Grid of generated images: left the {kept} with the highest logits of the discriminator, right the {kept} with the lowest"
             + (f", one row for each of the classes {', '.join(names)}." if names else "."),
             row_labels=names,
             facts={

@@ -1,4 +1,4 @@
-"""An endless walk through latents as a looped GIF: no visitor needs a player."""
+"""A closed path through latents as a looped GIF."""
 
 import io
 
@@ -14,20 +14,20 @@ from gconv_gan.gallery.latents import fixed_latents, slerp
 from gconv_gan.gallery.subject import Subject, generate
 
 FRAME_PIXELS = 2**14  # of a frame, at most: fewer images where they are large
-MAX_BYTES = 1_000_000  # of the file; with more, every second frame is left out, again and again
+MAX_BYTES = 1_000_000  # of the file; above it, every second frame is left out, repeatedly
 PADDING = 1  # px between images, in the file
 COLOURS = 255  # of all frames together; one of the 256 is the transparent gutter
 MILLISECONDS = 80  # per frame of the full walk
 
 
 def closed_walk(stops: Float[Tensor, "s d"], frames_per_leg: int) -> Float[Tensor, "f d"]:
-    """Return a walk along great circles from stop to stop and back to the first, s * frames_per_leg steps, none of them twice."""
+    """Return a closed path along great circles through all stops: s * frames_per_leg latents without repetition."""
     steps = torch.linspace(0, 1, frames_per_leg + 1)[:-1]
     return torch.cat([slerp(start, stop, steps) for start, stop in zip(stops, stops.roll(-1, 0), strict=True)])
 
 
 def gif_bytes(frames: list[UInt8[np.ndarray, "h w 4"]], *, milliseconds: int) -> bytes:
-    """Return an endless GIF of RGBA frames whose pixels are opaque or transparent, with one palette for all: nothing flickers.
+    """Return a looped GIF of RGBA frames whose pixels are opaque or transparent; all frames share one palette, which avoids flicker.
 
     Equal frames give equal bytes.
     """
@@ -53,7 +53,7 @@ def gif_bytes(frames: list[UInt8[np.ndarray, "h w 4"]], *, milliseconds: int) ->
 
 
 def small_gif(frames: list[UInt8[np.ndarray, "h w 4"]]) -> bytes:
-    """Return the frames as a GIF of at most ``MAX_BYTES``: of every frame, or every second, fourth, ... for as long."""
+    """Return the frames as a GIF of at most ``MAX_BYTES``: every frame or, at the same duration, every second, fourth, ..."""
     stride = 1
     while True:
         content = gif_bytes(frames[::stride], milliseconds=stride * MILLISECONDS)
@@ -63,7 +63,7 @@ def small_gif(frames: list[UInt8[np.ndarray, "h w 4"]]) -> bytes:
 
 
 def draw_walk(subject: Subject, *, seed: int, stops: int, frames_per_leg: int, tiles: int) -> list[Drawing]:
-    """Several walks at once, each with its own latents and, where there are classes, its own class."""
+    """Draw several paths in one animation, each with its own latents and, in a conditional generator, its own class."""
     shown = max(1, min(tiles, FRAME_PIXELS // subject.image_size**2))
     latents = fixed_latents(seed, "walk", count=shown * stops, latent_dim=subject.latent_dim).view(shown, stops, -1)
     walks = torch.stack([closed_walk(row, frames_per_leg) for row in latents], 1)  # [frames, shown, d]
@@ -78,10 +78,10 @@ def draw_walk(subject: Subject, *, seed: int, stops: int, frames_per_leg: int, t
             content=small_gif(frames),
             still=png_bytes(still),
             enlarged=natural_scale(subject.image_size, subject.image_size),
-            title="A walk without end",
+            title="Latent walk",
             caption=f"Each picture passes through {stops} latents and returns to its first"
             + ("." if y is None else "; its class stays.")
-            + " It stands still where the system asks for less motion.",
-            alt=f"Animation of {shown} generated images that change gradually and without end.",
+            + " A still frame is shown if the system requests reduced motion.",
+            alt=f"Animation of {shown} generated images that change gradually in a loop.",
         )
     ]

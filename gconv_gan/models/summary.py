@@ -5,17 +5,20 @@ and for the products of attention; element-wise work, norms and activations coun
 (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from torch import Tensor, nn
 
+from gconv_gan.config.base import Config
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import parse_command
 from gconv_gan.layers.resample import taps_and_positions
 from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
 from gconv_gan.runtime.modes import evaluating
@@ -114,22 +117,33 @@ def summarise_classifier(name: str, *, num_classes: int | None = None, image_siz
     return summarise(network.to_empty(device="cpu"), torch.empty(0, 3, network.image_size, network.image_size))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the table of the named classifier; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gconv_gan.models.summary", description="Parameters and MACs of a classifier by layer.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a classifier, such as wrn_28_10; without one, all names are listed")
-    parser.add_argument("--num-classes", type=int, metavar="N", help="number of logits (default: 10, or 1000 for an ImageNet network)")
-    parser.add_argument("--image-size", type=int, metavar="S", help="side of the images (default: 32, or 224 for an ImageNet network)")
-    options = parser.parse_args(arguments)
-    if options.name is None:
+class SummaryCommand(Config):
+    """Print parameters and MACs of a classifier, layer by layer."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """A classifier, such as wrn_28_10; None: list all names."""
+    num_classes: int | None = None
+    """Number of logits; None: 10, or 1000 for an ImageNet network."""
+    image_size: int | None = None
+    """Side of the images in pixels; None: 32, or 224 for an ImageNet network."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table of the named classifier, or the names of all.
+
+    Raises:
+        UserError: there is no such classifier, or a number does not fit it.
+
+    """
+    command = parse_command(SummaryCommand, arguments)
+    if command.name is None:
         print("\n".join(sorted(CLASSIFIERS)))
-        return 0
+        return
     try:
-        print(table(summarise_classifier(options.name, num_classes=options.num_classes, image_size=options.image_size)))
+        rows = summarise_classifier(command.name, num_classes=command.num_classes, image_size=command.image_size)
     except ValueError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    return 0
+        raise UserError(str(error)) from error
+    print(table(rows))
 
 
 if __name__ == "__main__":

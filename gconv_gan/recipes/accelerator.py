@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.runtime.device import process_state
 from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
 from gconv_gan.runtime.tracking import JsonLinesTracker
 
@@ -35,6 +36,7 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
 
     """
     require_plain_training()
+    process_state()  # fixes the device by the same rule as in every other command
     if trainer.mixed_precision is None:
         require_known_precision()
     # Accelerate knows only the old name of torch's forward_sync_buffers

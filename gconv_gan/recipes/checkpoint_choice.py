@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from gconv_gan.config.commands import CheckpointChoice
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.training.best import marked
 from gconv_gan.training.checkpoint import checkpoints, damage, newest_whole
 

@@ -3,29 +3,26 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from pydantic import NonNegativeInt, PositiveInt
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
-from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.metrics.class_agreement import class_agreement
 from gconv_gan.metrics.extractors import CheckpointExtractor
 from gconv_gan.recipes.networks import load_run
+from gconv_gan.runtime.device import command_device
 
 
 class ClassAgreementCommand(Config):
     """Ask a classifier of real images whether a run's samples show the class that was asked for."""
 
-    run: Annotated[str, tyro.conf.Positional]
-    """The run folder."""
+    run: RunFolder
     classifier: str
     """Folder of a classifier trained on the same classes."""
-    checkpoint: CheckpointChoice | None = None
-    """Images seen at the checkpoint, or best; None: the newest."""
+    checkpoint: Checkpoint = None
     num_fake: PositiveInt = 2_000
     """Samples of the averaged generator, labels uniform over the classes."""
     seed: NonNegativeInt = 0
@@ -35,12 +32,13 @@ class ClassAgreementCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Print the share of confirmed samples, over all classes and of each."""
     command = parse_command(ClassAgreementCommand, arguments)
+    device = command_device()
     run = load_run(command.run, checkpoint=command.checkpoint)
-    judge = CheckpointExtractor(Path(command.classifier))
+    judge = CheckpointExtractor(Path(command.classifier), device=device)
     if tuple(judge.classes) != run.class_names:
         raise UserError(f"{command.classifier} knows the classes {judge.classes}, but {command.run} has {list(run.class_names)}")
     accuracy = json.loads((Path(command.classifier) / "model.json").read_text())["accuracy"]
-    result = class_agreement(run.generator(), judge, num_fake=command.num_fake, seed=command.seed)
+    result = class_agreement(run.generator().to(device), judge, num_fake=command.num_fake, seed=command.seed)
     print(f"{run.checkpoint}, averaged weights, {result.num_fake} samples, seed {command.seed}, judged by {command.classifier}")
     print(f"the judge's accuracy on held-out real images: {accuracy:.4f}")
     for name, share in zip(run.class_names, result.per_class, strict=True):

@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from pydantic import NonNegativeInt, PositiveInt
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.config.commands import JsonFile, RunFolder
 from gconv_gan.config.data import as_flags
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import load_config, parse_command, validated
@@ -34,13 +34,13 @@ from gconv_gan.metrics.robustness import robustness
 from gconv_gan.metrics.score_card import library_versions
 from gconv_gan.metrics.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.device import command_device, device_name
 
 
 class ClassifierCardCommand(Config):
     """Test a trained classifier: accuracy, calibration, robustness, cost."""
 
-    run: Annotated[str, tyro.conf.Positional]
-    """The run folder."""
+    run: RunFolder
     data_path: str | None = None
     """Where the test data lie; None: where the run found them."""
     cache_dir: str | None = None
@@ -59,7 +59,7 @@ class ClassifierCardCommand(Config):
     """Runs of which the median time is taken."""
     seed: NonNegativeInt = 0
     """Seed of noise and of PGD's start."""
-    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
+    json_out: JsonFile = None
     """Also write the card here; it is always kept as scores/classifier.json in the run folder."""
 
 
@@ -132,7 +132,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
     """
     start = time.perf_counter()
     folder = Path(command.run)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = command_device()
     network, fields = load_classifier(folder)
     network = network.to(device)
     config = load_config(ClassifierRunConfig, folder / "config.json")
@@ -166,7 +166,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
         ),
         attacks="FGSM: one step of epsilon; PGD: 20 steps of 2/255 from a uniform start; gradients in evaluation mode",
         calibration_bins=CALIBRATION_BINS,
-        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        device=device_name(),
         threads=torch.get_num_threads(),
         versions=library_versions(),
         seconds=time.perf_counter() - start,

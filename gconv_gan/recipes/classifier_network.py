@@ -43,7 +43,7 @@ def build_network(config: ClassifierRunConfig, dataset: ImageDataset, training: 
 
 def new_network(config: ClassifierRunConfig, num_classes: int) -> tuple[nn.Module, dict[str, str] | None]:
     """Return the bare network for so many classes, and where its first weights came from; None: from the run's seed."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         torch.manual_seed(stream_seed(config.seed, "networks", 0))
         network = build_classifier_network(config.network, num_classes=num_classes, image_size=config.image_size)
     return network, None if config.start_from is None else start_from(Path(config.start_from), network)

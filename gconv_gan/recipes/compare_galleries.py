@@ -8,8 +8,8 @@ import tyro
 from pydantic import NonNegativeInt
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint
 from gconv_gan.config.load import parse_command
-from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.gallery.comparison import build_comparison
 from gconv_gan.recipes.gallery import list_galleries, subject
 from gconv_gan.recipes.networks import load_run
@@ -19,14 +19,13 @@ from gconv_gan.runtime.atomic import require_possible_folder
 class CompareGalleriesCommand(Config):
     """Draw two runs side by side."""
 
-    first: Annotated[str, tyro.conf.Positional]
+    first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
     """The run folder on the left."""
-    second: Annotated[str, tyro.conf.Positional]
+    second: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
     """The run folder on the right."""
     out: str | None = None
     """Folder of the page; None: samples/FIRST-SECOND."""
-    checkpoint: CheckpointChoice | None = None
-    """Images seen at the checkpoints of both, or best for the best of each; None: the newest of each."""
+    checkpoint: Checkpoint = None
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
     cache_dir: str | None = None

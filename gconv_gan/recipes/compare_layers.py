@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -31,6 +30,7 @@ from gconv_gan.recipes.classifier_network import build_network
 from gconv_gan.recipes.comparison_plot import plot
 from gconv_gan.recipes.comparison_report import ComparisonResult, table
 from gconv_gan.runtime.atomic import write_bytes, write_text
+from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.guards import NotFiniteError
 
@@ -150,7 +150,7 @@ def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str,
         print(f"{run.name}: {stopped}")
         found = diverged(len(test.dataset.classes), attacks)
     else:
-        found = {**tested(load_classifier(folder)[0], test, attacks, seed=run.seed), "diverged": 0.0}
+        found = {**tested(load_classifier(folder)[0].to(command_device()), test, attacks, seed=run.seed), "diverged": 0.0}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(stored, json.dumps(found, indent=2) + "\n")
     return found
@@ -179,16 +179,17 @@ def tested(network: nn.Module, test: HeldOut, attacks: AttackConfig, *, seed: in
 
 
 def step_costs(runs: Mapping[str, ClassifierRunConfig]) -> dict[str, dict[str, Any]]:
-    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in turns."""
+    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in turns on the command's device."""
+    device = command_device()
     steps: dict[str, Callable[[], None]] = {}
     found: dict[str, dict[str, Any]] = {}
     for arm, run in runs.items():
         dataset = open_dataset(run.data)
-        network = build_network(run, dataset, splits(run, dataset).training).network
-        images = torch.from_numpy(np.zeros((run.trainer.batch_size, 3, run.image_size, run.image_size), dtype=np.float32))
+        network = build_network(run, dataset, splits(run, dataset).training).network.to(device)
+        images = torch.zeros(run.trainer.batch_size, 3, run.image_size, run.image_size, device=device)
         steps[arm] = training_step(network, images)
         counted = counts(network, images[:1])
-        found[arm] = {"parameters": counted.parameters, "macs": counted.macs, "step_bytes": peak_bytes(steps[arm])}
-    for arm, taken in seconds(steps, repeats=STEP_ROUNDS).items():
+        found[arm] = {"parameters": counted.parameters, "macs": counted.macs, "step_bytes": peak_bytes(steps[arm], device=device)}
+    for arm, taken in seconds(steps, repeats=STEP_ROUNDS, device=device).items():
         found[arm]["step_seconds"] = taken
     return found

@@ -24,6 +24,7 @@ from gconv_gan.layers.modulated_conv import EPS
 from gconv_gan.layers.resample import Resample
 from gconv_gan.layers.tables import CONVS
 from gconv_gan.metrics.cost import counts, inference, rounds, training_step
+from gconv_gan.runtime.device import command_device, device_name
 from gconv_gan.training.step import channels_last
 
 Key = TypeVar("Key")
@@ -60,8 +61,6 @@ class ConvCostCommand(Config):
     """Time for everything, roughly; more gives a smaller spread."""
     passes: Literal["training", "inference"] = "training"
     """training: forward and backward; inference: forward without a graph, as for the fakes of a discriminator's step."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where to run."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: under autocast."""
     threads: PositiveInt = 1
@@ -122,9 +121,10 @@ def main(arguments: Sequence[str]) -> None:
     """Print one table of convolutions per resolution, then the rewrites."""
     command = parse_command(ConvCostCommand, arguments)
     torch.set_num_threads(command.threads)
+    where = f"{device_name()}, {command.threads} CPU thread(s)"
     torch.manual_seed(0)
     bench = Bench(command)
-    print(f"{command.passes}, batch {command.batch_size}, {command.channels} channels, {command.precision}, {bench.device_name}")
+    print(f"{command.passes}, batch {command.batch_size}, {command.channels} channels, {command.precision}, {where}")
     for side in command.sides:
         print(f"\n3×3 at {side}×{side}; times over plain's in the same round: median [quartiles]")
         print(bench.convolutions(side))
@@ -137,15 +137,10 @@ class Bench:
     """Builds the candidates of each table and times them within its share of the time."""
 
     def __init__(self, command: ConvCostCommand) -> None:
-        self.command = command
+        self.command, self.device = command, command_device()
         self.share = command.seconds / (len(command.sides) + 1)
         z, y = torch.randn(command.batch_size, LATENT_DIM), torch.randint(CLASSES, (command.batch_size,))
-        self.condition = Condition(z.to(command.device), y.to(command.device))
-
-    @property
-    def device_name(self) -> str:
-        """Return the device in words."""
-        return torch.cuda.get_device_name() if self.command.device == "cuda" else f"CPU, {self.command.threads} thread(s)"
+        self.condition = Condition(z.to(self.device), y.to(self.device))
 
     def convolutions(self, side: int) -> str:
         """Return the table of all kinds of convolution at one resolution."""
@@ -193,13 +188,13 @@ class Bench:
 
     def placed(self, layer: nn.Module, *, resample: Resample = "none") -> nn.Module:
         """Return the layer under the condition, laid out in memory as training does it."""
-        network = UnderCondition(layer, self.condition, resample=resample).to(self.command.device)
+        network = UnderCondition(layer, self.condition, resample=resample).to(self.device)
         channels_last(network)
         return network
 
     def images(self, side: int) -> Tensor:
         """Return a batch of feature maps."""
-        x = torch.randn(self.command.batch_size, self.command.channels, side, side, device=self.command.device)
+        x = torch.randn(self.command.batch_size, self.command.channels, side, side, device=self.device)
         return x.contiguous(memory_format=torch.channels_last)
 
     def passes(self, network: nn.Module, x: Tensor) -> Callable[[], None]:
@@ -209,13 +204,13 @@ class Bench:
             return run
 
         def under_autocast() -> None:
-            with torch.autocast(self.command.device, torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 run()
 
         return under_autocast
 
     def time(self, candidates: Mapping[Key, Callable[[], None]]) -> dict[Key, list[float]]:
         """Return seconds of each candidate, over as many rounds as its share of the time allows."""
-        first = sum(times[0] for times in rounds(candidates, repeats=1, device=self.command.device).values())
+        first = sum(times[0] for times in rounds(candidates, repeats=1, device=self.device).values())
         repeats = max(MIN_ROUNDS, min(MAX_ROUNDS, int(self.share / first) - 3))
-        return rounds(candidates, repeats=repeats, device=self.command.device)
+        return rounds(candidates, repeats=repeats, device=self.device)

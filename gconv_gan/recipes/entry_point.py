@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from accelerate import PartialState
-
 from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import Model, load_config
 from gconv_gan.config.plugins import load_plugins, take_plugins
+from gconv_gan.runtime.device import process_state
 
 
 def training_command(
@@ -36,7 +35,7 @@ def training_command(
     config = load_config(model, arguments[0], [argument for argument in arguments[1:] if argument != "--dry-run"])
     if "--dry-run" in arguments:
         text = plan(config)
-        if PartialState().is_main_process:
+        if process_state().is_main_process:
             print(text)
     else:
         fit(config)

@@ -7,17 +7,15 @@ import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
 from torch import nn
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import PLUGINS, parse_command
 from gconv_gan.config.schema import resolved
-from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.metrics.sources import shape_of
 from gconv_gan.recipes.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
 from gconv_gan.recipes.model_card import model_card
@@ -34,12 +32,10 @@ TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two lib
 class ExportCommand(Config):
     """Make a run into a folder that needs neither the run nor the data: weights, config, model card, ONNX."""
 
-    run: Annotated[str, tyro.conf.Positional]
-    """The run folder."""
+    run: RunFolder
     out: str | None = None
     """The new folder; None: RUN/exported-IMAGES."""
-    checkpoint: CheckpointChoice | None = None
-    """Export the checkpoint at this many images, or best; None: the newest."""
+    checkpoint: Checkpoint = None
     no_onnx: bool = False
     """Leave generator.onnx out."""
 

@@ -57,7 +57,7 @@ def load_exported(folder: Path | str) -> tuple[nn.Module, ExportedGenerator]:
         if not path.is_file():
             raise UserError(f"{folder} is not an exported generator: {path} is missing; python -m gconv_gan.export RUN makes one")
     description = load_config(ExportedGenerator, folder / DESCRIPTION)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         generator = build_generator(description.generator, image_size=description.image_size, num_classes=description.num_classes)
     load_network(folder / TENSORS, generator)
     return generator.eval().requires_grad_(False), description

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from gconv_gan.config.errors import UserError
@@ -22,6 +21,7 @@ from gconv_gan.metrics.sources import ChosenImages, FakeSource, ImageFiles, Imag
 from gconv_gan.metrics.standing import STANDING, set_standing_statistics
 from gconv_gan.models.mapping import MappedGenerator
 from gconv_gan.recipes.networks import TrainedRun
+from gconv_gan.runtime.device import command_device
 from gconv_gan.training.step import channels_last
 
 BATCH = 64  # of --batch-norm batch: StudioGAN's
@@ -103,7 +103,7 @@ def run_fakes(
         UserError: where labels are to follow the training data of an unconditional run.
 
     """
-    device = PartialState().device
+    device = command_device()
     counts = _class_counts(run) if labels == "empirical" else None
     generator = run.generator(weights).to(device)
     channels_last(generator)

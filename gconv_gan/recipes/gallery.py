@@ -5,19 +5,16 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
-from accelerate import PartialState
 from pydantic import NonNegativeInt
 
 from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.data import DataConfig, as_flags
 from gconv_gan.config.errors import AbsentDataError, UserError, reworded
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.history import draw_sheet, score_series, training_series
@@ -28,18 +25,17 @@ from gconv_gan.gallery.theme import LIGHT
 from gconv_gan.metrics.factory import extractor
 from gconv_gan.recipes.networks import TrainedRun, load_run
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
+from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.tracking import read_metrics
 
 
 class GalleryCommand(Config):
     """Draw the gallery of a run."""
 
-    run: Annotated[str, tyro.conf.Positional]
-    """The run folder."""
+    run: RunFolder
     out: str | None = None
     """Folder of the gallery; None: samples/NAME."""
-    checkpoint: CheckpointChoice | None = None
-    """Images seen at the checkpoint, or best; None: the newest."""
+    checkpoint: Checkpoint = None
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
     extractor: str | None = None
@@ -121,7 +117,7 @@ def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor
         if weights is not None:
             raise UserError("--weights is a file for --extractor inception, which is not given")
         return None
-    network = extractor(name, weights=Path(weights) if weights else None, device=PartialState().device)
+    network = extractor(name, weights=Path(weights) if weights else None, device=command_device())
     return FeatureExtractor(
         name, lambda images: torch.cat([network(batch.to(network.device))[0].cpu() for batch in torch.split(images, SAMPLE_BATCH)])
     )
@@ -165,7 +161,7 @@ def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str,
 def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
     """Return everything the pictures of ``run`` are drawn from."""
     file = run.checkpoint / "ema.safetensors"
-    generator = run.generator()
+    generator = run.generator().to(command_device())
     config, progress = run.config, run.state["progress"]
     parameters = sum(p.numel() for p in generator.parameters())
     facts = RunFacts(
@@ -187,7 +183,7 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
         scores_of(run, folder),
         timeline,
         reals if reals.is_file() else None,
-        discriminator=run.discriminator(),
+        discriminator=run.discriminator().to(command_device()),
         training=training_images(config.data, cache_dir),
         extractor=extractor,
     )

@@ -3,20 +3,20 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
 from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan import layers
 from gconv_gan.config.base import Config
+from gconv_gan.config.commands import JsonFile
 from gconv_gan.config.load import parse_command
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.metrics.cost import counts, inference, peak_bytes, seconds, training_step
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.device import command_device, device_name
 from gconv_gan.runtime.run_folder import versions
 
 LATENT_DIM, CLASSES = 64, 10
@@ -81,7 +81,7 @@ class LayerCostCommand(Config):
 
     repeats: PositiveInt = 15
     """Rounds of which the median time is taken; every layer runs once in each."""
-    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
+    json_out: JsonFile = None
     """Also write the numbers here."""
     seed: NonNegativeInt = 0
     """Seed of the layers' initial weights and of the input."""
@@ -125,21 +125,30 @@ def main(arguments: Sequence[str]) -> None:
     print("\n\n".join(table(shape, costs) for shape, costs in found.items()))
     if command.json_out:
         rows = [{**shape.model_dump(), "layers": [cost.model_dump() for cost in costs]} for shape, costs in found.items()]
-        about = {"baseline": BASELINE, "threads": torch.get_num_threads(), "repeats": command.repeats, "versions": versions()}
+        about = {
+            "baseline": BASELINE,
+            "device": device_name(),
+            "threads": torch.get_num_threads(),
+            "repeats": command.repeats,
+            "versions": versions(),
+        }
         write_text(Path(command.json_out), json.dumps({**about, "shapes": rows}, indent=2) + "\n")
 
 
 def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[str] = tuple(LAYERS)) -> list[LayerCost]:
     """Return the costs of the named layers at ``shape``; all are timed in turns in one process."""
-    with torch.random.fork_rng(devices=[]):
+    device = command_device()
+    with torch.random.fork_rng(devices=[]):  # drawn on the CPU
         torch.manual_seed(seed)
-        x = torch.randn(shape.batch, shape.channels, shape.size, shape.size)
-        condition = Condition(torch.randn(shape.batch, LATENT_DIM), torch.arange(shape.batch) % CLASSES)
-        built = {name: Conditioned(LAYERS[name](shape.channels), condition) for name in dict.fromkeys([BASELINE, *names])}
+        x = torch.randn(shape.batch, shape.channels, shape.size, shape.size).to(device)
+        condition = Condition(torch.randn(shape.batch, LATENT_DIM).to(device), torch.arange(shape.batch, device=device) % CLASSES)
+        built = {name: Conditioned(LAYERS[name](shape.channels).to(device), condition) for name in dict.fromkeys([BASELINE, *names])}
     steps = {name: training_step(layer, x) for name, layer in built.items()}
-    memory = {name: peak_bytes(step) for name, step in steps.items()}  # first: the profiler warns of gradients older than itself
-    step_seconds = seconds(steps, repeats=repeats)
-    forward_seconds = seconds({name: inference(layer, x) for name, layer in built.items()}, repeats=repeats)
+    memory = {
+        name: peak_bytes(step, device=device) for name, step in steps.items()
+    }  # first: the profiler warns of gradients older than itself
+    step_seconds = seconds(steps, repeats=repeats, device=device)
+    forward_seconds = seconds({name: inference(layer, x) for name, layer in built.items()}, repeats=repeats, device=device)
     costs = []
     for name in names:
         counted = counts(built[name], x)

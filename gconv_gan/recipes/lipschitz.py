@@ -1,29 +1,31 @@
-"""The Lipschitz table of a run's discriminator."""
+"""Bounds of the operator norm of every layer of a run's discriminator."""
 
 from collections.abc import Sequence
 
 import torch
 
-from gconv_gan.config.errors import UserError
-from gconv_gan.config.scores import CheckpointChoice
+from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint, RunFolder
+from gconv_gan.config.load import parse_command
 from gconv_gan.layers.lipschitz import LayerRow, discriminator_table
 from gconv_gan.recipes.networks import load_run
+from gconv_gan.runtime.device import command_device
 
-USAGE = "usage: python eval/lipschitz.py RUN [CHECKPOINT_IMAGES | best]"
+
+class LipschitzCommand(Config):
+    """Print bounds of the operator norm of every layer of a run's discriminator."""
+
+    run: RunFolder
+    checkpoint: Checkpoint = None
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table of ``RUN``'s newest checkpoint, of the one at ``CHECKPOINT_IMAGES`` images, or of its best."""
-    if not 1 <= len(arguments) <= 2 or arguments[0] in ("-h", "--help") or not all(a == "best" or a.isdigit() for a in arguments[1:]):
-        if arguments[:1] in (["-h"], ["--help"]):
-            print(USAGE)
-            return
-        raise UserError(USAGE)
-    choices: list[CheckpointChoice] = ["best" if word == "best" else int(word) for word in arguments[1:]]
-    run = load_run(arguments[0], checkpoint=choices[0] if choices else None)
-    size = run.config.data.size
-    y = None if run.num_classes is None else torch.zeros(1, dtype=torch.long)
-    rows = discriminator_table(run.discriminator(), torch.zeros(1, 3, size, size), *([] if y is None else [y]))
+    """Print the table of norms at the checkpoint that the command line names."""
+    command = parse_command(LipschitzCommand, arguments)
+    run = load_run(command.run, checkpoint=command.checkpoint)
+    device, size = command_device(), run.config.data.size
+    y = None if run.num_classes is None else torch.zeros(1, dtype=torch.long, device=device)
+    rows = discriminator_table(run.discriminator().to(device), torch.zeros(1, 3, size, size, device=device), *([] if y is None else [y]))
     print(f"{run.checkpoint}: discriminator, {run.config.discriminator.norm.kind} normalisation, bias ignored")
     print(table(rows))
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from gconv_gan.config.commands import CheckpointChoice
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import load_config
 from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.scores import CheckpointChoice
 from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.layers.running_statistics import RunningStatistics
 from gconv_gan.models.factory import build_discriminator, build_generator
@@ -31,7 +31,7 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
         UserError: there are no such networks, for example none for images of ``data.size``.
 
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         torch.manual_seed(stream_seed(config.seed, "networks", 0))
         try:
             generator = build_generator(config.generator, image_size=config.data.size, num_classes=num_classes)

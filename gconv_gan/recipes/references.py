@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather
 from jaxtyping import Int64
 from torch import Tensor
@@ -32,6 +31,7 @@ from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.score_card import Order
 from gconv_gan.metrics.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
+from gconv_gan.runtime.device import process_state
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def open_files(path: Path, *, size: int | None, cache_dir: Path, split: str | No
     """
     memory = cache_dir / FINGERPRINTS
     files = ImageFiles(path, size=size, split=split, memory=memory)
-    if files.left_out and PartialState().is_main_process:
+    if files.left_out and process_state().is_main_process:
         log.warning("%s: %s", printable(str(path)), files.left_out)
     return ContentOrder(files, memory=memory)
 
@@ -139,7 +139,7 @@ def open_reference(
 def _opened(config: DataConfig, flags: Mapping[str, str]) -> Reals:
     """Return a data set as reference; where it cannot be opened, say so in the terms of the command."""
     with reworded(partial(as_flags, flags, config.kind)):
-        dataset = open_dataset(config, progress=PartialState().is_main_process)
+        dataset = open_dataset(config, progress=process_state().is_main_process)
         return dataset_reals(dataset, cache_dir=Path(config.cache_dir))
 
 
@@ -181,7 +181,7 @@ def usual_split(protocol: Protocol, kind: str) -> str | None:
 
 def processes() -> Processes:
     """Return this process's part under Accelerate's launcher, or the only one."""
-    state = PartialState()
+    state = process_state()
     return Processes(state.process_index, state.num_processes, gather if state.num_processes > 1 else lambda tensor: tensor)
 
 

@@ -54,7 +54,7 @@ CLASSIFIER = Task("train_classifier.py", ("classifier", "ema"), "loss", samples=
 class ReproducibilityCommand(Config):
     """Train the same run unbroken and killed, by one process and by several, and compare what they leave."""
 
-    config: Annotated[str, tyro.conf.Positional]
+    config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
     """The config of a GAN or a classifier; short runs answer the question as well as long ones."""
     total_images: PositiveInt = 6_400
     """Length of each run."""

@@ -19,6 +19,7 @@ from gconv_gan.gallery.grid import save_grid
 from gconv_gan.metrics.sources import BLOCK
 from gconv_gan.recipes.exported import load_exported
 from gconv_gan.recipes.fakes import generator_source
+from gconv_gan.runtime.device import command_device
 
 BATCH = 32  # the same for any --num: a convolution may round differently at another batch size
 
@@ -26,7 +27,7 @@ BATCH = 32  # the same for any --num: a convolution may round differently at ano
 class SampleCommand(Config):
     """Draw images of an exported generator into one PNG grid."""
 
-    folder: Annotated[str, tyro.conf.Positional]
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """The folder that python -m gconv_gan.export wrote."""
     num: PositiveInt = 64
     """How many images."""
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     if command.label is not None:
         label = class_number(command.label, classes, argument="--class", model=description.run.name)
     counts = None if label is None else class_counts(classes, label)
-    images = sample(generator, count=command.num, seed=command.seed, counts=counts)
+    images = sample(generator.to(command_device()), count=command.num, seed=command.seed, counts=counts).cpu()
     file, told = "", ""
     if label is not None:
         name = classes[label]

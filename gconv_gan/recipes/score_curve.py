@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from pydantic import ValidationError
 
@@ -20,6 +19,7 @@ from gconv_gan.recipes.fakes import Fakes
 from gconv_gan.recipes.networks import load_run, require_gan_run
 from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, jobs_of, require_outlet, score_file, score_jobs
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.device import command_device, process_state
 from gconv_gan.training.best import mark_best
 from gconv_gan.training.checkpoint import checkpoints, damage
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     require_outlet(command.json_out)
     jobs = jobs_of(command, generated=True)
     curves = score_checkpoints(command, jobs)
-    if not PartialState().is_main_process:
+    if not process_state().is_main_process:
         return
     ruled = [conclude(command, job, curve) for job, curve in zip(jobs, curves, strict=True)]
     if command.json_out:
@@ -98,7 +98,7 @@ def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]
         UserError: for a run without a whole checkpoint, or as ``scores.evaluate``.
 
     """
-    device, folder = PartialState().device, Path(command.run)
+    device, folder = command_device(), Path(command.run)
     networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
     curves: list[Curve] = [{} for _ in jobs]
     references: References | None = None
@@ -117,7 +117,7 @@ def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]
         scores |= dict(zip(missing, fresh, strict=True))
         for index, curve in enumerate(curves):
             curve[images] = scores[index]
-            if index in missing and PartialState().is_main_process:
+            if index in missing and process_state().is_main_process:
                 files[index].parent.mkdir(exist_ok=True)
                 write_text(files[index], scores[index].to_json() + "\n")
     if not curves[0]:
@@ -127,7 +127,7 @@ def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]
 
 def _is_whole(path: Path) -> bool:
     fault = damage(path)
-    if fault is not None and PartialState().is_main_process:
+    if fault is not None and process_state().is_main_process:
         print(f"skipping damaged checkpoint {path}: {fault}")
     return fault is None
 

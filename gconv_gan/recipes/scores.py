@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from accelerate import PartialState
-
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import ScoreCommand, ScoreOptions
@@ -34,6 +32,7 @@ from gconv_gan.recipes.references import (
     usual_split,
 )
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
+from gconv_gan.runtime.device import command_device, process_state
 
 NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(ScoreCommand, arguments)
     require_outlet(command.json_out)
     kept = scored(command)
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         for result, path in kept:
             print("\n".join(result.lines()))
             if path is not None:
@@ -58,7 +57,7 @@ def scored(command: ScoreCommand) -> list[tuple[Score, Path | None]]:
     """Score what ``command`` names; return each score and, on the main process, where the run folder keeps it (None for files)."""
     jobs = jobs_of(command, generated=is_run(command.source))
     results = evaluate(command, jobs)
-    kept = is_run(command.source) and PartialState().is_main_process
+    kept = is_run(command.source) and process_state().is_main_process
     return [(result, keep(Path(command.source), command, job, result) if kept else None) for job, result in zip(jobs, results, strict=True)]
 
 
@@ -134,7 +133,7 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
         UserError: for a source, reference, extractor or protocol that is absent or does not fit.
 
     """
-    device = PartialState().device
+    device = command_device()
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
     if run is not None and command.size is not None:
         raise UserError(

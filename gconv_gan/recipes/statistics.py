@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import PartialState
-
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import StatisticsCommand
 from gconv_gan.metrics.extractors import Extractor
@@ -13,12 +11,13 @@ from gconv_gan.metrics.interchange import export_statistics, import_statistics
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.recipes.references import STATISTICS, open_reference, reference_of
+from gconv_gan.runtime.device import process_state
 
 
 def main(arguments: Sequence[str]) -> None:
     """Compute or read the statistics that the command line names, say what they are, and export them where asked."""
     command = parse_command(StatisticsCommand, arguments)
-    state = PartialState()
+    state = process_state()
     weights = Path(command.weights) if command.weights else None
     network = build_extractors([command.extractor], weights=weights, device=state.device)[command.extractor]
     statistics = statistics_of(command, network)

@@ -17,6 +17,7 @@ from gconv_gan.layers import InvariantConv2d, IterNorm
 from gconv_gan.layers.invariant_conv import locally_normalised
 from gconv_gan.metrics.cost import rounds, training_step
 from gconv_gan.recipes.conv_cost import ratio
+from gconv_gan.runtime.device import command_device, device_name
 from gconv_gan.training.step import channels_last
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 100
@@ -48,7 +49,7 @@ class GroupByGroup(nn.Module):
         layer, statistics = self.layer, self.layer.statistics
         assert layer.weight is not None
         assert layer.bias is not None
-        identity = torch.eye(statistics.running_matrix.shape[1])
+        identity = torch.eye(statistics.running_matrix.shape[1], device=x.device)
         white = []
         for maps in x.chunk(statistics.groups, dim=1):
             rows = maps.transpose(0, 1).flatten(1)
@@ -84,16 +85,18 @@ def main(arguments: Sequence[str]) -> None:
     """Print the time of each direct form over that of the layer."""
     command = parse_command(WhiteningCostCommand, arguments)
     torch.set_num_threads(command.threads)
+    where = f"{device_name()}, {command.threads} CPU thread(s)"
     torch.manual_seed(0)
-    channels, side = command.channels, command.side
-    x = torch.randn(command.batch_size, channels, side, side).contiguous(memory_format=torch.channels_last)
-    print(f"training, batch {command.batch_size}, {channels} channels at {side}×{side}, float32, CPU, {command.threads} thread(s)")
+    channels, side, device = command.channels, command.side, command_device()
+    x = torch.randn(command.batch_size, channels, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    print(f"training, batch {command.batch_size}, {channels} channels at {side}×{side}, float32, {where}")
     print("time of the direct form over the layer's: median [quartiles]")
     for label, (direct, layer) in pairs(channels).items():
-        channels_last(layer)
+        for form in (direct, layer):
+            channels_last(form.to(device))
         steps = {"direct": training_step(direct, x), "layer": training_step(layer, x)}
-        first = sum(times[0] for times in rounds(steps, repeats=1).values())
-        times = rounds(steps, repeats=max(MIN_ROUNDS, min(MAX_ROUNDS, int(command.seconds / 2 / first) - 3)))
+        first = sum(times[0] for times in rounds(steps, repeats=1, device=device).values())
+        times = rounds(steps, repeats=max(MIN_ROUNDS, min(MAX_ROUNDS, int(command.seconds / 2 / first) - 3)), device=device)
         print(f"{label:44} {ratio(times['direct'], times['layer'])!s:>22}")
 
 

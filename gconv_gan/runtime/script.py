@@ -24,14 +24,11 @@ def run_command(module: str) -> None:
 
 def _as_a_process(module: str) -> None:
     require_plain_processes()
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
+    from gconv_gan.runtime.device import process_state
 
-    # Left to itself, PartialState ignores the launcher's --cpu, and several CPU processes would each believe to be alone.
-    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    state = process_state()
     importlib.import_module(module).main(sys.argv[1:])
-    PartialState().destroy_process_group()
+    state.destroy_process_group()
 
 
 def run_script(main: Callable[[], int | None]) -> None:
@@ -86,8 +83,10 @@ def _say(sentence: str) -> None:
 def _is_main_process() -> bool:
     from accelerate import PartialState
 
-    if PartialState._shared_state:  # otherwise, asking it would start what may just have been refused
-        return bool(PartialState().is_main_process)
+    if PartialState._shared_state:  # a new PartialState would connect the processes, which may be what was just refused
+        from gconv_gan.runtime.device import process_state
+
+        return bool(process_state().is_main_process)
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -1,6 +1,5 @@
 """``python -m gconv_gan.data.prepare``: what it prints, and how it refuses."""
 
-import errno
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.data import prepare
 from gconv_gan.data.datasets import DATASETS
 from tests.data.made import zipped
@@ -17,7 +17,7 @@ from tests.data.made import zipped
 def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = pets.parent / "c"
     arguments = ["folder", "--path", str(zipped(pets, pets.parent / "p.zip")), "--split", "train", "--size", "8", "--cache-dir", str(cache)]
-    assert prepare.main(arguments) == 0
+    prepare.main(arguments)
     printed = capsys.readouterr()
     for part in (
         "p: 6 images of 8×8, split train",
@@ -28,22 +28,22 @@ def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureF
     ):
         assert part in printed.out
     assert printed.err == ""  # the bar is for terminals
-    assert prepare.main(arguments) == 0
+    prepare.main(arguments)
     assert capsys.readouterr().out == printed.out
 
 
 def test_a_terminal_sees_a_bar(pets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert prepare.main(["folder", "--path", str(pets / "train"), "--size", "8", "--cache-dir", str(pets.parent / "c")]) == 0
+    prepare.main(["folder", "--path", str(pets / "train"), "--size", "8", "--cache-dir", str(pets.parent / "c")])
     assert re.search(r"converting folder: 100%.* 6/6", capsys.readouterr().err)
 
 
 def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (pets / "test/cat/0.png").write_bytes(b"")
     where = ["folder", "--path", str(pets), "--split", "test", "--size", "8", "--cache-dir", str(pets.parent / "c")]
-    assert prepare.main(where) == 2
-    assert "test/cat/0.png cannot be used (the file is empty)" in capsys.readouterr().err
-    assert prepare.main([*where, "--damaged", "skip"]) == 0
+    with pytest.raises(UserError, match=r"test/cat/0\.png cannot be used \(the file is empty\)"):
+        prepare.main(where)
+    prepare.main([*where, "--damaged", "skip"])
     assert "skipped  test/cat/0.png: the file is empty" in capsys.readouterr().out
 
 
@@ -60,25 +60,12 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
         (["folder", "--path", "/nowhere", "--size", "33"], "'33'"),
     ],
 )
-def test_wrong_input_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepare.main(arguments) == 2
-    printed = capsys.readouterr()
-    assert sentence in printed.err
-    assert printed.err.count("\n") == 1
-    assert printed.out == ""
-
-
-@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 3), (errno.EACCES, 2)])
-def test_a_full_disk_has_its_own_exit_code(
-    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, "the reason", "cache/x")
-
-    monkeypatch.setattr(prepare, "open_dataset", fail)
-    assert prepare.main(["digits"]) == code
-    said = capsys.readouterr().err
-    assert ("the disk that holds cache/x is full" if code == 3 else "cannot write the cache: ") in said
+def test_wrong_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError) as refused:
+        prepare.main(arguments)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("kind", DATASETS)

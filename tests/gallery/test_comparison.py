@@ -37,7 +37,7 @@ def test_every_picture_can_be_drawn_again_from_its_side(subject: Subject, tmp_pa
     first = entries[0]
     with pytest.raises(UserError, match=r"a-unconditional.png was drawn from weights abab.*, not from cdcd"):
         redraw_side(first, (other, subject))
-    with pytest.raises(UserError, match="unconditional.png is of no side: a comparison's files begin with a- or b-"):
+    with pytest.raises(UserError, match="unconditional.png belongs to neither run: the files of a comparison begin with a- or b-"):
         redraw_side(dataclasses.replace(first, file="unconditional.png"), (subject, other))
     with pytest.raises(UserError, match="no kind 'lost' draws a-unconditional.png"):
         redraw_side(dataclasses.replace(first, kind="lost"), (subject, other))
@@ -91,7 +91,7 @@ def test_the_page_names_scores_without_a_counterpart_and_unequal_training(subjec
     run = dataclasses.replace(subject.run, name="other", images_seen=640)
     other = dataclasses.replace(subject, run=run, scores=(score(7.5, protocol="tiny5k"), subject.scores[0]))
     text = build_comparison(tmp_path / "pair", (subject, other), pictures=FEW).read_text()
-    before, _, alone = text.partition("Without a counterpart")
+    before, _, alone = text.partition("Scores of one run only")
     assert (before.count("<b>tiny2k</b>"), before.count("<b>tiny5k</b>"), alone.count("<b>tiny5k</b>")) == (2, 0, 1)
     assert "has seen <strong>1,200</strong> images and other has seen <strong>640</strong> images" in text
     index = write_index(tmp_path)
@@ -99,4 +99,4 @@ def test_the_page_names_scores_without_a_counterpart_and_unequal_training(subjec
     assert "noise: tiny_gconv (pictured) after 1,200 images, other after 640" in index.read_text()
     same = build_comparison(tmp_path / "same", (subject, subject), pictures=FEW).read_text()
     assert "has seen" not in same
-    assert "Without a counterpart" not in same
+    assert "Scores of one run only" not in same

@@ -201,7 +201,7 @@ def test_the_colour_of_a_gate_is_its_share_of_the_largest_possible_one(value: fl
         ({"mode": "bank", "selection": "softmax", "num_kernels": 4}, 1.0, "sum to 1: equal ones are 0.25 each"),
         ({"mode": "bank", "selection": "top_m", "top_m": 2}, 1.0, "fully open, all but the 2 largest are closed."),
         ({"mode": "bank", "selection": "relu"}, None, r"has no largest value"),
-        ({"mode": "bank", "selection": "open"}, 1.0, "All gates are open for good."),
+        ({"mode": "bank", "selection": "open"}, 1.0, "All gates are constant and fully open."),
     ],
 )
 def test_what_a_gate_means_follows_from_its_selection(options: dict[str, Any], largest: float | None, words: str) -> None:

@@ -128,9 +128,9 @@ def test_long_names_may_break_where_their_words_are_joined() -> None:
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        ({"scores": {"fid": 9.0}}, r"\['fid'\] come without protocol"),
-        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": ""}, "extractor": {"name": "x"}}}, "without protocol"),
-        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": "fid2k"}}}, "without protocol and extractor"),
+        ({"scores": {"fid": 9.0}}, r"\['fid'\] have no protocol"),
+        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": ""}, "extractor": {"name": "x"}}}, "have no protocol"),
+        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": "fid2k"}}}, "have no protocol or extractor"),
         ({"fid": 9.0}, r"needs an object 'scores'.*\['fid'\]"),
     ],
 )

@@ -12,14 +12,14 @@ def test_a_table_calls_only_inceptions_numbers_fid_is_and_kid() -> None:
     inception = score_rows({"scores": {"fid": 1.0, "is_mean": 2.0, "is_std": 0.1, "kid_mean": 0.1}, "card": card("inception")})
     other = score_rows({"scores": {"fd": 1.0, "is_mean": 2.0, "is_std": 0.1, "kid_mean": 0.1}, "card": card("checkpoint:judge")})
     assert list(inception) == ["FID", "Inception Score", "KID"]
-    assert list(other) == ["Fréchet distance", "Class score exp I(x; y)", "Kernel distance"]
-    assert other["Class score exp I(x; y)"] == "2 ± 0.1"
+    assert list(other) == ["Fréchet distance", "Inception Score", "Kernel distance"]
+    assert other["Inception Score"] == "2 ± 0.1"
 
 
 def test_a_curve_does_so_too() -> None:
     records = [{"images": 1, "a/fd": 2.0, "a/is_mean": 3.0, "b/fid": 2.0, "b/is_mean": 3.0}]
     titles = [series.title for series in score_series(records)]
-    assert titles[1] == "Class score exp I(x; y), higher is better (a)"
+    assert titles[1] == "Inception Score, higher is better (a)"
     assert titles[2:] == ["FID, lower is better (b)", "Inception Score, higher is better (b)"]
 
 

@@ -57,7 +57,7 @@ def test_no_best_several_and_a_damaged_file_are_said(run: Path) -> None:
 def test_every_command_takes_it(run: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mark_best(run, "fd1k/fd", images=160, value=2.0, out_of=3)
     best = ["--checkpoint", "best"]
-    lipschitz.main([str(run), "best"])
+    lipschitz.main([str(run), *best])
     class_agreement.main([str(run), "--classifier", str(judge), "--num-fake", "200", *best])
     shown = capsys.readouterr().out
     assert shown.count("checkpoint-160") == 2

@@ -20,7 +20,7 @@ def test_the_lipschitz_table_brackets_every_layer(tiny_run: Path, capsys: pytest
     for row in rows:
         lower, upper, _ = (float(number) for number in row.split()[-3:])
         assert lower <= upper * (1 + 1e-4)
-    with pytest.raises(UserError, match="usage"):
+    with pytest.raises(UserError, match="RUN is missing: The run folder"):
         lipschitz.main([])
 
 

@@ -1,0 +1,21 @@
+"""The arguments that several commands share: each has the same name, form and description everywhere."""
+
+from typing import Annotated, Literal
+
+import tyro
+
+RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="The run folder.")]
+
+CheckpointChoice = int | Literal["best"]
+"""A checkpoint by the number of images seen, or the one that the run marks as its best."""
+
+Checkpoint = Annotated[
+    CheckpointChoice | None,
+    tyro.conf.arg(
+        metavar="IMAGES|best",
+        help="Checkpoint of the run, by the number of images seen, or best (by its score curve, else by its score during training); "
+        "None: the newest whole one.",
+    ),
+]
+
+JsonFile = Annotated[str | None, tyro.conf.arg(name="json", metavar="FILE")]

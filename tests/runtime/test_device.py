@@ -1,0 +1,34 @@
+"""One rule says on which device a command computes; no other place of the package asks for one."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from gconv_gan.runtime.device import command_device, device_name, process_state
+
+ROOT = Path(__file__).parents[2]
+OWN_RULES = r"(?:cuda|accelerator)\.is_available\(|PartialState\(|torch\.device\(\"cuda|fork_rng\((?!devices=\[\])"
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
+def test_the_environment_puts_a_command_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert (command_device(), device_name()) == (torch.device("cpu"), "cpu")
+    assert process_state().is_main_process
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    assert command_device().type == "cuda"
+    assert device_name() == torch.cuda.get_device_name()
+
+
+def test_no_other_module_chooses_a_device_or_wakes_one() -> None:
+    rule = ROOT / "gconv_gan/runtime/device.py"
+    found = [(path.name, hit) for path in ROOT.glob("gconv_gan/**/*.py") if path != rule for hit in re.findall(OWN_RULES, path.read_text())]
+    assert found == []
