@@ -68,6 +68,8 @@ class ResNetGeneratorConfig(AnyGeneratorConfig):
     kind: Literal["resnet"] = "resnet"
     latent_dim: PositiveInt = 128
     """Dimension of z."""
+    block_latent: NonNegativeInt = 0
+    """The last so many numbers of z condition the blocks alone, the others the first map alone: a control of GConv; 0: all do both."""
     conv_in_shortcuts: bool = False
     """Use ``conv`` for the 1×1 shortcuts too."""
     order: Literal["standard", "whitened"] = "standard"

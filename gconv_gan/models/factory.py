@@ -79,7 +79,8 @@ def synthesis(config: GeneratorConfig, *, image_size: int, num_classes: int | No
     network: nn.Module
     match config:
         case ResNetGeneratorConfig():
-            network = ResNetGenerator(**shape, **_residual_layers(config, latent_dim, num_classes))
+            layers = _residual_layers(config, config.block_latent or latent_dim, num_classes)
+            network = ResNetGenerator(**shape, block_latent=config.block_latent, **layers)
         case DCGANGeneratorConfig():
             network = DCGANGenerator(**shape, **_layers(config, latent_dim, num_classes))
         case SkipGeneratorConfig():

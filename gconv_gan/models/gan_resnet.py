@@ -65,6 +65,8 @@ class ResNetGenerator(nn.Module):
         image_size: 8, 16, 32, 64 or 128.
         width: channels of the 4×4 map (SNGAN: 256 at 32 px, 1024 at 64 and 128 px).
         latent_dim: dimension of z.
+        block_latent: the last so many numbers of z condition the blocks (gates, modulations) and nothing else, and the others make the
+            first map alone: a control for layers that are selected by the latent vector. 0: all of z does both.
         num_classes: condition on this many classes; None: unconditional.
         attention: resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px).
         conv: constructor of the blocks' 3×3 convolutions; ``ResampledConv2d``, or ``GConv2d`` with its latent_dim bound.
@@ -74,8 +76,8 @@ class ResNetGenerator(nn.Module):
         activation, gain, order: as in ``GeneratorBlock``.
 
     Raises:
-        ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
-            unwanted y.
+        ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, a ``block_latent``
+            that leaves nothing of z, or a missing or unwanted y.
 
     """
 
@@ -85,6 +87,7 @@ class ResNetGenerator(nn.Module):
         image_size: int,
         width: int,
         latent_dim: int = 128,
+        block_latent: int = 0,
         num_classes: int | None = None,
         attention: Sequence[int] = (),
         conv: ConvConstructor = ResampledConv2d,
@@ -100,7 +103,10 @@ class ResNetGenerator(nn.Module):
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
-        self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
+        if block_latent >= latent_dim:
+            raise ValueError(f"block_latent = {block_latent} leaves nothing of latent_dim = {latent_dim} to the first map")
+        self.block_latent = block_latent
+        self.linear = nn.Linear(latent_dim - block_latent, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
         block = partial(GeneratorBlock, conv=conv, norm=norm, shortcut_conv=shortcut_conv, activation=activation, gain=gain, order=order)
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
@@ -114,6 +120,9 @@ class ResNetGenerator(nn.Module):
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
         condition = Condition(z, y)
+        if self.block_latent:
+            z, blocks = z[:, : -self.block_latent], z[:, -self.block_latent :]
+            condition = Condition(blocks, y)
         h = run_generator_blocks(self.blocks, self.attention, first_map(self.linear, z), [condition] * len(self.blocks))
         h = preactivate(h, self.last_norm, self.activation, condition, self.order)
         return torch.tanh(apply(self.to_rgb, h, condition))

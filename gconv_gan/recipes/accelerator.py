@@ -11,6 +11,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
+from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.tracking import JsonLinesTracker
 
 
@@ -22,6 +23,8 @@ class BatchConfig(Protocol):
     def batch_size(self) -> int: ...
     @property
     def micro_batches(self) -> int: ...
+    @property
+    def tf32(self) -> bool | None: ...
     @property
     def mixed_precision(self) -> Literal["no", "bf16"] | None: ...
 
@@ -37,6 +40,8 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
     require_plain_training()
     if trainer.mixed_precision is None:
         require_known_precision()
+    if trainer.tf32 is not None:
+        set_tf32(trainer.tf32)
     # Accelerate knows only the old name of torch's forward_sync_buffers
     warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
