@@ -68,6 +68,8 @@ class ClassifierTrainerConfig(Config):
     """Clip the gradient to this norm."""
     mixed_precision: Literal["no", "bf16"] | None = None
     """Autocast of the forward pass; None: as accelerate's launcher says."""
+    tf32: bool | None = None
+    """On a CUDA device, float32 products in TF32 (true) or exact (false); None: as torch does, TF32 in convolutions alone."""
     engine: EngineName = "auto"
     """eager: an iteration is run operation by operation; cuda_graph: captured once and replayed; auto: captured where that is possible."""
     log_every: PositiveInt = 12_800

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
@@ -70,6 +70,8 @@ class ResNetGenerator(nn.Module):
         num_classes: condition on this many classes; None: unconditional.
         width: Channels of the first, widest feature map (SNGAN: 256 at 32 px, 1024 at 64 and 128 px).
         latent_dim: Dimension of z; of w behind a mapping network.
+        block_latent: The last so many numbers of z condition the blocks (gates, modulations) alone and the others make the first map
+            alone: a control for layers selected by the latent vector. 0: all of z does both.
         conv: The convolutions of its blocks.
         conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
         conv_in_shortcuts: Use conv for the 1×1 shortcuts too.
@@ -79,8 +81,8 @@ class ResNetGenerator(nn.Module):
         order: Norm, activation, convolution; or activation, norm, convolution: the whitening unit.
 
     Raises:
-        ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, or a missing or
-            unwanted y.
+        ValueError: for a size without a table, a width its divisors do not divide, a resolution without a block, a ``block_latent``
+            that leaves nothing of z, or a missing or unwanted y.
 
     """
 
@@ -91,6 +93,7 @@ class ResNetGenerator(nn.Module):
         num_classes: int | None = None,
         width: PositiveInt,
         latent_dim: PositiveInt = 128,
+        block_latent: NonNegativeInt = 0,
         conv: Conv = ResampledConv2d,
         conv_to_rgb: bool = False,
         conv_in_shortcuts: bool = False,
@@ -103,9 +106,12 @@ class ResNetGenerator(nn.Module):
         check_size(image_size, GENERATOR_DIVISORS)
         self.image_size, self.latent_dim, self.num_classes = image_size, latent_dim, num_classes
         self.channels = channels = divided(width, GENERATOR_DIVISORS[image_size], image_size, "generator")
-        self.linear = nn.Linear(latent_dim, channels[0] * BASE**2)
+        if block_latent >= latent_dim:
+            raise ValueError(f"block_latent = {block_latent} leaves nothing of latent_dim = {latent_dim} to the first map")
+        self.block_latent = block_latent
+        self.linear = nn.Linear(latent_dim - block_latent, channels[0] * BASE**2)
         self.activation, self.order = activation(), order
-        known: dict[str, Any] = {"latent_dim": latent_dim, "num_classes": num_classes}
+        known: dict[str, Any] = {"latent_dim": block_latent or latent_dim, "num_classes": num_classes}
         conv, rgb_conv = give(conv, **known), to_rgb(conv, **known) if conv_to_rgb else ResampledConv2d
         block = partial(
             GeneratorBlock,
@@ -128,6 +134,9 @@ class ResNetGenerator(nn.Module):
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
         condition = Condition(z, y)
+        if self.block_latent:
+            z, conditions = z[:, : -self.block_latent], z[:, -self.block_latent :]
+            condition = Condition(conditions, y)
         h = run_generator_blocks(self.blocks, self.attention, first_map(self.linear, z), [condition] * len(self.blocks))
         h = preactivate(h, self.last_norm, self.activation, condition, self.order)
         return torch.tanh(apply(self.to_rgb, h, condition))

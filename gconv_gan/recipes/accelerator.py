@@ -12,6 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.device import process_state
 from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
+from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.tracking import JsonLinesTracker
 
 
@@ -23,6 +24,8 @@ class BatchConfig(Protocol):
     def batch_size(self) -> int: ...
     @property
     def micro_batches(self) -> int: ...
+    @property
+    def tf32(self) -> bool | None: ...
     @property
     def mixed_precision(self) -> Literal["no", "bf16"] | None: ...
 
@@ -39,6 +42,8 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
     process_state()  # fixes the device by the same rule as in every other command
     if trainer.mixed_precision is None:
         require_known_precision()
+    if trainer.tf32 is not None:
+        set_tf32(trainer.tf32)
     # Accelerate knows only the old name of torch's forward_sync_buffers
     warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from accelerate import Accelerator
+
 from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.methods.method import Progress
 from gconv_gan.recipes.accelerator import build_accelerator
 from gconv_gan.recipes.entry_point import training_command
-from gconv_gan.recipes.gan_checks import check
+from gconv_gan.recipes.gan_checks import CheckedGAN, check
 from gconv_gan.recipes.networks import narrow_maps
 from gconv_gan.recipes.plan import plan
 from gconv_gan.recipes.training_score import training_scorer
@@ -37,29 +40,34 @@ def fit(config: GANRunConfig) -> Progress:
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
     parts = check(config, accelerator, dataset)
-    assert parts.data is not None
     folder = parts.folder
     if accelerator.is_main_process:
         for sentence in narrow_maps(config, parts.generator, parts.discriminator):
             log.warning("warning: %s", sentence)
-    scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, folder.scores)
+    task = build_task(config, parts, dataset, accelerator)
     with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
         if accelerator.is_main_process:
             folder.prepare(config)
         accelerator.wait_for_everyone()
-        task = Adversarial(
-            config,
-            parts.generator,
-            parts.discriminator,
-            parts.objective,
-            data=parts.data,
-            generator_data=parts.generator_data,
-            num_classes=parts.num_classes,
-            pictures=SampleGrids(folder, dataset, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes),
-            methods=parts.methods,
-            scorer=scorer,
-            device=accelerator.device,
-        )
         progress = train(task, Run(config, folder, parts.facts), accelerator)
         accelerator.end_training()
     return progress
+
+
+def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, accelerator: Accelerator) -> Adversarial:
+    """Return what is trained; statistics of ``dataset`` that scores need are computed, nothing is written to the run's folder."""
+    assert parts.data is not None
+    scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, parts.folder.scores)
+    return Adversarial(
+        config,
+        parts.generator,
+        parts.discriminator,
+        parts.objective,
+        data=parts.data,
+        generator_data=parts.generator_data,
+        num_classes=parts.num_classes,
+        pictures=SampleGrids(parts.folder, dataset, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes),
+        methods=parts.methods,
+        scorer=scorer,
+        device=accelerator.device,
+    )

@@ -37,8 +37,7 @@ def plan(config: GANRunConfig) -> str:
     averaged = sum(t.numel() * t.element_size() for t in generator.state_dict().values())
     checkpoint = 3 * weights + averaged  # weights, two Adam moments, the average
     f_g, f_d = (sum(row.macs for row in rows) for rows in (g_rows, d_rows))
-    # G forward without a graph and D forward and backward on real and fake; then G and, to its input only, D
-    macs = config.trainer.images_per_iteration * (f_g + 6 * f_d) + config.trainer.batch_size * (3 * f_g + 2 * f_d)
+    macs = iteration_macs(config.trainer, f_g, f_d)
     taken = gan_step_time(config, parts, accelerator, macs=macs, generator_macs=f_g)
     return "\n".join(
         [
@@ -62,6 +61,13 @@ def plan(config: GANRunConfig) -> str:
             *(f"warning: {sentence}" for sentence in narrow_maps(config, generator, discriminator)),
         ]
     )
+
+
+def iteration_macs(trainer: TrainerConfig, generator: int, discriminator: int) -> int:
+    """Return the multiply-adds of an iteration, penalties left out, from those of the networks' forward passes per image."""
+    # G forward without a graph and D forward and backward on real and fake; then G and, to its input only, D
+    d_step, g_step = generator + 6 * discriminator, 3 * generator + 2 * discriminator
+    return trainer.images_per_iteration * d_step + trainer.batch_size * g_step
 
 
 def goes_on(newest: Path | None) -> list[str]:

@@ -32,6 +32,8 @@ class Run:
     folder: RunFolder
     facts: dict[str, Any]
     """Plain data that every checkpoint holds."""
+    quiet: bool = False
+    """Say things in the run's log alone."""
 
 
 def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
@@ -62,7 +64,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     """
     config, trainer, progress = run.config, run.config.trainer, task.progress
     total = trainer.total_images
-    report = Report(accelerator, run.folder.path / "log.txt", total_images=total)
+    report = Report(accelerator, run.folder.path / "log.txt", total_images=total, quiet=run.quiet)
 
     # 1. resume, or let the methods see a new run
     resume(run.folder, task.state, run.facts, accelerator, report, config)

@@ -84,9 +84,10 @@ class Report:
     What is done in ``paused`` (samples, gates, scores, checkpoints) is left out of the speed and of the peak memory.
     """
 
-    def __init__(self, accelerator: Accelerator, log_file: Path, *, total_images: int) -> None:
+    def __init__(self, accelerator: Accelerator, log_file: Path, *, total_images: int, quiet: bool = False) -> None:
         self._accelerator, self._log_file, self._total = accelerator, log_file, total_images
         self._started = time.perf_counter()
+        self._quiet = quiet
         self._peak_memory = 0
         self._since_images = 0
         self._bar: tqdm[None] | None = None
@@ -95,7 +96,7 @@ class Report:
         """Begin counting at ``images_seen``; show a bar if a person is watching."""
         self._since_images, self._started = images_seen, time.perf_counter()
         reset_peak_memory(self._accelerator.device)
-        if self._accelerator.is_main_process and sys.stderr.isatty():
+        if self._accelerator.is_main_process and sys.stderr.isatty() and not self._quiet:
             self._bar = tqdm(total=self._total, initial=images_seen, unit="img", unit_scale=True, dynamic_ncols=True)
 
     def advance(self, images: int) -> None:
@@ -134,11 +135,13 @@ class Report:
         return numbers
 
     def say(self, text: str) -> None:
-        """Print a line once, on the main process, and keep it in ``log.txt``."""
+        """Print a line once, on the main process, unless all is to be quiet, and keep it in ``log.txt``."""
         if not self._accelerator.is_main_process:
             return
         with writing(self._log_file), self._log_file.open("a") as file:
             file.write(text + "\n")
+        if self._quiet:
+            return
         noticed = callable(signal.getsignal(signal.SIGPIPE))
         try:
             tqdm.write(text, file=sys.stdout)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gconv_gan.metrics.paired import paired_difference
+from gconv_gan.metrics.paired import holm, paired_difference, paired_test, pairs_needed
 
 OURS, BASE = [0.81, 0.83, 0.82, 0.84], [0.80, 0.82, 0.82, 0.82]
 
@@ -61,3 +61,20 @@ def test_what_is_no_pair_is_refused() -> None:
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="at least two"):
         paired_difference([1.0], [1.0])
+
+
+def test_the_two_sided_test_is_the_worked_example() -> None:
+    found = paired_test((-2.1, -1.3, -0.4, -1.8, 0.2))
+    assert found.p == pytest.approx(0.0661836, abs=1e-7)
+    assert found.interval == pytest.approx((-2.275, 0.115), abs=1e-3)
+    assert found.p_signs == 0.125
+    assert paired_test((1.0, 1.0, 1.0)).p_signs == 0.25
+    assert (paired_test((1.0, 1.0)).p, paired_test((0.0, 0.0)).p) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="2 to 20 pairs, not 1"):
+        paired_test((1.0,))
+
+
+def test_holms_correction_and_the_pairs_that_an_effect_needs() -> None:
+    assert holm((0.01, 0.04, 0.03, 0.005)) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert [pairs_needed(effect) for effect in (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)] == [34, 15, 10, 6, 5, 4, 3]
+    assert pairs_needed(0.01, most=100) is None

@@ -1,0 +1,65 @@
+"""Config of an ablation: one GAN run in several arms, on paired seeds."""
+
+from typing import Annotated, Any
+
+import tyro
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from gconv_gan.config.base import Config, FolderName
+
+
+class PairConfig(Config):
+    """A comparison that is asked for."""
+
+    arm: str
+    """The arm that is proposed."""
+    against: str
+    """The arm it is compared with."""
+
+
+class AblationConfig(Config):
+    """What is varied in a GAN run, and which comparisons answer the question."""
+
+    name: FolderName
+    """Name of the ablation; its runs lie in a folder of this name."""
+    question: str
+    """What is to be found out, in one line."""
+    base: str
+    """File of the GAN run that is varied; relative to this file."""
+    run: dict[str, Any] = {}
+    """What all arms change in it: length, score, data."""
+    seeds: PositiveInt = 5
+    """Every arm is trained with the seeds 0, 1, …"""
+    arms: dict[str, dict[str, Any]] = Field(min_length=2)
+    """What each arm changes."""
+    compare: tuple[PairConfig, ...] = Field(min_length=1)
+    """The comparisons, chosen beforehand: their p-values are corrected for their number."""
+
+    @model_validator(mode="after")
+    def _pairs_are_of_arms(self) -> "AblationConfig":
+        for pair in self.compare:
+            for arm in (pair.arm, pair.against):
+                if arm not in self.arms:
+                    raise ValueError(f"a comparison names the arm '{arm}', which is not among {', '.join(self.arms)}")
+        return self
+
+
+class AblateCommand(Config):
+    """Train the arms of an ablation on paired seeds, side by side, score them, and test the differences."""
+
+    config: Annotated[str, tyro.conf.Positional]
+    """TOML file of the ablation."""
+    seeds: str | None = None
+    """Seeds: 5 (0 to 4), 0..7, or 1,3,4; None: the file's."""
+    images: PositiveInt | None = None
+    """Images each run trains on; None: the file's."""
+    hours: PositiveFloat | None = None
+    """Stop all runs, at one length, so that the scores are there after so many hours; the same command again trains on."""
+    data_path: str | None = None
+    """Where the data set lies; None: where the run says."""
+    cache_dir: str | None = None
+    """Where converted data are kept; None: where the run says."""
+    runs_dir: str = "runs/ablate"
+    """Folder of the ablations."""
+    json: str | None = None
+    """Write the result as JSON."""
