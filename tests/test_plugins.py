@@ -1,4 +1,4 @@
-"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample; what is wrong is said in a sentence."""
+"""Plug-ins through the real commands: docs/plugins.md trains, resumes, scores, samples; mistakes get a sentence."""
 
 import json
 import re

@@ -6,6 +6,7 @@ import tyro
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config, FolderName
+from gconv_gan.config.commands import JsonFile
 
 
 class PairConfig(Config):
@@ -61,5 +62,5 @@ class AblateCommand(Config):
     """Where converted data are kept; None: where the run says."""
     runs_dir: str = "runs/ablate"
     """Folder of the ablations."""
-    json: str | None = None
+    json_out: JsonFile = None
     """Write the result as JSON."""

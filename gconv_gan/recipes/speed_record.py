@@ -182,7 +182,7 @@ def measured(
 
     penalty = config.objective.penalty
     reset_peak_memory(accelerator.device)
-    first = _seconds(iteration, 1 if penalty.kind == "none" else 1 + penalty.every, accelerator.device)
+    first = _seconds(iteration, 1 + getattr(penalty, "every", 0), accelerator.device)
     _seconds(iteration, CHUNK, accelerator.device)
     chunks: list[float] = []
     while len(chunks) < 3 or sum(chunks) < seconds:
@@ -232,17 +232,18 @@ def device_name() -> str:
 def ceilings(device: torch.device) -> dict[str, float]:
     """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy."""
     source = torch.empty(2**28, device=device).normal_()
+    cudnn: Any = torch.backends.cudnn  # torch's stubs lack its members
     found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}
     for name, dtype, tf32 in (("fp32", torch.float32, "ieee"), ("tf32", torch.float32, "tf32"), ("bf16", torch.bfloat16, "ieee")):
-        before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
-        torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = tf32
+        before = torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
+        torch.backends.cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = tf32
         a = torch.randn(8192, 8192, device=device, dtype=dtype)
         found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
         x = torch.randn(64, 256, 32, 32, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         flops = 2 * 64 * 256 * 256 * 9 * 32**2
         found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
-        torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = before
+        torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision = before
     return found
 
 

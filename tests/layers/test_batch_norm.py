@@ -19,7 +19,8 @@ def test_with_one_process_it_is_torchs() -> None:
 
 def test_batches_are_counted_together_at_the_end_of_a_scope() -> None:
     torch.manual_seed(0)
-    network, x = nn.Sequential(BatchNorm2d(4), IterNorm(4), BatchNorm2d(4, momentum=None)), torch.randn(8, 4, 3, 3)
+    network, x = nn.Sequential(BatchNorm2d(4), IterNorm(4), BatchNorm2d(4)), torch.randn(8, 4, 3, 3)
+    network[2].momentum = None  # as torch.optim.swa_utils.update_bn does
     network(x)
     with batches_counted_together():
         network(x)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.iter_norm import IterNorm
 from gconv_gan.layers.residual import basic_block
 from gconv_gan.layers.whitened_unit import WHITENED, WhitenedUnit
@@ -80,7 +81,7 @@ def test_the_wide_network_rectifies_then_whitens_then_convolves() -> None:
     network = whitened("wrn_10_2")
     block = network.trunk.stage1[0]
     assert [type(module) for module in block.preactivation] == [nn.ReLU, IterNorm]
-    assert [type(module) for module in block.branch] == [nn.Conv2d, nn.Sequential, nn.Dropout, nn.Conv2d]
+    assert [type(module) for module in block.branch] == [nn.Conv2d, nn.Sequential, Dropout, nn.Conv2d]
     assert [type(module) for module in network.trunk.preactivation] == [nn.ReLU, IterNorm]
     assert isinstance(network.trunk.stem, nn.Conv2d)
     assert block.projection is not None

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.recipes import classifier, gan
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.training.guards import GuardError, StoppedBySignalError
 from gconv_gan.training.step import finish_step
 from tests.data.made import noise, save
 from tests.data.test_webdataset import sample, write
@@ -219,7 +218,7 @@ def test_a_start_that_fails_after_its_checks_leaves_no_folder(tmp_path: Path, mo
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gconv_gan.training.gan.resume", fail)
+    monkeypatch.setattr("gconv_gan.training.loop.resume", fail)
     with pytest.raises(OSError, match="No space"):
         gan.main([str(toml(tmp_path))])
     assert not (tmp_path / "tiny").exists()
@@ -231,14 +230,14 @@ def test_a_failing_start_in_the_folder_of_a_run_leaves_it_alone(run: Path, monke
 
     before = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
     (run / "log.txt").unlink()
-    monkeypatch.setattr("gconv_gan.training.gan.resume", fail)
+    monkeypatch.setattr("gconv_gan.training.loop.resume", fail)
     with pytest.raises(OSError, match="No space"):
         gan.main([str(toml(run.parent))])
     assert {path: path.read_bytes() for path in run.rglob("*.safetensors")} == before
 
 
 def test_a_run_that_was_stopped_before_its_first_line_keeps_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gconv_gan.training.gan.stop_signal", lambda *_: 15)
+    monkeypatch.setattr("gconv_gan.training.loop.stop_signal", lambda *_: 15)
     with pytest.raises(StoppedBySignalError):
         gan.main([str(toml(tmp_path)), "--trainer.log-every", "1000"])
     assert not (tmp_path / "tiny" / "log.txt").exists()
@@ -251,7 +250,7 @@ def test_a_run_that_fails_after_it_has_said_something_keeps_its_folder(tmp_path:
             raise GuardError("not finite")
         return finish_step(*_, images_seen=images_seen, **__)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("gconv_gan.training.gan.finish_step", diverge)
+    monkeypatch.setattr("gconv_gan.training.adversarial.finish_step", diverge)
     with pytest.raises(GuardError):
         gan.main([str(toml(tmp_path))])
     assert (tmp_path / "tiny" / "log.txt").is_file()

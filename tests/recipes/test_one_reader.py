@@ -25,7 +25,7 @@ from gconv_gan.data.prepare import main as prepare
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.metrics.sources import ImageFiles
 from gconv_gan.recipes import gallery, gan, scores, statistics
-from gconv_gan.recipes.entry_point import run_script
+from gconv_gan.runtime.script import run_script
 from tests.data.made import encoded, noise
 from tests.training.tiny import toml
 

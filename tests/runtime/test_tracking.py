@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import FullDiskError, UserError
 from gconv_gan.runtime.tracking import JsonLinesTracker, read_metrics, truncate_metrics
 
 
@@ -63,6 +63,6 @@ def test_a_failed_truncation_leaves_every_line(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FullDiskError):
         truncate_metrics(path, 5)
     assert path.read_text() == f"{WHOLE}\n"

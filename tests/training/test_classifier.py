@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from gconv_gan.data.cache import open_dataset
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.metrics.trained_classifier import load_classifier
 from gconv_gan.recipes import classifier as recipe
+from gconv_gan.recipes import classifier_checks
 from gconv_gan.recipes.classifier_data import splits
 from gconv_gan.recipes.classifier_network import build_network
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
-from gconv_gan.training.supervised import Supervised
 from tests.training.tiny import final_files
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -51,7 +50,7 @@ class At(Method):
 
 def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **changes: object) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "Supervised", partial(Supervised, methods=(method,)))
+        patch.setattr(classifier_checks, "listed_methods", lambda _: (method,))
         recipe.fit(tiny_classifier(folder, **changes))
 
 

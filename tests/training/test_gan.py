@@ -33,7 +33,7 @@ class PowerCutError(Exception):
 
 
 class At(Method):
-    """Call ``action`` in the first discriminator step after which ``images`` images have been seen."""
+    """Call ``action`` in the discriminator step that begins at ``images`` images seen."""
 
     def __init__(self, images: int, action: Callable[[], None]) -> None:
         self.images, self.action, self.seen = images, action, 0
@@ -43,7 +43,7 @@ class At(Method):
 
     def after_step(self, player: Player) -> None:
         if player.name == "discriminator":
-            if self.seen < self.images <= self.seen + 16:
+            if self.seen == self.images:
                 self.action()
             self.seen += 16
 
