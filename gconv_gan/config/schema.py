@@ -508,6 +508,15 @@ class Bound(partial[Any]):
             raise UserError(f"{self.place}: {error}") from error
 
 
+def _row(config: PartConfig) -> Any:
+    """Return the part that a config names, with the keywords that its table binds."""
+    if not config.table:  # an explicit model is told its table when the table's models are derived
+        importlib.import_module(PARTS)
+        for owner in TABLES.values():
+            owner.models()
+    return table(config.table)[config.kind]
+
+
 def constructor(config: Config, place: str = "") -> Any:
     """Return the part that a config names, with its keys bound, nested parts first; None for a row that does nothing.
 
@@ -517,7 +526,7 @@ def constructor(config: Config, place: str = "") -> Any:
 
     """
     assert isinstance(config, PartConfig)
-    row = table(config.table)[config.kind]
+    row = _row(config)
     if row is None:
         return None
     if config.explicit:
@@ -549,7 +558,7 @@ def flagged(config: PartConfig, flag: str, place: str) -> str | None:
 
     A part says so by an attribute of the name ``flag``: true, or the name of the key that has to be true for it, or a function of the keys.
     """
-    says = getattr(unbound(table(config.table)[config.kind])[0], flag, False)
+    says = getattr(unbound(_row(config))[0], flag, False)
     if callable(says):
         says = says(config)
     if isinstance(says, str):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gconv_gan.config.data import FolderDataConfig
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import FullDiskError, UserError
 from gconv_gan.data import cache
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.decoded_images import DecodedImages
@@ -124,7 +124,7 @@ def test_it_needs_next_to_no_room(pets: Path, monkeypatch: pytest.MonkeyPatch) -
     usage = shutil.disk_usage(pets)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=200))
     assert len(opened(pets, "encoded", size=448)) == 6
-    with pytest.raises(UserError, match='or data.storage = "encoded" where the set has it'):
+    with pytest.raises(FullDiskError, match='or data.storage = "encoded" where the set has it'):
         opened(pets, "pixels", size=448)
 
 

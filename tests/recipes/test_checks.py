@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
+from gconv_gan.config.errors import FullDiskError, GuardError, StoppedBySignalError, UserError
 from gconv_gan.recipes import classifier, gan
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.step import finish_step
@@ -70,8 +70,8 @@ GAN: dict[str, tuple[Changes, str]] = {
     ),
     "unknown protocol": (lambda _, judge: evaluation(judge, protocol="fid_50k"), r"there is no protocol 'fid_50k'; known are"),
     "protocol of another split": (
-        lambda _, judge: evaluation(judge, protocol="fd50k_lite0"),
-        r"protocol fd50k_lite0 \(.*\) compares with the train split, not test",
+        lambda _, judge: evaluation(judge, protocol="fd50k_lite0_224"),
+        r"protocol fd50k_lite0_224 \(.*\) compares with the train split, not test",
     ),
     "absent judge": (lambda _, judge: evaluation(judge, extractor="checkpoint:nowhere"), r"nowhere is not a classifier"),
     "absent weights": (lambda _, judge: evaluation(judge, protocol="fid2k", extractor=None), r"the Inception weights are missing"),
@@ -219,7 +219,7 @@ def test_a_start_that_fails_after_its_checks_leaves_no_folder(tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gconv_gan.training.loop.resume", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FullDiskError):
         gan.main([str(toml(tmp_path))])
     assert not (tmp_path / "tiny").exists()
 
@@ -231,7 +231,7 @@ def test_a_failing_start_in_the_folder_of_a_run_leaves_it_alone(run: Path, monke
     before = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
     (run / "log.txt").unlink()
     monkeypatch.setattr("gconv_gan.training.loop.resume", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FullDiskError):
         gan.main([str(toml(run.parent))])
     assert {path: path.read_bytes() for path in run.rglob("*.safetensors")} == before
 

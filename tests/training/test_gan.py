@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.recipes import gan as recipe
 from gconv_gan.recipes import gan_checks
+from gconv_gan.recipes.training_score import ScorePlan
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
@@ -365,6 +367,7 @@ def test_status_lines_are_of_training_alone(tmp_path: Path, monkeypatch: pytest.
         time.sleep(4)
         return {"gate_entropy": 1.0}
 
+    monkeypatch.setattr(gan_checks, "training_score", lambda *_: Mock(spec=ScorePlan))
     monkeypatch.setattr(recipe, "training_scorer", lambda *_: scorer)
     monkeypatch.setattr(SampleGrids, "gate_entropy", slow_gates)
     reset_peak_memory(torch.device("cpu"))
