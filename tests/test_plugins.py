@@ -1,4 +1,4 @@
-"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample; what is wrong is said in a sentence."""
+"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample; faults are told in a sentence."""
 
 import json
 import re
@@ -91,6 +91,10 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
         refused = command(tmp_path, *score, *wrong, "--plugins", "mine.py")
         assert refused.returncode == 2, refused.stderr
         assert re.search(said, refused.stderr), refused.stderr
+
+    page = command(tmp_path, "eval/make_gallery.py", "runs/run", "--plugins", "mine.py")
+    assert page.returncode == 0, page.stderr
+    assert '<th scope="row">spread</th>' in (tmp_path / "samples" / "run" / "index.html").read_text()
 
     without = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx")
     assert without.returncode == 2
