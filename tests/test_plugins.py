@@ -52,7 +52,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_example_is_short() -> None:
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
     for example in EXAMPLES:
         body = [line for line in example.splitlines() if line.strip() and not line.startswith(("import ", "from "))]
         assert len(body) <= 25, example
@@ -70,6 +70,7 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     again = command(tmp_path, *train, "--trainer.total-images", "96")
     assert again.returncode == 0, again.stderr
     checkpoint = tmp_path / "runs" / "run" / "checkpoint-96"
+    assert [line.split("\t")[0] for line in (tmp_path / "runs" / "run" / "loss.tsv").read_text().splitlines()][-1] == "96"
     saved = load_file(checkpoint / "discriminator.safetensors")
     assert max(float(saved[name].abs().max()) for name in saved if name.endswith(("bias", "original"))) == pytest.approx(0.02)
 

@@ -157,7 +157,7 @@ def test_two_commands_may_compute_one_reference_at_once(
     pictures: dict[str, Path], judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = [str(pictures["fakes"]), "--extractor", f"checkpoint:{judge}", "--reference", str(pictures["reals"])]
-    save, others = reference_statistics.save_file, []
+    save, others = reference_statistics.save_tensors, []
 
     def slow(tensors: dict[str, torch.Tensor], file: Path) -> None:
         save(tensors, file)
@@ -165,7 +165,7 @@ def test_two_commands_may_compute_one_reference_at_once(
             others.append("begun")
             others.append(scored(flags, tmp_path)[0].scores)
 
-    monkeypatch.setattr(reference_statistics, "save_file", slow)
+    monkeypatch.setattr(reference_statistics, "save_tensors", slow)
     [found] = scored(flags, tmp_path)
     assert others[1] == found.scores
     assert [path.is_dir() for path in (tmp_path / "cache" / STATISTICS).iterdir()] == [True]
