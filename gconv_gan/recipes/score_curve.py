@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import CurveCommand
-from gconv_gan.metrics.evaluate import Evaluation, formula_card
+from gconv_gan.metrics.evaluate import formula_card
 from gconv_gan.metrics.factory import build_extractors
+from gconv_gan.metrics.metric import Evaluation
 from gconv_gan.metrics.score_card import Score, contradictions
 from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.recipes.fakes import Fakes
