@@ -18,6 +18,7 @@ from gconv_gan.methods.tables import METHODS
 from gconv_gan.metrics.tables import EXTRACTORS, METRICS
 from gconv_gan.models.tables import CLASSIFIERS, DISCRIMINATORS, GENERATORS, MAPPINGS
 from gconv_gan.optim.tables import OPTIMIZERS, PLAYER_OPTIMIZERS, SCHEDULES
+from gconv_gan.runtime.tracking import TRACKERS
 
 __all__ = [
     "ACTIVATIONS",
@@ -42,5 +43,6 @@ __all__ = [
     "PENALTIES",
     "PLAYER_OPTIMIZERS",
     "SCHEDULES",
+    "TRACKERS",
     "WEIGHT_NORMS",
 ]

@@ -1,4 +1,4 @@
-"""Plug-ins through the real commands: docs/plugins.md trains, resumes, scores, samples; mistakes get a sentence."""
+"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_example_is_short() -> None:
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
     for example in EXAMPLES:
         body = [line for line in example.splitlines() if line.strip() and not line.startswith(("import ", "from "))]
         assert len(body) <= 25, example
@@ -70,6 +70,7 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     again = command(tmp_path, *train, "--trainer.total-images", "96")
     assert again.returncode == 0, again.stderr
     checkpoint = tmp_path / "runs" / "run" / "checkpoint-96"
+    assert [line.split("\t")[0] for line in (tmp_path / "runs" / "run" / "loss.tsv").read_text().splitlines()][-1] == "96"
     saved = load_file(checkpoint / "discriminator.safetensors")
     assert max(float(saved[name].abs().max()) for name in saved if name.endswith(("bias", "original"))) == pytest.approx(0.02)
 
@@ -91,6 +92,10 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
         refused = command(tmp_path, *score, *wrong, "--plugins", "mine.py")
         assert refused.returncode == 2, refused.stderr
         assert re.search(said, refused.stderr), refused.stderr
+
+    page = command(tmp_path, "eval/make_gallery.py", "runs/run", "--plugins", "mine.py")
+    assert page.returncode == 0, page.stderr
+    assert '<th scope="row">spread</th>' in (tmp_path / "samples" / "run" / "index.html").read_text()
 
     without = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx")
     assert without.returncode == 2

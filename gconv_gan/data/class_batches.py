@@ -111,11 +111,6 @@ class ClassBatches:
         self._sampler = order_of(dataset, seed=seed, indices=indices)
         self._places = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
 
-    @property
-    def num_images(self) -> int:
-        """Return how many images one epoch has."""
-        return len(self._indices)
-
     def batch(self, images_seen: int) -> LabelledBatch:
         """Return our slice of the global batch at ``images_seen``."""
         places = self._places.to(self.device)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.grid import TILE_SIDE
 from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
@@ -92,28 +91,3 @@ def by_section(drawn: Mapping[str, list[Drawing]], pictures: Mapping[str, Pictur
     for kind, drawings in drawn.items():
         sections.setdefault(pictures[kind].section, []).extend(drawings)
     return sections
-
-
-def redraw(entry: Entry, subject: Subject, *, pictures: Mapping[str, PictureKind] = PICTURES) -> bytes:
-    """Draw one entry of a manifest again and return the file's bytes.
-
-    Raises:
-        UserError: if the subject's weights are not those of the entry, or the table no longer draws this file.
-
-    """
-    require_weights(entry, subject)
-    return file_of(entry, pictures[entry.kind].draw(subject, seed=entry.seed, **entry.parameters) if entry.kind in pictures else [])
-
-
-def require_weights(entry: Entry, subject: Subject) -> None:
-    """Raise ``UserError`` if an entry was not drawn from the subject's weights."""
-    if subject.run.checkpoint_sha256 != entry.checkpoint:
-        raise UserError(f"{entry.file} was drawn from weights {entry.checkpoint[:16]}, not from {subject.run.checkpoint_sha256[:16]}")
-
-
-def file_of(entry: Entry, drawings: Iterable[Drawing]) -> bytes:
-    """Return the bytes of an entry's file; raise ``UserError`` if no drawing has this file."""
-    for drawing in drawings:
-        if entry.file in drawing.files():
-            return drawing.files()[entry.file]
-    raise UserError(f"no kind {entry.kind!r} draws {entry.file} for this run")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.build import INDEX, entries_of, file_of, remove_outdated, require_weights
+from gconv_gan.gallery.build import INDEX, entries_of, remove_outdated
 from gconv_gan.gallery.document import breakable, document_html, facts_html
 from gconv_gan.gallery.drawing import Drawing, PictureKind
 from gconv_gan.gallery.grid import TILE_SIDE
@@ -88,24 +88,6 @@ def build_comparison(
 def draw_side(row: PictureKind, subject: Subject, side: str, *, seed: int, **parameters: Any) -> list[Drawing]:
     """Return the drawings of one kind and one run, under the file names of its side."""
     return [prefixed(drawing, side, subject.run.name) for drawing in row.draw(subject, seed=seed, **parameters)]
-
-
-def redraw_side(entry: Entry, subjects: tuple[Subject, Subject], *, pictures: Mapping[str, PictureKind] = COMPARED) -> bytes:
-    """Draw one entry of a comparison's manifest again and return the file's bytes.
-
-    Raises:
-        UserError: if the file is of neither side, or that side's weights are not the entry's, or the table no longer draws this file.
-
-    """
-    side = entry.file.partition("-")[0]
-    if side not in SIDES:
-        raise UserError(
-            f"{entry.file} belongs to neither run: the files of a comparison begin with {' or '.join(f'{name}-' for name in SIDES)}"
-        )
-    subject = subjects[SIDES.index(side)]
-    require_weights(entry, subject)
-    known = entry.kind in pictures
-    return file_of(entry, draw_side(pictures[entry.kind], subject, side, seed=entry.seed, **entry.parameters) if known else [])
 
 
 def prefixed(drawing: Drawing, side: str, run: str) -> Drawing:

@@ -110,7 +110,7 @@ def score_series(records: Sequence[Record]) -> list[Series]:
         protocol, _, name = key.rpartition("/")
         beside = [other.rpartition("/")[2] for other in keys if other.startswith(f"{protocol}/")]
         if curve := points(records, key):
-            title = f"{score_name(name, beside)}, {direction(name)} ({protocol})"
+            title = f"{score_name(name, beside)}{direction(name)} ({protocol})"
             panels.append(Series(f"score-{protocol.replace('/', '-')}-{name}", title, {name: curve}))
     return panels
 

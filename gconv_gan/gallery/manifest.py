@@ -86,11 +86,3 @@ def read_manifest(folder: Path) -> Manifest:
     if outside:
         raise UserError(f"{path} names {outside[0]!r}, which is not a file of its own folder: build the gallery again")
     return manifest
-
-
-def changed_files(folder: Path) -> list[str]:
-    """Return the files of a gallery that are missing or differ from what its manifest says; empty if there are none."""
-    entries = read_manifest(folder).pictures
-    return [
-        entry.file for entry in entries if not (folder / entry.file).is_file() or sha256((folder / entry.file).read_bytes()) != entry.sha256
-    ]

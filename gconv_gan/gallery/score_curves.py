@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from gconv_gan.gallery.history import Points, Series, number
-from gconv_gan.gallery.score_names import NAMES, direction, score_name
+from gconv_gan.gallery.score_names import direction, keys_of, score_name
 from gconv_gan.gallery.score_table import card_field, card_of, setting
 
 Score = Mapping[str, object]
@@ -52,9 +52,9 @@ def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
         first = next(iter(curve.values()))
         card, values = card_of(first), first["scores"]
         assert isinstance(values, Mapping)
-        for key in NAMES:
+        for key in keys_of(list(values)):
             if points := _points(curve, key):
-                title = f"{score_name(key, values)}, {direction(key)} ({card_field(card, 'formula', 'protocol')})"
+                title = f"{score_name(key, values)}{direction(key)} ({card_field(card, 'formula', 'protocol')})"
                 found.append((Series(f"curve-{index}-{key}", title, {key: points}), setting(card, checkpoint=False)))
     return found
 

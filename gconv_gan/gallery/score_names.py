@@ -21,11 +21,19 @@ SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
 LOWER_IS_BETTER = ("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity")
 
 
+def keys_of(scores: Collection[str]) -> list[str]:
+    """Return the keys to show, spreads left out: those with a name in the order of ``NAMES``, then those of plug-ins."""
+    return [key for key in NAMES if key in scores] + [key for key in scores if key not in NAMES and key not in SPREADS.values()]
+
+
 def score_name(key: str, beside: Collection[str]) -> str:
-    """Return the name of the score ``key``; the key "fd" among those of its card means features other than Inception's."""
-    return OTHER_FEATURES.get(key, NAMES[key]) if "fd" in beside else NAMES[key]
+    """Return the words for the score ``key``, given the keys of all scores of its card: "fd" among them tells of other features."""
+    name = NAMES.get(key, key)
+    return OTHER_FEATURES.get(key, name) if "fd" in beside else name
 
 
 def direction(key: str) -> str:
-    """Return "lower is better" or "higher is better"."""
-    return "lower is better" if key in LOWER_IS_BETTER else "higher is better"
+    """Return whether lower or higher is better, in words that follow the name; "" for a score of a plug-in, which a page does not know."""
+    if key not in NAMES:
+        return ""
+    return ", lower is better" if key in LOWER_IS_BETTER else ", higher is better"

@@ -6,7 +6,7 @@ from html import escape
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.document import breakable, facts_html
 from gconv_gan.gallery.history import number
-from gconv_gan.gallery.score_names import NAMES, SPREADS, score_name
+from gconv_gan.gallery.score_names import SPREADS, keys_of, score_name
 
 
 def card_field(card: Mapping[str, object], group: str, field: str) -> object:
@@ -37,7 +37,7 @@ def score_rows(score: Mapping[str, object]) -> dict[str, str]:
     card, values = card_of(score), score["scores"]
     assert isinstance(values, Mapping)
     rows = {}
-    for key in NAMES:
+    for key in keys_of(list(values)):
         spread = None if key == "kid_mean" and kid_is_of_all(card) else number(values.get(SPREADS.get(key, "")))
         value = number(values.get(key))
         if value is not None:

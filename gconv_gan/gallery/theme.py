@@ -39,4 +39,3 @@ DARK = Theme(
     accent="#5cd0c0",
     series=("#5ab4ec", "#f0a13a", "#3fcf9f", "#d892cf"),
 )
-THEMES = (LIGHT, DARK)

@@ -3,9 +3,7 @@ r"""Norms of two-dimensional convolutions: exact on a periodic grid, upper bound
 A is a kernel [O, I/groups, kh, kw]; norms are operator norms, the largest singular value of the layer as one big matrix.
 
 - Sedghi, Gupta, Long, "The Singular Values of Convolutional Layers", ICLR 2019: singular values by Fourier transform.
-- Delattre et al., "Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration", ICML 2023, and
-  "Spectral Norm of Convolutional Layers with Circular and Zero Paddings", arXiv 2402.00240 (2024).
-- Singla, Feizi, "Fantastic Four: Differentiable Bounds on Singular Values of Convolution Layers", ICLR 2021.
+- Delattre et al., "Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration", ICML 2023.
 - Ryu et al., "Plug-and-Play Methods Provably Converge with Properly Trained Denoisers", ICML 2019: power iteration with the layer itself.
 """
 
@@ -13,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
@@ -47,16 +44,6 @@ def zero_padded_bound(
     return circular_norm(weight, (grid[0], grid[1]), stride=stride, groups=groups)
 
 
-def gram_bound(
-    weight: Float[Tensor, "o i kh kw"], size: tuple[int, int], *, iterations: int = 6, stride: int = 1, groups: int = 1
-) -> float:
-    """Return Gram iteration's upper bound of :func:`circular_norm`; it falls with every iteration and converges quadratically.
-
-    For a zero-padded layer pass the enlarged grid (h+kh-1, w+kw-1).
-    """
-    return max(gram_norm(_strided_spectrum(group, size, stride), iterations).max().item() for group in _split(weight, groups))
-
-
 def gram_norm(matrices: Complex[Tensor, "*batch o i"], iterations: int) -> Float[Tensor, "*batch"]:
     r"""Return an upper bound of the largest singular value of each matrix, differentiable, by Gram iteration.
 
@@ -86,35 +73,6 @@ def largest_singular_value(matrices: Complex[Tensor, "*batch o i"], *, at_least:
             break
         at_least = max(at_least, torch.linalg.svdvals(matrices[order[start : start + chunk]]).max().item())
     return at_least
-
-
-def zero_padded_gram_bound(weight: Float[Tensor, "o i kh kw"], *, iterations: int = 5) -> float:
-    r"""Return Gram iteration's upper bound for the zero-padded convolution of images of *any* size (Delattre et al. 2024).
-
-    :math:`K \leftarrow K * K^\top` (the kernel grows to 2k-1), then
-    :math:`(\max_o \sum |K_o|)^{2^{-t}}` times the scale taken out on the way. It covers stride 1 and larger.
-    """
-    kernel = weight.detach() if weight.shape[1] <= weight.shape[0] else weight.detach().transpose(0, 1)
-    log_scale = 0.0
-    for _ in range(iterations):
-        norm = kernel.norm()
-        log_scale = 2.0 * (log_scale + math.log(norm))
-        kernel = kernel / norm
-        kernel = F.conv2d(kernel, kernel, padding=(kernel.shape[2] - 1, kernel.shape[3] - 1))
-    return math.exp((math.log(kernel.abs().sum((1, 2, 3)).max()) + log_scale) / 2.0**iterations)
-
-
-def fantastic_four(weight: Float[Tensor, "o i kh kw"]) -> float:
-    r"""Return :math:`\sqrt{k_h k_w}` times the least norm of four reshaped kernels, an upper bound for any size and padding.
-
-    The matrices are (O kh, I kw), (O kw, I kh), (O, I kh kw) and (O kh kw, I).
-    """
-    orders = (((0, 2, 1, 3), 2), ((0, 3, 1, 2), 2), ((0, 1, 2, 3), 1), ((0, 2, 3, 1), 3))
-    norms = []
-    for order, rows in orders:
-        permuted = weight.detach().permute(order)
-        norms.append(torch.linalg.matrix_norm(permuted.reshape(math.prod(permuted.shape[:rows]), -1), 2))
-    return math.sqrt(weight.shape[2] * weight.shape[3]) * torch.stack(norms).min().item()
 
 
 def reshape_norm(weight: Float[Tensor, "o ..."]) -> float:

@@ -8,17 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def off_diagonal(matrices: Float[Tensor, "*k o m"]) -> Float[Tensor, "*k o o"]:
-    r"""Return :math:`W W^\top \odot (1 - I)`: the scalar products of different rows."""
-    products = matrices @ matrices.mT
-    return products - torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
-
-
-def orthogonal_penalty(matrices: Float[Tensor, "*k o m"]) -> Float[Tensor, ""]:
-    r"""Return :math:`\lVert W W^\top \odot (1 - I) \rVert_F^2`, summed over the matrices; a row is a filter."""
-    return off_diagonal(matrices).square().sum()
-
-
 def orthogonal_gradient(matrices: Float[Tensor, "*k o m"]) -> Float[Tensor, "*k o m"]:
-    r"""Return the gradient of ``orthogonal_penalty``, :math:`4\, (W W^\top \odot (1 - I))\, W`."""
-    return 4 * off_diagonal(matrices) @ matrices
+    r"""Return the gradient of :math:`\lVert W W^\top \odot (1 - I) \rVert_F^2`, summed over the matrices; a row is a filter.
+
+    .. math:: 4\, (W W^\top \odot (1 - I))\, W
+    """
+    products = matrices @ matrices.mT
+    off_diagonal = products - torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
+    return 4 * off_diagonal @ matrices

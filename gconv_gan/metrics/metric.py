@@ -102,6 +102,7 @@ class Metric:
         needs_real_features: the features of every real (and every fake).
         needs_logits: the logits of every fake.
         needs_classes: the class of every fake and real.
+        lower_is_better: the keys of its numbers that are the better the lower they are; of all others higher is better.
         has_card_fields: its lines are fields of ``FormulaCard`` (built-in metrics); otherwise the card keeps them under its name.
 
     """
@@ -110,6 +111,7 @@ class Metric:
     needs_real_features: ClassVar[bool] = False
     needs_logits: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
     has_card_fields: ClassVar[bool] = False
 
     def fake_features_wanted(self, one: Evaluation) -> bool:

@@ -34,11 +34,6 @@ class Neighbourhoods:
     density: float
     coverage: float
 
-    @property
-    def f_score(self) -> float:
-        """2PR / max(1e-5, P + R)."""
-        return 2 * self.precision * self.recall / max(1e-5, self.precision + self.recall)
-
 
 @dataclass(frozen=True)
 class _Points:

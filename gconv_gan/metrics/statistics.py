@@ -4,7 +4,6 @@ Sums are taken of x - c for a fixed shift c near the mean: without it the covari
 numbers. Chan, Golub, LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37 (1983), section 4.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -57,22 +56,6 @@ class StreamingMoments:
         other = StreamingMoments(self.shift.numel(), shift=self.shift, device=self.shift.device)
         other.count, other.first, other.second = self.count, self.first.clone(), self.second.clone()
         return other
-
-    def merge(self, other: "StreamingMoments") -> None:
-        """Add the sums of ``other``; raise ``ValueError`` where it was accumulated about another shift."""
-        if not torch.equal(self.shift, other.shift.to(self.shift)):
-            raise ValueError("only statistics about the same shift can be merged")
-        self.count += other.count
-        self.first += other.first.to(self.first)
-        self.second += other.second.to(self.second)
-
-    def reduced(self, reduce_sum: Callable[[Tensor], Tensor]) -> "StreamingMoments":
-        """Return the statistics of all processes: ``reduce_sum`` returns the sum of a tensor over them."""
-        total = StreamingMoments(self.shift.numel(), shift=self.shift, device=self.shift.device)
-        counted = reduce_sum(torch.cat([self.first, self.first.new_tensor([self.count])]))
-        total.count, total.first = int(counted[-1].item()), counted[:-1]
-        total.second = reduce_sum(self.second)
-        return total
 
     def result(self) -> Moments:
         """Return the moments of everything added so far; raise ``ValueError`` below two samples."""

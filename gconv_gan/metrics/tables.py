@@ -47,3 +47,8 @@ def metrics_of(protocol: Protocol) -> dict[str, Metric]:
         if name not in METRICS:
             raise UserError(f"there is no metric {name!r}; known are {', '.join(METRICS)}{did_you_mean(name, METRICS)}")
     return {name: row() for name, row in METRICS.items() if name in protocol.metrics}
+
+
+def lower_is_better() -> frozenset[str]:
+    """Return the keys of the numbers that are the better the lower they are, of all metrics."""
+    return frozenset(key for metric in METRICS.values() for key in metric.lower_is_better)

@@ -13,7 +13,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.device import process_state
 from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
 from gconv_gan.runtime.precision import set_tf32
-from gconv_gan.runtime.tracking import JsonLinesTracker
+from gconv_gan.runtime.tracking import build_trackers
 
 
 @runtime_checkable
@@ -34,8 +34,8 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
     """Return the Accelerator of the run in ``folder``.
 
     Raises:
-        UserError: the batch does not divide by the processes and micro-batches, or the launcher asks for what changes a run's numbers
-            without standing in its config.
+        UserError: the batch does not divide by the processes and micro-batches, a tracker cannot be made, or the launcher asks for what
+            changes a run's numbers without standing in its config.
 
     """
     require_plain_training()
@@ -48,7 +48,7 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
     warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
         mixed_precision=trainer.mixed_precision,
-        log_with=[JsonLinesTracker(folder / "metrics.jsonl"), "tensorboard"],
+        log_with=build_trackers(folder),
         project_dir=folder,
         # statistics are shared by our own BatchNorm; broadcasting buffers in forward breaks two forwards before one backward
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],

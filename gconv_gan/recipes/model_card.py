@@ -26,6 +26,7 @@ LICENCES = {
     "folder": "Your own pictures: their licence is not known to this software. State it here before you pass the model on.",
     "webdataset": "Your own shards: their licence is not known to this software. State it here before you pass the model on.",
 }
+OF_A_PLUGIN = "Not known to this software: the data set is a plug-in's. State it here before you pass the model on."
 """``data.kind`` -> what its authors allow."""
 
 
@@ -61,7 +62,7 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
         f"{config.schedule.kind} schedule",
         "Seed": str(config.seed),
     }
-    data = {"Data set": description.data_title, "Licence": LICENCES[config.data.kind]}
+    data = {"Data set": description.data_title, "Licence": LICENCES.get(config.data.kind, OF_A_PLUGIN)}
     scores = _scores(run, description.weights_sha256)
     sections = [f"# {config.name}", _rows(facts), "## Training", _rows(training), "## Data", _rows(data), "## Scores", *scores]
     use = "python -m gconv_gan.sample FOLDER --num 64 --seed 0" + (" --class 0" if description.classes else "")

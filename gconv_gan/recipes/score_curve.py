@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.scores import CurveCommand
-from gconv_gan.gallery.score_names import LOWER_IS_BETTER
 from gconv_gan.metrics.evaluate import formula_card
 from gconv_gan.metrics.factory import build_extractors
 from gconv_gan.metrics.metric import Evaluation
 from gconv_gan.metrics.score_card import Score, contradictions
+from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.recipes.fakes import Fakes
 from gconv_gan.recipes.networks import load_run, require_gan_run
 from gconv_gan.recipes.scores import Job, References, evaluations_of, fakes_of, jobs_of, require_outlet, score_file, score_jobs
@@ -74,7 +74,7 @@ def _deciding(command: CurveCommand, scores: Curve) -> str:
 
 
 def _rank(value: float, key: str) -> float:
-    return value if key in LOWER_IS_BETTER else -value
+    return value if key in lower_is_better() else -value
 
 
 def lines(scores: Curve, *, key: str, best: int) -> list[str]:

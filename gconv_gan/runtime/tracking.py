@@ -1,12 +1,13 @@
-"""Numbers over time: one JSON object a line in ``metrics.jsonl``, always, through Accelerate's tracker interface."""
+"""Numbers over time, through Accelerate's tracker interface: always as one JSON object a line in ``metrics.jsonl``."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from accelerate.tracking import GeneralTracker, on_main_process
+from accelerate.tracking import GeneralTracker, get_available_trackers, on_main_process
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.schema import Table, give
 from gconv_gan.runtime.atomic import write_bytes
 from gconv_gan.runtime.full_disk import writing
 
@@ -35,6 +36,41 @@ class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
         """Append one line."""
         with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"images": step, **values}) + "\n")
+
+
+def jsonl(*, folder: Path) -> JsonLinesTracker:
+    """metrics.jsonl of the run folder."""
+    return JsonLinesTracker(folder / "metrics.jsonl")
+
+
+def tensorboard() -> str:
+    """TensorBoard's event files, in events/ of the run folder."""
+    return "tensorboard"
+
+
+TRACKERS = Table("TRACKERS", {"jsonl": jsonl, "tensorboard": tensorboard}, given=("folder",))
+"""Trackers: a run sends its numbers to every row. A row is given ``folder`` and returns a tracker, or the name of one of Accelerate's."""
+
+
+def build_trackers(folder: Path) -> list[GeneralTracker | str]:
+    """Return the trackers of the run in ``folder``, for ``Accelerator(log_with=…)``.
+
+    Raises:
+        UserError: a row returns no tracker, or the name of one that is not installed.
+
+    """
+    found: list[GeneralTracker | str] = []
+    known = [str(name) for name in get_available_trackers()]
+    for kind, row in TRACKERS.items():
+        made = give(row, folder=folder)()
+        if isinstance(made, str) and made not in known:
+            raise UserError(f"TRACKERS[{kind!r}] asks Accelerate for {made!r}, which it does not know or whose package is not installed")
+        if not isinstance(made, str | GeneralTracker):
+            raise UserError(
+                f"TRACKERS[{kind!r}] returns {type(made).__name__}, but a row returns an Accelerate tracker, or the name of one"
+            )
+        found.append(made)
+    return found
 
 
 def truncate_metrics(path: Path, images: int) -> None:

@@ -1,3 +1,5 @@
+import hashlib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -6,7 +8,9 @@ import pytest
 import torch
 
 from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.drawing import Drawing
 from gconv_gan.gallery.grid import save_grid
+from gconv_gan.gallery.manifest import read_manifest
 from gconv_gan.gallery.subject import FeatureExtractor, RunFacts, Subject, TrainingImages
 from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.gconv import GConv2d
@@ -82,3 +86,15 @@ def subject(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
 def gallery(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished gallery of ``subject``; tests must not write into it."""
     return build_gallery(tmp_path_factory.mktemp("gallery"), subject, seed=3).parent
+
+
+def file_among(drawings: Iterable[Drawing], name: str) -> bytes:
+    """The bytes of the file ``name`` among those of drawings."""
+    [content] = [content for drawing in drawings for file, content in drawing.files().items() if file == name]
+    return content
+
+
+def changed_files(folder: Path) -> list[str]:
+    """The files of a gallery that differ from what its manifest says."""
+    pictures = read_manifest(folder).pictures
+    return [entry.file for entry in pictures if hashlib.sha256((folder / entry.file).read_bytes()).hexdigest() != entry.sha256]

@@ -1,7 +1,9 @@
 """Inception's names belong to Inception's features alone."""
 
 from gconv_gan.gallery.history import score_series
+from gconv_gan.gallery.score_names import LOWER_IS_BETTER
 from gconv_gan.gallery.score_table import score_rows
+from gconv_gan.metrics.tables import lower_is_better
 
 
 def card(extractor: str) -> dict[str, object]:
@@ -28,3 +30,7 @@ def test_a_kernel_distance_of_whole_sets_is_shown_without_the_round_off_that_old
     for size, shown in ((128, "0.1"), (100, "0.1 ± 5e-16")):
         formula = {"protocol": "p", "num_fake": 128, "num_real": 128, "kid_subset_size": size}
         assert score_rows({"scores": scores, "card": card("judge") | {"formula": formula}})["Kernel distance"] == shown
+
+
+def test_pages_and_metrics_agree_on_which_scores_are_better_low() -> None:
+    assert set(LOWER_IS_BETTER) == lower_is_better()

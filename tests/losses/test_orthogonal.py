@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gconv_gan.losses.orthogonal import orthogonal_gradient, orthogonal_penalty
+from gconv_gan.losses.orthogonal import orthogonal_gradient
+from tests.reference.orthogonal import orthogonal_penalty
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4), (3, 4, 6)])

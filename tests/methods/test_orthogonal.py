@@ -9,12 +9,12 @@ from torch import nn
 
 from gconv_gan.layers.gconv import GConv2d
 from gconv_gan.layers.spectral_norm import apply_spectral_norm
-from gconv_gan.losses.orthogonal import orthogonal_penalty
 from gconv_gan.methods.method import Player, PlayerName
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.models.gan_biggan import BigGANGenerator
 from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
 from gconv_gan.recipes.gan_checks import methods
+from tests.reference.orthogonal import orthogonal_penalty
 from tests.training.tiny import tiny
 
 

@@ -98,16 +98,11 @@ def test_clean_fids_variant_sees_what_clean_fid_sees_and_the_fast_one_the_same_u
     assert isinstance(slow, InceptionExtractor)
 
     class Layers(torch.nn.Module):
-        """In the place of clean-fid's file: the same layers with the weights at hand."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = self
-
         def forward(self, x: Tensor) -> Tensor:
             return slow.forward(x)[0]
 
-    monkeypatch.setattr(torch.jit, "load", lambda _: Layers())
+    # clean-fid's file holds a network called layers: here the same one with the weights at hand
+    monkeypatch.setattr(torch.jit, "load", lambda _: torch.nn.ModuleDict({"layers": Layers()}))
     network = InceptionV3W("", download=False)
     resize = build_resizer("clean")
     resized = torch.stack([torch.from_numpy(resize(image.permute(1, 2, 0).numpy())).permute(2, 0, 1) for image in FAKES[:2]])

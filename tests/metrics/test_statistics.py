@@ -46,17 +46,6 @@ def test_a_shift_keeps_the_digits_of_a_small_covariance_far_from_the_origin() ->
     assert error[1] > 1e3 * error[0]
 
 
-def test_merging_equals_one_stream_and_needs_one_shift() -> None:
-    x = features()
-    first, second = StreamingMoments(12, shift=x[0]), StreamingMoments(12, shift=x[0])
-    first.update(x[:120])
-    second.update(x[120:])
-    first.merge(second)
-    same(first.result(), streamed(x, [300], x[0]), 1e-12)
-    with pytest.raises(ValueError, match="same shift"):
-        first.merge(StreamingMoments(12))
-
-
 def test_too_few_samples_and_wrong_widths_are_refused() -> None:
     stream = StreamingMoments(12)
     stream.update(features(1))

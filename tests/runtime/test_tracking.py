@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.config.errors import FullDiskError, UserError
-from gconv_gan.runtime.tracking import JsonLinesTracker, read_metrics, truncate_metrics
+from gconv_gan.runtime.tracking import TRACKERS, JsonLinesTracker, build_trackers, read_metrics, truncate_metrics
 
 
 def test_lines_beyond_the_checkpoint_and_torn_ones_are_dropped(tmp_path: Path) -> None:
@@ -63,6 +63,19 @@ def test_a_failed_truncation_leaves_every_line(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(FullDiskError):
+    with pytest.raises(FullDiskError, match="is full"):
         truncate_metrics(path, 5)
     assert path.read_text() == f"{WHOLE}\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("no_such_tracker", r"TRACKERS\['mine'\] asks Accelerate for 'no_such_tracker', which it does not know"),
+        (3, r"TRACKERS\['mine'\] returns int"),
+    ],
+)
+def test_a_row_that_makes_no_tracker_is_named(made: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRACKERS.data, "mine", lambda: made)
+    with pytest.raises(UserError, match=message):
+        build_trackers(tmp_path)

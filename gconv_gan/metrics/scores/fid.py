@@ -13,6 +13,7 @@ THRESHOLD = "order * eps * largest eigenvalue"
 class FrechetDistance(Metric):
     """Fréchet distance between Gaussians: fid in Inception's features, fd in others."""
 
+    lower_is_better: ClassVar[tuple[str, ...]] = ("fid", "fd")
     has_card_fields: ClassVar[bool] = True
 
     def fake_features_wanted(self, one: Evaluation) -> bool:

@@ -13,6 +13,7 @@ class ExtrapolatedDistance(Metric):
     """Fréchet distance extrapolated to infinitely many fakes."""
 
     needs_fake_features: ClassVar[bool] = True
+    lower_is_better: ClassVar[tuple[str, ...]] = ("fid_infinity", "fd_infinity")
     has_card_fields: ClassVar[bool] = True
 
     def least(self, protocol: Protocol) -> int:

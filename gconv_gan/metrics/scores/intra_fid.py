@@ -13,6 +13,7 @@ class IntraClassDistance(Metric):
 
     needs_real_features: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = True
+    lower_is_better: ClassVar[tuple[str, ...]] = ("intra_fid", "intra_fd")
     has_card_fields: ClassVar[bool] = True
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:

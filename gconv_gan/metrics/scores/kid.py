@@ -11,6 +11,7 @@ class KernelDistance(Metric):
     """Kernel Inception Distance: unbiased squared MMD of a cubic kernel, over subsets."""
 
     needs_real_features: ClassVar[bool] = True
+    lower_is_better: ClassVar[tuple[str, ...]] = ("kid_mean",)
     has_card_fields: ClassVar[bool] = True
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:
