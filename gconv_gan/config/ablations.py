@@ -61,5 +61,5 @@ class AblateCommand(Config):
     """Where converted data are kept; None: where the run says."""
     runs_dir: str = "runs/ablate"
     """Folder of the ablations."""
-    json: str | None = None
+    json_out: Annotated[str | None, tyro.conf.arg(name="json")] = None
     """Write the result as JSON."""
