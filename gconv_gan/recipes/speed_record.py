@@ -68,6 +68,8 @@ class Measured:
     precision: Precision
     parameters: int
     """Of the generator."""
+    generator_macs: int
+    """Of its forward pass, per image."""
     macs: int
     """Of an iteration, penalties left out."""
     milliseconds: float
@@ -158,8 +160,9 @@ def measured(
     """Return the time of an iteration of ``config`` on ``engine``."""
     parts = check(config, accelerator, dataset)
     assert parts.data is not None
-    size = counts(parts.generator, torch.zeros(1, config.generator.latent_dim), None)
-    judged = counts(parts.discriminator, torch.zeros(1, 3, config.data.size, config.data.size), None)
+    y = None if parts.num_classes is None else torch.zeros(2, dtype=torch.long)
+    size = counts(parts.generator, torch.zeros(2, config.generator.latent_dim), y)
+    judged = counts(parts.discriminator, torch.zeros(2, 3, config.data.size, config.data.size), y)
     task = Adversarial(
         config,
         parts.generator,
@@ -196,6 +199,7 @@ def measured(
         engine,
         precision,
         size.parameters,
+        size.macs,
         macs,
         milliseconds=median,
         quartiles=(low, high),

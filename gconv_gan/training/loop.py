@@ -127,5 +127,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         if stop and not finished:
             report.close()
             raise StoppedBySignalError(stop)
+        if finished:
+            break
 
     report.close()
