@@ -32,7 +32,7 @@ def command(folder: Path, **changes: Any) -> AblateCommand:
 
 
 @pytest.fixture
-def _scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score a generator by its first weight: an extractor takes seconds, and is tested elsewhere."""
 
     def scorer(_plan: Any, _config: Any, _dataset: Any, _accelerator: Any, scores: Path) -> Any:
@@ -47,7 +47,7 @@ def _scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan, "training_scorer", scorer)
 
 
-@pytest.mark.usefixtures("_scored_by_weights")
+@pytest.mark.usefixtures("scored_by_weights")
 def test_runs_side_by_side_are_those_alone_and_are_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
     arguments = [str(DIGITS), "--seeds", "2", "--cache-dir", str(tmp_path / "cache"), "--json", str(out)]
@@ -77,7 +77,7 @@ def test_runs_side_by_side_are_those_alone_and_are_resumed(tmp_path: Path, capsy
     assert paired["seeds"] == [0, 1]
 
 
-@pytest.mark.usefixtures("_scored_by_weights")
+@pytest.mark.usefixtures("scored_by_weights")
 def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
     config = load_config(AblationConfig, DIGITS)
     limited = command(tmp_path, images=3_200_000, hours=1e-6)
