@@ -34,6 +34,7 @@ from gconv_gan.recipes.gan_checks import check
 from gconv_gan.recipes.plan import iteration_macs
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
+from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.engine import build_engine
@@ -112,9 +113,9 @@ def record(precision: Precision, file: Path, options: argparse.Namespace) -> Non
     for case, changes in CASES.items():
         config = _config(changes, precision, options)
         dataset = dataset or open_dataset(config.data)
+        if "ceilings" not in held and torch.cuda.is_available():
+            held["ceilings"] = ceilings(torch.device("cuda"))
         accelerator = build_accelerator(Path("speed"), config.trainer)
-        if "ceilings" not in held and accelerator.device.type == "cuda":
-            held["ceilings"] = ceilings(accelerator.device)
         engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
         for engine in engines:
             if time.perf_counter() - begun > options.limit:
@@ -235,19 +236,20 @@ def device_name() -> str:
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy."""
+    """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy.
+
+    Leaves TF32 switched on.
+    """
     source = torch.empty(2**28, device=device).normal_()
     found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}
-    for name, dtype, tf32 in (("fp32", torch.float32, "ieee"), ("tf32", torch.float32, "tf32"), ("bf16", torch.bfloat16, "ieee")):
-        before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
-        torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = tf32
+    for name, dtype, tf32 in (("fp32", torch.float32, False), ("bf16", torch.bfloat16, False), ("tf32", torch.float32, True)):
+        set_tf32(tf32)
         a = torch.randn(8192, 8192, device=device, dtype=dtype)
         found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
         x = torch.randn(64, 256, 32, 32, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         flops = 2 * 64 * 256 * 256 * 9 * 32**2
         found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
-        torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = before
     return found
 
 

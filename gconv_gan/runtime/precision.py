@@ -12,7 +12,8 @@ import torch
 
 def _switches() -> tuple[Any, Any, Any]:
     # torch refuses to read its older switches (allow_tf32) once these are set: only one kind may be used
-    return torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
 
 
 def set_tf32(enabled: bool) -> None:
