@@ -8,13 +8,14 @@ device idle by themselves fill it together.
 import hashlib
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from gconv_gan.config.ablations import AblateCommand, AblationConfig
 from gconv_gan.config.errors import StoppedBySignalError, UserError
@@ -36,9 +37,14 @@ from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.guards import NotFiniteError, noticing_signals
 from gconv_gan.training.loop import Run, iterations
+from gconv_gan.training.state import due
 
 QUEUED = 16
 """Rounds that may be launched before the host waits for the device: the clock is read then."""
+ENDING = 0.5
+"""Seconds that pictures and a checkpoint of a run take at its end."""
+SPOKEN = 250
+"""Rounds between two lines on the way."""
 FREE = 1.5
 """Seeds are added while this many times the memory of the last one is free."""
 
@@ -51,7 +57,11 @@ def main(arguments: Sequence[str]) -> None:
     result = ablate(config, command, folder=path.parent)
     print(table(result))
     if command.json_out is not None:
-        write_text(Path(command.json_out), json.dumps(result, indent=1) + "\n")
+        _write(result, command.json_out)
+
+
+def _write(result: Mapping[str, Any], file: str) -> None:
+    write_text(Path(file), json.dumps(result, indent=1) + "\n")
 
 
 def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path) -> dict[str, Any]:
@@ -67,23 +77,28 @@ def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path) -> d
     runs = {(arm, seed): arm_run(config, command, arm, seed, folder=folder) for seed in seeds for arm in config.arms}
     dataset = _one_dataset(list(runs.values()))
     costs = {arm: arm_costs(runs[arm, seeds[0]], dataset) for arm in config.arms}
-    length = side_by_side(runs, dataset, limit=None if command.hours is None else begun + 3600 * command.hours)
-    arms = {
-        arm: ArmRuns(**costs[arm], scores={seed: scores_of(runs[arm, seed], length) for seed in seeds}, curves=curves(runs, arm, seeds))
-        for arm in config.arms
-    }
     first = next(iter(runs.values()))
-    return report(
-        config,
-        arms,
-        facts={
-            "images": length,
+
+    def found(images: int) -> dict[str, Any]:
+        arms = {
+            arm: ArmRuns(**costs[arm], scores={seed: scores_of(runs[arm, seed], images) for seed in seeds}, curves=curves(runs, arm, seeds))
+            for arm in config.arms
+        }
+        facts = {
+            "images": images,
             "asked_images": first.trainer.total_images,
             "protocol": first.evaluation.protocol,
             "data": dataset.title,
             "seconds": time.perf_counter() - begun,
-        },
-    )
+        }
+        return report(config, arms, facts)
+
+    def along(images: int, scored: bool) -> None:
+        print(f"{images:,} images after {time.perf_counter() - begun:.1f} s", flush=True)
+        if scored and command.json_out is not None:
+            _write(found(images), command.json_out)
+
+    return found(side_by_side(runs, dataset, limit=None if command.hours is None else begun + 3600 * command.hours, along=along))
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -128,7 +143,7 @@ def _one_dataset(runs: Sequence[GANRunConfig]) -> ImageDataset:
 def arm_costs(config: GANRunConfig, dataset: ImageDataset) -> dict[str, Any]:
     """Return parameters and MACs per image of an arm's generator, and the seconds of an iteration by itself on this device."""
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
-    found = measured("", config, config.trainer.engine, "tf32", dataset, accelerator, seconds=0)
+    found = measured("", config, config.trainer.engine, "tf32", dataset, accelerator, seconds=0.0)
     return {"parameters": found.parameters, "macs": found.generator_macs, "step_seconds": found.milliseconds / 1000}
 
 
@@ -142,6 +157,7 @@ class Started:
     name: tuple[str, int]
     task: Adversarial
     going: Generator[int, bool | None, None]
+    accelerator: Accelerator
     stream: Any
     """A stream of the device; None on a CPU."""
     images: int = 0
@@ -154,16 +170,26 @@ class Started:
             try:
                 self.images = self.going.send(end) if self.images else next(self.going)
             except StopIteration:
-                self.ended, self.images = True, self.task.progress.images_seen
+                self._end(self.task.progress.images_seen)
+            except StoppedBySignalError:
+                self._end(self.images)
+                raise
             except NotFiniteError as error:
-                self.ended = True
+                self._end(self.images)
                 print(f"{self.name[0]}, seed {self.name[1]}: {error}", flush=True)
 
+    def _end(self, images: int) -> None:
+        self.ended, self.images = True, images
+        self.accelerator.end_training()
 
-def side_by_side(runs: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, *, limit: float | None) -> int:
+
+def side_by_side(
+    runs: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, *, limit: float | None, along: Callable[[int, bool], None]
+) -> int:
     """Train all runs to their length, or until ``limit`` (a reading of ``time.perf_counter``); return the images that each has seen.
 
     As many seeds as the device's memory holds are trained together. The first ones tell how far a time limit lets all of them come.
+    ``along`` is told from time to time the images seen, and whether all runs of a batch have a new score there.
     """
     left = dict(runs)
     length: int | None = None
@@ -173,7 +199,7 @@ def side_by_side(runs: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDat
                 together = _started(left, dataset, signals, stack)
                 batches = -(-len(runs) // len(together))
                 share = None if limit is None or length is not None else time.perf_counter() + (limit - time.perf_counter()) / batches
-                length = _in_turns(together, length=length, limit=share)
+                length = _in_turns(together, length=length, limit=share, along=along)
             for run in together:
                 del left[run.name]
     assert length is not None
@@ -212,39 +238,43 @@ def _start(name: tuple[str, int], config: GANRunConfig, dataset: ImageDataset, s
     stack.enter_context(writing(parts.folder.path))
     parts.folder.prepare(config)
     going = iterations(task, Run(config, parts.folder, parts.facts, quiet=True), accelerator, signals)
-    started = Started(name, task, going, stream)
+    started = Started(name, task, going, accelerator, stream)
     started.go_on()
     return started
 
 
-def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | None) -> int:
+def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | None, along: Callable[[int, bool], None]) -> int:
     """Train runs iteration by iteration in turns until all have ended; return the images seen.
 
     Args:
         runs: the runs.
         length: end all at so many images; None: at their own length, or by the limit.
         limit: the time by which all are to be scored and saved.
+        along: is told the images seen, and whether all have a new score there.
 
     """
-    device = runs[0].task.device
+    task = runs[0].task
     reserve, stopped, rounds = 0.0, None, 0
-    if limit is not None:  # a score of each run, and what else its end takes
-        reserve = 1.2 * len(runs) * _scoring_seconds(runs[0])
+    if limit is not None:
+        reserve = len(runs) * (1.2 * _scoring_seconds(runs[0]) + ENDING)
     while going := [run for run in runs if not run.ended]:
         rounds += 1
         behind = min(run.images for run in going)
         turn = [run for run in going if run.images == behind]  # those that were saved earlier than others catch up
+        level = len(turn) == len(going)
+        scored = level and due(behind - task.images_per_iteration, behind, task.evaluate_every)
         end = length is not None and behind >= length
-        if limit is not None and len(turn) == len(going) and rounds % QUEUED == 0:
-            synchronise(device)
-            end = end or time.perf_counter() + reserve > limit
-        elif rounds % QUEUED == 0:
-            synchronise(device)
+        if rounds % QUEUED == 0 or scored:
+            synchronise(task.device)
+            # a score that is due is the last one where there is no time for another
+            end = end or (limit is not None and level and time.perf_counter() + (2 if scored else 1) * reserve > limit)
         for run in turn:
             try:
                 run.go_on(end=end)
             except StoppedBySignalError as signal:
-                run.ended, stopped = True, signal
+                stopped = signal
+        if scored or (rounds % SPOKEN == 0 and level):
+            along(behind, scored)
     if stopped is not None:
         raise stopped
     return min(run.images for run in runs)

@@ -34,12 +34,13 @@ from gconv_gan.recipes.gan_checks import check
 from gconv_gan.recipes.plan import iteration_macs
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
+from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.engine import build_engine
 
 Precision = Literal["fp32", "tf32", "bf16"]
-CHUNK = 16  # iterations between two looks at the clock: a penalty at every 16th step is in each
+CHUNK = 4  # iterations between two looks at the clock, or as many as a lazy penalty has in its cycle
 
 SMALL: dict[str, Any] = {
     "generator": {"width": 32, "conv": {"kind": "plain"}},
@@ -49,11 +50,11 @@ SMALL: dict[str, Any] = {
 SNGAN: dict[str, Any] = {"generator": {"width": 256}, "discriminator": {"width": 128}, "trainer": {"n_dis": 5}}
 CASES: dict[str, dict[str, Any]] = {
     "small plain": {},
+    "sngan plain": SNGAN,
     "small dictionary": {"generator": {"conv": {"kind": "gconv", "mode": "dictionary"}}},
     "small bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}},
     "small ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm"}}},
     "small R1 every 16": {"objective": {"penalty": {"kind": "r1", "every": 16}}},
-    "sngan plain": SNGAN,
     "sngan dictionary": merged(SNGAN, {"generator": {"conv": {"kind": "gconv", "mode": "dictionary"}}}),
     "sngan bank": merged(SNGAN, {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}}),
 }
@@ -73,7 +74,7 @@ class Measured:
     macs: int
     """Of an iteration, penalties left out."""
     milliseconds: float
-    """Of an iteration: the median of chunks of 16."""
+    """Of an iteration: the median of chunks, whose means are taken."""
     quartiles: tuple[float, float]
     iterations: int
     tflops: float
@@ -112,9 +113,9 @@ def record(precision: Precision, file: Path, options: argparse.Namespace) -> Non
     for case, changes in CASES.items():
         config = _config(changes, precision, options)
         dataset = dataset or open_dataset(config.data)
+        if "ceilings" not in held and torch.cuda.is_available():
+            held["ceilings"] = ceilings(torch.device("cuda"))
         accelerator = build_accelerator(Path("speed"), config.trainer)
-        if "ceilings" not in held and accelerator.device.type == "cuda":
-            held["ceilings"] = ceilings(accelerator.device)
         engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
         for engine in engines:
             if time.perf_counter() - begun > options.limit:
@@ -184,14 +185,16 @@ def measured(
         task.advance()
 
     penalty = config.objective.penalty
+    every: int = getattr(penalty, "every", 1)
+    chunk = CHUNK if every == 1 else every
     reset_peak_memory(accelerator.device)
-    first = _seconds(iteration, 1 + getattr(penalty, "every", 0), accelerator.device)
-    _seconds(iteration, CHUNK, accelerator.device)
+    first = _seconds(iteration, chunk, accelerator.device)
+    _seconds(iteration, chunk, accelerator.device)
     chunks: list[float] = []
     while len(chunks) < 3 or sum(chunks) < seconds:
-        chunks.append(_seconds(iteration, CHUNK, accelerator.device))
+        chunks.append(_seconds(iteration, chunk, accelerator.device))
     task.guard.require_finite()
-    each = [1000 * chunk / CHUNK for chunk in chunks]
+    each = [1000 * taken / chunk for taken in chunks]
     low, median, high = statistics.quantiles(each, n=4)
     macs = iteration_macs(config.trainer, size.macs, judged.macs)
     return Measured(
@@ -203,7 +206,7 @@ def measured(
         macs,
         milliseconds=median,
         quartiles=(low, high),
-        iterations=CHUNK * len(chunks),
+        iterations=chunk * len(chunks),
         tflops=2e-9 * macs / median,
         first_seconds=first,
         peak_gib=peak_memory(accelerator.device) / 2**30,
@@ -234,20 +237,20 @@ def device_name() -> str:
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy."""
+    """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy.
+
+    Leaves TF32 switched on.
+    """
     source = torch.empty(2**28, device=device).normal_()
-    cudnn: Any = torch.backends.cudnn  # torch's stubs lack its members
     found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}
-    for name, dtype, tf32 in (("fp32", torch.float32, "ieee"), ("tf32", torch.float32, "tf32"), ("bf16", torch.bfloat16, "ieee")):
-        before = torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
-        torch.backends.cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = tf32
+    for name, dtype, tf32 in (("fp32", torch.float32, False), ("bf16", torch.bfloat16, False), ("tf32", torch.float32, True)):
+        set_tf32(tf32)
         a = torch.randn(8192, 8192, device=device, dtype=dtype)
         found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
         x = torch.randn(64, 256, 32, 32, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         flops = 2 * 64 * 256 * 256 * 9 * 32**2
         found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
-        torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision = before
     return found
 
 

@@ -12,7 +12,7 @@ import torch
 
 def _switches() -> tuple[Any, Any, Any]:
     # torch refuses to read its older switches (allow_tf32) once these are set: only one kind may be used
-    cudnn: Any = torch.backends.cudnn  # torch's stubs lack its members
+    cudnn: Any = torch.backends.cudnn
     return cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
 
 

@@ -13,18 +13,23 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load
 
+from gconv_gan.config.ablations import AblationConfig
+from gconv_gan.config.load import load_config
 from gconv_gan.data.loaders import BatchSource
+from gconv_gan.recipes import ablate
 from gconv_gan.recipes import classifier as classifier_recipe
 from gconv_gan.recipes import gan as gan_recipe
 from gconv_gan.runtime.random import Stream
 from gconv_gan.training import engine
 from gconv_gan.training.draws import Draws
 from tests.data.made import in_memory
+from tests.recipes.test_ablate import DIGITS, command, scored_by_weights
 from tests.training.test_host_free import CLASSIFIER_OPTIONS, GAN_OPTIONS
 from tests.training.tiny import final_files, merge, tiny
 from tests.training.tiny_classifier import tiny_classifier
 
 pytestmark = pytest.mark.gpu
+__all__ = ["scored_by_weights"]  # a fixture
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is computed
 
@@ -124,6 +129,22 @@ def test_a_killed_run_that_is_started_again_is_the_uninterrupted_one(tmp_path: P
             gan_recipe.fit(tiny(tmp_path / folder, **merge(option, {"trainer": {"total_images": total, "engine": "cuda_graph"}})))
     killed, whole = (final_files(tmp_path / folder) for folder in ("killed", "whole"))
     assert {name: killed[name] == content for name, content in whole.items()} == dict.fromkeys(whole, True)
+
+
+@pytest.mark.usefixtures("scored_by_weights")
+def test_runs_on_streams_of_their_own_are_those_alone(tmp_path: Path, deterministic: None) -> None:
+    config = load_config(AblationConfig, DIGITS)
+    together, alone = (command(tmp_path / name, images=960, cache_dir=str(tmp_path / "cache")) for name in ("together", "alone"))
+    result = ablate.ablate(config, together, folder=DIGITS.parent)
+    assert result["images"] == 960
+    for arm in config.arms:
+        for seed in (0, 1):
+            AcceleratorState._reset_state(reset_partial_state=True)
+            run = ablate.arm_run(config, alone, arm, seed, folder=DIGITS.parent)
+            gan_recipe.fit(run)
+            folders = (tmp_path / "together" / "digits" / run.name, Path(run.runs_dir) / run.name)
+            mine, theirs = ((folder / "checkpoint-960" / "ema.safetensors").read_bytes() for folder in folders)
+            assert mine == theirs, f"{arm}, seed {seed}"
 
 
 def test_numbers_and_images_are_those_of_a_cpu() -> None:
