@@ -39,7 +39,7 @@ def zero_padded_bound(
 ) -> float:
     """Return an upper bound for the zero-padded convolution of ``size`` images, valid for every padding up to k-1.
 
-    The layer is a part (some inputs zero, some outputs dropped) of the circular one on the grid (h+kh-1, w+kw-1), enlarged to
+    The layer is a restriction (some inputs zero, some outputs dropped) of the circular one on the grid (h+kh-1, w+kw-1), enlarged to
     a multiple of the stride. ``refine=False`` ignores the stride, the looser classical form: 25 to 50 % above for stride 2.
     """
     stride = stride if refine else 1
@@ -76,7 +76,7 @@ def gram_norm(matrices: Complex[Tensor, "*batch o i"], iterations: int) -> Float
 def largest_singular_value(matrices: Complex[Tensor, "*batch o i"], *, at_least: float = 0.0) -> float:
     """Return the exact maximum over a batch of matrices, or ``at_least`` if that is larger.
 
-    Singular values are computed only of the matrices whose Gram bound leaves room for a new maximum.
+    Singular values are computed only for matrices whose Gram bound exceeds the largest value so far.
     """
     matrices = matrices.flatten(0, -3)
     bounds, order = gram_norm(matrices, 4).sort(descending=True)
@@ -92,7 +92,7 @@ def zero_padded_gram_bound(weight: Float[Tensor, "o i kh kw"], *, iterations: in
     r"""Return Gram iteration's upper bound for the zero-padded convolution of images of *any* size (Delattre et al. 2024).
 
     :math:`K \leftarrow K * K^\top` (the kernel grows to 2k-1), then
-    :math:`(\max_o \sum |K_o|)^{2^{-t}}` times the scale taken out on the way. It covers stride 1 and larger.
+    :math:`(\max_o \sum |K_o|)^{2^{-t}}` times the scale factored out during the iteration. It holds for stride 1 and larger.
     """
     kernel = weight.detach() if weight.shape[1] <= weight.shape[0] else weight.detach().transpose(0, 1)
     log_scale = 0.0
@@ -147,7 +147,7 @@ def lanczos_norm(
         _, product = _normal_product(function, offset, basis[-1].view_as(x))
         residual = product.flatten()
         diagonal.append(residual @ basis[-1])
-        for _ in range(2):  # once leaves rounding errors, which the next products amplify
+        for _ in range(2):  # a single orthogonalisation leaves rounding errors, which the next products amplify
             residual = residual - basis.T @ (basis @ residual)
         size = residual.norm()
         if len(basis) == min(iterations, x.numel()) or size <= torch.finfo(dtype).eps * diagonal[0]:
@@ -186,6 +186,6 @@ def _strided_spectrum(weight: Tensor, size: tuple[int, int], stride: int) -> Ten
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
-    # The floor keeps a zero matrix, whose logarithm is taken, and its gradient finite.
+    # The floor keeps the logarithm of the norm and its gradient finite for a zero matrix.
     squares: Tensor = torch.view_as_real(matrices).square().sum((-3, -2, -1))
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
