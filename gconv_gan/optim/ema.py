@@ -1,9 +1,9 @@
 """Exponential moving average of a generator, counted in images.
 
 Half-life and ramp as in StyleGAN2-ADA's and EDM2's training loops. Parameters and floating buffers (BatchNorm's running statistics)
-are averaged with the same decay, since statistics that belong to other weights shift the scores; counters and settings (a gate's
-temperature: buffers of one number) are copied. A spectrally normalised average keeps power iterations of its own: an averaged
-vector is shorter than one, and would belong to no weight.
+are averaged with the same decay, since statistics of other weights change the scores; counters and settings (a gate's
+temperature: buffers of one number) are copied. A spectrally normalised average has its own power iterations: an average of
+singular vectors is not a unit vector, nor a singular vector of the averaged weight.
 """
 
 import copy
@@ -30,8 +30,8 @@ class Ema:
     r"""The average :math:`\bar\theta \leftarrow (1 - w) \bar\theta + w\,\theta` of a network's tensors.
 
     Args:
-        network: the network that is followed; its tensors must stay where they are.
-        half_life_images: images after which an old weight counts half.
+        network: the averaged network; its tensors must keep their addresses.
+        half_life_images: images after which the factor of an old weight is halved.
         ramp: hold the half-life at most at ramp · images seen; None: no ramp.
         start_images: until so many images have been seen, the average is the network.
 
@@ -59,7 +59,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, weight: Tensor) -> None:
-        """Move the average towards the network by ``weight`` [], w."""
+        """Update the average with the network's tensors and the weight ``weight`` [], w."""
         ours, theirs = self._averaged
         if ours:
             # (a - b)(1 - w) + b: _foreach_lerp_ reads a weight that is one number on the host, and in a (1 - w) + b w the factors,
