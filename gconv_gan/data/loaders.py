@@ -1,9 +1,10 @@
-"""The real images of one process: which, in which order, mirrored or not, scaled, on the device.
+"""Batches of real images of one process: ordered, mirrored, scaled, on the device.
 
-Order and coins are functions of the image count and the place in the global batch, so one process and two show the discriminator
-the same images, and a restart repeats the uninterrupted run. The batch is gathered from the memory map in the order of the file;
-what stays in memory is the operating system's page cache, shared by all processes. No worker and no prefetch: a CIFAR batch of 64
-takes well under a millisecond. Where the images are decoded at every access, the next batch is begun while this one is used.
+Order and mirroring are functions of the image count and the place in the global batch: the images that the discriminator sees do not
+depend on the number of processes, and a resumed run sees those of an uninterrupted one. The batch is gathered from the memory map in the
+order of the file; only the operating system's page cache, shared by all processes, holds images in memory. There are no worker processes
+and there is no prefetching: a CIFAR batch of 64 takes well under a millisecond. If the images are decoded at every access, decoding of
+the next batch starts while the current one is used.
 """
 
 from typing import Literal
@@ -31,17 +32,17 @@ class BatchSource:
 
     Args:
         dataset: the converted data set.
-        seed: seed of the order and of the coins.
+        seed: seed of order and mirroring.
         flip: mirror each image with probability ½.
         batch_size: global batch, over all processes.
         balance: "none": every image once an epoch; every class equally often, "per_class": in each batch, "overall": in each epoch.
-        process_index: which share of the global batch is ours.
+        process_index: index of this process.
         num_processes: how many processes share the batch.
-        micro_batches: into how many parts each process splits its share.
-        device: where the batch goes.
+        micro_batches: number of parts into which each process splits its share.
+        device: device of the batch.
 
     Raises:
-        UserError: if the batch cannot be shared evenly, or there are no classes to balance.
+        UserError: the batch cannot be shared evenly, or the set has no classes to balance.
 
     """
 
@@ -72,13 +73,13 @@ class BatchSource:
         self._sampler = order_of(dataset, seed=seed) if balance == "none" else _balanced(dataset, seed, balance, batch_size)
 
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
-        """Return our share of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
+        """Return this process's share of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""
         chosen = self._chosen(images_seen)
         images = gather(self.dataset.images, chosen).to(self.device)
         if isinstance(self.dataset.images, DecodedImages):
             self.dataset.images.expect(self._chosen(images_seen + self.batch_size).sort().values.numpy())
         if self.flip:
-            images = flip(images, self._coins.coins(images_seen, self._places))  # before scaling: a quarter of the bytes
+            images = flip(images, self._coins.coins(images_seen, self._places))  # before conversion to float32: a quarter of the bytes
         labels = self.dataset.labels
         return to_unit(images), None if labels is None else torch.from_numpy(labels[chosen.numpy()]).to(self.device)
 
@@ -96,8 +97,8 @@ def _balanced(dataset: ImageDataset, seed: int, balance: Balance, batch_size: in
 def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -> UInt8[Tensor, "b 3 s s"]:
     """Return ``count`` stored images for a grid, uint8 [count, 3, S, S], always the same ones.
 
-    Without ``rows`` they are spread evenly over the set. With it they form that many rows of equal length, and row k shows the
-    first images of class k, starting over where the class has too few.
+    Without ``rows`` they are evenly spaced in the set. With it they form that many rows of equal length, and row k holds the
+    first images of class k, repeated if the class has too few.
 
     Raises:
         ValueError: ``rows`` does not divide ``count``, or there is no class, or no image, for a row.
@@ -119,7 +120,7 @@ def _members(dataset: ImageDataset, label: int, count: int) -> Int64[Tensor, " b
 
 
 def gather(images: UInt8[np.ndarray, "n 3 s s"] | DecodedImages, chosen: Int64[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
-    """Return images[chosen], read in the order of the file: on a set larger than the memory, that spares the disk."""
+    """Return images[chosen], read in the order of the file, which is faster on a set larger than the memory."""
     order = np.argsort(chosen.numpy(), kind="stable")
     gathered = np.empty((len(chosen), *images.shape[1:]), dtype=np.uint8)
     gathered[order] = images[chosen.numpy()[order]]
