@@ -1,4 +1,4 @@
-"""Float32 as it is written: what a score depends on is not computed in fewer digits."""
+"""Full float32 precision for all computations on which a score depends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
