@@ -194,7 +194,7 @@ def _conv(*args: Any, **kwargs: Any) -> nn.Module:
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(ValueError, match="look at neither z nor class"):
+    with pytest.raises(ValueError, match="depend on neither z nor class"):
         generator("biggan", classes=None, conv={"kind": "invariant"}, norm={"kind": "none"})
     with pytest.raises(ValueError, match="mostly inserted zeros"):
         generator("dcgan", size=16, classes=None, conv={"kind": "invariant"})
