@@ -120,7 +120,7 @@ def test_a_refused_setting_at_the_shell(tmp_path: Path) -> None:
     command = [sys.executable, "train_gan.py", str(toml(tmp_path))]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("train_gan.py: ACCELERATE_USE_DEEPSPEED = true asks")
+    assert ended.stderr.startswith("train_gan.py: ACCELERATE_USE_DEEPSPEED = true requests")
     assert len(ended.stderr.splitlines()) == 1
 
 
