@@ -1,4 +1,4 @@
-"""Print how often a classifier sees the class that was asked for: ``python eval/class_agreement.py RUN --classifier FOLDER``."""
+"""Print the share of samples that a classifier assigns to their class: ``python eval/class_agreement.py RUN --classifier FOLDER``."""
 
 from gconv_gan.runtime.script import run_command
 

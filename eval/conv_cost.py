@@ -1,4 +1,4 @@
-"""Time every convolution of a generator, and what it is rewritten from: ``python eval/conv_cost.py [--channels 128] [--seconds 60]``."""
+"""Time every convolution of a generator and its direct form: ``python eval/conv_cost.py [--channels 128] [--seconds 60]``."""
 
 from gconv_gan.runtime.script import run_command
 

@@ -1,9 +1,9 @@
-"""Score a run or a folder of images: IS, FID, KID, precision, recall, density, coverage, with a card that says how.
+"""Score a run or a folder of images: IS, FID, KID, precision, recall, density, coverage, with a score card.
 
     python eval/gan_metrics.py runs/NAME [--extractor efficientnet_lite0] [--num-fake 5000] [--json OUT]
     accelerate launch --num_processes 8 eval/gan_metrics.py fakes.zip --reference reals/
 
-Several processes score the same images as one.
+Scores do not depend on the number of processes.
 """
 
 from gconv_gan.runtime.script import run_command

@@ -1,4 +1,4 @@
-"""Kill runs at random moments and compare: ``python eval/reproducibility.py configs/gan/digits_gconv.toml [--kills 10]``."""
+"""Compare killed with uninterrupted runs: ``python eval/reproducibility.py configs/gan/digits_gconv.toml [--kills 10]``."""
 
 from gconv_gan.runtime.script import run_command
 

@@ -1,4 +1,4 @@
-"""Time the whitening layers against their definitions: ``python eval/whitening_cost.py [--channels 128] [--side 16] [--seconds 60]``."""
+"""Time the whitening layers against direct forms: ``python eval/whitening_cost.py [--channels 128] [--side 16] [--seconds 60]``."""
 
 from gconv_gan.runtime.script import run_command
 

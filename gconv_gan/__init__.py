@@ -12,7 +12,7 @@ __all__ = ["GAN", "Classifier", "load", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    # imported when it is used: a program that wants one layer need not wait for training, scores and galleries
+    # imported on first use: the import of a single layer does not load training, scores and galleries
     if name in __all__:
         from gconv_gan import api
 

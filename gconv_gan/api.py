@@ -1,6 +1,6 @@
-"""The package from Python: train a config, load a run or an exported folder, draw images, score.
+"""Python interface: train a config, load a run or an exported folder, draw images, score.
 
-The functions do what the commands do, in this process, and raise ``UserError`` with the sentence that a command would print.
+The functions do the same as the commands, in this process, and raise ``UserError`` with the message that a command prints.
 """
 
 import json
@@ -60,14 +60,14 @@ class GAN:
         """Return ``num`` images as bytes, on the CPU.
 
         Image i depends on (seed, i), the label and the truncation alone: it is image i of a score or of ``gconv_gan.sample`` with
-        that seed, however many are drawn.
+        that seed, independent of ``num``.
 
         Args:
             num: how many.
             seed: of the latents and, where ``label`` is None, of the classes.
             label: one class for all, by its number or its name (a text that is a name is that class);
                 None: classes drawn uniformly.
-            truncation: threshold beyond which entries of z are drawn anew; ψ of a generator behind a mapping network.
+            truncation: threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ for a generator with a mapping network.
 
         Raises:
             UserError: the generator has no such class, or ``num`` is not positive.
@@ -116,14 +116,14 @@ class Classifier:
 
 
 def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> GAN | Classifier:
-    """Read a trained model from a run folder, or from a folder that ``gconv_gan.export`` wrote.
+    """Return the trained model in a run folder, or in a folder that ``gconv_gan.export`` wrote.
 
     Args:
         folder: the folder.
-        checkpoint: images seen at a checkpoint of a GAN's run, or "best"; None: the newest.
+        checkpoint: images seen at a checkpoint of a GAN's run, or "best"; None: the newest complete one.
 
     Raises:
-        UserError: there is no whole model in the folder, or it is an export, or a classifier, and ``checkpoint`` is given.
+        UserError: there is no complete model in the folder, or it is an export or a classifier and ``checkpoint`` is given.
 
     """
     folder = Path(folder)
@@ -145,7 +145,7 @@ def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> G
 
 
 def train(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierRunConfig, **overrides: Any) -> GAN | Classifier:
-    """Train what a config describes, or go on with its run, and return the trained model.
+    """Train a config, or resume its run, and return the trained model.
 
     Args:
         config: a TOML file, its content as nested dicts, or a config object. A file's ``name`` is its stem.
@@ -154,7 +154,7 @@ def train(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierRunC
 
     Raises:
         UserError: a key or value is wrong, or the data are absent.
-        GuardError: training had to stop (a number that is not finite, a full disk).
+        GuardError: a guard stopped training (a number that is not finite, a full disk).
 
     """
     data = _content(config)

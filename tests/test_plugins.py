@@ -109,9 +109,9 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("\n".join(EXAMPLES) + "\n# changed\n")
     changed = command(tmp_path, *train)
     assert changed.returncode == 2
-    assert "holds a run with other plug-ins: mine.py changed since. Give the old file back, or a new --name" in changed.stderr
+    assert "holds a run with other plug-ins: mine.py changed since. Restore the file, or give a new --name" in changed.stderr
     unread = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx", "--plugins", "mine.py")
-    assert "which has changed since: give that file back" in unread.stderr
+    assert "which has changed since: restore that file" in unread.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ FolderName = Annotated[str, AfterValidator(_folder_name)]
 """The name of a run, which names its folder."""
 
 SampleCount = Annotated[int, Field(ge=2)]
-"""How many images a score is of: one alone has no spread."""
+"""Number of images of a score: at least two."""
 
 EngineName = Literal["auto", "eager", "cuda_graph"]
 

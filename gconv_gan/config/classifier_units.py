@@ -10,7 +10,7 @@ class NamedClassifierConfig(PartConfig):
 
     kind: Literal["named"] = "named"
     name: str
-    """Its name there: wrn_28_10, resnet18_cifar, resnext29_32x4d, …"""
+    """Its name in the table: wrn_28_10, resnet18_cifar, resnext29_32x4d, …"""
     conv: Annotated[PartConfig, Choice("CLASSIFIER_CONVS", default="defined")]
     """Every convolution."""
     norm: Annotated[PartConfig, Choice("CLASSIFIER_NORMS", default="defined")]

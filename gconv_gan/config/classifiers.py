@@ -12,12 +12,12 @@ from gconv_gan.config.schema import Choice, PartConfig
 
 
 class AugmentationConfig(Config):
-    """What is done to the training images after ``data.flip``."""
+    """Augmentation of the training images after ``data.flip``."""
 
     crop_size: PositiveInt | None = None
-    """Side that the network sees, cut from the middle when testing; None: data.size."""
+    """Side of the network's input, a centre crop in tests; None: data.size."""
     crop_padding: NonNegativeInt = 0
-    """Pad by reflection on every side and crop back at a uniform place (CIFAR: 4)."""
+    """Pad by reflection on every side and crop the old size at a uniform place (CIFAR: 4)."""
     resized_crop: tuple[Share, Share] | None = None
     """Range of the share of the area that a random box covers, which is then resampled (ImageNet: 0.08 to 1)."""
     cutout: NonNegativeInt = 0
@@ -25,34 +25,34 @@ class AugmentationConfig(Config):
     mixup: NonNegativeFloat = 0.0
     """α of mixup's Beta distribution; 0: none."""
     cutmix: NonNegativeFloat = 0.0
-    """α of CutMix's Beta distribution; 0: none. With both, a coin decides for each batch."""
+    """α of CutMix's Beta distribution; 0: none. With both, each has probability ½ in each batch."""
 
 
 class SplitConfig(Config):
-    """Which images are trained on, and which are kept for choosing among checkpoints."""
+    """Training and validation parts of the training images."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of every class that is taken out of the training images to choose the best checkpoint by."""
+    """Share of every class that is held out for validation, which chooses the best checkpoint."""
     train: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of every class of what remains that is trained on."""
+    """Share of every class, without the validation images, that is used for training."""
 
 
 class LabelsConfig(Config):
-    """What is done to the training labels."""
+    """Changes of the training labels."""
 
     noise: Share = 0.0
     """Share of the labels replaced by a uniform draw among the other classes."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Probability that the target spreads over all classes."""
+    """Label smoothing: probability that the target distributes over all classes."""
 
 
 class AverageConfig(Config):
-    """Exponential average of the weights, counted in images; where there is one, it is what is tested."""
+    """Exponential average of the weights, counted in images; with an average, its weights are tested."""
 
     half_life_images: NonNegativeInt = 0
-    """Images after which an old weight counts half; 0: no average."""
+    """Images after which the factor of an old weight is halved; 0: no average."""
     ramp: PositiveFloat | None = None
-    """Hold the half-life at most at ramp · images seen, so that early averages forget the start; None: no ramp."""
+    """Hold the half-life at most at ramp · images seen, so that early averages do not contain the initial weights; None: no ramp."""
 
 
 class ClassifierTrainerConfig(Config):
@@ -67,7 +67,7 @@ class ClassifierTrainerConfig(Config):
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm."""
     mixed_precision: Literal["no", "bf16"] | None = None
-    """Autocast of the forward pass; None: as accelerate's launcher says."""
+    """Autocast of the forward pass; None: the setting of accelerate's launcher."""
     tf32: bool | None = None
     """On a CUDA device, float32 products in TF32 (true) or exact (false); None: as torch does, TF32 in convolutions alone."""
     engine: EngineName = "auto"
@@ -77,7 +77,7 @@ class ClassifierTrainerConfig(Config):
     checkpoint_every: PositiveInt = 500_000
     """Images between checkpoints."""
     keep_checkpoints: PositiveInt = 2
-    """How many of the newest checkpoints stay on disk, beside the best."""
+    """Number of newest checkpoints kept on disk, in addition to the best."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "ClassifierTrainerConfig":
@@ -87,10 +87,10 @@ class ClassifierTrainerConfig(Config):
 
 
 class HeldOutConfig(Config):
-    """Tests during training, and which checkpoint becomes the model."""
+    """Tests during training, and choice of the checkpoint that becomes the model."""
 
     every: NonNegativeInt = 0
-    """Images between tests on the validation images, or on ``test_data`` where there are none; 0: only at the end."""
+    """Images between tests on the validation images, or on ``test_data`` without a validation part; 0: only at the end."""
     select: Literal["last", "best"] = "last"
     """Which weights become ``model.safetensors``: the last, or those with the lowest error on the validation images."""
 
@@ -108,7 +108,7 @@ class ClassifierRunConfig(Config):
     """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
     data: Annotated[DataConfig, Choice("DATASETS")]
     test_data: Annotated[DataConfig, Choice("DATASETS")]
-    """What the final accuracy is measured on."""
+    """Test data of the final accuracy."""
     split: SplitConfig = SplitConfig()
     labels: LabelsConfig = LabelsConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -116,7 +116,7 @@ class ClassifierRunConfig(Config):
     """Bring each colour channel to mean 0 and deviation 1 over the training images; otherwise pixels go from -1 to 1."""
     network: Annotated[PartConfig, Choice("CLASSIFIERS", default="digits_classifier")]
     start_from: str | None = None
-    """Folder of a classifier trained here, with the same network but any classes: all its weights but the head's are taken over."""
+    """Folder of a classifier trained here, with the same network but any classes: all its weights except the head's are copied."""
     optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam")]
     schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     average: AverageConfig = AverageConfig()
@@ -128,7 +128,7 @@ class ClassifierRunConfig(Config):
     @model_validator(mode="after")
     def _the_test_images_choose_nothing(self) -> "ClassifierRunConfig":
         if self.evaluation.select == "best" and self.split.validation == 0:
-            raise ValueError('evaluation.select = "best" needs split.validation above 0: the test images may not choose')
+            raise ValueError('evaluation.select = "best" needs split.validation above 0: the test images must not choose the checkpoint')
         if self.evaluation.select == "best" and self.evaluation.every == 0:
             raise ValueError('evaluation.select = "best" needs evaluation.every above 0: one test leaves nothing to choose')
         return self

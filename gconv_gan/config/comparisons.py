@@ -1,4 +1,4 @@
-"""Config of a comparison: one small network trained with a layer swapped, and what is claimed of the swap."""
+"""Config of a comparison: a small network trained with exchanged layers, and the claims about them."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,11 +16,11 @@ class BetterClaim(Config):
 
     kind: Literal["better"] = "better"
     proposed: str
-    """The arm of which it is claimed."""
+    """The arm that the claim is about."""
     baseline: str
-    """The arm it is compared with."""
+    """The arm of comparison."""
     measure: Measure = "accuracy"
-    """What is measured; the lower the better for loss and calibration_error."""
+    """The measure; lower is better for loss and calibration_error."""
 
 
 class NearClaim(Config):
@@ -28,25 +28,25 @@ class NearClaim(Config):
 
     kind: Literal["near"] = "near"
     proposed: str
-    """The arm of which it is claimed."""
+    """The arm that the claim is about."""
     baseline: str
-    """The arm it is compared with."""
+    """The arm of comparison."""
     measure: Measure = "accuracy"
     """What is measured."""
     margin: PositiveFloat
-    """By how much it may be worse."""
+    """Largest admissible loss of the measure."""
 
 
 class CheaperClaim(Config):
-    """One arm costs at most a share of what another does."""
+    """The cost of one arm is at most a share of another's."""
 
     kind: Literal["cheaper"] = "cheaper"
     proposed: str
-    """The arm of which it is claimed."""
+    """The arm that the claim is about."""
     baseline: str
-    """The arm it is compared with."""
+    """The arm of comparison."""
     cost: Cost
-    """What is counted, or timed."""
+    """The cost that is compared."""
     at_most: PositiveFloat
     """Largest ratio."""
 
@@ -56,7 +56,7 @@ class GrowthClaim(Config):
 
     kind: Literal["growth"] = "growth"
     arms: tuple[str, ...] = Field(min_length=2)
-    """Each has twice the width of the one before it."""
+    """Arms in order; each has twice the width of the previous one."""
     cost: Cost = "parameters"
     """What is counted."""
     exponent: PositiveFloat
@@ -69,10 +69,10 @@ Claim = Annotated[BetterClaim | NearClaim | CheaperClaim | GrowthClaim, Field(di
 
 
 class AttackConfig(Config):
-    """What the trained networks are tested against, on the first images of the test set."""
+    """Noise and attacks for tests of the trained networks, on a part of the test set."""
 
     images: PositiveInt = 1000
-    """How many."""
+    """Number of test images, evenly spaced."""
     gaussian: Annotated[float, Field(ge=0)] = 0.0
     """Deviation of Gaussian noise, in units of the pixel range [0, 1]; 0: not tested."""
     fgsm: Annotated[float, Field(ge=0)] = 0.0
@@ -82,22 +82,22 @@ class AttackConfig(Config):
 
 
 class ComparisonConfig(Config):
-    """A published claim about a layer, and the small paired experiment that tests it."""
+    """A published claim about a layer, and the paired experiment that tests it."""
 
     name: FolderName
     """Name of the comparison and of its results."""
     claim: str
     """The published claim in one line."""
     source: str
-    """Who claims it, where."""
+    """Authors and publication of the claim."""
     setting: str
-    """What is trained on what, in one line."""
+    """Network and data set, in one line."""
     seeds: PositiveInt = 3
     """Every arm is trained with the seeds 0, 1, …"""
     run: dict[str, Any]
-    """What the arms share: a classifier run without its name and seed."""
+    """Settings shared by the arms: a classifier run without its name and seed."""
     arms: dict[str, dict[str, Any]] = Field(min_length=2)
-    """What each arm changes in it."""
+    """Changes of each arm to these settings."""
     attacks: AttackConfig = AttackConfig()
     claims: tuple[Claim, ...] = Field(min_length=1)
     """All of them must hold."""
@@ -113,7 +113,7 @@ class ComparisonConfig(Config):
 
 
 class CompareCommand(Config):
-    """Train the same small network with a layer swapped, and say whether the published claim holds."""
+    """Train the same small network with a layer swapped, and test the published claim."""
 
     comparisons: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[COMPARISON ...]")] = ()
     """Names (files of configs/compare) or TOML files; none: all."""
@@ -122,12 +122,12 @@ class CompareCommand(Config):
     images: PositiveInt | None = None
     """Images each arm trains on per seed; None: the comparison's."""
     data_path: str | None = None
-    """Where the data set lies; None: where the comparison says."""
+    """Path of the data set; None: the comparison's."""
     cache_dir: str | None = None
-    """Where converted data are kept; None: where the comparison says."""
+    """Folder of converted data; None: the comparison's."""
     runs_dir: str = "runs/compare"
     """Folder of the arms' runs; finished ones are not trained again."""
     results: str = "eval/results"
     """Folder of the results, layers_NAME.json and layers_NAME.png."""
     table: bool = False
-    """Train nothing: print the table of the results that are there, and draw their plots anew."""
+    """Train nothing: print the table of the stored results, and draw their plots again."""

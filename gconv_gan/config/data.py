@@ -1,4 +1,4 @@
-"""Config of the data sets, one model per built-in ``data.kind``, and what all have in common."""
+"""Config of the data sets, one model per built-in ``data.kind``, and their common keys."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ Storage = Literal["pixels", "encoded"]
 
 
 class DataConfig(PartConfig):
-    """What every data set has."""
+    """Common keys of all data sets."""
 
     size: int = 32
     """Side of the square images."""
     flip: bool = False
     """Mirror each real image with probability ½."""
     cache_dir: str = "cache"
-    """Where the memory-mapped uint8 copy of the data set is kept."""
+    """Folder of the memory-mapped uint8 copy of the data set."""
     resident: Literal["auto"] | bool = "auto"
     """Whether a training run keeps all images in the device's memory; auto: on a CUDA device, if they take at most half of what is free."""
 
@@ -47,7 +47,7 @@ class CIFAR10DataConfig(DataConfig):
     split: Literal["train", "test"] = "train"
     """Which official split."""
     download: bool = False
-    """Fetch the official archive when the folder lacks it."""
+    """Download the official archive if it is not in the folder."""
 
 
 class CIFAR100DataConfig(DataConfig):
@@ -63,7 +63,7 @@ class CIFAR100DataConfig(DataConfig):
     labels: Literal["fine", "coarse"] = "fine"
     """fine: the 100 classes; coarse: the 20 groups of them."""
     download: bool = False
-    """Fetch the official archive when the folder lacks it."""
+    """Download the official archive if it is not in the folder."""
 
 
 class FashionMNISTDataConfig(DataConfig):
@@ -71,13 +71,13 @@ class FashionMNISTDataConfig(DataConfig):
 
     kind: Literal["fashion_mnist"] = "fashion_mnist"
     path: str = "data/fashion_mnist"
-    """Folder of the four .gz files, or torchvision's root; Debian's package dataset-fashion-mnist is found by itself."""
+    """Folder of the four .gz files, or torchvision's root; Debian's package dataset-fashion-mnist is found automatically."""
     size: Literal[28, 32] = 32
     """Side of the square images; 32 adds a black border of two pixels and changes no pixel."""
     split: Literal["train", "test"] = "train"
     """Which official split."""
     download: bool = False
-    """Fetch the official files when the folder lacks them."""
+    """Download the official files if they are not in the folder."""
 
 
 class SVHNDataConfig(DataConfig):
@@ -91,7 +91,7 @@ class SVHNDataConfig(DataConfig):
     split: Literal["train", "test", "extra"] = "train"
     """Which official split; extra: the larger and easier training images."""
     download: bool = False
-    """Fetch the official file when the folder lacks it."""
+    """Download the official file if it is not in the folder."""
 
 
 class TinyImageNetDataConfig(DataConfig):
@@ -99,13 +99,13 @@ class TinyImageNetDataConfig(DataConfig):
 
     kind: Literal["tiny_imagenet"] = "tiny_imagenet"
     path: str = "data/tiny_imagenet"
-    """The zip, the folder tiny-imagenet-200, or the folder that holds one of them; a subset in the same layout is taken too."""
+    """The zip, the folder tiny-imagenet-200, or the folder that holds one of them; a subset in the same layout is accepted."""
     size: Literal[32, 64, 128] = 64
     """Side of the square images; 64 changes no pixel, the others are resized (bicubic, antialiased)."""
     split: Literal["train", "val", "test"] = "train"
     """Which official split; test is unlabelled."""
     download: bool = False
-    """Fetch the official zip when the folder lacks it."""
+    """Download the official zip if it is not in the folder."""
 
 
 class CelebADataConfig(DataConfig):
@@ -113,7 +113,7 @@ class CelebADataConfig(DataConfig):
 
     kind: Literal["celeba"] = "celeba"
     path: str = "data/celeba"
-    """Folder of img_align_celeba.zip (or the folder img_align_celeba) and the official lists; torchvision's root is one too."""
+    """Folder of img_align_celeba.zip (or the folder img_align_celeba) and the official lists; torchvision's root is accepted too."""
     size: Literal[32, 64, 128] = 64
     """Side of the square images: centre crop of 178, then PIL's bilinear resize."""
     split: Literal["train", "valid", "test", "all"] = "train"
@@ -121,7 +121,7 @@ class CelebADataConfig(DataConfig):
     labels: str = "none"
     """none: unlabelled; identity: one class a person; or an attribute such as Smiling: two classes, without and with it."""
     download: bool = False
-    """Fetch the official files from Google Drive when the folder lacks them."""
+    """Download the official files from Google Drive if they are not in the folder."""
 
 
 class LSUNChurchDataConfig(DataConfig):
@@ -135,9 +135,9 @@ class LSUNChurchDataConfig(DataConfig):
     split: Literal["train", "val"] = "train"
     """Which official split; val has 300 images."""
     resize: ResizeFilter = "bicubic"
-    """PIL's filter; each is somebody's published choice, and prepare says whose."""
+    """PIL's filter; each is used in a publication, which prepare names."""
     download: bool = False
-    """Fetch the official LMDB when the folder lacks it."""
+    """Download the official LMDB if it is not in the folder."""
 
 
 class CUBDataConfig(DataConfig):
@@ -153,7 +153,7 @@ class CUBDataConfig(DataConfig):
     crop: Literal["centre", "box"] = "centre"
     """centre: to the short side; box: StackGAN's square around the official bounding box first."""
     download: bool = False
-    """Fetch the official archive when the folder lacks it."""
+    """Download the official archive if it is not in the folder."""
 
 
 class StanfordDogsDataConfig(DataConfig):
@@ -161,13 +161,13 @@ class StanfordDogsDataConfig(DataConfig):
 
     kind: Literal["stanford_dogs"] = "stanford_dogs"
     path: str = "data/stanford_dogs"
-    """Folder of images.tar and lists.tar, or of what they unpack to."""
+    """Folder of images.tar and lists.tar, or of their unpacked files."""
     size: ImageSize = 224
     """Side of the square images: centre crop to the short side, then a resize (bicubic, antialiased)."""
     split: Literal["train", "test"] = "train"
     """Which official split."""
     download: bool = False
-    """Fetch the official archives when the folder lacks them."""
+    """Download the official archives if they are not in the folder."""
 
 
 class ImageNetDataConfig(DataConfig):
@@ -181,13 +181,13 @@ class ImageNetDataConfig(DataConfig):
     split: Literal["train", "val"] = "train"
     """Which official split."""
     resize: ResizeFilter = "bicubic"
-    """PIL's filter; each is somebody's published choice, and prepare says whose."""
+    """PIL's filter; each is used in a publication, which prepare names."""
     storage: Storage = "pixels"
-    """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
+    """pixels: converted once into the cache; encoded: decoded at every access, which needs no disk space and gives the same images."""
 
 
 class WebDatasetDataConfig(DataConfig):
-    """WebDataset shards: plain tar files of 000001.jpg, 000001.cls, …; on as many disks as they need."""
+    """WebDataset shards: plain tar files of 000001.jpg, 000001.cls, …, on one or several disks."""
 
     kind: Literal["webdataset"] = "webdataset"
     path: str
@@ -195,11 +195,11 @@ class WebDatasetDataConfig(DataConfig):
     size: ImageSize = 64
     """Side of the square images: others are centre-cropped to a square, then resized (bicubic, antialiased)."""
     damaged: Literal["stop", "skip"] = "stop"
-    """What to do with an image that cannot be decoded: stop and name it, or leave it out and list it in the manifest."""
+    """Handling of an image that cannot be decoded: an error that names it, or left out and listed in the manifest."""
     storage: Storage = "pixels"
-    """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
+    """pixels: converted once into the cache; encoded: decoded at every access, which needs no disk space and gives the same images."""
     shuffle_shards: NonNegativeInt = 0
-    """0: any image may follow any other; k: images are shuffled within groups of k shuffled shards, so that k are read at a time."""
+    """0: any image may follow any other; k: images are shuffled within groups of k shuffled shards, so that k are read at once."""
 
 
 class FolderDataConfig(DataConfig):
@@ -215,13 +215,13 @@ class FolderDataConfig(DataConfig):
     labels: Literal["folders", "none"] = "folders"
     """folders: the sub-folder's name is the class, none: unlabelled."""
     damaged: Literal["stop", "skip"] = "stop"
-    """What to do with an image that cannot be decoded: stop and name it, or leave it out and list it in the manifest."""
+    """Handling of an image that cannot be decoded: an error that names it, or left out and listed in the manifest."""
     storage: Storage = "pixels"
-    """pixels: converted once into the cache; encoded: decoded at every access, which takes no disk and gives the same images."""
+    """pixels: converted once into the cache; encoded: decoded at every access, which needs no disk space and gives the same images."""
 
 
 def _keys() -> re.Pattern[str]:
-    """Return the pattern of a key of [data] in a message, and of the value that is given to it there."""
+    """Return the regular expression of a key of [data] in a message, with its value."""
     known = {name for model in table("DATASETS").models().values() for name in model.model_fields}
     return re.compile(rf'\bdata\.({"|".join(sorted(known, key=len, reverse=True))})\b(?: = "?([\w.-]+)"?)?')
 
@@ -235,8 +235,8 @@ def as_flags(flags: Mapping[str, str], kind: str, message: str) -> str:
     """Return ``message`` with the keys of [data] as flags of a command.
 
     Args:
-        flags: key -> flag; of a key that is not in it the message goes on speaking as of the run's config.
-        kind: the set's ``data.kind``, which a command without the key ``download`` has fetched by data.prepare.
+        flags: key -> flag; keys that are not in it remain keys of the run's config.
+        kind: the set's ``data.kind``; a command without the key ``download`` refers to data.prepare.
         message: a sentence that names keys as ``data.KEY`` or ``data.KEY = VALUE``.
 
     """

@@ -1,4 +1,4 @@
-"""What a config file may hold, in words: every section, the kinds of a section, and the keys of a kind."""
+"""Help on config files: every section, the kinds of a section, and the keys of a kind."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from gconv_gan.config.schema import Table, resolved
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a section: its name, what it admits, its default as a config file writes it (None: it is required), its help."""
+    """A key of a section: name, admitted values, default in TOML notation (None: it is required), help."""
 
     name: str
     admits: str
@@ -24,7 +24,7 @@ class Key:
 
 
 def members(field: FieldInfo) -> list[type[Config]]:
-    """Return the config models that a field may hold: one, the members of a union, or those of a list of parts."""
+    """Return the config models of a field: one, the members of a union, or those of a list of parts."""
     return list(_models(field.annotation))
 
 
@@ -39,12 +39,12 @@ def _models(annotation: Any) -> Iterator[type[Config]]:
 
 
 def kind_of(model: type[Config]) -> str | None:
-    """Return the kind of a model; None for a section that is not chosen."""
+    """Return the kind of a model; None for a section without kinds."""
     return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
 def keys_of(model: type[Config]) -> list[Key]:
-    """Return the keys of a section, without those that are sections of their own and without its kind."""
+    """Return the keys of a section, without sub-sections and without its kind."""
     schema = model.model_json_schema()["properties"]
     return [
         Key(name, _admitted(schema[name]), _written(field), field.description or "")
@@ -54,7 +54,7 @@ def keys_of(model: type[Config]) -> list[Key]:
 
 
 def sections_of(model: type[Config]) -> dict[str, list[type[Config]]]:
-    """Return the sections within a section, with the models that each may hold."""
+    """Return the sections within a section, with the models of each."""
     return {name: found for name, field in model.model_fields.items() if (found := members(field))}
 
 
@@ -86,7 +86,7 @@ def _admitted(schema: dict[str, Any]) -> str:
 
 
 def describe(model: type[Config], dotted: str) -> str:
-    """Return what may stand in the section at ``dotted``: of every kind, or of the one that is its last word.
+    """Return the help on the section at ``dotted``: on every kind, or on the kind that is its last word.
 
     Raises:
         UserError: there is no such section or kind.
@@ -128,7 +128,7 @@ def _kinds(found: Sequence[type[Config]]) -> str:
 
 
 def choices(model: type[Config]) -> str:
-    """Return the sections whose kind can be chosen, with all kinds, as lines of help."""
+    """Return the sections with kinds, and their kinds, as lines of help."""
     lines = ["kinds (keys of each: --help SECTION or --help SECTION.KIND):"]
     lines += [f"  --{place.replace('_', '-')}.kind {_kinds(found).removeprefix('kind ')}" for place, found in _choices(resolved(model), "")]
     return "\n".join(dict.fromkeys(lines))
@@ -148,7 +148,7 @@ def _choices(model: type[Config], place: str) -> Iterator[tuple[str, list[type[C
 
 
 def markdown(runs: Mapping[str, type[Config]], tables: Mapping[str, Table]) -> str:
-    """Return a page of everything that config files may hold.
+    """Return a Markdown page of all sections, kinds and keys of config files.
 
     Args:
         runs: title -> model of a whole config file.
@@ -158,7 +158,7 @@ def markdown(runs: Mapping[str, type[Config]], tables: Mapping[str, Table]) -> s
     lines = [
         "# Keys of config files",
         "",
-        "Made from the parts themselves; `tests/config/test_docs.py` compares it and writes it anew. A section stands in a TOML file as",
+        "Generated from the parts; `tests/config/test_docs.py` checks and regenerates this page. A section is written in a TOML file as",
         '`[generator.conv]` with `kind = "gconv"`, and on the command line as `--generator.conv.kind gconv`.',
     ]
     places: dict[str, list[str]] = {}
@@ -179,7 +179,7 @@ def markdown(runs: Mapping[str, type[Config]], tables: Mapping[str, Table]) -> s
 
 
 def _plain_sections(model: type[Config], place: str) -> Iterator[tuple[str, type[Config]]]:
-    """Yield the sections that are not chosen, with their places."""
+    """Yield the sections without kinds, with their places."""
     yield place, model
     for name, found in sections_of(model).items():
         if kind_of(found[0]) is None:

@@ -1,4 +1,4 @@
-"""The exceptions whose message is for the user: commands print it as one sentence and exit with the code named here."""
+"""Exceptions with a message for the user: commands print it as one sentence and exit with the code given here."""
 
 import contextlib
 import signal
@@ -10,14 +10,14 @@ class UserError(ValueError):
 
 
 class AbsentDataError(UserError):
-    """The data set does not lie where it was looked for; it could be fetched there."""
+    """The data set is not at the given path; it may be downloaded."""
 
 
 @contextlib.contextmanager
 def reworded(wording: Callable[[str], str]) -> Iterator[None]:
-    """Pass the message of a ``UserError`` from inside through ``wording``.
+    """Apply ``wording`` to the message of a ``UserError`` raised within the body.
 
-    The package of data sets names the keys of a section [data]; a command may have another section, or flags, for them.
+    Messages of the data package name keys of a section [data]; a command may have another section, or flags, for them.
     """
     try:
         yield
@@ -29,11 +29,11 @@ def reworded(wording: Callable[[str], str]) -> Iterator[None]:
 
 
 class GuardError(RuntimeError):
-    """A command had to stop; nothing that was finished before is damaged. Exit code 3."""
+    """A guard stopped a command; results completed before are intact. Exit code 3."""
 
 
 class FullDiskError(GuardError):
-    """No space is left where a file was to be written."""
+    """The disk of a file to be written is full."""
 
 
 class StoppedBySignalError(Exception):

@@ -1,4 +1,4 @@
-"""What a mistyped word was probably meant to be."""
+"""Suggestions for mistyped words and for keys of other platforms."""
 
 import difflib
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ OTHER_NAMES = {
     "path": "data_dir dataroot data_root",
     "every": "eval_every",
 }
-"""A key -> what StudioGAN, mimicry, StyleGAN's repositories and diffusers' scripts call it."""
+"""A key -> its names in StudioGAN, mimicry, StyleGAN's repositories and diffusers' scripts."""
 ALIASES = {other: key for key, others in OTHER_NAMES.items() for other in others.split()}
 
 WAYS = {
@@ -38,22 +38,22 @@ WAYS = {
     "workers": "images are held converted, there are no loader processes",
     "num_workers": "images are held converted, there are no loader processes",
 }
-"""What other platforms have a flag for -> how it is done here."""
+"""Flags of other platforms -> the corresponding usage here."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'X'?" for the nearest of ``known``, or nothing where none is near."""
-    if word.replace(".", "").isdecimal():  # digits that two numbers share say nothing of what was meant
+    """Return "; did you mean 'X'?" for the nearest of ``known``, or "" if none is near."""
+    if word.replace(".", "").isdecimal():  # common digits of two numbers are no indication
         return ""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Check a value against the ``Literal`` that annotates it, for constructors that are called from Python.
+    """Check a value against its ``Literal`` annotation, for constructors that are called from Python.
 
     Raises:
-        ValueError: naming the argument, the value, what is admitted, and the nearest of these.
+        ValueError: naming the argument, the value, the admitted values, and the nearest of these.
 
     """
     admitted = get_args(choices)
@@ -62,9 +62,9 @@ def check_choice(name: str, value: object, choices: object) -> None:
 
 
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
-    """Return which of the dotted keys ``known`` was probably meant by ``key``, several joined by "or"; None where none is near.
+    """Return the dotted keys of ``known`` nearest to ``key``, joined by "or"; None if none is near.
 
-    Another platform's name for a key counts as the key, and a key that lacks its section is found in the section that has it.
+    Another platform's name for a key counts as the key. A key without its section is found in the section that has it.
     """
     known = list(known)
     section, _, name = key.rpartition(".")
@@ -80,7 +80,7 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
 
 
 def does_not_exist(path: Path) -> str:
-    """Say that there is nothing at ``path``, and what lies beside it under a similar name."""
+    """Return a message that ``path`` does not exist, with a similar name in its folder."""
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
     return f"{path} does not exist" + (f"; did you mean {path.parent / near[0]}?" if near else "")

@@ -1,8 +1,7 @@
 """TOML file -> frozen, strict pydantic model -> command-line overrides by tyro.
 
-The file is validated as JSON: strict validation of Python objects refuses TOML's lists where a tuple is wanted, and the saved
-``config.json`` of a run is read back by the same code. Every refusal is one sentence with the source, the dotted key and,
-where one is near, the right name.
+The file is validated as JSON: strict validation of Python objects rejects TOML's lists for tuples, and the same code reads the saved
+``config.json`` of a run. Every error message is one sentence with the source, the dotted key and, if one is near, the right name.
 """
 
 import contextlib
@@ -32,7 +31,7 @@ from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
 PLUGINS = "plugins.json"
-"""Beside a saved config: plug-in -> SHA-256 of its file."""
+"""File beside a saved config: plug-in -> SHA-256 of its file."""
 
 
 def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
@@ -40,10 +39,10 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
 
     A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits,
     ``--help generator.conv`` every kind of a section with its keys. Plug-ins, ``--plugins mine.py`` or ``plugins`` of a TOML file, are
-    imported first; a saved config imports none, and says which it needs.
+    imported first; a saved config imports none, and the error names those that it needs.
 
     Raises:
-        UserError: missing or malformed file, one of another sort, unknown or mistyped key or flag, value out of range.
+        UserError: missing or malformed file, config of another command, unknown or mistyped key or flag, value out of range.
 
     """
     data = read_file(Path(path))
@@ -76,7 +75,7 @@ def _with_plugins(data: dict[str, Any], named: list[str], path: Path) -> dict[st
 
 
 def _asked_section(arguments: Sequence[str]) -> str | None:
-    """Return the section that ``--help SECTION`` asks about; None where it is not asked."""
+    """Return the section of ``--help SECTION``; None without it."""
     for flag, section in zip(arguments, arguments[1:], strict=False):
         if flag in ("-h", "--help") and not section.startswith("-"):
             return section
@@ -84,7 +83,7 @@ def _asked_section(arguments: Sequence[str]) -> str | None:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return what a TOML or JSON file holds; raise ``UserError`` where it is missing or malformed."""
+    """Return the content of a TOML or JSON file; raise ``UserError`` if it is missing or malformed."""
     if path.is_dir():
         saved = path / "config.json"
         raise UserError(f"{path} is a folder, not a config file; " + (f"give {saved}" if saved.is_file() else "give a .toml file"))
@@ -107,13 +106,13 @@ def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        # a misspelt key is also a missing one: name the misspelling
+        # a misspelt required key is also a missing one: report the misspelling
         first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
         raise UserError(f"{source}: {_sentence(model, first)}") from error
 
 
 def _keys(model: type[Config], prefix: str = "") -> list[str]:
-    """Return the dotted keys of ``model`` and of the parts it may hold."""
+    """Return the dotted keys of ``model`` and of its possible parts."""
     found: list[str] = []
     for name, field in model.model_fields.items():
         members = _members(field)
@@ -129,7 +128,7 @@ def _kinds_with(members: Sequence[type[Config]], name: str) -> str:
 
 
 def _sentence(model: type[Config], error: ErrorDetails) -> str:
-    """Say one pydantic error as a sentence; the tag of a union in its location is dropped, the user never typed it."""
+    """Return a pydantic error as a sentence, without the tag of a union in its location, which the user did not type."""
     keys: list[str] = []
     here: type[Config] | None = model
     members: list[type[Config]] = []
@@ -175,11 +174,11 @@ def _sentence(model: type[Config], error: ErrorDetails) -> str:
 def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     """Return ``config`` with flags such as ``--trainer.batch-size 32`` or ``--generator.conv.kind gconv`` applied.
 
-    A union's ``kind`` is taken first: the new member keeps every field it shares with the old one, and what it requires beyond
-    that must be given by flags.
+    A union's ``kind`` is applied first: the new member keeps every field that it shares with the old one; its other required fields
+    must be given by flags.
 
     Raises:
-        UserError: a flag is unknown, or its value is wrong, or no valid text, which no config file can hold.
+        UserError: a flag is unknown, or its value is wrong or not valid UTF-8.
 
     """
     for argument in arguments:
@@ -191,12 +190,12 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     for keys, kind in kinds:
         default = _with_kind(default, keys, kind, ".".join(keys))
     result = _tyro(type(config), rest, default)
-    # rebuilt through validation: tyro checks each model as it makes it, the whole is checked here once more
+    # validated again as a whole: tyro validates each model separately
     return validated(type(config), json.loads(result.model_dump_json()), "command line")
 
 
 def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
-    """Return a command line without a config file as ``model``; raise ``UserError`` in one sentence where it is wrong.
+    """Return a command line without a config file as ``model``; raise ``UserError`` if it is wrong.
 
     A boolean that is false by default is a bare flag, such as ``--mark``. Plug-ins, ``--plugins mine.py``, are imported first.
     """
@@ -212,7 +211,7 @@ REGISTRY = tyro.constructors.ConstructorRegistry()
 
 @REGISTRY.primitive_rule
 def _boolean(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[bool] | None:
-    """Take ``true`` as TOML writes it, and ``True`` as Python does."""
+    """Accept ``true`` as in TOML, and ``True`` as in Python."""
     if info.type is not bool:
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
@@ -226,7 +225,7 @@ def _boolean(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pri
 
 
 def program() -> str:
-    """Return what the user typed to start this program: ``python -m NAME`` for a module, the path of a script."""
+    """Return the program's name on the command line: ``python -m NAME`` for a module, the path of a script."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name}" if spec else sys.argv[0]
 
@@ -292,7 +291,7 @@ def _of_kind(old: Config, kind: str, dotted: str, members: Sequence[type[Config]
 
 
 def _with_kind_in_list(old: tuple[Any, ...], keys: list[str], kind: str, dotted: str, members: Sequence[type[Config]]) -> tuple[Any, ...]:
-    """Return a list of parts with the entry at ``keys[1]`` switched, or what is within it; a command line cannot add one."""
+    """Return a list of parts with the entry at ``keys[1]``, or a part of it, switched; a command line cannot add an entry."""
     name, number, *inner = [*keys, ""] if len(keys) == 1 else keys
     if not (number.isdigit() and int(number) < len(old)):
         raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; add one in the file")
@@ -324,7 +323,7 @@ def _admits(member: type[Config], name: str, value: object) -> bool:
 
 
 def _from_box(printed: str, model: type[Config], config: object) -> str:
-    """Turn tyro's framed message into one sentence: its first paragraph, and the nearest flag where it suggests one."""
+    """Return tyro's framed message as one sentence: its first paragraph, and the nearest flag if it suggests one."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|╭╰╮╯ ") for line in printed.splitlines()[1:]]  # without the title
     paragraphs: list[list[str]] = [[]]
     for line in lines:
@@ -340,7 +339,7 @@ def _from_box(printed: str, model: type[Config], config: object) -> str:
 
 
 def _unknown_option(flag: str, model: type[Config], config: object) -> str:
-    """Say that there is no such flag, and which one, or which way, was probably meant."""
+    """Return the message for an unknown flag, with the nearest flag or the corresponding usage."""
     key = flag.removeprefix("--").replace("-", "_")
     known = _keys_of(config) if isinstance(config, Config) else _keys(model)
     if way := WAYS.get(key.rpartition(".")[2]):
@@ -351,7 +350,7 @@ def _unknown_option(flag: str, model: type[Config], config: object) -> str:
 
 
 def _keys_of(config: Config, prefix: str = "") -> list[str]:
-    """Return the dotted keys of ``config`` and of the parts it holds."""
+    """Return the dotted keys of ``config`` and of its parts."""
     found: list[str] = []
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -360,7 +359,7 @@ def _keys_of(config: Config, prefix: str = "") -> list[str]:
 
 
 def _of_another_kind(config: object, flag: str) -> str | None:
-    """Say of a flag that another kind of the part it names would know it; None where that is not its fault."""
+    """Return the message for a flag that belongs to another kind of the named part; None otherwise."""
     *path, name = flag.removeprefix("--").replace("-", "_").split(".")
     members: list[type[Config]] = []
     for part in path:
@@ -376,7 +375,7 @@ def _of_another_kind(config: object, flag: str) -> str | None:
 
 
 def _broken_value(text: str) -> str | None:
-    """Return the sentence for a value that pydantic refused."""
+    """Return the sentence for a value rejected by pydantic."""
     broken = re.match(r"Error parsing (\S+): \d+ validation errors? for (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type", text)
     if broken is None:
         return None
@@ -394,7 +393,7 @@ WORDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text"}
 
 
 def _no_choice(text: str) -> str | None:
-    """Return the sentence for a value that is none of those admitted."""
+    """Return the sentence for a value that is not among the admitted ones."""
     if choice := re.match(r"invalid choice '(.*?)' for argument '(\S+)'\. Expected one of \((.*)\)", text):
         value, flag, listed = choice.groups()
         names = [name for name in re.findall(r"'([^']+)'", listed) if name not in ("None", "True", "False")]
@@ -413,7 +412,7 @@ def _no_choice(text: str) -> str | None:
 
 
 def _missing(body: list[str], text: str) -> str | None:
-    """Return the sentence for what must be given and was not."""
+    """Return the sentence for a missing required argument."""
     if "required" not in text:
         return None
     flags = dict.fromkeys(flag for flag in re.findall(r"--[\w.-]+", " ".join(body)) if flag != "--help")

@@ -1,4 +1,4 @@
-"""What every generator and discriminator has besides the keywords of its constructor. Their resolution is ``data.size``."""
+"""Common keys of all generators and discriminators, besides the keywords of their constructors. The resolution is ``data.size``."""
 
 from typing import Annotated
 
@@ -8,34 +8,34 @@ from gconv_gan.config.schema import Choice, PartConfig, flagged
 
 
 class AnyGenerator(PartConfig):
-    """What every generator has."""
+    """Common keys of all generators."""
 
     latent_dim: PositiveInt = 128
-    """Dimension of z; the row's own keyword, if it has one, gives the default."""
+    """Dimension of z; the default is that of the network's own keyword, if it has one."""
     mapping: Annotated[PartConfig, Choice("MAPPINGS", default="none")]
     """A mapping network in front of it."""
     spectral_norm: bool = False
-    """Normalise every weight but class embeddings spectrally (SAGAN, BigGAN)."""
+    """Spectral normalisation of every weight except class embeddings (SAGAN, BigGAN)."""
     spectral_eps: PositiveFloat = 1e-12
-    """Guard of the power iteration's normalisations."""
+    """Lower bound of the vector norms in the power iteration."""
     orthogonal: NonNegativeFloat = 0.0
     """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
 
     @property
     def needs_classes(self) -> str | None:
-        """Return the key and value that ask for classes, if there is one."""
+        """Return a key and value that need classes, if there is one."""
         return flagged(self, "needs_classes", "generator")
 
 
 class AnyDiscriminator(PartConfig):
-    """What every discriminator has; with the projection head when the run is conditional."""
+    """Common keys of all discriminators; a conditional run adds the projection head."""
 
     norm: Annotated[PartConfig, Choice("WEIGHT_NORMS", default="spectral")]
-    """How the discriminator's layers are kept Lipschitz."""
+    """Normalisation of the discriminator's weights, which bounds its Lipschitz constant."""
     orthogonal: NonNegativeFloat = 0.0
     """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
 
     @property
     def coupling(self) -> str | None:
-        """Return the key and value that let an image's logit depend on the other images of its batch, if there is one."""
+        """Return a key and value by which an image's logit depends on the other images of its batch, if there is one."""
         return flagged(self, "couples_batch", "discriminator")

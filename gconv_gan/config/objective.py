@@ -1,4 +1,4 @@
-"""What the two networks minimise, besides the parts that are chosen: regularisers, and what every penalty has."""
+"""The objective of both networks: regularisers, and the common keys of all penalties."""
 
 from typing import Annotated
 
@@ -11,16 +11,16 @@ from gconv_gan.config.schema import Choice, PartConfig
 
 
 class AnyPenalty(PartConfig):
-    """What every penalty on the discriminator's gradient has."""
+    """Common keys of all penalties on the discriminator's gradient."""
 
     every: PositiveInt = 1
-    """Discriminator steps between penalties, each then weighted by their number (StyleGAN2: 16)."""
+    """Discriminator steps per penalty (lazy regularisation), whose weight is multiplied by this number (StyleGAN2: 16)."""
     schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     """Factor on the weight over the run."""
 
 
 class ConsistencyConfig(Config):
-    """Consistency regularisation (bCR): the logit of an image and of the same image mirrored and shifted should agree."""
+    """Consistency regularisation (bCR): a penalty on the change of an image's logit under mirroring and shifts."""
 
     real_weight: NonNegativeFloat = 0.0
     """λ at real images (CR and bCR: 10); 0: off."""
@@ -29,29 +29,29 @@ class ConsistencyConfig(Config):
 
 
 class LeCamConfig(Config):
-    """LeCam regularisation: logits are drawn towards the average logit of the other kind of image."""
+    """LeCam regularisation: a penalty on the distance of logits from the average logit of the other kind of image."""
 
     weight: NonNegativeFloat = 0.0
     """λ (CIFAR: 0.3); 0: off."""
     decay: Beta = 0.99
-    """Share of an average that a discriminator step keeps."""
+    """Decay of the average per discriminator step."""
     start_images: NonNegativeInt = 64_000
-    """Images seen before it sets in (1,000 steps of 64)."""
+    """Images seen before the penalty starts (1,000 steps of 64)."""
 
 
 class TopKConfig(Config):
-    """Top-k training: only the generated images with the k largest logits teach the generator."""
+    """Top-k training: the generator's loss uses the generated images with the k largest logits alone."""
 
     final_fraction: Fraction = 1.0
-    """Least share of the batch that k falls to (the paper: 0.5); 1: off."""
+    """Final k as a share of the batch (the paper: 0.5); 1: off."""
     decay: Fraction = 0.99
     """Factor on k after every ``decay_images``."""
     decay_images: PositiveInt = 50_000
-    """Images between two falls of k (the paper: an epoch)."""
+    """Images between two reductions of k (the paper: an epoch)."""
 
 
 class ObjectiveConfig(Config):
-    """What the two networks minimise."""
+    """The objective of both networks."""
 
     loss: Annotated[str, Choice("LOSSES", name_only=True, default="hinge")]
     """Adversarial loss."""

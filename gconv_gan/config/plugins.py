@@ -1,4 +1,4 @@
-"""Plug-ins: files or modules of the user's that add rows to the tables before the config is read."""
+"""Plug-ins: files or modules of a user that add rows to the tables before the config is read."""
 
 import hashlib
 import importlib
@@ -11,19 +11,19 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import PARTS
 
 _LOADED: dict[str, str] = {}
-"""What was loaded, as the user named it -> SHA-256 of its file."""
+"""Loaded plug-ins: name given by the user -> SHA-256 of the file."""
 
 
 def loaded_plugins() -> tuple[str, ...]:
-    """Return the plug-ins that were loaded, in order: files by their absolute paths, modules by their names."""
+    """Return the loaded plug-ins, in order: files by their absolute paths, modules by their names."""
     return tuple(_LOADED)
 
 
 def take_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what ``--plugins mine.py other_pkg.parts`` names in a command line, and the other arguments.
+    """Return the plug-ins of ``--plugins mine.py other_pkg.parts`` in a command line, and the other arguments.
 
     Raises:
-        UserError: the flag names nothing.
+        UserError: the flag has no value.
 
     """
     names: list[str] = []
@@ -45,15 +45,15 @@ def take_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def require_loaded(names: Sequence[str], hashes: Mapping[str, str], source: str) -> None:
-    """Check that the plug-ins that a saved config names were loaded: reading a run imports nothing that its reader did not name.
+    """Check that the plug-ins of a saved config are loaded: reading a run imports only plug-ins that the user names.
 
     Args:
-        names: what ``plugins`` of the config says.
-        hashes: the SHA-256 of each when the config was saved; a plug-in counts as loaded where a file with this hash was.
+        names: ``plugins`` of the config.
+        hashes: the SHA-256 of each when the config was saved; a plug-in counts as loaded if a file with this hash was loaded.
         source: the config, for the message.
 
     Raises:
-        UserError: one was not loaded, or is another file now.
+        UserError: one was not loaded, or its file has changed.
 
     """
     for name in names:
@@ -62,7 +62,7 @@ def require_loaded(names: Sequence[str], hashes: Mapping[str, str], source: str)
             continue
         said = f" (SHA-256 {sha[:12]}…)" if sha else ""
         if _named(name) in _LOADED:
-            raise UserError(f"{source} was made with {name}{said}, which has changed since: give that file back")
+            raise UserError(f"{source} was made with {name}{said}, which has changed since: restore that file")
         raise UserError(f"{source} was made with {name}{said}: give --plugins {name}")
 
 
@@ -76,12 +76,12 @@ def _named(name: str) -> str:
 
 
 def load_plugins(names: Sequence[str]) -> dict[str, str]:
-    """Import files (``mine.py``) and modules (``other_pkg.parts``), each once, and return the SHA-256 of all that were ever loaded.
+    """Import files (``mine.py``) and modules (``other_pkg.parts``), each once, and return the SHA-256 of all loaded plug-ins.
 
-    A file is imported under a name of its own, and its folder stays off ``sys.path``: a file called random.py must not hide Python's.
+    A file is imported under a unique name, and its folder is not added to ``sys.path``, so that a file random.py does not hide Python's.
 
     Raises:
-        UserError: there is no such file or module, it cannot be imported, or a row of its cannot be added.
+        UserError: there is no such file or module, it cannot be imported, or one of its rows cannot be added.
 
     """
     if names:

@@ -1,4 +1,4 @@
-"""Ranges of numbers that keywords of parts and keys of configs share; pydantic has the others (``PositiveInt``, …)."""
+"""Ranges of numbers for keywords of parts and keys of configs; pydantic defines the others (``PositiveInt``, …)."""
 
 from typing import Annotated
 

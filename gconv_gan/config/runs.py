@@ -28,9 +28,9 @@ class TrainerConfig(Config):
     max_grad_norm: PositiveFloat | None = None
     """Clip each network's gradient to this norm."""
     batch_statistics: Literal["global", "process"] = "global"
-    """Whether BatchNorm in training sees the batch of all processes or of its own."""
+    """Batch of the statistics of BatchNorm in training: that of all processes, or that of one process."""
     mixed_precision: Literal["no", "bf16"] | None = None
-    """Autocast of both networks' forward passes; None: as accelerate's launcher says."""
+    """Autocast of both networks' forward passes; None: the setting of accelerate's launcher."""
     tf32: bool | None = None
     """On a CUDA device, float32 products in TF32 (true) or exact (false); None: as torch does, TF32 in convolutions alone."""
     engine: EngineName = "auto"
@@ -42,7 +42,7 @@ class TrainerConfig(Config):
     checkpoint_every: PositiveInt = 64_000
     """Images between checkpoints."""
     keep_checkpoints: PositiveInt = 3
-    """How many of the newest checkpoints stay on disk."""
+    """Number of newest checkpoints kept on disk."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "TrainerConfig":
@@ -52,29 +52,29 @@ class TrainerConfig(Config):
 
     @property
     def images_per_iteration(self) -> int:
-        """Real images that one iteration (n_dis discriminator steps, one generator step) shows to the discriminator."""
+        """Real images of one iteration (n_dis discriminator steps, one generator step)."""
         return self.batch_size * self.n_dis
 
 
 class EvaluationConfig(Config):
-    """The cheap score during training, on the averaged generator."""
+    """The score of the averaged generator during training."""
 
     every: NonNegativeInt = 0
     """Images between scores; 0: never."""
     protocol: str = "fid2k"
-    """A named protocol with a Fréchet distance: fid2k, or fd2k_lite0 where Inception's weights are absent."""
+    """A named protocol with a Fréchet distance: fid2k, or fd2k_lite0 without Inception's weights."""
     extractor: str | None = None
     """inception, efficientnet_lite0 or checkpoint:PATH (and their variants); None: the protocol's."""
     weights: str | None = None
-    """File of Inception weights; None: its usual place."""
+    """File of Inception weights; None: its default path."""
     num_fake: SampleCount | None = None
-    """Generated images per score; None: as the protocol says."""
+    """Generated images per score; None: the protocol's number."""
     num_real: SampleCount | None = None
-    """Training images in the reference; None: as the protocol says."""
+    """Training images in the reference; None: the protocol's number."""
     batch_norm: Literal["eval", "standing"] = "eval"
     """BatchNorm of the scored generator: running statistics, or statistics re-estimated over 16 batches."""
     seed: NonNegativeInt = 0
-    """Seed of the latents, the labels and the choice of training images: runs of other training seeds are scored alike."""
+    """Seed of the latents, the labels and the choice of training images: independent of the training seed."""
 
 
 class GANRunConfig(Config):
@@ -123,13 +123,13 @@ class GANRunConfig(Config):
         loss = self.objective.loss
         if flagged(self.augment, "reads_signs", "augment") and table("LOSSES")[loss].boundary is None:
             raise ValueError(
-                f'augment.kind = "{self.augment.kind}" reads overfitting from the signs of logits, which mean nothing under '
+                f'augment.kind = "{self.augment.kind}" measures overfitting by the signs of logits, which are not defined under '
                 f'objective.loss = "{loss}": '
                 'use augment.kind = "scheduled", or another loss'
             )
         if self.objective.top_k.final_fraction < 1 and self.trainer.micro_batches > 1:
             raise ValueError(
-                "objective.top_k chooses among all images of a batch, which trainer.micro_batches > 1 never has together: use one of them"
+                "objective.top_k chooses among all images of a batch, which trainer.micro_batches > 1 never has at once: use one of them"
             )
         return self
 

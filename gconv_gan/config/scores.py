@@ -11,7 +11,7 @@ from gconv_gan.config.schema import Choice
 
 
 class ScoreOptions(Config):
-    """What to compare with, and how."""
+    """Options of scores: reference, protocol, extractor, generator settings."""
 
     reference: str | None = None
     """A data set (cifar10, celeba:PATH), pictures in a folder, zip or tar, statistics (cached, .pt, .npz); None: a run's training data."""
@@ -20,29 +20,29 @@ class ScoreOptions(Config):
     protocol: tuple[str, ...] | None = None
     """Named protocols, all scored from one pass over the images; None: the usual one of the extractor."""
     metrics: tuple[Annotated[str, Choice("METRICS", name_only=True)], ...] | None = None
-    """Which scores; None: those of the protocol."""
+    """Metrics to compute; None: those of the protocol."""
     extractor: tuple[str, ...] | None = None
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH, each with every protocol; None: its own."""
     weights: str | None = None
-    """File of Inception, DINOv2 or CLIP weights; None: its usual place."""
+    """File of Inception, DINOv2 or CLIP weights; None: its default path."""
     num_fake: SampleCount | None = None
-    """Generated images; None: as the protocol says."""
+    """Generated images; None: the protocol's number."""
     num_real: SampleCount | None = None
-    """Real images, chosen by the seed; None: as the protocol says. Of another tool's statistics: how many they are of."""
+    """Real images, chosen by the seed; None: the protocol's number. For another tool's statistics: their number of images."""
     generator_weights: Literal["ema", "raw"] = "ema"
     """Averaged or last weights of a run's generator."""
     batch_norm: Literal["eval", "standing", "batch"] = "eval"
     """The generator's BatchNorm: running statistics, statistics re-estimated over 16 batches of 64, or those of each batch of 64."""
     truncation: PositiveFloat | None = None
-    """Threshold beyond which entries of z are drawn anew, or ψ of a generator behind a mapping network; None: not truncated."""
+    """Threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ of a generator with a mapping network; None: not truncated."""
     labels: Literal["uniform", "empirical"] = "uniform"
-    """Classes asked of a conditional generator: all equally often, or as often as in its training data."""
+    """Distribution of the labels of a conditional generator: uniform, or that of its training data."""
     seed: NonNegativeInt = 0
     """Seed of the latents, the labels and the choice of images."""
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Images per pass of the extractor, which changes no score beyond rounding; None: 16 on a CPU, else 64."""
+    """Images per pass of the extractor, which affects scores by rounding only; None: 16 on a CPU, else 64."""
     cache_dir: str = "cache"
-    """Where reference statistics and converted data are kept."""
+    """Folder of reference statistics and converted data."""
 
 
 class ScoreCommand(ScoreOptions):
@@ -51,24 +51,24 @@ class ScoreCommand(ScoreOptions):
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A run folder, or images in a folder, zip or tar."""
     size: PositiveInt | None = None
-    """Bring pictures in files, scored and reference, to this side: centre crop, antialiased resize; None: as stored, of one square size."""
+    """Side to which pictures in files, scored and reference, are cropped and resized (antialiased); None: as stored, of one square size."""
     checkpoint: Checkpoint = None
     json_out: JsonFile = None
     """Write scores and card to this file: one object, or a list of them where several are computed."""
 
 
 class CurveCommand(ScoreOptions):
-    """Score every checkpoint of a run, and keep the best."""
+    """Score every checkpoint of a run, and mark the best."""
 
     run: RunFolder
     by: str | None = None
-    """The score that decides which checkpoint is best, such as fid or is_mean; None: the first of the protocol."""
+    """The score that determines the best checkpoint, such as fid or is_mean; None: the first of the protocol."""
     json_out: JsonFile = None
     """Write all scores and cards to this file, as a list in the order of training."""
 
 
 class CompareCommand(Config):
-    """Print scores side by side, where their cards allow it."""
+    """Print scores side by side, if their cards are comparable."""
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE SOURCE [SOURCE ...]")]
     """Files that gan_metrics wrote with --json, or run folders; changes are against the first."""
@@ -76,7 +76,7 @@ class CompareCommand(Config):
     """Only scores under this protocol; None: every one that all sources have."""
     checkpoint: Checkpoint = None
     mark: bool = False
-    """Print scores that may not be compared too, marked, with the fields that differ."""
+    """Also print scores that are not comparable, marked, with the fields that differ."""
 
 
 class StatisticsCommand(Config):
@@ -91,7 +91,7 @@ class StatisticsCommand(Config):
     extractor: str = "inception"
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH."""
     weights: str | None = None
-    """File of Inception, DINOv2 or CLIP weights; None: its usual place."""
+    """File of Inception, DINOv2 or CLIP weights; None: its default path."""
     num_real: SampleCount | None = None
     """Images, chosen by the seed; None: all."""
     seed: NonNegativeInt = 0
@@ -99,10 +99,10 @@ class StatisticsCommand(Config):
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
     """Images per pass of the extractor; None: 16 on a CPU, else 64."""
     cache_dir: str = "cache"
-    """Where statistics and converted data are kept."""
+    """Folder of statistics and converted data."""
     export: Literal["torch_fidelity", "clean_fid"] | None = None
     """Write the statistics as this tool's files."""
     name: str = "gconv_gan"
-    """What that tool calls them."""
+    """Name of the statistics in that tool."""
     out: str = "."
     """Folder of those files: torch-fidelity's cache_root, or stats/ in the package of clean-fid."""

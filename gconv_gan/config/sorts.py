@@ -1,4 +1,4 @@
-"""Sorts of configs and run folders, told apart by a key that only one of them has: the wrong sort is named for what it is."""
+"""Sorts of configs and run folders, distinguished by a key that only one of them has, for messages about a wrong sort."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from gconv_gan.config.errors import UserError
 
 @dataclass(frozen=True)
 class Sort:
-    """A key at the top of every config of this sort, and what to do with a config file and with a folder that holds one."""
+    """A top-level key of every config of this sort, and messages for a config file and for a folder with one."""
 
     key: str
     file: str
@@ -20,7 +20,7 @@ class Sort:
 
 
 SORTS = (
-    # first: it holds a GAN's config, too
+    # first, since it contains a GAN's config too
     Sort(
         "weights_sha256",
         "the description of an exported generator: draw a grid of its images with python -m gconv_gan.sample",
@@ -33,18 +33,18 @@ SORTS = (
 
 
 def other_sort(model: type[Config], data: Mapping[str, Any]) -> Sort | None:
-    """Return the sort of config that ``data`` is where it is plainly another than ``model``'s; else None."""
+    """Return the sort of the config ``data`` if it differs from that of ``model``; else None."""
     if any(sort.key in data for sort in SORTS if sort.key in model.model_fields):
         return None
     return next((sort for sort in SORTS if sort.key in data and sort.key not in model.model_fields), None)
 
 
 def require_folder_of(model: type[Config], folder: Path) -> None:
-    """Raise ``UserError`` where the ``config.json`` of ``folder`` is of another sort than ``model``; a folder without one passes."""
+    """Raise ``UserError`` if the ``config.json`` of ``folder`` is of another sort than ``model``; a folder without one is accepted."""
     try:
         data = json.loads((folder / "config.json").read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return  # reading it in earnest says what is wrong
+        return  # the full read reports the error
     sort = other_sort(model, data) if isinstance(data, dict) else None
     if sort is not None:
         raise UserError(f"{folder} is {sort.folder}")

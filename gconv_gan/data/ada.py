@@ -1,7 +1,7 @@
 """The augmentations of StyleGAN2-ADA: blits, geometry and colour, each applied to an image with probability p.
 
 Karras, Aittala, Hellsten, Laine, Lehtinen, Aila, "Training Generative Adversarial Networks with Limited Data", arXiv 2006.06676
-(2020), appendix B. Up to p of about 0.8 they do not leak into the generator: an image is left alone often enough.
+(2020), appendix B. Up to p of about 0.8 they do not leak into the generator, since enough images are not augmented.
 """
 
 import math
@@ -23,11 +23,11 @@ BLIT, GEOMETRY, COLOR, CUTOUT = 7, 11, 10, 3  # uniform numbers that each group 
 
 
 class ADAPipeline:
-    """Blits, then geometry, then colour, then a cut-out; each step of a group is made with probability min(1, factor · p).
+    """Blits, then geometry, then colour, then a cut-out; each step of a group is applied with probability min(1, factor · p).
 
     It takes images [B, 3, S, S] in [-1, 1], uniform numbers [B, ``numbers_per_image``] and p, a number or a 0-dim tensor. All images
-    pass through the same operations, whose parameters are those of the identity where a step is not made: nothing waits for a device.
-    Differs from the authors' code: blits are moved pixel by pixel instead of being resampled, and see ``warp`` for the filter.
+    pass through the same operations; if a step is not applied, its parameters are those of the identity. No device value is read.
+    Differs from the authors' code: blits move whole pixels instead of being resampled; the filter is that of ``warp``.
 
     Args:
         blit: Factor on p for mirror images, turns by 90° and shifts by whole pixels; 0: none of them.
@@ -78,17 +78,17 @@ def moved(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> 
     r"""Return images scaled, turned, stretched, turned again and shifted by fractions of a pixel.
 
     A point x goes to :math:`R(\beta)\, \mathrm{diag}(s t, s / t)\, R(\alpha)\, x + d`, with log₂ s and log₂ t from N(0, 0.2²), both angles
-    uniform, and d from N(0, (S/8)²); what is not chosen is 0.
+    uniform, and d from N(0, (S/8)²); parameters of steps that are not applied are 0.
     """
     u = draws.double()
-    p_rotation = 1 - (1 - p).sqrt()  # so that the two turns together come with p
+    p_rotation = 1 - (1 - p).sqrt()  # the two rotations together then have probability p
     chosen = coin(u[:, 0:10:2], torch.stack([p, p_rotation, p, p_rotation, p]))
     s, t = (math.log(2) * normal(u[:, 1:6:4], 0.2) * chosen[:, 0:3:2]).exp().unbind(1)
     angles = between(u[:, 3:8:4], -math.pi, math.pi) * chosen[:, 1:4:2]
     first, second = _turns(angles).unbind(1)
     linear = second @ (torch.stack([s * t, s / t], 1)[:, :, None] * first)
     shift = normal(u[:, 9:], 0.125) * images.shape[-1] * chosen[:, 4:]
-    # resampling changes an image a little where it is moved by nothing: what was not chosen stays as it is
+    # resampling changes an image even for the identity map: images that were not selected are returned unchanged
     return torch.where(chosen.any(1)[:, None, None, None], warp(images, torch.cat([linear, shift[:, :, None]], 2)), images)
 
 
@@ -99,14 +99,14 @@ def _turns(angles: Float[Tensor, "b n"]) -> Float[Tensor, "b n 2 2"]:
 
 
 def recoloured(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> Images:
-    r"""Return images with another brightness, contrast, luma (negated), hue and saturation.
+    r"""Return images with changed brightness, contrast, luma (negated), hue and saturation.
 
     With v the unit vector of the grey axis, all but brightness b act on the parts of a colour along v and across it separately: contrast
     c multiplies both, the negation :math:`\nu = \pm 1` the first, saturation s and the turn by the hue h (Rodrigues) the second:
 
     .. math:: x \mapsto c\, \nu\, v v^T (x + b) + c\, s\, \big(\cos h\, (I - v v^T) + \sin h\, [v]_\times\big)\, x
 
-    with b from N(0, 0.2²), log₂ c from N(0, 0.5²), log₂ s from N(0, 1), h uniform; what is not chosen leaves a colour as it is.
+    with b from N(0, 0.2²), log₂ c from N(0, 0.5²), log₂ s from N(0, 1), h uniform; a step that is not applied does not change colours.
     """
     u = draws.double()
     chosen = coin(u[:, 0::2], p)
@@ -120,13 +120,13 @@ def recoloured(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]
     maps = _scalar(grey) * along + _scalar(c * s * h.cos()) * across + _scalar(c * s * h.sin()) * turned
     offset = _scalar(grey * b).expand(-1, 3, 1)
     pixels = torch.baddbmm(offset.to(images.dtype), maps.to(images.dtype), images.flatten(2))
-    # a map computed in float32 changes the last bits of a colour that it should leave as it is
+    # in float32 the identity map would change the last bits of a colour
     return torch.where(changed[:, None, None, None], pixels.view(images.shape), images)
 
 
 @cache
 def _color_maps(device: torch.device) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
-    """Return v vᵀ, I − v vᵀ and [v]×, made once for each device: making them copies numbers to it."""
+    """Return v vᵀ, I − v vᵀ and [v]×, created once for each device, since creation copies from host to device."""
     v = 1 / math.sqrt(3)
     along = torch.full((3, 3), 1 / 3, dtype=torch.float64)
     turned = torch.tensor([[0.0, -v, v], [v, 0.0, -v], [-v, v, 0.0]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Augmentations of a whole batch at once; what each image gets is an argument, so nothing here draws.
+"""Augmentations of a whole batch at once; their parameters for each image are arguments, not drawn here.
 
 Crops are index arithmetic on the stored bytes: exact, and the same on every device.
 """
@@ -50,7 +50,7 @@ def centre_crop(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, 
 
 
 def cutout(images: Float[Tensor, "b c h w"], centres: Int[Tensor, "b 2"], side: int) -> Float[Tensor, "b c h w"]:
-    """Return the images with a square of ``side`` around each centre (row, column) set to 0, mid-grey; it may hang over the border.
+    """Return the images with a square of ``side`` around each centre (row, column) set to 0, mid-grey; it may extend over the border.
 
     DeVries and Taylor, "Improved Regularization of CNNs with Cutout", arXiv 1708.04552: the centre is uniform over the image.
     """

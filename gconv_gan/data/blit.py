@@ -1,4 +1,4 @@
-"""Moving whole pixels: every row and column of the result is some row and column of the image, or empty. Exact.
+"""Moves of whole pixels: every row and column of the result is a row and column of the image, or 0. They are exact.
 
 Gathering has derivatives of every order, which penalties of the discriminator's gradient need.
 """
@@ -16,7 +16,7 @@ def blit(
     columns: Indices,
     transpose: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, "b c h w"]:
-    """Return images whose pixel (i, j) is pixel (rows[b, i], columns[b, j]) of image b, turned over its diagonal first where asked.
+    """Return images whose pixel (i, j) is pixel (rows[b, i], columns[b, j]) of image b, transposed first where ``transpose`` is true.
 
     Indices outside an image give 0. ``transpose`` needs square images.
     """
@@ -30,10 +30,10 @@ def blit(
 
 
 def shifted(size: int, offsets: Int[Tensor, " b"]) -> Indices:
-    """Return the indices [B, size] of a shift by ``offsets`` pixels towards the end; what comes from outside is outside."""
+    """Return the indices [B, size] of a shift by ``offsets`` pixels towards the end; indices outside the image stay outside."""
     return torch.arange(size, device=offsets.device) - offsets[:, None]
 
 
 def mirrored(indices: Indices, size: int, coins: Bool[Tensor, " b"]) -> Indices:
-    """Return ``indices`` into an image that was mirrored first where the coin is true."""
+    """Return ``indices`` into an image that is mirrored first where the boolean is true."""
     return torch.where(coins[:, None], size - 1 - indices, indices)

@@ -1,15 +1,15 @@
 """One-time conversion to uint8 arrays on disk, memory-mapped by every process of every later run.
 
 ``cache_dir/<kind>-<key>/`` holds ``images.npy`` uint8 [N, 3, S, S], ``labels.npy`` int64 [N] (labelled sets only) and
-``manifest.json``. The key is a hash of the source's content and of the recipe: changed data, another split or another size is
-another folder, so nothing stale can be found. A folder appears whole or not at all, and a lock lets one process convert while
-the others wait.
+``manifest.json``. The key is a hash of the source's content and of the recipe: changed data, another split or another size give
+another folder, so that a stale conversion is never used. A folder is written atomically; a lock lets one process convert while the
+others wait.
 
-With ``storage = "encoded"`` every picture is decoded once in the same way, and thrown away: in place of ``images.npy`` lies
-``kept.npy`` int64 [N], which of the source's pictures the set consists of. So manifest and content hash are those of the pixels, and a
-run may go on with the other storage.
+With ``storage = "encoded"`` every picture is decoded once in the same way and not stored: the folder holds, instead of ``images.npy``,
+``kept.npy`` int64 [N], the indices of the source's pictures in the set. Manifest and content hash are still those of the pixels, and a
+run may resume with the other storage.
 
-What is checked at every start is cheap: manifest, shapes, and exact file sizes. ``verify=True`` hashes every byte.
+Every start checks manifest, shapes, and exact file sizes. ``verify=True`` also hashes every byte.
 """
 
 import hashlib
@@ -47,14 +47,14 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     """Return the data set of ``config``, converting it first where the cache lacks it.
 
     Args:
-        config: which data, split and size, and where the cache lies.
-        progress: show a bar while converting, on a terminal, and say what is left out.
+        config: data set, split, size, and folder of the cache.
+        progress: show a progress bar while converting, on a terminal, and print which images are left out.
         verify: hash the stored arrays instead of only comparing their sizes.
 
     Raises:
-        UserError: the data are absent or unreadable; an image is damaged and may not be skipped; the data change meanwhile.
+        UserError: the data are absent or unreadable; an image is damaged and may not be skipped; the data change during conversion.
         OSError: the cache cannot be written.
-        FullDiskError: there is no space for it.
+        FullDiskError: there is not enough space.
 
     """
     source = source_of(config)
@@ -63,12 +63,12 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     dataset = _stored(place, source, verify=verify)
     if dataset is None:
         with exclusive(place.with_name(f".{place.name}.lock"), purpose=f"converting {source.location}"):
-            dataset = _stored(place, source, verify=verify)  # another process may have built it meanwhile
+            dataset = _stored(place, source, verify=verify)  # another process may have converted it while this one waited
             if dataset is None:
                 _build(source, config, place, progress=progress)
-                dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # the encoded were just decoded
+                dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # encoded pictures were just decoded
     if dataset is None:
-        raise UserError(f"the cache {place} was changed or damaged while it was opened; start again")
+        raise UserError(f"the cache {place} was changed or damaged while it was opened; run the command again")
     left_out = source.left_out() if source.left_out is not None else dataset.manifest.left_out
     if left_out and progress:
         log.warning("%s: %s", source.location, left_out)
@@ -82,7 +82,7 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
 
 
 def open_without_fetching(config: DataConfig) -> ImageDataset | None:
-    """Return what ``open_dataset`` does, or None where ``data.download`` would have to fetch it first."""
+    """Return what ``open_dataset`` returns, or None if ``data.download`` would have to download the data first."""
     if not getattr(config, "download", False):
         return open_dataset(config)
     try:
@@ -92,7 +92,7 @@ def open_without_fetching(config: DataConfig) -> ImageDataset | None:
 
 
 def _damaged(location: str, image: SkippedImage, *, others: int = 0) -> UserError:
-    """Return the refusal of a set for ``image``, and for ``others`` where their number is known."""
+    """Return the error for a set with the damaged ``image`` and, if their number is known, ``others``."""
     more = f", one of {others + 1} such images" if others else ""
     return UserError(
         f"{location}: {image.name} cannot be used ({image.reason}){more}; "
@@ -104,7 +104,7 @@ def _damaged(location: str, image: SkippedImage, *, others: int = 0) -> UserErro
 
 
 def _stored(place: Path, source: Source, *, verify: bool) -> ImageDataset | None:
-    """Return the data set stored at ``place``; None where there is none, or a damaged one, which is named in the log."""
+    """Return the data set stored at ``place``; None if there is none, or a damaged one, which is logged."""
     if not place.is_dir():
         return None
     try:
@@ -185,25 +185,25 @@ def _build(source: Source, config: DataConfig, place: Path, *, progress: bool) -
         )
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
         if source_of(config).fingerprint != source.fingerprint:
-            raise UserError(f"{source.location} changed while it was converted; start again when it is complete")
+            raise UserError(f"{source.location} changed while it was converted; run the command again when the data are complete")
 
 
 def _save(path: Path, array: Int64[np.ndarray, " n"]) -> None:
-    """Write an .npy file; of a full disk, NumPy would report how many bytes are missing, without the number of the error."""
+    """Write an .npy file; NumPy's own writer loses the error number of a full disk."""
     buffer = io.BytesIO()
     np.save(buffer, array)
     path.write_bytes(buffer.getvalue())
 
 
 def _kept_shards(shards: tuple[int, ...], kept: list[int]) -> tuple[int, ...]:
-    """Return how many pictures of each shard are left."""
+    """Return the number of used pictures of each shard."""
     ends = np.searchsorted(kept, np.cumsum([0, *shards]))
     return tuple(np.diff(ends).tolist())
 
 
 @dataclass
 class _Conversion:
-    """What a conversion has counted so far."""
+    """Counts of a conversion in progress."""
 
     kept: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -213,15 +213,15 @@ class _Conversion:
 
     @property
     def count(self) -> int:
-        """Number of whole images."""
+        """Number of converted images."""
         return len(self.kept)
 
 
 def _require_room(source: Source, count: int, place: Path) -> None:
-    """Say what disk the conversion needs, and refuse to begin what cannot end.
+    """Log the disk space that the conversion needs, and check that it is free.
 
     Raises:
-        FullDiskError: the file system of the cache has less room than that.
+        FullDiskError: the file system of the cache has less free space.
 
     """
     needed = count * (16 + (3 * source.size**2 if source.storage == "pixels" else 0))
@@ -241,7 +241,7 @@ def _gib(size: int) -> str:
 
 
 def _write_images(file: BinaryIO, entries: Sequence[Entry], source: Source, *, progress: bool) -> _Conversion:
-    """Write an .npy file front to back; through a memory map, a full disk would kill the process instead of raising."""
+    """A sequential writer of an .npy file; a write through a memory map would kill the process on a full disk instead of raising."""
     _write_header(file, len(entries), source.size)
     start = file.tell()
     done = _convert(entries, source, file.write, progress=progress)
@@ -252,10 +252,10 @@ def _write_images(file: BinaryIO, entries: Sequence[Entry], source: Source, *, p
 
 
 def _convert(entries: Sequence[Entry], source: Source, write: Callable[[bytes], object], *, progress: bool) -> _Conversion:
-    """Decode every picture, in order; ``write`` gets the pixels of each whole one.
+    """Decode every picture, in order, and call ``write`` with the pixels of each valid one.
 
     Raises:
-        UserError: a picture is damaged and may not be left out, or all are.
+        UserError: a picture is damaged and may not be left out, or all are damaged.
 
     """
     done = _Conversion()
@@ -287,7 +287,7 @@ def _write_header(file: BinaryIO, count: int, size: int) -> None:
 
 
 def _title(source: Source, classes: tuple[str, ...], formats: dict[str, int]) -> str:
-    """Name the data; class folders named as CIFAR-10's are a copy of it, and one in JPEG has other pixels than the original."""
+    """Return the title of the data: class folders named as CIFAR-10's are a copy of it; a JPEG copy has other pixels."""
     if source.kind == "folder" and classes == CIFAR10_CLASSES and source.size == 32:
         return "CIFAR-10 (JPEG copy)" if "JPEG" in formats else "CIFAR-10 (copy)"
     return source.title

@@ -3,7 +3,7 @@
 Liu, Luo, Wang and Tang, "Deep Learning Face Attributes in the Wild" (2015). ``img_align_celeba`` holds 000001.jpg … 202599.jpg of
 178×218; ``list_eval_partition.txt`` has lines "file code" with 0 train, 1 valid, 2 test; ``identity_CelebA.txt`` has "file person";
 ``list_attr_celeba.txt`` has the count, the 40 names, then "file ±1 …". The crop is mimicry's: the middle 178×178, then PIL's bilinear
-resize. Other crops are in use (140, 148 and 160 pixels), whose scores must not be compared with these.
+resize. Other publications crop to 140, 148 or 160 pixels; their scores are not comparable with these.
 """
 
 import difflib
@@ -37,7 +37,7 @@ CELEBA: Mapping[str, OfficialFile] = {
 
 
 def celeba(config: CelebADataConfig, *, files: Mapping[str, OfficialFile] = CELEBA) -> Source:
-    """Return an official split in the order of its list, unlabelled, or labelled by person or by one attribute.
+    """Return an official split in the order of its list, without labels or with labels by person or by one attribute.
 
     Raises:
         UserError: a file is absent (and ``download`` is off), or not the published one; images are missing; there is no such attribute.

@@ -2,8 +2,8 @@
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). Each batch is a pickled dictionary with ``data``
 [n, 3072] (rows: 1024 red, 1024 green, 1024 blue values) and the labels: ``labels``, or ``fine_labels`` and ``coarse_labels``. A
-pickle can run code, so the bytes are compared with the published MD5 first and then read by an unpickler that knows three names of
-NumPy and nothing else.
+pickle can run code, so the bytes are first compared with the published MD5 and then read by an unpickler that admits three names of
+NumPy alone.
 """
 
 import hashlib
@@ -120,7 +120,7 @@ def _root(config: CIFAR10DataConfig | CIFAR100DataConfig) -> Path:
 
 
 def _files(config: CIFAR10DataConfig | CIFAR100DataConfig, release: Release, names: list[str]) -> dict[str, bytes]:
-    """Return the content of the named files, verified; fetch and unpack the archive first where it is asked for and needed."""
+    """Return the content of the named files, verified; download and unpack the archive first if needed and ``download`` is on."""
     root = _root(config)
     paths = {name: root / release.folder / name for name in names}
     if config.download:
@@ -152,7 +152,7 @@ def _load(data: bytes) -> dict[str, Any]:
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Knows the three names of an array pickled by NumPy 1 under Python 2, so it can make arrays and run nothing."""
+    """An unpickler that admits the three names of an array pickled by NumPy 1 under Python 2: it can create arrays and run no code."""
 
     ALLOWED: Mapping[tuple[str, str], Any] = {
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
@@ -162,5 +162,5 @@ class _BatchUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"a CIFAR batch has no business with {module}.{name}")
+            raise pickle.UnpicklingError(f"a CIFAR batch must not contain {module}.{name}")
         return self.ALLOWED[module, name]

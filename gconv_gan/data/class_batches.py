@@ -1,7 +1,7 @@
-"""Labelled, augmented batches for a classifier: which images, in which order, what is done to each.
+"""Labelled, augmented batches for a classifier.
 
-As in ``loaders``, every draw is a function of the image count and the place in the global batch, so one process and two train on the
-same batches, and a restart repeats the uninterrupted run.
+As in ``loaders``, every draw is a function of the image count and the place in the global batch: the batches do not depend on the number
+of processes, and a resumed run has the batches of an uninterrupted one.
 """
 
 import math
@@ -27,7 +27,7 @@ PURPOSES = ("flip", "crop", "resized_crop", "cutout", "partners", "mix", "cutmix
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images, in this order: crop, flip, cutout; then mixup or CutMix between images of the batch."""
+    """Augmentation of training images, in this order: crop, flip, cutout; then mixup or CutMix between images of the batch."""
 
     size: int
     """Side that the network sees."""
@@ -40,14 +40,14 @@ class Augmentation:
     cutout: int = 0
     """Side of the square set to mid-grey."""
     mixup: float = 0.0
-    """α of the Beta(α, α) of the mixing weight; 0: none. With CutMix too, a coin decides for each batch."""
+    """α of the Beta(α, α) of the mixing weight; 0: none. With CutMix too, each has probability ½ in each batch."""
     cutmix: float = 0.0
     """α of the Beta(α, α) of the share that stays; 0: none."""
 
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """One process's share of a batch: images [b, 3, S, S] in [-1, 1]; ``weight`` of ``labels`` [b] counts, the rest of ``others``.
+    """One process's share of a batch: images [b, 3, S, S] in [-1, 1]; ``labels`` [b] have the factor ``weight``, ``others`` the rest.
 
     Without mixing ``weight`` is None.
     ``places`` [b] are the images' places in the batch of all processes.
@@ -66,18 +66,18 @@ class ClassBatches:
     Args:
         dataset: the converted data set.
         indices: which of its images are trained on; None: all.
-        labels: labels of *all* its images, where they are not to be its own (label noise).
+        labels: labels of *all* its images that replace its own (label noise); None: its own.
         augmentation: what is done to the images.
         seed: seed of order and augmentation.
         batch_size: global batch, over all processes.
-        process_index: which share of the global batch is ours.
+        process_index: index of this process.
         num_processes: how many processes share the batch.
-        micro_batches: into how many parts each process splits its share.
-        device: where the batch goes.
+        micro_batches: number of parts into which each process splits its share.
+        device: device of the batch.
         resident: whether the whole set lies there, see ``DeviceImages``.
 
     Raises:
-        UserError: the data set is unlabelled, or smaller than what the network sees, or the batch cannot be shared evenly.
+        UserError: the data set is unlabelled, its images are smaller than the crop, or the batch cannot be shared evenly.
 
     """
 
@@ -112,17 +112,17 @@ class ClassBatches:
         self._places = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
 
     def batch(self, images_seen: int) -> LabelledBatch:
-        """Return our slice of the global batch at ``images_seen``."""
+        """Return this process's share of the global batch at ``images_seen``."""
         places = self._places.to(self.device)
         chosen = self._indices[self._sampler.indices(images_seen, self.batch_size)]
         images, labels = self._augmented(chosen, images_seen, self._places)
         mix = self.augmentation
         if not (mix.mixup or mix.cutmix):
             return LabelledBatch(images, labels, labels, places, None)
-        # the partner is an image of the global batch as augmented at its own place, wherever that place is computed
+        # the partner is an image of the global batch, augmented with the numbers of its own place
         partner_places = self._streams["partners"].permutation(images_seen, self.batch_size)[self._places]
         partners, others = self._augmented(chosen, images_seen, partner_places)
-        # the inverse of the beta distribution is not known to torch: the weight is worked out on the host and filled in
+        # torch lacks the inverse of the beta distribution: the weight is computed on the host and copied
         choice, quantile = self._streams["mix"].uniform(images_seen, torch.zeros(1, dtype=torch.int64), 2)[0].tolist()
         with_cutmix = bool(mix.cutmix) and (not mix.mixup or choice < 0.5)
         alpha = mix.cutmix if with_cutmix else mix.mixup
@@ -136,7 +136,7 @@ class ClassBatches:
     def _augmented(
         self, chosen: Int64[Tensor, " n"], images_seen: int, places: Int64[Tensor, " b"]
     ) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"]]:
-        """Return the images and labels at ``places`` of the global batch ``chosen``, each augmented as its place says."""
+        """Return the images and labels at ``places`` of the global batch ``chosen``, each augmented with the numbers of its place."""
         how, at = self.augmentation, (images_seen, places.to(self.device))
         images = self._images(chosen[places])
         if how.flip:
@@ -156,8 +156,8 @@ class ClassBatches:
 def crop_boxes(numbers: Float32[Tensor, "b 4"], *, side: int, area: tuple[float, float]) -> Float32[Tensor, "b 4"]:
     """Return boxes (top, left, height, width) in an image of side²: area uniform in ``area`` shares, log-uniform aspect 3/4 to 4/3.
 
-    Szegedy et al., arXiv 1409.4842. ``numbers`` are uniform in [0, 1). A box that does not fit is shortened to the image's side, instead
-    of drawn again.
+    Szegedy et al., arXiv 1409.4842. ``numbers`` are uniform in [0, 1). The side of a box that does not fit is clipped to the image's side
+    instead of being drawn again.
     """
     target = (area[0] + (area[1] - area[0]) * numbers[:, 0]) * side**2
     aspect = torch.exp((2 * numbers[:, 1] - 1) * math.log(4 / 3))

@@ -1,9 +1,9 @@
-"""Names of classes as people read them, from the files that data sets bring along."""
+"""Readable names of classes, from the files of the data sets."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-LISTED = 10  # names in a message
+LISTED = 10  # largest number of names in a message
 
 
 def read_words(text: str) -> dict[str, str]:
@@ -21,13 +21,13 @@ def first_synonym(words: str) -> str:
 
 
 def readable(identifiers: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the name of each class; where two share one ("crane" is a bird and a machine) both carry their identifier."""
+    """Return the name of each class; if two share a name ("crane" is a bird and a machine), both names contain their identifier."""
     chosen = [names.get(identifier, identifier) for identifier in identifiers]
     count = Counter(chosen)
     return tuple(name if count[name] == 1 else f"{name} ({identifier})" for name, identifier in zip(chosen, identifiers, strict=True))
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return "'cat', 'dog' and 190 more": the first ten names, and how many are left."""
+    """Return "'cat', 'dog' and 190 more": the first ten names, and the number of the others."""
     shown = ", ".join(f"'{name}'" for name in names[:LISTED])
     return shown + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")

@@ -90,7 +90,7 @@ def _birds(base: Path, split: str) -> list[Bird]:
 def _numbered(path: Path) -> dict[str, str]:
     """Return number -> rest of the lines "number rest"."""
     if not path.is_file():
-        raise UserError(f"data.path: {path} does not exist, without which the images have no meaning: unpack the set again")
+        raise UserError(f"data.path: {path} does not exist, which the split and the labels need: unpack the set again")
     pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
     return {number: rest.strip() for number, rest in pairs}
 

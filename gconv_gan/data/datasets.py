@@ -1,8 +1,8 @@
-"""The table of data sets: a new one is a function ``config -> Source`` of its config, or of keywords alone, and a line here.
+"""The table of data sets: a new one is a function ``config -> Source`` of its config, or of keywords alone, and a row here.
 
-The function is called at every start and must be quick: it finds the data, or says where it looked and how to get them, and
-computes their identity. ``Source.open`` reads the pictures, and is called only when they have to be converted. Which pixels
-come out is decided in ``pictures``, how they are stored in ``cache``.
+The function is called at every start and must be fast: it locates the data and computes their identity, or raises an error with the
+searched paths and the way to get the data. ``Source.open`` reads the pictures and is called only for a conversion. The module
+``pictures`` determines the pixels, ``cache`` their storage.
 """
 
 from gconv_gan.config.data import CIFAR100DataConfig, DataConfig
@@ -53,7 +53,7 @@ WAYS_TO_LABEL = {
 
 
 def source_of(config: DataConfig) -> Source:
-    """Return the data set that ``config`` describes; raise ``UserError`` where it is absent or not what it should be."""
+    """Return the data set that ``config`` describes; raise ``UserError`` if it is absent or not the expected one."""
     source: Source = constructor(config, "data")()
     return source
 
@@ -70,24 +70,24 @@ PUBLISHED_CLASSES = {
 
 
 def published_classes(config: DataConfig) -> int:
-    """Return how many classes a set that can be fetched has, without the set; raise ``UserError`` where only the set can tell."""
+    """Return the number of classes of a set that can be downloaded, without the set; raise ``UserError`` if this needs the set."""
     if isinstance(config, CIFAR100DataConfig) and config.labels == "coarse":
         return 20
     if config.kind not in PUBLISHED_CLASSES:
         raise UserError(
-            f"the number of classes of data.kind = '{config.kind}' is not known before the set is there, and a dry run fetches nothing: "
+            f"the number of classes of data.kind = '{config.kind}' is not known before the download, and a dry run downloads nothing: "
             f"fetch it with python -m gconv_gan.data.prepare {config.kind}"
         )
     return PUBLISHED_CLASSES[config.kind]
 
 
 def not_there_yet(config: DataConfig, section: str = "data") -> str:
-    """Say of a set that was not fetched yet that the run will fetch it, as ``section`` of its config asks."""
-    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would fetch it there first ({section}.download = true)"
+    """Return a note that the run will download the set, according to ``section`` of its config."""
+    return f"{config.kind} is not in {getattr(config, 'path', '')} yet; the run would download it first ({section}.download = true)"
 
 
 def require_labels(dataset: ImageDataset) -> None:
-    """Check, before anything is trained, that a class-conditional network has classes to depend on.
+    """Check, before training, that the data of a class-conditional network have classes.
 
     Raises:
         UserError: the pictures are unlabelled, or all of one class, or a class has no pictures.
@@ -105,11 +105,11 @@ def require_labels(dataset: ImageDataset) -> None:
 
 
 def require_images_of_every_class(dataset: ImageDataset, *, needed_by: str) -> None:
-    """Check that whatever draws classes uniformly meets none that the images do not show.
+    """Check that every class has images, for computations that draw classes uniformly.
 
     Args:
         dataset: a labelled set.
-        needed_by: what draws or compares classes, as the message names it: "conditional = true".
+        needed_by: the setting that needs the classes, for the message: "conditional = true".
 
     Raises:
         UserError: a class has no images; the message names it.
@@ -128,16 +128,16 @@ def require_images_of_every_class(dataset: ImageDataset, *, needed_by: str) -> N
 
 
 def require_full_batch(dataset: ImageDataset, count: int, *, batch_size: int, parts: int) -> None:
-    """Check that ``count`` images trained on fill at least one batch: otherwise each batch would hold an image more than once.
+    """Check that ``count`` training images fill at least one batch; otherwise a batch would contain an image more than once.
 
     Args:
-        dataset: where they come from, for the message.
-        count: how many images one epoch has.
+        dataset: their data set, for the message.
+        count: number of images of an epoch.
         batch_size: the global batch.
-        parts: processes times micro-batches, which the batch has to be divisible by.
+        parts: processes times micro-batches; the batch must be divisible by it.
 
     Raises:
-        UserError: there are fewer; the message says which batch they fill.
+        UserError: there are fewer; the message names the largest possible batch.
 
     """
     if count >= batch_size:

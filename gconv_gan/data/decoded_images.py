@@ -1,7 +1,7 @@
-"""Images decoded from their files at every access, as if they were the array uint8 [n, 3, s, s] of the cache.
+"""Images decoded from their files at every access, with the interface of the cache's array uint8 [n, 3, s, s].
 
-For sets that outgrow the disk: nothing but labels and an index is stored. All cores decode, and a batch that is known to come next is
-decoded while the device works on this one.
+For sets too large to store converted: only labels and an index are stored. All cores decode, and the next batch is decoded while the
+device computes on the current one.
 """
 
 import os
@@ -18,13 +18,13 @@ from gconv_gan.data.source import Entry, Picture
 
 
 class DecodedImages:
-    """``images[index]`` for a slice or an array of numbers, as NumPy has it.
+    """Images with NumPy's indexing ``images[index]`` by a slice or an array of numbers.
 
     Args:
         entries: the pictures of the source.
-        kept: which of them, in order.
+        kept: indices of the used ones, in order.
         size: side of the images.
-        location: the source's, for messages.
+        location: location of the source, for messages.
 
     """
 
@@ -55,7 +55,7 @@ class DecodedImages:
         return result
 
     def expect(self, index: Int64[np.ndarray, " b"]) -> None:
-        """Begin to decode what will be asked for next; what was expected before and never asked for is forgotten."""
+        """Start decoding the images of the next access; images expected earlier and not accessed are dropped."""
         wanted = index.astype(np.int64)
         for pictures in self._expected.values():
             for picture in pictures:
@@ -63,7 +63,7 @@ class DecodedImages:
         self._expected = {wanted.tobytes(): self._submit(wanted)}
 
     def _submit(self, chosen: Int64[np.ndarray, " b"]) -> list[Future[Picture]]:
-        if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
+        if self._pool is None or self._process != os.getpid():  # a forked process has no threads of its parent
             self._pool, self._process, self._expected = ThreadPoolExecutor(available_cores(), "decode"), os.getpid(), {}
         return [self._pool.submit(self._read, int(i)) for i in self.kept[chosen]]
 
@@ -72,5 +72,5 @@ class DecodedImages:
             return self.entries[i].read()[0]
         except DamagedImageError as error:
             raise UserError(
-                f"{self.location}: {self.entries[i].name} has been damaged since it was prepared ({error}); put the files back as they were"
+                f"{self.location}: {self.entries[i].name} has been damaged since it was prepared ({error}); restore the files"
             ) from error

@@ -1,4 +1,4 @@
-"""Pictures decoded by all cores, in their order: Pillow releases Python's lock while it decodes and resizes."""
+"""Parallel decoding of pictures in their order: Pillow releases Python's global lock while it decodes and resizes."""
 
 import os
 from collections import deque
@@ -9,17 +9,17 @@ from gconv_gan.data.pictures import DamagedImageError
 from gconv_gan.data.source import Entry, Picture
 
 Outcome = tuple[Picture, str] | DamagedImageError
-"""A picture and its format, or why there is none."""
+"""A picture and its format, or the reason why it cannot be decoded."""
 
 
-CHUNK = 32  # entries per task: handing over a task costs as much as a small picture
+CHUNK = 32  # entries per task: the overhead of a task equals the decoding of a small picture
 
 
 def decoded(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Outcome]]:
     """Yield every entry with its picture, in order; two chunks per core are decoded ahead.
 
     Raises:
-        UserError: a file cannot be read, when its turn comes.
+        UserError: a file cannot be read; raised at its place in the order.
 
     """
     threads = available_cores()
@@ -37,7 +37,7 @@ def decoded(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Outcome]]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: those it is allowed, shared with the launcher's other processes on this machine."""
+    """Return the number of cores for this process: the allowed ones, divided by the number of the launcher's processes on this machine."""
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 

@@ -27,7 +27,7 @@ class DiffAugment:
 
     - color: brightness :math:`x + u`, u in [-½, ½); saturation :math:`(x - m)\,u + m`, u in [0, 2), m the mean over the channels
       of each pixel; contrast :math:`(x - m)\,u + m`, u in [½, 1½), m the mean of the image;
-    - translation: by up to ⌊S/8 + ½⌋ pixels each way, zeros coming in;
+    - translation: by up to ⌊S/8 + ½⌋ pixels each way, with zeros at the uncovered border;
     - cutout: a square of side ⌊S/2 + ½⌋ set to zero, its middle anywhere in the image.
 
     Called with images [B, 3, S, S] in [-1, 1] and uniform numbers [B, ``numbers_per_image``] in [0, 1); zero is mid-grey.
@@ -70,7 +70,7 @@ def blanked(images: Images, draws: Draws) -> Images:
     """Return the images with a square of half their side set to zero, as far as it lies inside."""
     size = images.shape[-1]
     side = int(size / 2 + 0.5)
-    # the middle may lie on the far border too where the side is even
+    # for an even side the middle may also lie on the lower and right border
     return cutout(images, torch.stack([integer(u, 0, size - side % 2) for u in draws.unbind(1)], 1), side)
 
 

@@ -14,7 +14,7 @@ from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
 
 def digits(config: DigitsDataConfig) -> Source:
     """Return the digits; value v of 16 becomes round(v·255/16), half up. test: pictures 4, 9, 14, …; train: the others."""
-    from sklearn.datasets import load_digits  # imported here: it takes a second that no other data set needs
+    from sklearn.datasets import load_digits  # imported here, since the import takes a second
 
     grey, labels = load_digits(return_X_y=True)
     stored = np.floor(grey.reshape(-1, 8, 8) * 255 / 16 + 0.5).astype(np.uint8)

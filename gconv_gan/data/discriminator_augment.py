@@ -1,4 +1,4 @@
-"""Who decides how much the discriminator's images are augmented: nobody (DiffAugment), a schedule, or its own overfitting."""
+"""Control of the discriminator's augmentation: constant (DiffAugment), by a schedule, or by the discriminator's overfitting (ADA)."""
 
 import math
 from typing import Annotated, ClassVar, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ Draws = Float[Tensor, "b n"]
 
 @runtime_checkable
 class Augment(Protocol):
-    """An augmentation of images [B, 3, S, S] by uniform numbers [B, ``numbers_per_image``]; differentiable, each image by itself."""
+    """A differentiable augmentation of each of the images [B, 3, S, S] by its uniform numbers [B, ``numbers_per_image``]."""
 
     numbers_per_image: int
 
@@ -31,7 +31,7 @@ class Scheduled(Protocol):
     """A part of the objective that depends on the images seen."""
 
     def begin(self, images_seen: int) -> None:
-        """Set what depends on the images seen alone, for the steps of the iteration that begins there."""
+        """Set the values that depend on the images seen, for the steps of the next iteration."""
         ...
 
 
@@ -40,12 +40,12 @@ class Adaptive(Protocol):
     """An augmentation that follows the discriminator's logits."""
 
     def observe(self, signs: Tensor, images: int) -> None:
-        """Take in the sum of the signs of ``images`` real logits, one discriminator step's over all processes, without reading it."""
+        """Add the sum of the signs of ``images`` real logits of one discriminator step over all processes, without a host read."""
         ...
 
 
 class ScheduledAugment(ADAPipeline, nn.Module):
-    """The same pipeline under a probability that depends on the images seen alone (R3GAN): it rises along half a cosine, then stays.
+    """ADA's pipeline with a scheduled probability (R3GAN), which rises with the images seen along half a cosine and then is constant.
 
     The probability is a tensor, so that it can change between repetitions of recorded operations.
 
@@ -120,7 +120,7 @@ class AdaptiveAugment(ADAPipeline, nn.Module):
 
     @torch.no_grad()
     def observe(self, signs: Tensor, images: int) -> None:
-        """Take in the sum of the signs of ``images`` real logits, one discriminator step's over all processes; adjust p when it is time."""
+        """Add the sum of the signs of ``images`` real logits of one step over all processes; adjust p after every ``every`` steps."""
         self.signs.add_(signs.long())
         self.images.add_(images)
         self.steps.add_(1)

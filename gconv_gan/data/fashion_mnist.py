@@ -22,14 +22,14 @@ from gconv_gan.config.errors import AbsentDataError, UserError
 from gconv_gan.data.official import OfficialFile, failure_page, fetch
 from gconv_gan.data.source import Entries, Entry, Picture, Pictures, Source
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where the package dataset-fashion-mnist puts the files
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # folder of the Debian package dataset-fashion-mnist
 SITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @dataclass(frozen=True)
 class IdxFile:
-    """A published IDX file: its compressed form to fetch, and the SHA-256 of its content."""
+    """A published IDX file: its compressed form for download, and the SHA-256 of its content."""
 
     packed: OfficialFile
     sha256: str
@@ -120,7 +120,7 @@ def _find(file: IdxFile, places: tuple[Path, ...]) -> Path | None:
 
 
 def _content(path: Path, file: IdxFile) -> bytes:
-    """Return the unpacked content, which must be the published one: only the packing differs between distributors."""
+    """Return the unpacked content after comparison with the published hash; distributors compress it differently."""
     data = path.read_bytes()
     if path.suffix == ".gz":
         try:
@@ -145,7 +145,7 @@ def read_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
     """Return the bytes of an IDX file in its shape.
 
     Raises:
-        ValueError: it holds no bytes, or not as many as its shape says.
+        ValueError: its type is not bytes, or their number differs from its shape.
 
     """
     zeros, kind, axes = struct.unpack(">HBB", content[:4])

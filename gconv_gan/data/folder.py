@@ -1,9 +1,9 @@
 """Your own pictures: a folder, a zip or a plain tar, ``class/name.jpg`` or flat.
 
-Pictures are the files with a suffix of ``EXTENSIONS``, in any case; ``tree`` says what is passed over. They keep the order of
-their sorted paths. A single folder around other folders is a wrapper, and so is a single folder called train or the like; any other
-single folder around all pictures is a class, the only one. Below the wrapper (and below the split, where one is asked for) the first
-folder names the class; classes are numbered in sorted order; deeper folders mean nothing. Pictures without any folder are unlabelled.
+Pictures are the files with a suffix of ``EXTENSIONS``, in upper or lower case; ``tree`` defines which files are skipped. They are ordered
+by their paths. A single folder around other folders is a wrapper, as is a single folder called train or the like; any other single
+folder around all pictures is the only class. Below the wrapper (and the split, if one is given) the first folder names the class;
+classes are numbered in sorted order; deeper folders are ignored. Pictures without any folder are unlabelled.
 """
 
 import difflib
@@ -23,7 +23,7 @@ def folder(config: FolderDataConfig) -> Source:
     """Return the pictures under ``config.path``.
 
     Raises:
-        UserError: nothing there, no readable zip, no pictures, no such split, loose pictures beside class folders.
+        UserError: the path is absent or not readable, there are no pictures or no such split, or pictures lie beside class folders.
 
     """
     root = Path(config.path).expanduser().resolve()
@@ -71,10 +71,10 @@ def _layout(listing: Listing, config: FolderDataConfig, root: Path) -> list[tupl
 
 
 def in_split(pictures: list[Parts], split: str | None, root: Path, *, where: str) -> tuple[list[Parts], int]:
-    """Return the pictures of a split (None: all), and how many folders lie around them: wrappers, and that of the split.
+    """Return the pictures of a split (None: all), and the number of folders around them: wrappers, and that of the split.
 
     Raises:
-        UserError: there is no such split; the sentence begins with ``where``.
+        UserError: there is no such split; the message begins with ``where``.
 
     """
     depth = _wrappers(pictures, split)
@@ -85,7 +85,7 @@ def in_split(pictures: list[Parts], split: str | None, root: Path, *, where: str
 
 
 def _wrappers(pictures: list[Parts], split: str | None) -> int:
-    """Return how many folders lie around everything, above the split and the classes."""
+    """Return the number of wrapper folders above the split and the classes."""
     depth = 0
     while len({parts[depth] for parts in pictures}) == 1:
         name, least = pictures[0][depth], min(len(parts) for parts in pictures) - depth

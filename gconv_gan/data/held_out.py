@@ -1,4 +1,4 @@
-"""Labelled images in the order of the file, as a test sees them: not augmented, each once."""
+"""Labelled test images in the order of the file: each once, without augmentation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from gconv_gan.data.transforms import to_unit
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images to test on.
+    """The images of a test.
 
     Attributes:
         dataset: the converted data set; labelled.
-        size: side that the network sees, cut from the middle.
-        indices: which of its images; None: all.
+        size: side of the centre crop, the input of the network.
+        indices: indices of the used images; None: all.
 
     """
 

@@ -1,4 +1,4 @@
-"""A converted data set: images, labels, and the manifest that says what they are and where they came from."""
+"""A converted data set: images, labels, and the manifest that describes them and their source."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +11,20 @@ from gconv_gan.data.decoded_images import DecodedImages
 
 
 class SkippedImage(Config):
-    """A damaged image that was left out, and why."""
+    """A damaged image that was left out, and the reason."""
 
     name: str
     reason: str
 
 
 class Manifest(Config):
-    """What a converted data set is, and where it came from."""
+    """Description of a converted data set and of its source."""
 
     title: str
-    """The name that scores carry; a re-encoded copy of CIFAR-10 says so."""
+    """The data set's name in scores; it marks a re-encoded copy of CIFAR-10."""
     kind: str
     location: str
-    """Where the source was when it was converted."""
+    """Location of the source at the time of conversion."""
     split: str | None
     size: int
     count: int
@@ -32,18 +32,18 @@ class Manifest(Config):
     """Names of the classes in the order of their labels; empty: unlabelled."""
     class_counts: tuple[int, ...]
     formats: dict[str, int]
-    """How many images were JPEG, PNG, …; "array" where they come from no picture file."""
+    """Number of images by file format (JPEG, PNG, …); "array" if they come from array files."""
     recipe: str
-    """What decided which pictures are in, and every step from file to pixels."""
+    """The selection of pictures, and every step from file to pixels."""
     source_hash: str
     """SHA-256 of the source's content."""
     content_hash: str
-    """SHA-256 of images, labels and class names: equal hashes mean equal data, wherever they came from."""
+    """SHA-256 of images, labels and class names: equal hashes mean equal data, independent of their source."""
     skipped: tuple[SkippedImage, ...]
     left_out: str = ""
-    """One sentence on the files that are no pictures of the set, and why."""
+    """One sentence on the skipped files, with the reason."""
     shards: tuple[int, ...] = ()
-    """How many of the images lie in each shard, for sets that come in shards."""
+    """Number of images in each shard, for sets in shards."""
     pillow: str
     """Version of Pillow that decoded and resized."""
 
@@ -56,7 +56,7 @@ class ImageDataset:
     labels: Int64[np.ndarray, " n"] | None
     manifest: Manifest
     folder: Path
-    """Where the arrays lie."""
+    """Folder of the arrays."""
     window: int = 0
     """Shuffle within groups of this many shards; 0: among all images."""
 
@@ -65,7 +65,7 @@ class ImageDataset:
 
     @property
     def title(self) -> str:
-        """The name that scores carry."""
+        """The data set's name in scores."""
         return self.manifest.title
 
     @property
@@ -80,7 +80,7 @@ class ImageDataset:
 
     @property
     def classes_without_images(self) -> tuple[str, ...]:
-        """Names of the classes of which there is no image."""
+        """Names of the classes without images."""
         return tuple(name for name, count in zip(self.classes, self.manifest.class_counts, strict=True) if count == 0)
 
     @property

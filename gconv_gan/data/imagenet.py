@@ -4,8 +4,8 @@ Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge" (2015). 
 class folders (after the customary script) or is flat, as published, ``val/ILSVRC2012_val_00000001.JPEG`` …, and the classes come from
 the development kit (``ILSVRC2012_devkit_t12/data``: ``ILSVRC2012_validation_ground_truth.txt``, line i is the ILSVRC2012_ID of image
 i, and ``meta.mat``, which maps it to a wnid) or from Kaggle's ``LOC_val_solution.csv`` ("ImageId,PredictionString": the first word of
-the second column is the wnid). Classes are numbered in the order of their sorted wnids, as everywhere in the field. A subset of
-the class folders is taken as it is.
+the second column is the wnid). Classes are numbered in the order of their sorted wnids, as is usual. A subset of the
+class folders is accepted.
 """
 
 import csv
@@ -42,7 +42,7 @@ def imagenet(config: ImageNetDataConfig) -> Source:
     base = next((folder for folder in (root, root.joinpath(*KAGGLE), root.joinpath(*KAGGLE[1:])) if (folder / config.split).is_dir()), None)
     if base is None:
         raise AbsentDataError(
-            f"data.path: looked for the folder {config.split} in {root} and {root.joinpath(*KAGGLE)}; ImageNet is only given to people who "
+            f"data.path: looked for the folder {config.split} in {root} and {root.joinpath(*KAGGLE)}; ImageNet requires people to "
             "accept its terms: get it from image-net.org or Kaggle's imagenet-object-localization-challenge and unpack it there"
         )
     tree = FolderTree(base / config.split)
@@ -113,16 +113,16 @@ def _ground_truth(path: Path) -> dict[str, str]:
 
 def _synsets(path: Path) -> list[tuple[int, str, str]]:
     """Return (ILSVRC2012_ID, wnid, words) of the classes in ``meta.mat``: the synsets without children."""
-    from scipy.io import loadmat  # imported here: half a second that no other data set needs
+    from scipy.io import loadmat  # imported here, since the import takes half a second
 
     if not path.is_file():
-        raise UserError(f"data.path: {path} does not exist, which says what the numbers of the ground truth mean")
+        raise UserError(f"data.path: {path} does not exist, which maps the numbers of the ground truth to classes")
     rows = loadmat(path, squeeze_me=True)["synsets"]
     return [(int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"])) for row in rows.reshape(-1) if int(row["num_children"]) == 0]
 
 
 def _wnids(base: Path, images: list[tuple[Parts, str]]) -> list[str]:
-    """Return the classes: the folders of train where it is there, so that a part of them in val keeps its numbers."""
+    """Return the classes: the folders of train if it exists, so that a val with a subset of them has the same numbers."""
     found = {wnid for _, wnid in images}
     train = base / "train"
     known = {folder.name for folder in train.iterdir() if folder.is_dir() and not folder.name.startswith(".")} if train.is_dir() else found
@@ -133,7 +133,7 @@ def _wnids(base: Path, images: list[tuple[Parts, str]]) -> list[str]:
 
 
 def _names(root: Path, base: Path) -> dict[str, str]:
-    """Return wnid -> name from whichever official list is there."""
+    """Return wnid -> name from the official list that is present."""
     for folder in (root, base):
         for name in (MAPPING, "words.txt"):
             if (folder / name).is_file():

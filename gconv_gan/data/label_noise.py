@@ -1,4 +1,4 @@
-"""Wrong labels, on purpose: the standard test of how much a network memorises."""
+"""Label noise, the standard test of memorisation."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -10,7 +10,7 @@ def symmetric_noise(labels: Int64[np.ndarray, " n"], *, fraction: float, num_cla
     """Return a copy of ``labels`` in which exactly round(fraction · n) are wrong, each uniform over the *other* classes.
 
     The transition matrix is 1 - p on the diagonal and p / (k - 1) elsewhere. Papers that draw the new label from all k classes
-    call p what is p (k - 1) / k here: their 40 % of ten classes is our 36 %. Which labels, and which classes, depend on
+    use p for p (k - 1) / k in this definition: their 40 % of ten classes are 36 % here. The choice of labels and classes depends on
     ``seed`` alone.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The real images of one process: which, in which order, mirrored or not, scaled, on the device.
+"""Batches of real images of one process: ordered, mirrored, scaled, on the device.
 
 Order and coins are functions of the image count and the place in the global batch, so one process and two show the discriminator
 the same images, and a restart repeats the uninterrupted run. The batch is gathered on the device where the set fits there, else from
@@ -41,19 +41,19 @@ class BatchSource:
 
     Args:
         dataset: the converted data set.
-        seed: seed of the order and of the coins.
+        seed: seed of order and mirroring.
         flip: mirror each image with probability ½.
         batch_size: global batch, over all processes.
         balance: "none": every image once an epoch; every class equally often, "per_class": in each batch, "overall": in each epoch.
-        process_index: which share of the global batch is ours.
+        process_index: index of this process.
         num_processes: how many processes share the batch.
-        micro_batches: into how many parts each process splits its share.
-        device: where the batch goes.
+        micro_batches: number of parts into which each process splits its share.
+        device: device of the batch.
         resident: whether the whole set lies there, see ``DeviceImages``.
         block: how many batches are gathered at once; None: ``BLOCK`` for a CUDA device, else 1.
 
     Raises:
-        UserError: if the batch cannot be shared evenly, or there are no classes to balance.
+        UserError: the batch cannot be shared evenly, or the set has no classes to balance.
 
     """
 
@@ -130,8 +130,8 @@ def _balanced(dataset: ImageDataset, seed: int, balance: Balance, batch_size: in
 def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -> UInt8[Tensor, "b 3 s s"]:
     """Return ``count`` stored images for a grid, uint8 [count, 3, S, S], always the same ones.
 
-    Without ``rows`` they are spread evenly over the set. With it they form that many rows of equal length, and row k shows the
-    first images of class k, starting over where the class has too few.
+    Without ``rows`` they are evenly spaced in the set. With it they form that many rows of equal length, and row k holds the
+    first images of class k, repeated if the class has too few.
 
     Raises:
         ValueError: ``rows`` does not divide ``count``, or there is no class, or no image, for a row.

@@ -2,7 +2,7 @@
 
 Yu et al., "LSUN: Construction of a Large-scale Image Dataset using Deep Learning with Humans in the Loop" (2015). In the LMDB the value
 is an encoded picture (WebP, short side 256) and the key is 40 hexadecimal digits; the export names each picture by its key, flat or in
-nested folders of the key's first digits. Both are taken in the order of their keys, so both give the same data.
+nested folders of the key's first digits. Both are ordered by their keys and give the same data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ PUBLISHED = {
 }
 
 Opened = tuple[Sequence[str], Callable[[int], bytes]]
-"""The names of the pictures in their order, and how to read the i-th."""
+"""The names of the pictures in their order, and a function that reads the i-th."""
 
 
 def lsun_church(config: LSUNChurchDataConfig, *, files: Mapping[str, OfficialFile] = LSUN_CHURCH) -> Source:
@@ -52,7 +52,7 @@ def lsun_church(config: LSUNChurchDataConfig, *, files: Mapping[str, OfficialFil
     """
     root = Path(config.path).expanduser().resolve()
     name, archive = f"{CATEGORY}_{config.split}", files[config.split]
-    # the name of the folder is all that tells categories and splits apart
+    # category and split are known from the name of the folder alone
     database, exported = root if root.name == f"{name}_lmdb" else root / f"{name}_lmdb", root / name
     if config.download and not exported.is_dir() and database != root:
         fetch_and_unpack(archive, root, member=database.name, wanted=[database / "data.mdb"])
@@ -95,7 +95,7 @@ def _open_lmdb(database: Path) -> Opened:
     except ImportError as error:
         raise UserError(f"reading {database} needs the package lmdb: pip install 'gconv_gan[lsun]'") from error
     try:
-        # no lock file is written beside the data; a transaction belongs to a thread, so each read has its own
+        # without a lock file beside the data; a transaction belongs to one thread, so each read opens its own
         environment = lmdb.open(str(database), readonly=True, lock=False, readahead=False, create=False)
         with environment.begin() as transaction:
             keys = list(transaction.cursor().iternext(keys=True, values=False))

@@ -1,8 +1,8 @@
-"""Files that a data set is published as: fetched where they can be, verified always.
+"""Published files of data sets: download and verification.
 
-Downloads go through ``gdown``, which resumes a partial file over HTTP ranges, retries, and knows Google Drive. A file counts as
-arrived only when it has its published checksum. Where a server sends a web page in its place (Google Drive does, with status 200,
-when too many people fetched CelebA that day), the page is recognised for what it is.
+Downloads use ``gdown``, which resumes a partial file by HTTP ranges, retries, and supports Google Drive. A download is complete only if
+the file has its published checksum. If a server sends a web page instead of the file (Google Drive does, with status 200, above its
+download quota), the error names that page.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class OfficialFile:
 
     @property
     def needs(self) -> str:
-        """The file's size in words: "(170 MB)", or nothing where it is not known."""
+        """The file's size as text: "(170 MB)", or the empty string if unknown."""
         return f" ({self.size / 1e6:,.0f} MB)" if self.size else ""
 
 
@@ -47,7 +47,7 @@ def verify(path: Path, checksum: str) -> None:
     """Compare a file with its published checksum.
 
     Raises:
-        UserError: it differs; the sentence says what the file is where that can be seen.
+        UserError: it differs; the message says what the file is, if this is recognised.
 
     """
     with path.open("rb") as file:
@@ -79,7 +79,7 @@ def _require(path: Path, found: str, checksum: str) -> None:
 
 
 def failure_page(path: Path) -> str | None:
-    """Return what the web page at ``path`` means that a server sent in place of a file; None where it is no web page."""
+    """Return a message about the web page at ``path``, sent by a server instead of a file; None if it is not a web page."""
     with path.open("rb") as file:
         start = file.read(65_536)
     if start.lstrip()[:1] != b"<":
@@ -99,10 +99,10 @@ def failure_page(path: Path) -> str | None:
 
 
 def fetch(files: Sequence[OfficialFile], folder: Path) -> None:
-    """Make every file of ``files`` lie in ``folder`` and have its checksum; what is there already is left alone.
+    """Download the missing ones of ``files`` into ``folder`` and verify their checksums; existing files are not changed.
 
     Raises:
-        UserError: a file cannot be fetched, or is another one than the published.
+        UserError: a file cannot be downloaded, or is not the published one.
 
     """
     with exclusive(folder / ".download.lock", purpose=f"fetching into {folder}"):
@@ -112,10 +112,10 @@ def fetch(files: Sequence[OfficialFile], folder: Path) -> None:
 
 
 def fetch_and_unpack(file: OfficialFile, folder: Path, *, member: str, wanted: Sequence[Path]) -> None:
-    """Make the paths ``wanted`` exist by unpacking the archive's top-level ``member`` into ``folder``; fetch it where it is absent.
+    """Create the paths ``wanted`` by unpacking the archive's top-level ``member`` into ``folder``; download the archive if it is absent.
 
     Raises:
-        UserError: the archive cannot be fetched, is another one than the published, or is damaged.
+        UserError: the archive cannot be downloaded, is not the published one, or is damaged.
 
     """
     with exclusive(folder / ".download.lock", purpose=f"fetching into {folder}"):
@@ -130,7 +130,7 @@ def fetch_and_unpack(file: OfficialFile, folder: Path, *, member: str, wanted: S
 
 
 def _download(file: OfficialFile, target: Path) -> None:
-    import gdown  # imported here: half a second, and only for a download
+    import gdown  # imported here, since the import takes half a second
     import requests
     from gdown.exceptions import DownloadError, FileURLRetrievalError
 
@@ -152,7 +152,7 @@ def _download(file: OfficialFile, target: Path) -> None:
             raise UserError(_refused(file, target, str(error))) from error
         except (DownloadError, requests.RequestException, OSError) as error:
             raise UserError(
-                f"data.download: cannot fetch {file.url}: {_one_line(error)}; start again, it goes on where it stopped, "
+                f"data.download: cannot fetch {file.url}: {_one_line(error)}; run the command again to resume, "
                 f"or put the file at {target} yourself"
             ) from error
     try:
@@ -164,7 +164,7 @@ def _download(file: OfficialFile, target: Path) -> None:
 
 
 def _refused(file: OfficialFile, target: Path, reason: str) -> str:
-    """Say in one sentence why Google Drive gave no file, and what to do by hand."""
+    """Return the message on a failed download from Google Drive, with the manual way."""
     by_hand = f"fetch {file.url} with a browser while logged in and put it at {target}, it is then only verified"
     if any(phrase in reason.lower() for phrase in QUOTA_PHRASES):
         return f"data.download: Google Drive's download quota of {file.name} is used up for today: start again tomorrow, or {by_hand}"

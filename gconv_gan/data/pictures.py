@@ -1,9 +1,8 @@
-"""Any picture file -> uint8 RGB [3, S, S]: the one place where pixels are decided.
+"""Decoding of picture files to uint8 RGB [3, S, S]; all data sets use these steps.
 
 In this order: first frame; EXIF orientation; 16-bit to 8-bit by the high byte; transparency composited on white; RGB; a crop (usually
-the centre, to the short side); then, only if the size differs, one of PIL's resizes, which antialias when they shrink. A picture that
-already is 8-bit RGB of the wanted size keeps every bit. The file's content says which format it has; its suffix only that it is a
-picture.
+the centre, to the short side); then, only if the size differs, one of PIL's resizes, which antialias when they shrink. The pixels of an
+8-bit RGB picture of the wanted size are unchanged. The content of a file determines its format; the suffix only marks it as a picture.
 """
 
 import io
@@ -24,10 +23,10 @@ FORMATS = (
     *("SGI", "SUN", "XBM", "XPM", "TGA"),
 )
 EXTENSIONS = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS and suffix != ".pfm")
-"""Suffixes of picture files, as far as Pillow here can open them; .pfm holds floats without a fixed range."""
+"""Suffixes of picture files that the installed Pillow can open; without .pfm, whose floats have no fixed range."""
 OPENERS = tuple(name for name in FORMATS if name in Image.OPEN)  # MPO has none: it begins as JPEG
 
-# Pillow warns of metadata that do not matter here, and of more than half the pixels that it refuses.
+# Pillow warns of metadata that are not used here, and of pictures above half its limit of pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Result = TypeVar("Result")
@@ -44,7 +43,7 @@ ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what turns the picture upright."""
+"""EXIF orientation -> the transposition that turns the picture upright."""
 
 EncodedFile = io.BytesIO | io.BufferedReader
 
@@ -58,7 +57,7 @@ FILTERS: dict[ResizeFilter, Image.Resampling] = {
 
 
 def pictures_recipe(resize: ResizeFilter = "bicubic", crop: str = "centre crop") -> str:
-    """Return the steps in words: part of every cache key, so change the version with the pixels."""
+    """Return a description of the steps, part of every cache key: change its version when the pixels change."""
     return f"pictures v1: first frame, EXIF orientation, 16 bit by high byte, alpha on white, RGB, {crop}, PIL {resize} antialiased"
 
 
@@ -66,11 +65,11 @@ PICTURES_RECIPE = pictures_recipe()
 
 
 class DamagedImageError(Exception):
-    """A picture that cannot be used; the message is the reason."""
+    """A picture that cannot be decoded; the message is the reason."""
 
 
 class Header(NamedTuple):
-    """What a file says about its picture: the format ("JPEG"), width and height in pixels, before any orientation."""
+    """The header of a picture file: format ("JPEG"), width and height in pixels, before any orientation."""
 
     format: str
     width: int
@@ -78,22 +77,22 @@ class Header(NamedTuple):
 
 
 def centre_square(image: Image.Image) -> Image.Image:
-    """Return the middle square of ``image``, as large as its short side; where the margins differ, the first is the smaller."""
+    """Return the middle square of ``image``, as large as its short side; if the margins differ, the first one is the smaller."""
     side = min(image.size)
     return centre(image, side)
 
 
 def centre(image: Image.Image, side: int) -> Image.Image:
-    """Return the middle square of the given side; where the margins differ, the first is the smaller."""
+    """Return the middle square of the given side; if the margins differ, the first one is the smaller."""
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 
 def read_header(file: EncodedFile) -> Header:
-    """Return what the encoded ``file`` says about its picture, without decoding the pixels.
+    """Return the header of the encoded ``file``, without decoding the pixels.
 
     Raises:
-        DamagedImageError: it is no picture, or one of more pixels than are decoded.
+        DamagedImageError: it is not a picture, or it has more pixels than the limit.
 
     """
     return _of_whole_pixels(file, lambda image: Header(image.format or "unknown", *image.size))
@@ -104,10 +103,10 @@ def decode(
 ) -> tuple[UInt8[np.ndarray, "3 s s"], str]:
     """Return the picture in ``data``, an encoded file, as uint8 RGB [3, size, size], and the name of its format ("JPEG").
 
-    Text and EXIF data that cannot be read do not matter where the pixels are whole.
+    Unreadable text and EXIF data are ignored if the pixels are complete.
 
     Raises:
-        DamagedImageError: if the bytes are no whole picture, one of more pixels than twice ``PIL.Image.MAX_IMAGE_PIXELS``, or one whose
+        DamagedImageError: the bytes are not a complete picture, or it has more pixels than twice ``PIL.Image.MAX_IMAGE_PIXELS``, or its
             values have no fixed range (32-bit grey).
 
     """
@@ -117,7 +116,7 @@ def decode(
 
 
 def _of_whole_pixels(file: EncodedFile, use: Callable[[Image.Image], Result]) -> Result:
-    """Return what ``use`` makes of the picture in ``file``; a PNG with more text than Pillow reads is opened without its text."""
+    """Return ``use`` of the picture in ``file``; a PNG with more text than Pillow reads is opened without its text."""
     try:
         try:
             return _opened(file, use)
@@ -142,7 +141,7 @@ def _opened(file: EncodedFile, use: Callable[[Image.Image], Result]) -> Result:
 
 
 def _without_text(data: bytes) -> bytes:
-    """Return a PNG without its chunks of text and its colour profile, neither of which decides a pixel here."""
+    """Return a PNG without its text chunks and colour profile, which do not affect the pixels here."""
     kept, start = [data[: len(PNG_SIGNATURE)]], len(PNG_SIGNATURE)
     while start < len(data):
         end = start + 12 + int.from_bytes(data[start : start + 4])  # length, kind, content, checksum
@@ -165,7 +164,7 @@ def standardise(
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return ``image`` turned by its EXIF orientation; EXIF data that cannot be read tell of none, as in other viewers."""
+    """Return ``image`` turned by its EXIF orientation; unreadable EXIF data count as none, as in other viewers."""
     image.load()
     try:
         turn = ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

@@ -71,7 +71,7 @@ def _defaults(model: type[Any]) -> DataConfig:
 
 
 def summary(dataset: ImageDataset, source: Source) -> str:
-    """Return what was prepared and where it lies, one fact a line."""
+    """Return the description of the prepared data set and its folder, one fact per line."""
     manifest = dataset.manifest
     counts = [f"{name} {count:,}" for name, count in zip(manifest.classes, manifest.class_counts, strict=True)]
     lines = [
@@ -94,5 +94,5 @@ def size_on_disk(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what a conversion needs, before it starts
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # shows the disk space that a conversion needs, before it starts
     run_script(lambda: main(sys.argv[1:]))

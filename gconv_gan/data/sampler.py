@@ -1,8 +1,8 @@
-"""Data order as a pure function of (seed, position): an endless row of epochs, each its own permutation; or balanced by class.
+"""Data order as a pure function of (seed, position): an endless sequence of epochs, each with its own permutation; or balanced by class.
 
 Global position p belongs to epoch p // length and is place p % length of that epoch's permutation, which is the order of random
-keys and depends on (seed, "order", epoch) alone. So a run resumes at any image count without replaying anything. The idea of starting
-a sampler at an image index is that of ``InfiniteSampler`` in EDM2.
+keys and depends on (seed, "order", epoch) alone. A run therefore resumes at any image count without replaying the sequence, as with
+``InfiniteSampler`` in EDM2, which starts at an image index.
 """
 
 import numpy as np
@@ -19,13 +19,13 @@ def indices(seed: int, start: int, count: int, length: int) -> Int64[Tensor, " b
 
 
 class InfiniteSampler:
-    """``indices`` for many calls: keeps the permutation of the epoch last asked for.
+    """``indices`` for many calls: stores the permutation of the last epoch.
 
     Args:
         seed: of the permutations.
         length: images in the set.
         stream: name of the stream that the permutations come from.
-        row: of the stream, where several sets share it.
+        row: row of the stream, if several sets share it.
 
     Raises:
         ValueError: if the set is empty.
@@ -41,7 +41,7 @@ class InfiniteSampler:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def indices(self, start: int, count: int) -> Int64[Tensor, " b"]:
-        """Return the image indices [count] from global position ``start`` on; they may straddle epochs."""
+        """Return the image indices [count] from global position ``start`` on; they may extend over several epochs."""
         pieces = []
         position, end = start, start + count
         while position < end:
@@ -59,12 +59,12 @@ class InfiniteSampler:
 
 
 class BalancedSampler:
-    """The endless row in which every class comes equally often, however many images it has.
+    """An endless sequence in which all classes are equally frequent, independent of their numbers of images.
 
-    The row is cut into blocks of ``block`` positions. A block holds every class equally often, or some once more where the number
-    of classes does not divide it: the classes take turns in that. So batches are balanced where a block is a batch; where it is as
-    long as an epoch, only the epoch is. Within a block the order is random. The images of a class follow each other as in an
-    ``InfiniteSampler`` of their own: each once, then all of them again in another order.
+    The sequence is divided into blocks of ``block`` positions. A block contains every class equally often; if the number of classes does
+    not divide it, some classes occur once more, in rotation. If a block is a batch, every batch is balanced; if it is as long as an epoch,
+    only the epoch is. Within a block the order is random. The images of a class are ordered as by an ``InfiniteSampler`` of their own:
+    each once, then all of them again in another order.
 
     Args:
         seed: seed of the orders.
@@ -72,14 +72,14 @@ class BalancedSampler:
         block: positions in a block; None: the number of images, rounded up to a multiple of the number of classes.
 
     Raises:
-        ValueError: if a class has no image.
+        ValueError: a class has no image.
 
     """
 
     def __init__(self, *, seed: int, labels: Int64[np.ndarray, " n"], block: int | None = None) -> None:
         counts = np.bincount(labels)
         if len(counts) == 0 or counts.min() == 0:
-            raise ValueError(f"class {int(np.argmin(counts)) if len(counts) else 0} has no image: nothing to balance it with")
+            raise ValueError(f"class {int(np.argmin(counts)) if len(counts) else 0} has no image: the classes cannot be balanced")
         self.num_classes = len(counts)
         self.block = -(-len(labels) // len(counts)) * len(counts) if block is None else block
         self._members = [torch.from_numpy(np.flatnonzero(labels == label)) for label in range(len(counts))]
@@ -102,17 +102,17 @@ class BalancedSampler:
             piece = found[position - start : position - start + taken]
             for label in torch.unique(classes).tolist():
                 chosen = classes == label
-                # the turns of a class follow each other
+                # the occurrences of a class are consecutive positions of its own sampler
                 piece[chosen] = self._members[label][self._samplers[label].indices(int(turns[chosen][0]), int(chosen.sum()))]
             position += taken
         return found
 
     def _order(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return, for each place of a block, its class and how many of that class came before it since the row began."""
+        """Return, for each place of a block, its class and the number of earlier occurrences of that class in the sequence."""
         if number == self._number:
             return self._classes, self._turns
         rounds, rest = divmod(self.block, self.num_classes)
-        # the classes in a fixed cycle take the rest: those at the places number·rest … number·rest + rest - 1 of it, modulo its length
+        # the rest goes to the classes in a fixed cycle: those at the places number·rest … number·rest + rest - 1 of it, modulo its length
         extra_before = (number * rest - self._place_in_cycle + self.num_classes - 1) // self.num_classes
         extra = ((self._place_in_cycle - number * rest) % self.num_classes) < rest
         row = torch.arange(self.num_classes).repeat_interleave(rounds + extra.long())

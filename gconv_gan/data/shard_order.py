@@ -1,11 +1,11 @@
-"""Data order for shards that are read over a network: a shuffle that stays within few shards at a time.
+"""Data order for shards that are read over a network: images are permuted within groups of few shards.
 
-A random permutation of all images asks for another file at every image. WebDataset answers with shuffled shards and a shuffle buffer,
-whose state is lost with the process. Here the same is a pure function of (seed, epoch): the shards are permuted, consecutive ``window``
-shards form a group, and the images of a group are permuted among themselves. Image p of the epoch is found without replaying
-anything, on any number of processes, and only ``window`` shards are being read at once. An epoch shows every image once; what is lost
-against a permutation of everything is that two images of the same epoch whose shards fall into different groups never change places,
-so neighbours should be written to different shards (as the usual tools do, which shuffle before they pack).
+A random permutation of all images reads another file for every image. WebDataset uses shuffled shards and a shuffle buffer, whose state
+is lost with the process. Here the order is a pure function of (seed, epoch): the shards are permuted, consecutive ``window`` shards form
+a group, and the images of a group are permuted. Image p of the epoch is found without replaying the sequence, on any number of processes,
+and only ``window`` shards are read at once. Every image occurs once in an epoch. In contrast to a permutation of all images, images of
+different groups are never interleaved; similar images should therefore be written to different shards, as the usual tools do, which
+shuffle before they pack.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ class ShardedSampler:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def indices(self, start: int, count: int) -> Int64[Tensor, " b"]:
-        """Return the image indices [count] from global position ``start`` on; they may straddle groups and epochs."""
+        """Return the image indices [count] from global position ``start`` on; they may extend over several groups and epochs."""
         pieces = []
         position, end = start, start + count
         while position < end:
@@ -61,7 +61,7 @@ class ShardedSampler:
         return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
 
     def _turn_to(self, epoch: int) -> None:
-        """Permute the shards for ``epoch``, and count where its groups end."""
+        """Permute the shards for ``epoch`` and compute the ends of its groups."""
         if epoch == self._epoch:
             return
         self._epoch = epoch
@@ -80,7 +80,7 @@ class ShardedSampler:
 
 
 def order_of(dataset: ImageDataset, *, seed: int, indices: Int64[np.ndarray, " m"] | None = None) -> InfiniteSampler | ShardedSampler:
-    """Return the order of ``dataset``, or of the part of it with these rising ``indices``: places in that part, as its config says."""
+    """Return the order of ``dataset``, or of the part of it with these increasing ``indices``: places in that part."""
     if dataset.window == 0:
         return InfiniteSampler(seed=seed, length=len(dataset) if indices is None else len(indices))
     lengths = np.array(dataset.manifest.shards, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a data set gives to the cache: its identity, and its pictures when asked."""
+"""Interface between a data set and the cache: identity and pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ Picture = UInt8[np.ndarray, "3 s s"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture: its name, how to read it, and its class index.
+    """One picture: its name, a function that reads it, and its class index.
 
-    ``read`` returns the picture and the name of its file format; it raises ``DamagedImageError`` where it cannot be decoded. It is
+    ``read`` returns the picture and the name of its file format; it raises ``DamagedImageError`` if the picture cannot be decoded. It is
     called from several threads at once.
     """
 
@@ -26,7 +26,7 @@ class Entry:
 
 
 class Entries(Sequence[Entry]):
-    """``count`` entries that are made when asked for, so that a million of them need no memory."""
+    """A sequence of ``count`` entries that are created on access, so that a million of them need no memory."""
 
     def __init__(self, count: int, entry: Callable[[int], Entry]) -> None:
         self._count, self._entry = count, entry
@@ -55,9 +55,9 @@ class Pictures:
     classes: tuple[str, ...]
     entries: Sequence[Entry]
     shards: tuple[int, ...] = ()
-    """How many of the pictures lie in each shard, for sets that come in shards."""
+    """Number of pictures in each shard, for sets in shards."""
     left_out: str = ""
-    """One sentence on the files that are no pictures of the set, and why; "" where there are none."""
+    """One sentence on the skipped files, with the reason; "" if there are none."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ class Source:
     title: str
     """The data set's name."""
     location: str
-    """Where it was found, for messages and the manifest."""
+    """Its location, for messages and the manifest."""
     split: str | None
     size: int
     fingerprint: str
     """SHA-256 of its content."""
     recipe: str
-    """Everything that decides which pictures are taken and how they become [3, size, size]."""
+    """The selection of pictures and the steps from file to [3, size, size]."""
     published: str
-    """Whose published preprocessing the pixels equal."""
+    """The published preprocessing that gives the same pixels."""
     open: Callable[[], Pictures]
     left_out: Callable[[], str] | None = None
-    """``Pictures.left_out`` of a set whose fingerprint does not cover what is left out; None: the manifest's holds."""
+    """``Pictures.left_out`` of a set whose fingerprint does not cover skipped files; None: that of the manifest."""
     may_skip: bool = False
-    """Leave damaged images out and list them, instead of refusing the set."""
+    """Leave damaged images out and list them in the manifest; otherwise a damaged image is an error."""
     storage: Storage = "pixels"
     """pixels: convert once; encoded: decode at every access."""
     window: int = 0

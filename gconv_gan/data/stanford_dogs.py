@@ -1,4 +1,4 @@
-"""Stanford Dogs from the official archives, read in place, or from what they unpack to.
+"""Stanford Dogs from the official archives, read in place, or from their unpacked files.
 
 Khosla et al., "Novel Dataset for Fine-Grained Image Categorization" (2011). ``images.tar`` holds ``Images/<wnid>-<Breed>/<name>.jpg``;
 ``lists.tar`` holds ``train_list.mat`` and ``test_list.mat``, each with ``file_list`` (cells of paths below ``Images``) and ``labels``
@@ -71,7 +71,7 @@ def stanford_dogs(config: StanfordDogsDataConfig, *, files: Mapping[str, Officia
 
 
 def _unpacked(root: Path, key: str, part: str) -> Path | None:
-    """Return the folder that holds ``part``: the archives unpack flat, and are often unpacked into a folder of their own name."""
+    """Return the folder with ``part``: the archives unpack flat, but are often unpacked into a folder named after the archive."""
     return next((folder for folder in (root, root / key) if (folder / part).exists()), None)
 
 
@@ -88,7 +88,7 @@ def _tree(root: Path, archive: OfficialFile, part: str) -> Tree:
 
 
 def _listed(lists: Tree, name: str) -> Listed:
-    from scipy.io import loadmat  # imported here: half a second that no other data set needs
+    from scipy.io import loadmat  # imported here, since the import takes half a second
 
     content = loadmat(io.BytesIO(lists.read((name,))), variable_names=["file_list", "labels"])
     paths = [str(cell.item()) for cell in content["file_list"].reshape(-1)]

@@ -1,4 +1,4 @@
-"""Parts of a data set with the whole's class proportions: for held-out images, and for training on less."""
+"""Stratified parts of a data set: held-out images, and training on a fraction."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -9,9 +9,9 @@ from gconv_gan.runtime.random import Stream
 def stratified(
     labels: Int64[np.ndarray, " n"], indices: Int64[np.ndarray, " m"], *, fraction: float, seed: int, stream: str
 ) -> tuple[Int64[np.ndarray, " a"], Int64[np.ndarray, " b"]]:
-    """Split ``indices`` into a part with round(fraction · members) of every class, and the rest; both in rising order.
+    """Split ``indices`` into a part with round(fraction · members) of every class, and the rest; both in increasing order.
 
-    Which members go depends on (seed, stream) and the labels alone.
+    The choice of members depends on (seed, stream) and the labels alone.
 
     Raises:
         ValueError: a fraction outside [0, 1].

@@ -55,7 +55,7 @@ def svhn(config: SVHNDataConfig, *, files: Mapping[str, OfficialFile] = SVHN) ->
 
 
 def _open(path: Path, file: OfficialFile) -> Pictures:
-    from scipy.io import loadmat  # imported here: half a second that no other data set needs
+    from scipy.io import loadmat  # imported here, since the import takes half a second
 
     verify(path, file.checksum)
     content = loadmat(path, variable_names=["X", "y"])

@@ -1,4 +1,4 @@
-"""The table of what is done to the images that the discriminator sees: a new augmentation is its class and a row here."""
+"""The table of augmentations of the discriminator's images: a new one is its class and a row here."""
 
 from gconv_gan.config.schema import Table
 from gconv_gan.data.diff_augment import DiffAugment

@@ -2,8 +2,8 @@
 
 Le and Yang, "Tiny ImageNet Visual Recognition Challenge" (2015). ``wnids.txt`` lists the classes; ``words.txt`` names them;
 ``train/<wnid>/images/<wnid>_<i>.JPEG`` are the training images; ``val/images/val_<i>.JPEG`` have no class folders: each line of
-``val/val_annotations.txt`` is file, wnid and a box, separated by tabs. Classes are numbered in the order of their sorted wnids, which is
-what ImageFolder gives for ``train``, in both splits.
+``val/val_annotations.txt`` is file, wnid and a box, separated by tabs. Classes are numbered in the order of their sorted wnids, as by
+ImageFolder for ``train``, in both splits.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
-"""Between stored pixels (uint8, 0 … 255) and network values (float, [-1, 1]), and the mirror image."""
+"""Conversion between stored pixels (uint8, 0 … 255) and network values (float, [-1, 1]), and mirroring."""
 
 import torch
 from jaxtyping import Bool, Float32, Shaped, UInt8
 from torch import Tensor
 
-QUANTISATION = "trunc(clip(127.5 x + 128, 0, 255))"  # what score cards say of quantise
+QUANTISATION = "trunc(clip(127.5 x + 128, 0, 255))"  # text of score cards on quantise
 
 
 def to_unit(images: UInt8[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
@@ -22,5 +22,5 @@ def quantise(images: Shaped[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
 
 
 def flip(images: Shaped[Tensor, "b c h w"], coins: Bool[Tensor, " b"]) -> Shaped[Tensor, "b c h w"]:
-    """Return ``images`` with those mirrored left to right whose coin is true."""
+    """Return ``images``, mirrored left to right where the boolean is true."""
     return torch.where(coins[:, None, None, None], images.flip(-1), images)

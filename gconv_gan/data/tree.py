@@ -1,6 +1,6 @@
-"""A folder, a zip or a plain tar of pictures as one thing: names of files, their bytes, and what was left out.
+"""Common interface to a folder, a zip or a plain tar of pictures: names of files, their bytes, and skipped files.
 
-The same files are found whichever of the three they lie in. Hidden files and folders (``.x``, ``__MACOSX``) are passed over; links are
+The three containers give the same files. Hidden files and folders (``.x``, ``__MACOSX``) are skipped; links are
 followed, also inside an archive; pipes, sockets and devices are never opened. Zip and tar are read in place. ``read`` may be called from
 several threads at once. An archive that holds one name twice, an encrypted zip and a tar without its end are refused.
 """
@@ -29,20 +29,20 @@ Parts = tuple[str, ...]
 
 Place = TypeVar("Place")
 
-LARGEST = 2**30  # bytes of a file: no picture that is decoded needs more, and an archive may claim any number
-DATA_PATH = "data.path: "  # in front of every message, where the path is this key of a config
+LARGEST = 2**30  # bytes of a file: an upper limit for decodable pictures, since an archive may claim any size
+DATA_PATH = "data.path: "  # prefix of every message if the path is this key of a config
 
 HIDDEN, NO_PICTURE, NOWHERE = "hidden", "of a kind that is not read as a picture", "linked to nowhere"
 CIRCLE, SPECIAL, OUTSIDE = "linked to a folder around it", "a pipe, socket or device", "named with .."
 
 
 def is_picture(parts: Parts) -> bool:
-    """Return whether the file has a picture's suffix, in any case."""
+    """Return whether the file has a picture's suffix, in upper or lower case."""
     return "." + parts[-1].rpartition(".")[2].lower() in EXTENSIONS
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is passed over."""
+    """Return whether a file or folder of this name is skipped."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -65,20 +65,20 @@ class Tree(Protocol):
 
     root: Path
     where: str
-    """What messages begin with: the key that names the root, or nothing."""
+    """Prefix of messages: the key that names the root, or ""."""
     left_out: dict[str, list[Parts]]
-    """Reason -> files and folders that ``names`` passed over."""
+    """Reason -> files and folders that ``names`` skipped."""
 
     def names(self) -> list[Parts]:
-        """Return every file's path, but for what is hidden or no file."""
+        """Return the paths of all files that are not hidden."""
         ...
 
     def read(self, parts: Parts) -> bytes:
-        """Return a file's content; raise ``DamagedImageError`` where an archive's member is broken, ``UserError`` where disk or file is."""
+        """Return a file's content; raise ``DamagedImageError`` for a damaged member of an archive, ``UserError`` for an unreadable file."""
         ...
 
     def open(self, parts: Parts) -> EncodedFile:
-        """Return a file to be read from its beginning, as far as is needed; raise as ``read`` does."""
+        """Return an open file for partial reading; raise as ``read`` does."""
         ...
 
     def fingerprint(self, used: Callable[[], Iterable[Parts]], *, memory: Path) -> str:
@@ -90,8 +90,8 @@ def open_tree(root: Path, *, where: str = DATA_PATH) -> Tree:
     """Return the folder, zip or plain tar at ``root``.
 
     Raises:
-        AbsentDataError: there is nothing.
-        UserError: it is none of them, or not whole.
+        AbsentDataError: the path does not exist.
+        UserError: it is none of them, or incomplete.
 
     """
     if not root.exists():
@@ -101,7 +101,7 @@ def open_tree(root: Path, *, where: str = DATA_PATH) -> Tree:
         if root.is_dir():
             return FolderTree(root, where=where)
         require_file(root, where=where)
-        if _begins_as_tar(root):  # before zip, which a tar may hold as its last member
+        if _begins_as_tar(root):  # before zip: a tar may contain a zip as its last member
             return TarTree(root, where=where)
         if zipfile.is_zipfile(root):
             return ZipTree(root, where=where)
@@ -112,19 +112,19 @@ def open_tree(root: Path, *, where: str = DATA_PATH) -> Tree:
 
 
 def require_file(path: Path, *, where: str = DATA_PATH) -> None:
-    """Raise ``UserError`` where ``path`` is a pipe, socket or device, which might never end."""
+    """Raise ``UserError`` if ``path`` is a pipe, socket or device, whose content may be infinite."""
     if not path.is_file():
         raise UserError(f"{where}{path} is {SPECIAL}, not a file; write it to a file first")
 
 
 def unreadable(error: OSError, root: Path, *, where: str = DATA_PATH) -> UserError:
-    """Return the sentence for a file that the file system does not give."""
+    """Return the message for a file that cannot be read."""
     return UserError(f"{where}cannot read {printable(str(error.filename or root))}: {error.strerror or error}")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a tree, sorted by their paths, and one sentence on what else lies there; "" where nothing does."""
+    """The pictures of a tree, sorted by their paths, and one sentence on skipped files; "" if there are none."""
 
     pictures: list[Parts]
     left_out: str
@@ -200,7 +200,7 @@ class FolderTree:
     def open(self, parts: Parts) -> EncodedFile:
         try:
             return self.root.joinpath(*parts).open("rb")
-        except OSError as error:  # the file system's fault, not the picture's
+        except OSError as error:  # an error of the file system, not of the picture
             raise unreadable(error, self.root, where=self.where) from error
 
     def fingerprint(self, used: Callable[[], Iterable[Parts]], *, memory: Path) -> str:
@@ -221,9 +221,9 @@ def _leads_nowhere(link: os.DirEntry[str]) -> bool:
 
 
 def _refuse_picture(tree: Tree, parts: Parts) -> None:
-    """Raise ``UserError`` for a link with a picture's name behind which there is no picture: a missing one must not go unnoticed."""
+    """Raise ``UserError`` for a broken link with a picture's name, since a missing picture must be reported."""
     if is_picture(parts):
-        raise UserError(f"{tree.where}{tree.root}: {shown(parts)} is a link to nowhere; put the picture there, or remove the link")
+        raise UserError(f"{tree.where}{tree.root}: {shown(parts)} is a link to a missing file; put the picture there, or remove the link")
 
 
 def _require_size(size: int) -> None:
@@ -236,13 +236,13 @@ def _require_size(size: int) -> None:
 
 @dataclass(frozen=True)
 class _Link:
-    """A member that stands for another one, or for all below a folder; None: the target lies outside the archive."""
+    """A link to another member, or to a folder of members; None: the target lies outside the archive."""
 
     target: Parts | None
 
 
 class _Archive(Generic[Place]):
-    """Members by their paths: made by the first call of ``names``, ``read`` or ``open``."""
+    """Members by their paths, listed at the first call of ``names``, ``read`` or ``open``."""
 
     def __init__(self, root: Path, *, where: str = DATA_PATH) -> None:
         self.root, self.where = root, where
@@ -259,14 +259,14 @@ class _Archive(Generic[Place]):
         raise NotImplementedError
 
     def fingerprint(self, used: Callable[[], Iterable[Parts]], *, memory: Path) -> str:
-        del used  # the archive's bytes say everything, and the first element by which rules its members are taken
+        del used  # hash of the archive's bytes; the first element is the version of the rules that select members
         try:
             return content_hash([("members v2", self.root)], memory=memory)
         except OSError as error:
             raise unreadable(error, self.root, where=self.where) from error
 
     def _contents(self) -> Iterator[tuple[str, Place | _Link | None]]:
-        """Yield every member but folders: its name, and where it lies, what it links to, or None for a special file."""
+        """Yield every member except folders: its name, and its place, its link target, or None for a special file."""
         raise NotImplementedError
 
     def _members(self) -> dict[Parts, Place]:
@@ -308,7 +308,7 @@ class _Archive(Generic[Place]):
         files: dict[Parts, Place],
         left_out: Mapping[str, list[Parts]],
     ) -> None:
-        """Add to ``files`` what the link at ``parts`` stands for."""
+        """Add to ``files`` the targets of the link at ``parts``."""
         target, passed = link.target, {parts}
         while target is not None and target in links and target not in passed:
             passed.add(target)
@@ -359,7 +359,7 @@ FOLDER_ATTRIBUTE = 0x10  # of MS-DOS
 
 
 class ZipTree(_Archive[zipfile.ZipInfo]):
-    """A zip, opened when first asked for a name."""
+    """A zip, opened at the first access."""
 
     _archive: zipfile.ZipFile
 
@@ -400,7 +400,7 @@ class ZipTree(_Archive[zipfile.ZipInfo]):
     def _link(self, name: str, member: zipfile.ZipInfo) -> _Link:
         try:
             return _relative(name, self._archive.read(member).decode())
-        except Exception:  # damaged: what it links to is not known
+        except Exception:  # damaged: its target is not known
             return _Link(None)
 
 
@@ -410,11 +410,11 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
     if not member.flag_bits & UTF8_NAME and not name.isascii():
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode()
-    return name.replace("\\", "/")  # some packers of Windows write it, against the specification
+    return name.replace("\\", "/")  # some packers for Windows write backslashes, against the specification
 
 
 class TarTree(_Archive[tuple[int, int]]):
-    """A plain tar, its members found when first asked for a name."""
+    """A plain tar, its members listed at the first access."""
 
     _descriptor: int
 
@@ -453,7 +453,7 @@ def tar_members(path: Path, *, where: str = DATA_PATH) -> Iterator[tarfile.TarIn
                 if member.issparse():
                     raise tarfile.ReadError(f"{printable(member.name)} is stored as a sparse file")
                 yield member
-            # tarfile takes a damaged header for the end of the archive, whose mark are blocks of zeros
+            # tarfile treats a damaged header as the end of the archive, which is marked by blocks of zeros
             with path.open("rb") as file:
                 if os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError(f"it is cut short or damaged at byte {archive.offset:,}")
@@ -465,7 +465,7 @@ def tar_members(path: Path, *, where: str = DATA_PATH) -> Iterator[tarfile.TarIn
 
 
 def _begins_as_tar(path: Path) -> bool:
-    """Return whether the file is a tar by its first header, or compressed and hence perhaps one, which ``tar_members`` explains."""
+    """Return whether the file is a tar by its first header, or compressed and hence possibly one (``tar_members`` raises the error)."""
     try:
         tarfile.open(path, "r:").close()
     except tarfile.TarError:
@@ -474,6 +474,6 @@ def _begins_as_tar(path: Path) -> bool:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Return whether the file begins as gzip, bzip2, xz or Zstandard do."""
+    """Return whether the file begins with the signature of gzip, bzip2, xz or Zstandard."""
     with path.open("rb") as file:
         return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))

@@ -22,11 +22,11 @@ def warp(images: Images, matrices: Float[Tensor, "b 2 3"]) -> Images:
     """Return square images moved by affine maps of the plane: the content at p goes to M p.
 
     ``matrices`` M act on (x, y, 1), in pixels to the right of and below the middle of the image. Outside, the image is continued by
-    its mirror image. They are inverted in their own precision.
+    reflection. The matrices are inverted in their own precision.
     """
     size = images.shape[-1]
     inverse = _inverse(matrices).to(images.dtype)
-    # the large image's pixels, and as many beyond its border as the reducing filter reads
+    # the large image's pixels, with the margin that the reducing filter reads
     border = 2 * LOBES - 1
     positions = (torch.arange(-border, 2 * size + border, device=images.device, dtype=images.dtype) - (size - 0.5)) / 2
     x = inverse[:, 0, 0, None, None] * positions + inverse[:, 0, 1, None, None] * positions[:, None] + inverse[:, 0, 2, None, None]
@@ -37,14 +37,14 @@ def warp(images: Images, matrices: Float[Tensor, "b 2 3"]) -> Images:
 
 
 def _inverse(matrices: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 2 3"]:
-    """Return the inverse maps; ``torch.linalg.inv`` makes the host wait for the device's error flag."""
+    """Return the inverse maps; ``torch.linalg.inv`` reads the device's error flag on the host."""
     (a, b, x), (c, d, y) = (row.unbind(1) for row in matrices.unbind(1))
     rows = torch.stack([torch.stack([d, -b, b * y - d * x], 1), torch.stack([-c, a, c * x - a * y], 1)], 1)
     return rows / (a * d - b * c)[:, None, None]
 
 
 def _folded(position: Tensor, size: int) -> Tensor:
-    """Return positions folded back into [0, size - 1] at its ends."""
+    """Return positions reflected into [0, size - 1]."""
     period = 2.0 * (size - 1)
     folded = position.remainder(period)
     return torch.minimum(folded, period - folded)
@@ -70,7 +70,7 @@ def double(images: Images) -> Float[Tensor, "b c t t"]:
 
 
 def halve(images: Images) -> Float[Tensor, "b c t t"]:
-    """Return images [.., 2 S + 10] reduced to [.., S]: the filter uses up five pixels at each end."""
+    """Return images [.., 2 S + 10] reduced to [.., S]: the filter removes five pixels at each end."""
     return _along_both_axes(images, _halving(images.shape[-1], images.dtype, images.device))
 
 

@@ -1,4 +1,4 @@
-"""The transformation under which consistency regularisation wants logits to agree: a mirror image, shifted a little."""
+"""The transformation of consistency regularisation: mirroring and a small shift."""
 
 import torch
 from jaxtyping import Float

@@ -3,8 +3,8 @@
 The convention is WebDataset's: the key is the path up to the first dot of the file's name, what follows is the kind. A sample has one
 picture, and a class as text in ``cls`` or as ``label`` in ``json``; without either in every sample the set is unlabelled. The file
 ``classnames.txt`` beside the shards names the classes, one a line. The shards keep the order of their names, the samples that of the tar.
-A shard's headers are read once, for the place of each picture: from then on any picture is one read away, so the order of training
-is exact and the shards may lie on as many disks as it takes.
+A shard's headers are read once and the offset of each picture is stored; every picture is then read by one random access. The order of
+training is therefore exact, and the shards may be distributed over several disks.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from gconv_gan.data.tree import is_hidden, is_picture, parts_of, printable, requ
 from gconv_gan.runtime.atomic import write_bytes
 
 PLACES = np.dtype([("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("label", "<i8")])
-"""Where a picture lies; label -1: none."""
+"""Shard, offset and size of a picture; label -1: none."""
 CLASS_NAMES = "classnames.txt"
 MAX_CLASSES = 100_000
 """A larger class number is an identifier of the picture, or an error; ImageNet-21k has 21,841 classes."""
@@ -90,20 +90,20 @@ def expand(pattern: str) -> list[Path]:
             matches = sorted(path.glob("*.tar")) if path.is_dir() else [Path(match) for match in sorted(glob.glob(name))]
             if not matches:
                 raise AbsentDataError(
-                    f"data.path: {name} {'holds no .tar files' if path.is_dir() else 'does not exist'}; {part} names no whole set"
+                    f"data.path: {name} {'holds no .tar files' if path.is_dir() else 'does not exist'}; {part} does not name a complete set"
                 )
             found += matches
     found.sort(key=lambda path: path.name)
     for first, second in itertools.pairwise(found):
         if first.name == second.name:
-            raise UserError(f"data.path: {first} and {second} have one name: the order of shards is that of their names, so rename one")
+            raise UserError(f"data.path: {first} and {second} have the same name: shards are ordered by their names, so rename one")
     for path in found:
         require_file(path)
     return [path.resolve() for path in found]
 
 
 def braces(text: str) -> Iterator[str]:
-    """Yield what a shell makes of "{a,b}" and "{08..11}"; zeros in front are kept."""
+    """Yield the shell's brace expansion of "{a,b}" and "{08..11}"; leading zeros are kept."""
     match = re.search(r"\{([^{}]*)\}", text)
     if match is None:
         yield text
@@ -123,8 +123,8 @@ def braces(text: str) -> Iterator[str]:
 
 
 def index_of(shards: Sequence[Path], stored: Path) -> Index:
-    """Return ``PLACES`` of all pictures, from the file ``stored`` where it is there."""
-    with contextlib.suppress(FileNotFoundError, ValueError, EOFError):  # a torn file is made again
+    """Return ``PLACES`` of all pictures, from the file ``stored`` if it exists."""
+    with contextlib.suppress(FileNotFoundError, ValueError, EOFError):  # an incomplete file is written again
         index: Index = np.load(stored, mmap_mode="r", allow_pickle=False)
         if index.dtype == PLACES:
             return index

@@ -23,7 +23,7 @@ class Drawing:
         row_labels: a name per row of a grid; the page shows them beside the picture.
         facts: numbers that belong to the picture.
         still: one frame of an animation as a PNG, for browsers that request reduced motion.
-        enlarged: side in pixels of the file of one pixel of an image.
+        enlarged: side, in pixels of the page, at which one pixel of the file is shown.
         shape: a "sheet" has the width of the page; several "panels" share a row.
 
     """

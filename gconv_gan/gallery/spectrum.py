@@ -22,7 +22,7 @@ from gconv_gan.gallery.theme import DARK, LIGHT, Theme
 HEIGHT = 2.8  # inches
 COLOURS = 48  # of the palette
 GREY_LEVELS = 255
-FLOOR = 1e-12  # least power of the axis: the power of an image of one colour is 0
+FLOOR = 1e-12  # lower limit of the power before the logarithm: that of an image of one colour is 0
 
 Spectrum = Float64[Tensor, " r"]
 

@@ -1,8 +1,8 @@
-r"""The activation with another slope than torch's, and the gain with which each keeps the second moment of its input.
+r"""Leaky ReLU with the slope of DCGAN, and the gain of each activation that preserves the second moment of its input.
 
 ELU: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear Units", ICLR 2016,
 arXiv 1511.07289: :math:`f(x) = x` for x > 0 and :math:`\alpha (e^x - 1)` below, with :math:`\alpha = 1`; 1-Lipschitz and
-continuously differentiable. None works in place: skip connections use the input again.
+continuously differentiable. No activation works in place, since skip connections use the input again.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ def activation_gain(activation: Callable[[], nn.Module]) -> float:
 
     the criterion of He, Zhang, Ren, Sun, arXiv 1502.01852, equation 10, for any f: :math:`\sqrt 2` for ReLU,
     :math:`\sqrt{2/(1+a^2)}` for a leaky one of slope a, as ``torch.nn.init.calculate_gain`` has them. torch's values for tanh (5/3)
-    and SELU (3/4) follow other rules, and it has none for the rest. By quadrature, to 1e-9.
+    and SELU (3/4) follow other rules, and torch has none for the other activations. By quadrature, to 1e-9.
     """
-    # 0, where activations have kinks, is one of the points; on the CPU also where networks are built elsewhere
+    # 0, where activations are not smooth, is a grid point; on the CPU even if networks are built on another device
     u = torch.linspace(-12.0, 12.0, 2**16 + 1, dtype=torch.float64, device="cpu")
     density = torch.exp(-0.5 * u.square()) / (2 * torch.pi) ** 0.5
     return float(torch.trapezoid(activation()(u).square() * density, u).rsqrt())

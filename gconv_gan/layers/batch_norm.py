@@ -40,7 +40,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         over_processes: share statistics between processes (default true).
 
     Raises:
-        ValueError: in training, where one process has a single value per channel: it has no variance.
+        ValueError: in training, if a process has a single value per channel, whose variance is undefined.
 
     """
 
@@ -70,7 +70,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
             self.count_batch()
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        # two passes: the mean first, then centred squares, which do not cancel
+        # two passes, mean first and then centred squares, to avoid cancellation
         mean, count = self.mean(wide.sum((0, 2, 3)), wide.numel() // wide.shape[1])
         centred = wide - mean[:, None, None]
         variance = self.total(centred.square().sum((0, 2, 3))) / count
@@ -83,12 +83,12 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
 
 
 class LatentNorm2d(Conditioned):
-    r"""A norm without scale and shift, and then ones that are linear in the condition's vector, as BigGAN's blocks have it.
+    r"""A norm without scale and shift, followed by a scale and a shift that are linear in the condition's vector, as in BigGAN's blocks.
 
     .. math:: y_b = m (1 + A z_b) \odot \mathrm{N}(x)_b + B z_b, \qquad m = 1
 
-    (Brock, Donahue, Simonyan, arXiv 1809.11096 (2018), appendix B; ``ccbn`` in BigGAN-PyTorch), where z is whatever the network
-    hands to the block: a chunk of the latent vector, a class embedding, or both. A and B have no bias and start as N(0, 0.02²).
+    (Brock, Donahue, Simonyan, arXiv 1809.11096 (2018), appendix B; ``ccbn`` in BigGAN-PyTorch), where z is the vector that the
+    network passes to the block: a chunk of the latent vector, a class embedding, or both. A and B have no bias and start as N(0, 0.02²).
     Input and result [B, C, H, W], condition.z [B, d].
 
     Args:
@@ -129,12 +129,12 @@ class LatentBatchNorm2d(LatentNorm2d):
 
 
 class ClassConditionalNorm2d(Conditioned):
-    r"""A norm without scale and shift, and then one scale and shift per class.
+    r"""A norm without scale and shift, followed by one scale and shift per class.
 
     .. math:: y_b = \gamma_{c(b)} \odot \mathrm{N}(x)_b + \beta_{c(b)}
 
-    Two embeddings [num_classes, C]: ``scale``, initially N(1, 0.02²), and ``shift``, initially 0; they are apart so that an optimiser
-    may treat them apart. Input and result [B, C, H, W].
+    Two embeddings [num_classes, C]: ``scale``, initially N(1, 0.02²), and ``shift``, initially 0; they are separate parameters so
+    that an optimiser may treat them differently. Input and result [B, C, H, W].
 
     Args:
         norm: N, a map [B, C, H, W] -> [B, C, H, W]; whitening with class-conditional scales is the analogue of a conditional BatchNorm.
@@ -142,7 +142,7 @@ class ClassConditionalNorm2d(Conditioned):
         num_classes: number of classes.
 
     Raises:
-        ValueError: in ``forward`` when the condition has no y; labels are never made up.
+        ValueError: in ``forward`` when the condition has no y.
 
     """
 

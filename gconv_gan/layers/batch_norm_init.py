@@ -1,8 +1,9 @@
-r"""Scale-initialised BatchNorm: scales start well below 1, and the images themselves enter through a BatchNorm.
+r"""Scale-initialised BatchNorm: initial scales far below 1, and a BatchNorm of the images.
 
 Davis and Frank, "Revisiting Batch Norm Initialization", ECCV 2022, arXiv 2110.13989; checked against osu-cvl/revisiting-bn-init.
-By :math:`\partial L / \partial x = (\gamma / \sigma)(g - \bar g - \hat x\, \overline{g \hat x})` a scale acts on gradients as on outputs.
-It goes with a learning rate of scales divided by 100 and no decay of norms and biases, see ``optim/parameter_groups.py``.
+By :math:`\partial L / \partial x = (\gamma / \sigma)(g - \bar g - \hat x\, \overline{g \hat x})` a scale
+multiplies gradients as well as outputs.
+The method includes a learning rate of scales divided by 100 and no decay of norms and biases, see ``optim/parameter_groups.py``.
 """
 
 from collections.abc import Callable, Collection
@@ -25,15 +26,15 @@ def initialise_batch_norms(
 ) -> None:
     r"""Set :math:`\gamma` to ``scale`` and :math:`\beta` to 0 in every BatchNorm of ``network``, chosen by module type.
 
-    Of a class-conditional norm it sets each class's scale and shift; of one modulated by the latent vector the scale that this varies,
-    and the variation in proportion. Scales that are all zero stay zero: a branch that is to start closed stays closed. Call it last:
-    nothing of this package initialises norms anew afterwards.
+    In a class-conditional norm it sets each class's scale and shift; in a norm modulated by the latent vector it sets the mean scale, and
+    the modulation in proportion. Scales that are all zero stay zero, so that a branch that starts as zero remains zero. Call it after
+    all other initialisations.
 
     Args:
         network: changed in place.
         scale: the paper searches from 0.1.
-        last_scale: of the last BatchNorm in the order of definition (a generator's, whose output a tanh must still reach); None: ``scale``.
-        skip: norms to leave as they are.
+        last_scale: of the last BatchNorm in the order of definition (in a generator it sets the range before the tanh); None: ``scale``.
+        skip: norms that are not changed.
 
     Raises:
         ValueError: for a scale that is not positive.
@@ -48,7 +49,7 @@ def initialise_batch_norms(
 
 
 def start_batch_norms(network: nn.Module, norm: Callable[..., nn.Module]) -> None:
-    """Set the scales that the BatchNorms of a finished network start with, where ``norm`` asks for others than the network's own."""
+    """Set the initial scales of the BatchNorms of a finished network, if ``norm`` gives other scales than the network's own."""
     scale = value_of(norm, "initial_scale", 1.0)
     last = value_of(norm, "last_initial_scale", scale)
     if (scale, last) != (1.0, 1.0):
@@ -83,12 +84,12 @@ def _fill(gamma: Tensor, beta: Tensor | None, scale: float) -> None:
 
 
 class InputBatchNorm2d(BatchNorm2d):
-    r"""BatchNorm of the images, in front of a network and in the place of the data set's mean and deviation.
+    r"""BatchNorm of the images before a network, instead of standardisation with the data set's mean and deviation.
 
     .. math:: y = \gamma\, \mathrm{BN}(x), \qquad \gamma = 0.58\,\gamma_0 \;\text{ at the start}
 
-    Without a shift, images enter with the standard deviation of the features within: that of a rectified normal variable, times the
-    initial scale :math:`\gamma_0` of the other norms. Input and result [B, C, H, W]; the scale is learned, ``bias`` is 0 for ever.
+    There is no shift. The images get the standard deviation of the features inside the network: that of a rectified normal variable, times
+    the initial scale :math:`\gamma_0` of the other norms. Input and result [B, C, H, W]; the scale is learned, ``bias`` is constant 0.
 
     Args:
         num_features: C, the colours.

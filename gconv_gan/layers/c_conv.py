@@ -1,7 +1,7 @@
 """cConv: filters scaled and input channels shifted by the class.
 
-Paper: Sagong, Shin, Yeo, Park, Ko, "cGANs with Conditional Convolution Layer", arXiv 1906.00709 (2019). Only its abstract's idea is
-certain (filter-wise scaling, channel-wise shifting); the form is that of public implementations.
+Paper: Sagong, Shin, Yeo, Park, Ko, "cGANs with Conditional Convolution Layer", arXiv 1906.00709 (2019). Only the abstract of the
+paper was available (filter-wise scaling, channel-wise shifting); the form is that of public implementations.
 """
 
 from typing import ClassVar, Unpack
@@ -21,8 +21,8 @@ class CConv2d(KernelBank2d, Conditioned):
     .. math::
         y_b = W_b * x_b + \beta, \qquad W_b[o, i] = s_{c(b), o}\, W[o, i] + t_{c(b), i} / k^2
 
-    No kernel is built per sample: y = s ⊙ (W * x) + mean over the taps of Σ_i t_i x_i. With s = 1 and t = 0, as it starts, it
-    is the convolution it replaces.
+    No kernel is built per sample: y = s ⊙ (W * x) + mean over the taps of Σ_i t_i x_i. With the initial
+    s = 1 and t = 0 it equals the convolution that it replaces.
 
     Parameters: ``bank`` [1, O, I/groups, k, k], ``scale`` [num_classes, O], ``shift`` [num_classes, I], ``bias`` [O]. Input
     [B, I, H, W] and a condition whose y is [B] give [B, O, H', W'].
@@ -53,7 +53,7 @@ class CConv2d(KernelBank2d, Conditioned):
         self.reset_parameters()
 
     def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
-        """Return the multiply-accumulates per image: the shifts meet the input's channels, and one box filter a group their sum."""
+        """Return the multiply-accumulates per image, with those of the shifts of the input channels and of one box filter per group."""
         taps, positions = taps_and_positions(self.kernel_size, self.geometry.resample, y, fused=fused)
         shifting = self.in_channels * x.shape[2] * x.shape[3] + self.geometry.groups * taps * positions
         return super().macs(x, y, fused=fused) + shifting

@@ -2,7 +2,7 @@ r"""Convolution on a periodic grid: spectra of small kernels, and filtering of m
 
 A circular convolution is diagonal in the discrete Fourier basis: at each frequency w of an h x w grid it multiplies the
 channels by the matrix :math:`\hat A(\omega)` [O, I] (Sedghi, Gupta, Long, "The Singular Values of Convolutional Layers",
-ICLR 2019). A zero-padded convolution is a part of a circular one on a grid enlarged by k-1.
+ICLR 2019). A zero-padded convolution is a restriction of a circular one on a grid enlarged by k-1.
 """
 
 import math
@@ -67,7 +67,7 @@ class _SelfAdjointFilter(torch.autograd.Function):
 
 
 def _multiply_spectrum(z: Tensor, gain: Tensor) -> Tensor:
-    # Two real maps travel as one complex map, image b with image b + B/2: an even real gain keeps them apart, and a complex
+    # Two real maps, of images b and b + B/2, form one complex map: an even real gain does not mix them, and a complex
     # transform of two maps is faster than two real ones (1.5 times at 34 x 34, 2.5 times at 66 x 66, on CPU).
     batch, half = z.shape[0], (z.shape[0] + 1) // 2
     second = z[half:]

@@ -1,4 +1,4 @@
-"""CondConv: a bank of kernels mixed by what the feature map holds on average.
+"""CondConv: a bank of kernels mixed by gates of the pooled feature map.
 
 Paper: Yang, Bender, Le, Ngiam, "CondConv: Conditionally Parameterized Convolutions for Efficient Inference", arXiv 1904.04971
 (2019), section 3. Facts were checked against tensorflow/tpu's ``condconv_layers.py`` and timm's ``cond_conv2d.py``.

@@ -20,7 +20,7 @@ def generator_batch_norm(
     initial_scale: PositiveFloat = 1.0,
     last_initial_scale: PositiveFloat = 1.0,
 ) -> nn.Module:
-    """BatchNorm; in a conditional run its scale and shift are the class's, in BigGAN linear in the block's part of z and the class.
+    """BatchNorm; in a conditional run with scale and shift per class, in BigGAN linear in the block's chunk of z and the class embedding.
 
     Args:
         num_features: channels.
@@ -28,8 +28,8 @@ def generator_batch_norm(
         momentum: Weight of a batch in the running statistics.
         affine: learn scale and shift per channel.
         initial_scale: γ before training, in every layer (0.1 goes with the optimiser's norm_scale_divisor = 100); 1: the network's own
-            start. The network sets it when it is complete, see ``start_batch_norms``.
-        last_initial_scale: γ of the network's last norm, whose output the tanh must reach, where initial_scale is not 1.
+            start. It is applied to the complete network, see ``start_batch_norms``.
+        last_initial_scale: γ of the network's last norm, which sets the range before the tanh, if initial_scale is not 1.
 
     """
     return BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=affine)
@@ -38,16 +38,16 @@ def generator_batch_norm(
 def conditioned(
     norm: Callable[..., nn.Module], *, latent_dim: int, num_classes: int | None, by_vector: bool = False
 ) -> Callable[[int], nn.Module]:
-    """Return ``norm(channels)`` whose scale and shift follow from the condition.
+    """Return ``norm(channels)`` whose scale and shift are functions of the condition.
 
-    A norm that takes a ``latent_dim`` gets it and conditions itself. Any other that can leave its scale and shift out (a keyword
-    ``affine``, unless that is off) gets those of the vector or of the class. The rest stays as it is.
+    A norm that takes a ``latent_dim`` receives it and conditions itself. Any other norm with a keyword ``affine`` that is not off is built
+    without scale and shift and gets those of the vector or of the class. All other norms are not changed.
 
     Args:
         norm: constructor of a norm from a channel count.
-        latent_dim: length of the vector that the network hands to its blocks.
-        num_classes: scale and shift of each class; None: there are none.
-        by_vector: take scale and shift from the vector, which holds the class.
+        latent_dim: length of the vector that the network passes to its blocks.
+        num_classes: number of classes with their own scale and shift; None: no classes.
+        by_vector: compute scale and shift from the vector, which includes the class.
 
     """
     if takes(norm, "latent_dim"):
@@ -63,5 +63,5 @@ def conditioned(
 
 
 def unconditioned(norm: Callable[..., nn.Module], *, latent_dim: int, num_classes: int | None) -> Callable[[int], nn.Module]:
-    """Return ``norm(channels)`` for where a network looks at no class: only a norm that takes a ``latent_dim`` sees the condition."""
+    """Return ``norm(channels)`` for layers that do not depend on the class: only a norm that takes a ``latent_dim`` gets the condition."""
     return conditioned(norm, latent_dim=latent_dim, num_classes=num_classes) if takes(norm, "latent_dim") else norm

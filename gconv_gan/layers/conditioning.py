@@ -1,8 +1,8 @@
-"""What a layer may depend on besides its input: the latent vector and the class.
+"""The condition of a layer: the latent vector and the class.
 
-A layer that needs it subclasses ``Conditioned`` and takes ``forward(x, condition)``; every other layer keeps ``forward(x)``.
-Blocks call ``apply(layer, x, condition)`` and never ask which kind they hold. Both take a bare tensor in the place of the condition and
-mean z. The marker class is the idea of ``ConditionedModule`` in k-diffusion's ``layers.py``.
+A layer that needs it subclasses ``Conditioned`` and takes ``forward(x, condition)``; every other layer keeps ``forward(x)``. Blocks call
+``apply(layer, x, condition)`` for both kinds. A bare tensor in place of the condition means z. The marker class follows
+``ConditionedModule`` in k-diffusion's ``layers.py``.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Condition:
     y: Int[Tensor, " b"] | None = None
 
     def require_z(self, layer: str, latent_dim: int | None = None) -> Float[Tensor, "b d"]:
-        """Return z; raise ``ValueError`` naming ``layer`` where there is none, or its shape is not [B, ``latent_dim``]."""
+        """Return z; raise ``ValueError`` naming ``layer`` if it is None or its shape is not [B, ``latent_dim``]."""
         if self.z is None:
             raise ValueError(f"{layer} is a function of the latent vector, but its condition has no z")
         if self.z.ndim != 2:
@@ -29,17 +29,17 @@ class Condition:
         return self.z
 
     def require_y(self, layer: str) -> Int[Tensor, " b"]:
-        """Return y; raise ``ValueError`` naming ``layer`` where there is none."""
+        """Return y; raise ``ValueError`` naming ``layer`` if it is None."""
         if self.y is None:
             raise ValueError(f"{layer} is class-conditional, but its condition has no y: give Condition(z, y)")
         return self.y
 
 
 def as_condition(condition: Condition | Tensor) -> Condition:
-    """Return a condition as it is, and a bare tensor as ``Condition(z=tensor)``.
+    """Return a condition unchanged, and a bare tensor as ``Condition(z=tensor)``.
 
     Raises:
-        ValueError: for a tensor of whole numbers, which must be classes and not latent vectors.
+        ValueError: for a tensor of integers, which are classes and not latent vectors.
         TypeError: for anything else.
 
     """
@@ -56,7 +56,7 @@ class Conditioned(nn.Module):
     """Marker: ``forward(x, condition)`` instead of ``forward(x)``; a call also takes the latent vectors [B, d] as ``condition``."""
 
     def __call__(self, x: Tensor, condition: Condition | Tensor) -> Tensor:
-        """Return ``forward(x, condition)``, hooks included, with a bare tensor made a condition by ``as_condition``."""
+        """Return ``forward(x, condition)``, hooks included; ``as_condition`` converts a bare tensor."""
         result: Tensor = super().__call__(x, as_condition(condition))
         return result
 

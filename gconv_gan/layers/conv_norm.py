@@ -1,4 +1,4 @@
-r"""Convolutional normalisation: every output channel is filtered until its convolution has a flat spectrum.
+r"""Convolutional normalisation: every output channel is filtered so that its convolution has a flat spectrum.
 
 Paper: Liu, Li, Zhai, You, Zhu, Fernandez-Granda, Qu, "Convolutional Normalization: Improving Deep Convolutional Network
 Robustness and Training", NeurIPS 2021, arXiv 2103.00673. Where this differs from the authors' code: the spectra are always
@@ -26,11 +26,11 @@ from gconv_gan.layers.convolution_norms import gram_norm
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
 
 Scale = Literal["none", "sqrt_out", "exact"]
-EPS = 1e-4  # of the spectrum's peak; the authors' first version added the same number, not relative
+EPS = 1e-4  # relative to the spectrum's peak; the authors' first version added the same absolute number
 FLOOR = 1e-24  # an all-zero channel has no peak
 GRAM_ITERATIONS = 5
 SPECTRUM_ELEMENTS = 1 << 24
-"""Complex numbers of a spectrum whose norms are computed at a time."""
+"""Largest number of complex entries of a spectrum in one batch of norm computations."""
 
 CacheKey = tuple["ConvNorm2d", tuple[int, int], torch.dtype, torch.device, bool]
 _cache: ContextVar[dict[CacheKey, Tensor] | None] = ContextVar("conv_norm_spectra", default=None)
@@ -41,7 +41,7 @@ def cached_spectra() -> Iterator[None]:
     """Within the scope, compute the spectra of each ``ConvNorm2d`` once per map size, dtype and device.
 
     One scope spans the forward passes between two optimiser steps, such as D on reals and on fakes: weights must not change
-    inside, and the cache does not notice if they do. Nested scopes join the outermost. Spectra through which a gradient flows
+    inside, which the cache does not detect. Nested scopes share the cache of the outermost. Spectra through which a gradient flows
     (``detach=False``) are never cached.
     """
     if _cache.get() is not None:
@@ -127,7 +127,7 @@ class ConvNorm2d(nn.Conv2d):
             extra.to(self.weight.device, self.weight.dtype).train(self.training)
 
     def weights(self) -> tuple[tuple[nn.Module, str], ...]:
-        """Return nothing: the layer ignores the scale of its filters, so that no normalisation of its weight acts on it."""
+        """Return no weights: the layer does not depend on the scale of its filters, so that normalisation of its weight has no effect."""
         return ()
 
     def spectral_gain(self, grid: tuple[int, int], dtype: torch.dtype = torch.float32) -> Float[Tensor, "o h w"]:
@@ -146,7 +146,7 @@ class ConvNorm2d(nn.Conv2d):
         weight = self.weight.detach() if self.detach else self.weight
         with torch.autocast(weight.device.type, enabled=False):
             power = power_spectrum(weight, grid)
-            # A flat spectrum has no zeros to guard against.
+            # A flat spectrum has no zeros, so eps is not needed.
             eps = self.eps if grid != (1, 1) else 0.0
             gain = (power + eps * power.amax((1, 2), keepdim=True) + FLOOR).rsqrt()
             if self.scale == "sqrt_out":
@@ -180,7 +180,7 @@ class ConvNorm2d(nn.Conv2d):
     def _filtered(self, x: Tensor) -> Tensor:
         kh, kw = self.kernel_size
         z = F.conv2d(x, self.weight, None, 1, (kh - 1, kw - 1), 1, self.groups)
-        precision = torch.promote_types(z.dtype, torch.float32)  # there are no half-precision transforms of such sizes
+        precision = torch.promote_types(z.dtype, torch.float32)  # half-precision transforms of such sizes do not exist
         gain = self.spectral_gain((z.shape[2], z.shape[3]), precision)
         filtered = zero_phase_filter(z.to(precision), gain)
         top, left = kh - 1 - cast(int, self.padding[0]), kw - 1 - cast(int, self.padding[1])
@@ -279,7 +279,7 @@ def _norm_bound(weight: Tensor, gain: Tensor, groups: int, dtype: torch.dtype) -
 def filtered_spectrum(
     weight: Float[Tensor, "o i kh kw"], gain: Float[Tensor, "o h w"], groups: int, dtype: torch.dtype
 ) -> Iterator[Tensor]:
-    """Yield, for each group, the matrices diag(V) A^ [rows, w//2+1, O/groups, I/groups] of a half spectrum, few rows at a time."""
+    """Yield, for each group, the matrices diag(V) A^ [rows, w//2+1, O/groups, I/groups] of a half spectrum, in batches of few rows."""
     grid = (gain.shape[1], gain.shape[2])
     for kernel, scale in zip(weight.to(dtype).chunk(groups), gain.to(dtype).chunk(groups), strict=True):
         spectrum = kernel_spectrum(kernel, grid)

@@ -36,7 +36,7 @@ def zero_padded_bound(
 ) -> float:
     """Return an upper bound for the zero-padded convolution of ``size`` images, valid for every padding up to k-1.
 
-    The layer is a part (some inputs zero, some outputs dropped) of the circular one on the grid (h+kh-1, w+kw-1), enlarged to
+    The layer is a restriction (some inputs zero, some outputs dropped) of the circular one on the grid (h+kh-1, w+kw-1), enlarged to
     a multiple of the stride. ``refine=False`` ignores the stride, the looser classical form: 25 to 50 % above for stride 2.
     """
     stride = stride if refine else 1
@@ -63,7 +63,7 @@ def gram_norm(matrices: Complex[Tensor, "*batch o i"], iterations: int) -> Float
 def largest_singular_value(matrices: Complex[Tensor, "*batch o i"], *, at_least: float = 0.0) -> float:
     """Return the exact maximum over a batch of matrices, or ``at_least`` if that is larger.
 
-    Singular values are computed only of the matrices whose Gram bound leaves room for a new maximum.
+    Singular values are computed only for matrices whose Gram bound exceeds the largest value so far.
     """
     matrices = matrices.flatten(0, -3)
     bounds, order = gram_norm(matrices, 4).sort(descending=True)
@@ -105,7 +105,7 @@ def lanczos_norm(
         _, product = _normal_product(function, offset, basis[-1].view_as(x))
         residual = product.flatten()
         diagonal.append(residual @ basis[-1])
-        for _ in range(2):  # once leaves rounding errors, which the next products amplify
+        for _ in range(2):  # a single orthogonalisation leaves rounding errors, which the next products amplify
             residual = residual - basis.T @ (basis @ residual)
         size = residual.norm()
         if len(basis) == min(iterations, x.numel()) or size <= torch.finfo(dtype).eps * diagonal[0]:
@@ -144,6 +144,6 @@ def _strided_spectrum(weight: Tensor, size: tuple[int, int], stride: int) -> Ten
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
-    # The floor keeps a zero matrix, whose logarithm is taken, and its gradient finite.
+    # The floor keeps the logarithm of the norm and its gradient finite for a zero matrix.
     squares: Tensor = torch.view_as_real(matrices).square().sum((-3, -2, -1))
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()

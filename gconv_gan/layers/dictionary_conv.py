@@ -1,12 +1,12 @@
 """A convolution with a gated dictionary of filters, combined by a matrix: GConv's cheap form.
 
 The kernel of sample b is W_b = Mix diag(g_b) D, which is never built: D * x is one ordinary convolution for the whole batch,
-and the gate joins the matrix, so that no pass over the feature maps is spent on it:
+and the gates multiply the matrix instead of the feature maps:
 
     y_b = (Mix diag(g_b)) (D * x_b)
 
-is one batched product of [O, N] with [N, S]. Against gating the maps first, forward and backward save two passes and one
-stored copy of N S numbers a sample.
+is one batched product of [O, N] with [N, S]. Compared with gates on the maps, forward and backward together save two
+passes over the maps and one stored copy of N S numbers per sample.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Dropout whose masks are functions of a seed, the step, and the images' places in the batch of all processes.
+"""Dropout whose masks are functions of a seed, the step, and the images' indices in the batch of all processes.
 
 Srivastava et al., "Dropout", JMLR 15 (2014).
 """
@@ -14,11 +14,11 @@ from gconv_gan.runtime.random import COIN_SIDES, Step, Stream, coin_threshold
 
 @dataclass
 class MaskPosition:
-    """Which masks the next forward pass of a network draws. All dropout layers of the network share one; the training loop sets it.
+    """Step and image indices of a network's next forward pass, shared by all its dropout layers; the training loop sets them.
 
     Attributes:
         step: of the streams.
-        indices: the places [B] of the images of the pass in the batch of all processes, on the device of the network.
+        indices: the indices [B] of the images of the pass in the batch of all processes, on the device of the network.
 
     """
 
@@ -29,7 +29,7 @@ class MaskPosition:
 class Dropout(nn.Dropout):
     r"""Zero each element with probability p in training, and scale the others by :math:`1 / (1 - p)`.
 
-    Shapes: input and output [B, C, *]. By itself it is ``nn.Dropout``, which draws from torch's global generator. After ``seed_dropout``
+    Shapes: input and output [B, C, *]. Without ``seed_dropout`` it is ``nn.Dropout``, which draws from torch's global generator. With it
     the mask of an image is a function of (seed, name of the layer, step, index of the image), drawn on the image's device; p is then
     rounded to a multiple of 2⁻¹⁶.
     """
@@ -44,13 +44,13 @@ class Dropout(nn.Dropout):
         if len(indices) != len(x):
             raise ValueError(f"dropout has the positions of {len(indices)} images but was given {len(x)}")
         channels, *places = x.shape[1:]
-        # channels last, as the training loops lay out maps: a mask in another order is slower to apply
+        # channels last, the layout of maps in training: a mask in another layout is slower to apply
         kept = self.stream.coins(self.position.step, indices, *places, channels, probability=1 - self.p).movedim(-1, 1)
         return x * kept * (COIN_SIDES / coin_threshold(1 - self.p))
 
 
 def seed_dropout(network: nn.Module, seed: int, *, device: torch.device) -> MaskPosition:
-    """Let every ``Dropout`` of ``network`` draw from a stream of ``seed`` that is named after it; return where they draw next."""
+    """Let every ``Dropout`` of ``network`` draw from a stream of ``seed`` named after it; return the shared position of the streams."""
     position = MaskPosition(0, torch.empty(0, dtype=torch.int64, device=device))
     for name, module in network.named_modules():
         if isinstance(module, Dropout):

@@ -1,7 +1,7 @@
 """Dynamic convolution: a bank of kernels mixed by attention over them, from the pooled feature map.
 
 Paper: Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", arXiv 1912.03458 (2020), section 3. Facts were checked
-against kaijieshi7/Dynamic-convolution-Pytorch, whose view of the mixed kernels is wrong for more than one group; ours is not.
+against kaijieshi7/Dynamic-convolution-Pytorch, whose reshape of the mixed kernels is wrong for more than one group.
 """
 
 from typing import Unpack
@@ -60,7 +60,7 @@ class DyConv2d(KernelBank2d):
 
     @property
     def initial_gain(self) -> float:
-        """Return the norm of equal gates, which a high temperature comes near to."""
+        """Return the norm of equal gates, the limit of high temperatures."""
         return float(self.gate.initial_gates().norm())
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:

@@ -1,4 +1,4 @@
-"""G-Ghost stages: a whole stage whose later blocks work on a part of the channels, the rest made by one cheap operation.
+"""G-Ghost stages: the later blocks of a stage compute a part of the channels, and one cheap operation the rest.
 
 Han, Wang, Xu, Guo, Xu, Wu, Tian, "GhostNets on Heterogeneous Devices via Cheap Operations", IJCV 2022 (arXiv 2201.03297),
 section 4, in the form that its published sizes have (huawei-noah/Efficient-AI-Backbones, ``g_ghost_regnet.py``): the paper's
@@ -16,7 +16,7 @@ from gconv_gan.layers.residual import BlockConstructor, regnet_block, stage
 
 
 class GGhostStage(nn.Module):
-    r"""A stage of n blocks and P channels, of which n−2 blocks see ``raw_channels`` only.
+    r"""A stage of n blocks and P channels, of which n−2 blocks compute ``raw_channels`` only.
 
     .. math::
         x_0 &= \text{base}(x), \qquad e_0 = x_0[:\text{raw}], \qquad e_i = B_i(e_{i-1}), \quad i = 1 \dots n-2 \\
@@ -33,12 +33,12 @@ class GGhostStage(nn.Module):
         depth: n.
         group_width: g.
         stride: of the base block.
-        ratio: share of the channels that are made cheaply, before rounding.
+        ratio: share of the channels that the cheap operation computes, before rounding.
         block: ``block(in_channels, out_channels, *, stride, group_width, parts)``.
         parts: convolution, norm, activation of the blocks; norm and activation of cheap operation and mix.
 
     Raises:
-        ValueError: for a ratio that leaves no channel on either side; in training, with batch normalisation, for a single
+        ValueError: for a ratio with no channel in one of the parts; in training, with batch normalisation, for a single
             image (the mix would be normalised over one value per channel).
 
     """

@@ -1,7 +1,7 @@
 """Generative convolution: a convolution whose kernels are selected and linearly combined by the latent vector.
 
-Paper: Park and Shin, "Generative Convolution Layer for Image Generation", arXiv 2111.15171 (2021). Only its abstract's idea is
-certain (select by the latent vector, then combine linearly, at a little extra cost); gate, sizes and initialisation are ours.
+Paper: Park and Shin, "Generative Convolution Layer for Image Generation", arXiv 2111.15171 (2021). Only the abstract of the
+paper was available (select by the latent vector, then combine linearly); gate, sizes and initialisation are our own.
 """
 
 import math
@@ -27,7 +27,7 @@ Mode = Literal["dictionary", "bank"]
 
 
 class GConv2d(Conditioned):
-    r"""A drop-in for ``Conv2d`` whose kernel is a function of the latent vector z, in one of two forms.
+    r"""A replacement of ``Conv2d`` whose kernel is a function of the latent vector z, in one of two forms.
 
     .. math::
         \text{dictionary:}\quad y_b &= \mathrm{Mix}\,\big(g(z_b) \odot (D * x_b)\big) + \beta,
@@ -35,10 +35,10 @@ class GConv2d(Conditioned):
         \text{bank:}\quad y_b &= \Big(\sum_k a_k(z_b)\, W_k\Big) * x_b + \beta
 
     A *dictionary* of N filters costs little memory and, for N = O, about O/(I k^2) more multiplications than ``Conv2d``; a *bank*
-    of K whole kernels costs K times the parameters and hardly any multiplications. A bank equals a dictionary of K O filters
-    with Mix = [I_O ... I_O]. With ``gate_init_std=0`` both start as the convolution they replace: every gate of the dictionary
+    of K whole kernels costs K times the parameters. A bank equals a dictionary of K O filters with Mix = [I_O ... I_O].
+    With ``gate_init_std=0`` both equal the convolution they replace at initialisation: every gate of the dictionary
     starts at 1 and Mix as the identity, and a bank's kernels are scaled so that their first mixture has a single kernel's
-    variance. Otherwise gates start around those values, a little different for every z.
+    variance. Otherwise the initial gates vary around those values with z.
 
     Parameters: ``dictionary`` [N, I/groups, k, k] and ``mix`` [O, N], or ``bank`` [K, O, I/groups, k, k]; ``bias`` [O] if static,
     if dynamic [N] (gated with the filters) or [K, O] (mixed like the kernels); ``gate`` holds the rest. The state dict does not
@@ -49,7 +49,7 @@ class GConv2d(Conditioned):
         latent_dim: d.
         mode: dictionary: gate filters, then combine them by a 1×1; bank: mix whole kernels.
         num_kernels: Filters of a dictionary (N; None: output channels) or kernels of a bank (K; None: 4).
-        selection: Non-linearity of the gate (:class:`LatentGate`); open: g = 1 for every latent, the control arm.
+        selection: Non-linearity of the gate (:class:`LatentGate`); open: g = 1 for every latent, the control of an ablation.
         granularity: What one gate of a bank scales: a kernel, a filter (output channel), an input channel or a tap; a dictionary is gated
             per filter by definition.
         bias: Bias of the layer; dynamic: selected by the same gates.
@@ -58,16 +58,16 @@ class GConv2d(Conditioned):
         top_m: How many gates stay open under selection = top_m.
         gate_hidden: Width of the gate's hidden layer; None: one linear map.
         gate_init_std: Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel.
-        class_gates: Let the gates see the class beside the latent vector (conditional runs).
+        class_gates: Make the gates functions of the class and the latent vector (conditional runs).
         class_dim: Length of a class's embedding under class_gates.
-        num_classes: how many classes there are, which only ``class_gates`` looks at; None: none.
+        num_classes: number of classes, used by ``class_gates`` alone; None: no classes.
         resample: "up" for nearest x2 before, "down" for 2x2 average pooling after the convolution, fused; padding (k-1)/2;
             "transposed" for a transposed convolution of stride 2, k even and padding (k-2)/2.
         strategy: how a bank is executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
 
     Raises:
         ValueError: for an unknown mode, selection, granularity, bias or strategy, a fused resampling as in ``ResampledConv2d``, a
-            granularity or strategy with a dictionary, a dynamic bias with gates per input channel or tap, a strategy that cannot serve
+            granularity or strategy with a dictionary, a dynamic bias with gates per input channel or tap, a strategy that does not support
             the granularity, channels that do not divide by the groups, ``class_gates`` without classes, and at run time a condition
             without z or of another size.
 
@@ -145,7 +145,7 @@ class GConv2d(Conditioned):
         if self.mode == "dictionary":
             check_channels(self.geometry.groups, num_kernels=self.num_kernels)
             if self.granularity != "kernel" or self.strategy is not None:
-                raise ValueError("granularity and strategy belong to mode='bank': a dictionary has one gate per filter and one way to run")
+                raise ValueError("granularity and strategy belong to mode='bank': a dictionary has one gate per filter and one strategy")
         if self.num_kernels < 1:
             raise ValueError(f"num_kernels must be positive, not {self.num_kernels}")
         if self.bias_kind == "dynamic" and self.granularity in ("channel", "tap"):
@@ -164,7 +164,7 @@ class GConv2d(Conditioned):
     def reset_kernels(self, init: Init) -> None:
         r"""Initialise each kernel as that of the convolution this layer replaces.
 
-        ``init`` fills a kernel [O, I/groups, k, k] in place; it never sees the bank, whose first axis would be mistaken for the
+        ``init`` fills a kernel [O, I/groups, k, k] in place. It is not applied to the bank, whose first axis would be taken for the
         fan. A bank's kernels are then multiplied by :math:`\rho = 1/\sqrt{\sum_k a_k^2}` at the initial gates, so that the first
         mixture of independent kernels has the variance of one. A dictionary is filled O filters at a time, for the same fan.
         """
@@ -178,10 +178,10 @@ class GConv2d(Conditioned):
 
     @torch.no_grad()
     def reset_mix(self) -> None:
-        """Set Mix so that the layer starts as a plain convolution, or as near as N filters allow.
+        """Set Mix so that the layer equals a plain convolution at initialisation, or approximates one if N < O.
 
         N = O: the identity. N > O: each output averages the filters n = o mod O of its group, divided by the root of their number,
-        so its variance is a single filter's. N < O: outputs must be dependent; orthonormal columns times sqrt(O/N) give the N filters
+        so its variance is a single filter's. N < O: outputs are linearly dependent; orthonormal columns times sqrt(O/N) give the N filters
         equal shares and the outputs a filter's variance on average.
         """
         groups = self.geometry.groups
@@ -194,7 +194,7 @@ class GConv2d(Conditioned):
         self.mix.copy_(torch.block_diag(*blocks))  # type: ignore[no-untyped-call]
 
     def weights(self) -> Iterator[tuple[nn.Module, str]]:
-        """Yield (layer, name) of what spectral normalisation and orthogonal regularisation act on: gates are left out."""
+        """Yield (layer, name) of the weights for spectral normalisation and orthogonal regularisation, without those of the gates."""
         for name in ("dictionary", "mix") if self.mode == "dictionary" else ("bank",):
             yield self, name
 
@@ -204,7 +204,7 @@ class GConv2d(Conditioned):
         Args:
             x: input [B, I, H, W].
             y: result [B, O, H', W'].
-            fused: count resampling as it runs, fused into the convolution; otherwise apart from it.
+            fused: count the fused resampling that is executed; otherwise a separate resampling.
 
         """
         filters = self.num_kernels if self.mode == "dictionary" else self.out_channels
@@ -231,7 +231,8 @@ class GConv2d(Conditioned):
             geometry=self.geometry,
             granularity=self.granularity,
             strategy=self.strategy,
-            one_hot=self.gate.top_m == 1 and not self.training,  # its operations depend on the gates, those of a training step must not
+            one_hot=self.gate.top_m == 1
+            and not self.training,  # its operations depend on the values of the gates, which a training step must not
         )
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Ghost modules: a part of the output maps from an ordinary convolution, the rest from cheap depthwise operations on them.
+"""Ghost modules: an ordinary convolution computes a part of the output maps, and cheap depthwise operations on them the rest.
 
 Han, Wang, Tian, Guo, Xu, Xu, "GhostNet: More Features from Cheap Operations", CVPR 2020 (arXiv 1911.11907), equations 3 and 4 and
 figure 3; facts from huawei-noah/Efficient-AI-Backbones (``ghostnet_pytorch``), whose outputs timm's ``ghostnet_*`` reproduce.
@@ -21,13 +21,13 @@ from gconv_gan.layers.resample import Resample
 
 
 class GhostModule(nn.Module):
-    r"""A drop-in for a dense ``Conv2d`` at about 1/s of its cost.
+    r"""A replacement of a dense ``Conv2d`` at about 1/s of its cost.
 
     .. math:: Y' = W * X \;\; (m = \lceil n/s \rceil \text{ maps}), \qquad Y''_{i,j} = w_{i,j} * Y'_i \;\; (j = 1 \dots s-1),
         \qquad Y = [Y', Y'']_{1 \dots n}
 
-    with d×d kernels w of stride 1; ghost j of map i is channel i(s−1)+j of Y''. Where a ``norm`` or ``activation`` is given,
-    each of the two parts has its own, as in GhostNet; without them a network's own norm follows the module, as it would the
+    with d×d kernels w of stride 1; ghost j of map i is channel i(s−1)+j of Y''. If a ``norm`` or ``activation`` is given,
+    each of the two parts has its own, as in GhostNet; otherwise the network's norm follows the module, as it follows a
     convolution. s = 1 is the convolution itself. Input [B, I, H, W], result as Conv2d's [B, n, H', W'].
 
     Args:
@@ -37,10 +37,10 @@ class GhostModule(nn.Module):
         stride: of W.
         padding: of W.
         dilation: of W.
-        groups: must be 1: on a grouped convolution a ghost module costs more than it saves.
+        groups: must be 1: for a grouped convolution a ghost module increases the cost.
         bias: of both convolutions.
-        ratio: Output maps per map that an ordinary convolution makes (s).
-        cheap_kernel_size: Side of the depthwise kernels that make the others (d); odd, 1 scales channels.
+        ratio: Output maps per map of the ordinary convolution (s).
+        cheap_kernel_size: Side of the depthwise kernels of the other maps (d); odd, 1 scales channels.
         norm: ``norm(channels)`` after each part.
         activation: ``activation()`` after each part.
         conv: constructor of W.
@@ -72,7 +72,7 @@ class GhostModule(nn.Module):
         super().__init__()
         check_choice("resample", resample, Resample)
         if groups != 1:
-            raise ValueError(f"a ghost module replaces a dense convolution, not one of {groups} groups: it would grow")
+            raise ValueError(f"a ghost module replaces a dense convolution, not one of {groups} groups, whose cost it would increase")
         if ratio < 1 or cheap_kernel_size % 2 == 0:
             raise ValueError(f"ratio must be at least 1 and cheap_kernel_size odd, not {ratio} and {cheap_kernel_size}")
         self.out_channels = out_channels
@@ -89,7 +89,7 @@ class GhostModule(nn.Module):
             self.cheap = cheap.unit(intrinsic, ghosts, cheap_kernel_size, groups=intrinsic, bias=bias, activate=activate)
 
     def reset_kernels(self, init: Init) -> None:
-        """Fill the kernels of both parts by ``init``, each as the convolution that it is."""
+        """Fill the kernels of both parts by ``init``, each as an ordinary convolution."""
         for part in (self.primary, self.cheap):
             if part is not None:
                 initialise_(part.get_submodule("conv"), init)

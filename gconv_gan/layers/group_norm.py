@@ -22,7 +22,7 @@ BatchPart = Literal["batch", "batch_position"]
 
 
 def group_count(channels: int, num_groups: int = 32) -> int:
-    """Return ``num_groups`` where it divides the channels, else the largest smaller divisor that leaves a group two channels or more."""
+    """Return ``num_groups`` if it divides the channels, else the largest smaller divisor with at least two channels per group."""
     if channels % num_groups == 0:
         return num_groups
     return max(count for count in range(1, max(min(num_groups, channels // 2), 1) + 1) if channels % count == 0)
@@ -53,10 +53,10 @@ class GroupNormPlus(nn.Module):
     with one scalar :math:`\lambda` (``mix``), initially 1: :math:`\sigma = 0.731`. Input and result [B, C, H, W].
 
     - ``statistics="batch"``: GN is ``F.group_norm`` and BN a ``BatchNorm2d`` (``batch_norm``) of u: variance over batch and positions of
-      all processes in training, running averages in evaluation, so that an image does not depend on those beside it.
+      all processes in training, running averages in evaluation, so that an image does not depend on the others of its batch.
     - ``statistics="batch_position"``, the released code: BN normalises every channel *and position* over the batch alone, in
       evaluation as in training; deviations are unbiased and eps is added to them, in both parts. It needs two images or more, and
-      of two it keeps a sign: +-0.707. The statistics are those of one process.
+      of two images the result is +-0.707. The statistics are those of one process.
 
     It couples the images of a batch: use it in generators and classifiers, not in discriminators.
 

@@ -1,7 +1,7 @@
-"""Products of maps with themselves and with small matrices, group of channels by group: the two halves of whitening's cost.
+"""Second moments of maps and products of maps with small matrices, per group of channels: the two main costs of whitening.
 
 Both have a form for CPUs, where 1x1 convolutions read either memory layout without copies, and one of batched products for GPUs,
-where convolutions round to TF32 by default, which whitening would magnify.
+where convolutions round to TF32 by default, an error that whitening would amplify.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def by_convolution(x: Float[Tensor, "b c h w"], groups: int) -> Float[Tensor, "g
 
 
 def by_products(x: Float[Tensor, "b c h w"], groups: int) -> Float[Tensor, "g d d"]:
-    """Return the moments as a batch of products, one per image and group: many small ones keep a GPU busy, a few long ones do not."""
+    """Return the moments as a batch of products, one per image and group, which uses a GPU better than few long products."""
     maps = x.reshape(x.shape[0], groups, x.shape[1] // groups, -1)
     return (maps @ maps.mT).sum(0)
 

@@ -4,8 +4,8 @@ SNGAN: Glorot-uniform with gain √2 for 3×3 convolutions inside residual block
 kwotsin/mimicry). BigGAN: orthogonal, or N(0, 0.02²) in its CIFAR script; DCGAN: N(0, 0.02²). Biases keep torch's
 default, but are 0 in StudioGAN's networks.
 
-Initialise before a parametrisation such as spectral normalisation is registered: afterwards ``weight`` is a computed value and
-in-place changes of it are lost.
+Initialise before a parametrisation such as spectral normalisation is registered: afterwards ``weight`` is a computed value, and
+in-place changes of it have no effect.
 """
 
 import math
@@ -27,7 +27,7 @@ def can_be_initialised(layer: nn.Module) -> bool:
 def initialise_(layer: nn.Module, init: Init) -> None:
     """Fill the weight of a convolution, linear map or embedding, or whatever a layer's ``reset_kernels`` fills, by ``init``.
 
-    Each group of a grouped convolution is filled as the convolution that it is, so that fans are those of a group.
+    Each group of a grouped convolution is filled as a separate convolution, so that fans are those of a group.
 
     Raises:
         TypeError: for a layer of another kind.

@@ -1,4 +1,4 @@
-r"""Convolution that ignores the scale of its input and any linear mixing of it: both normalisations are folded into the weights.
+r"""Convolution that is invariant to the scale of its input and to linear mixing of channels; both normalisations act on the weights.
 
 Ye, Zhou, McKinney, Liu, Zhou, Zhdanov, "Exploiting Invariance in Training Deep Neural Networks", AAAI 2022, arXiv 2103.16634;
 checked against amazon-science/network-deconvolution-pp. The whitening is that of Ye et al., "Network Deconvolution", ICLR 2020.
@@ -24,15 +24,15 @@ LocalNorm = Literal["layer", "l1", "none"]
 
 
 def locally_normalised(x: Float[Tensor, "b c h w"], norm: LocalNorm, eps: float) -> Float[Tensor, "b c h w"]:
-    r"""Return each image free of its scale.
+    r"""Return each image divided by its scale.
 
     .. math:: \text{"layer":} \; \frac{x - m}{\sqrt{s^2 + \varepsilon^2}}, \qquad \text{"l1":} \; \frac{x}{\mathrm{mean}|x| + \varepsilon}
 
     with mean m and unbiased standard deviation s over the C H W values of the image. The released code divides by s + eps, which has the
-    same limits and disturbs the invariance more; this is one group normalisation. Statistics have at least float32.
+    same limits and violates the invariance more; this is one group normalisation. Statistics have at least float32.
 
     Raises:
-        ValueError: for "layer" and images of a single value, which have no deviation.
+        ValueError: for "layer" and images of a single value, whose deviation is undefined.
 
     """
     if norm == "none":
@@ -43,7 +43,7 @@ def locally_normalised(x: Float[Tensor, "b c h w"], norm: LocalNorm, eps: float)
     values = x[0].numel()
     if values < 2:
         raise ValueError(f"an image of a single value has no deviation to be divided by: got input {tuple(x.shape)}")
-    biased = (values - 1) / values  # variance over the unbiased one
+    biased = (values - 1) / values  # ratio of the biased to the unbiased variance
     return F.group_norm(wide, 1, wide.new_full(x.shape[1:2], biased**0.5), eps=biased * eps**2).to(x.dtype)
 
 
@@ -61,12 +61,12 @@ class InvariantConv2d(ResampledConv2d):
 
     The rows r are the k x k patches of S(x), each cut into C/B rows of length f = k k B, the j-th of which holds the entries
     q = j mod C/B of the patch (channel-major): one f x f matrix for all. With groups, each group's patches have a matrix of their own.
-    It is the convolution of whitened patches, but no patch is ever whitened. Whitening is *partial* as in ``IterNorm``, here from
+    It equals the convolution of whitened patches, without whitening any patch. Whitening is *partial* as in ``IterNorm``, here from
     :math:`v_0 = \lambda / \lVert\mathrm{Cov}\rVert_F`: white patches of f = 64 end with variance 0.9985, of f = 576 with 0.899.
 
     Training takes mean and D from every ``sampling_stride``-th output position of the batch of all processes and moves
-    ``whitening.running_mean`` and ``.running_matrix``; evaluation uses those. Padded zeros take part in the statistics. It replaces
-    BatchNorm altogether. Covariance and Newton's method have at least float32.
+    ``whitening.running_mean`` and ``.running_matrix``; evaluation uses those. Padded zeros are included in the statistics. The layer
+    replaces BatchNorm. Covariance and Newton's method have at least float32.
 
     Shapes, ``weight`` and ``bias`` are ``Conv2d``'s. Cost beside the convolution, in multiply-adds: k k B / (sampling_stride^2 O) of it
     for the covariance, and (3T - 3) f^3 whatever the batch; the latter dominates for small batches and maps, where B = 16 ... 32

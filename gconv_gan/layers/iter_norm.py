@@ -39,7 +39,7 @@ class IterNorm(nn.Module):
     input of 64 channels leaves 5 iterations with variance 0.586 (16 channels: 0.966). With d = 1 it is BatchNorm for every T.
 
     Training takes mean and W from the batch of all processes and moves ``statistics.running_mean`` and ``.running_matrix`` (W itself,
-    not :math:`\Sigma`); evaluation uses those. All is computed in at least float32, since whitening magnifies rounding. Where a group has
+    not :math:`\Sigma`); evaluation uses those. All is computed in at least float32, since whitening amplifies rounding. Where a group has
     more channels than the batch has values, choose ``group_size`` at most half the values. Input and result [B, C, H, W].
 
     Cost: covariance and application each take d C multiply-adds a position, as a 1x1 convolution does; Newton's 3T - 3 products
@@ -48,7 +48,7 @@ class IterNorm(nn.Module):
     Args:
         num_features: C.
         group_size: Channels whitened together (d); clamped to C and halved until it divides the channels.
-        iterations: Newton iterations (T); the more, the whiter.
+        iterations: Newton iterations (T); more iterations whiten further.
         eps: added to the diagonal of the covariance.
         momentum: of the running averages; None: the plain average over batches.
         affine: Learn a scale (initially 1) and a shift (0) per channel.

@@ -1,12 +1,12 @@
-r"""Banks of kernels: what all convolutions share whose kernel is a mixture, modulation or shift of stored kernels.
+r"""Banks of kernels: the base of all convolutions whose kernel is a mixture, modulation or shift of stored kernels.
 
 .. math::
     y_b = W_b * x_b + \beta_b, \qquad
     W_b = \mathrm{diag}(u_b) \Big(\sum_k a_{bk}\, \tau_b \odot W_k\Big) \mathrm{diag}(v_b) + 1_O\, t_b^\top / k^2
 
-with gates a over the K kernels, output scale u, input scale v, spatial gate τ and channel shift t. W_b is never built where that
-can be avoided: u and v move to the feature maps, t to a box filter, and the mixture runs by ``per_sample_conv2d``. The layers
-differ in what the five are computed from:
+with gates a over the K kernels, output scale u, input scale v, spatial gate τ and channel shift t. W_b is built only if
+necessary: u and v are applied to the feature maps, t by a box filter, and the mixture by ``per_sample_conv2d``. The layers
+differ in the input from which the five are computed:
 
     ==================  ====================  ==========================================================================
     layer               computed from         what varies
@@ -39,7 +39,7 @@ Bias = Literal["static", "dynamic", "none"]
 
 
 class GeometryOptions(TypedDict, total=False):
-    """Keywords that every layer here passes on: those of ``Conv2d``, fused resampling, and how it is executed."""
+    """Keywords that every layer here passes on: those of ``Conv2d``, fused resampling, and the strategy."""
 
     stride: Pair
     padding: Pair
@@ -51,13 +51,13 @@ class GeometryOptions(TypedDict, total=False):
 
 
 class ConvOptions(GeometryOptions, total=False):
-    """The same and the kind of bias, for layers whose bias is not a key of their config."""
+    """The same with the kind of bias, for layers whose bias is not a key of their config."""
 
     bias: Bias
 
 
 class KernelBank2d(nn.Module):
-    """K kernels of one convolution and the ways to apply their mixtures; a subclass says in ``forward`` what mixes them.
+    """K kernels of one convolution and the application of their mixtures; the ``forward`` of a subclass computes the gates.
 
     Parameters: ``bank`` [K, O, I/groups, k, k] and ``bias``, [O] if static, [K, O] if dynamic (mixed by the kernels' gates).
     The state dict does not depend on strategy or resampling. Shapes of ``ResampledConv2d``: [B, I, H, W] gives [B, O, H', W'].
@@ -66,11 +66,11 @@ class KernelBank2d(nn.Module):
         num_kernels: K.
         bias: "static", "dynamic" or "none".
         resample: "up", "down" or "transposed", see ``ResampledConv2d``.
-        strategy: how mixtures are executed (all ways are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
+        strategy: how mixtures are executed (all strategies are exact), see :mod:`gconv_gan.layers.per_sample_conv`; None: by shape.
 
     Raises:
         ValueError: for channels that do not divide by the groups, a fused resampling that ``ResampledConv2d`` refuses, an unknown
-            kind of bias or strategy, and at run time for an input or a condition that does not fit.
+            kind of bias or strategy, and at run time for an input or a condition of another shape.
 
     """
 
@@ -123,13 +123,13 @@ class KernelBank2d(nn.Module):
     def reset_kernels(self, init: Init) -> None:
         """Initialise each kernel as that of the convolution this layer replaces, divided by ``initial_gain``.
 
-        ``init`` never sees the bank, whose first axis would be mistaken for the fan. The division makes the kernel that an
-        untrained layer applies as large as ``init`` means it to be; the published layers leave it out.
+        ``init`` is not applied to the bank, whose first axis would be taken for the fan. With the division the mixed kernel of an
+        untrained layer has the variance of ``init``; the published layers omit it.
         """
         init_bank(self.bank, init, gain=self.initial_gain)
 
     def weights(self) -> Iterator[tuple[nn.Module, str]]:
-        """Yield (layer, name) of what spectral normalisation and orthogonal regularisation act on: gates and styles are left out."""
+        """Yield (layer, name) of the weights for spectral normalisation and orthogonal regularisation, without gates and styles."""
         yield self, "bank"
 
     def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
@@ -138,7 +138,7 @@ class KernelBank2d(nn.Module):
         Args:
             x: input [B, I, H, W].
             y: result [B, O, H', W'].
-            fused: count resampling as it runs, fused into the convolution; otherwise apart from it.
+            fused: count the fused resampling that is executed; otherwise a separate resampling.
 
         """
         mixing = self.bank.numel() if self.num_kernels > 1 else 0
@@ -157,7 +157,7 @@ class KernelBank2d(nn.Module):
     ) -> Float[Tensor, "b o h2 w2"]:
         """Return W_b * x_b + bias for gates a (times τ for granularity "tap"), scales v and u, and shift t; rows B or 1 each.
 
-        ``bank`` stands in for the stored one.
+        ``bank`` replaces the stored one.
         """
         for name, rows in {"input_scale": input_scale, "output_scale": output_scale, "shift": shift}.items():
             if rows is not None and rows.shape[0] not in (1, x.shape[0]):
@@ -190,7 +190,7 @@ class KernelBank2d(nn.Module):
         return describe(self.in_channels, self.out_channels, self.kernel_size, self.geometry, self.bias_kind, num_kernels=self.num_kernels)
 
 
-# ---- what GConv2d shares with them ---------------------------------------------------------------------------------
+# ---- shared with GConv2d -------------------------------------------------------------------------------------------
 
 
 def check_channels(groups: int, **numbers: int) -> None:
@@ -201,14 +201,14 @@ def check_channels(groups: int, **numbers: int) -> None:
 
 
 def check_strategy(strategy: Strategy | None, granularity: Granularity) -> None:
-    """Raise ``ValueError`` for an unknown granularity, and a strategy that is unknown or cannot serve it."""
+    """Raise ``ValueError`` for an unknown granularity, and a strategy that is unknown or does not support it."""
     check_choice("granularity", granularity, Granularity)
     if strategy is None:
         return
     check_choice("strategy", strategy, Strategy)
     if strategy not in ADMISSIBLE[granularity]:
         allowed = ", ".join(ADMISSIBLE[granularity])
-        raise ValueError(f"strategy {strategy!r} cannot serve gates per {granularity}: use one of {allowed}")
+        raise ValueError(f"strategy {strategy!r} does not support gates per {granularity}: use one of {allowed}")
 
 
 def new_bias(kind: Bias, out_channels: int, dynamic: tuple[int, ...]) -> nn.Parameter | None:
@@ -240,7 +240,7 @@ def mixed_bias(bias: Tensor | None, gates: Tensor) -> Tensor | None:
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
-    """Return values [B, C] or [C] as something that scales or shifts the channels of x."""
+    """Return values [B, C] or [C] in a shape that broadcasts against the channels of x."""
     return values.to(x.dtype)[..., None, None]
 
 

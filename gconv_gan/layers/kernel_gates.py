@@ -17,22 +17,22 @@ Selection = Literal["sigmoid", "softmax", "relu", "softplus", "top_m", "open"]
 
 
 class KernelGate(nn.Module):
-    r"""What all gates share: one gate per kernel, or one per kernel and channel, from a vector f.
+    r"""Base of all gates: one gate per kernel, or one per kernel and channel, from a vector f.
 
     .. math:: g = s\,\varphi(\ell(f) / T)
 
     with :math:`\ell` one linear layer (or two with a ReLU between) and :math:`\varphi` the selection:
 
-    - "sigmoid", "softplus", "relu": each gate for itself; "softmax": the kernels of a sample compete, and sum to s;
+    - "sigmoid", "softplus", "relu": each gate independently; "softmax": the gates of a sample sum to s;
     - "top_m": sigmoid, and all but the m largest gates of a sample are zero; the gradient is that of the sigmoid
-      (straight-through), so that unselected kernels can come back;
-    - "open": all gates are s; there are no parameters, and the vector does not matter.
+      (straight-through), so that unselected kernels can be selected later;
+    - "open": all gates are s; there are no parameters, and the vector has no effect.
 
-    A softmax over a single kernel is 1 whatever its logit, so that there are no parameters then either.
+    A softmax over a single kernel is always 1 and has no parameters either.
 
-    The scale s is 1, or with ``unit=True`` whatever makes the gates of zero logits 1 (2 for a sigmoid). Logits and gates are
-    computed in at least float32. Linear layers start as torch's do; "relu" starts with bias T, since at 0 it would pass neither
-    value nor gradient.
+    The scale s is 1, or with ``unit=True`` the value for which gates of zero logits are 1 (2 for a sigmoid). Logits and gates are
+    computed in at least float32. Linear layers start as torch's do; "relu" starts with bias T, since at 0 its value
+    and gradient are 0.
 
     Args:
         features: length of f.
@@ -94,7 +94,7 @@ class KernelGate(nn.Module):
 
     @property
     def largest(self) -> float | None:
-        """The value that a gate cannot exceed; None where there is none."""
+        """Upper bound of a gate; None if there is none."""
         return None if self.selection in ("relu", "softplus") else self.scale
 
     def linears(self) -> list[nn.Linear]:
@@ -121,7 +121,7 @@ class KernelGate(nn.Module):
             case "top_m":
                 assert self.top_m is not None
                 soft = logits.sigmoid()
-                # A mask, not a gather: shapes stay fixed and every kernel stays in the graph.
+                # A mask instead of a gather keeps shapes fixed and every kernel in the graph.
                 mask = torch.zeros_like(soft).scatter(1, soft.detach().topk(self.top_m, dim=1).indices, 1.0)
                 gates = soft + (soft * mask - soft).detach()
             case "open":
@@ -129,7 +129,7 @@ class KernelGate(nn.Module):
         return gates * self.scale
 
     def select(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
-        """Return the gates [B, n(, channels)] of vectors [B, features]; not where they are constant: one set of gates serves all."""
+        """Return the gates [B, n(, channels)] of vectors [B, features]; constant gates are [1, n(, channels)]."""
         with torch.autocast(features.device.type, enabled=False):
             logits = self.logits(features.to(next(self.logits.parameters()).dtype))
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -143,7 +143,7 @@ class LatentGate(KernelGate):
     r"""``KernelGate`` of the latent vector z, or of z and an embedding of the class, side by side.
 
     The last linear layer starts with weight N(0, gate_init_std²) and bias 0 (T for "relu"): gates differ between samples from the
-    first step, which they need to learn a selection early. Embeddings start from N(0, 1), like z.
+    first step on, so that a selection is learned early. Embeddings start from N(0, 1), like z.
 
     Shapes: condition.z [B, d] (or z itself in the condition's place), and condition.y [B] with ``num_classes``, give [B, n], or
     [B, n, channels]; constant gates ("open", or a softmax over one kernel) are [1, n(, channels)] and accept an empty condition.
@@ -153,7 +153,7 @@ class LatentGate(KernelGate):
         num_gates, channels, selection, unit, temperature, top_m: see ``KernelGate``.
         gate_hidden: width of a hidden layer; None for a single linear layer.
         gate_init_std: standard deviation of the last layer's weight; with 0 all samples start with the same gates.
-        num_classes: let the gates see the class, one of so many; None: z alone.
+        num_classes: number of classes, if the gates depend on the class; None: z alone.
         class_dim: length of a class's embedding.
 
     Raises:

@@ -1,6 +1,6 @@
 r"""Lipschitz verifier: independent bounds of the operator norm of every linear layer of a network.
 
-The norm of a layer lies between a lower bound, by Lanczos iteration through automatic differentiation of the layer as it runs,
+The norm of a layer lies between a lower bound, by Lanczos iteration with automatic differentiation of the layer,
 and an upper bound, from the spectrum of its effective kernel on an enlarged periodic grid (``layers.convolution_norms``).
 The product of the upper bounds along a path, with 1-Lipschitz activations, bounds the Lipschitz constant of the path.
 """
@@ -33,9 +33,9 @@ class LayerNorms:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer of a network: where it is, what it is, its bounds, and the norm of its weight as a matrix (O, rest).
+    """One layer of a network: its name, class, bounds, and the norm of its weight as a matrix (O, rest).
 
-    ``kind`` is the class name, followed by "+spectral_norm" where that applies; ``input_shape`` is without the batch.
+    ``kind`` is the class name, followed by "+spectral_norm" for a spectrally normalised weight; ``input_shape`` is without the batch.
     """
 
     name: str
@@ -53,7 +53,7 @@ def layer_norms(module: nn.Module, input_shape: tuple[int, ...], *, iterations: 
     power iteration. Its bias does not count. An embedding of C classes is the linear map of one-hot vectors.
 
     Args:
-        module: the layer, with whatever parametrisation its weight has.
+        module: the layer, with any parametrisation of its weight.
         input_shape: of one sample, without the batch: (I, H, W) for a convolution.
         iterations: of the Lanczos iteration behind ``lower``.
 
@@ -80,7 +80,7 @@ def layer_norms(module: nn.Module, input_shape: tuple[int, ...], *, iterations: 
 def discriminator_table(network: nn.Module, *example_inputs: Tensor, iterations: int = 40) -> list[LayerRow]:
     """Return a row of norms for each linear layer that ``network(*example_inputs)`` runs, in the order of the calls.
 
-    A copy of the network is run once, in evaluation mode, to learn the shapes; the network itself is not changed. Layers are
+    A copy of the network is run once, in evaluation mode, to record the shapes; the network itself is not changed. Layers are
     those of :func:`layer_norms`; a layer called with several input shapes has a row for each. Layers whose kernel depends on the
     sample, such as ``GConv2d``, have no norm of their own and no row.
     """
@@ -143,7 +143,7 @@ def _convolution_bound(layer: nn.Conv2d, size: tuple[int, int]) -> float:
 def _conv_norm_bound(layer: ConvNorm2d, size: tuple[int, int]) -> float:
     """Return the largest norm of diag(V) A^ over the frequencies, times the bounds of what comes before and after the filter."""
     if not isinstance(layer.bn, nn.Identity):
-        return math.inf  # it divides by a variance that may be as small as it likes
+        return math.inf  # it divides by a variance without a lower bound
     factor = 2 if layer.resample == "up" else 1
     grid = (factor * size[0] + layer.kernel_size[0] - 1, factor * size[1] + layer.kernel_size[1] - 1)
     gain = layer.spectral_gain(grid, torch.float64)

@@ -49,15 +49,15 @@ def demodulation(
     dtype = torch.promote_types(bank.dtype, torch.float32)
     kernels, outputs, inputs = bank.shape[:3]
     with torch.autocast(bank.device.type, enabled=False):
-        taps = bank.to(dtype).flatten(3).permute(3, 0, 1, 2).contiguous()  # taps first: the sum over them runs over whole planes
-        # the upper triangle of Q, row by row; what stands for two entries counts twice
+        taps = bank.to(dtype).flatten(3).permute(3, 0, 1, 2).contiguous()  # taps first, so that the sum over them runs over whole planes
+        # the upper triangle of Q, row by row; off-diagonal entries count twice
         gram = torch.cat([(taps[:, k : k + 1] * taps[:, k:]).sum(0) for k in range(kernels)]).view(-1, groups, outputs // groups, inputs)
         first, second = torch.triu_indices(kernels, kernels, device=bank.device)
         a = gates.to(dtype)
         weights = a[:, first] * a[:, second] * (2 - (first == second).to(dtype))
         squares = style.to(dtype).square().view(-1, 1, groups, inputs) * weights[:, :, None, None]
         norms = torch.einsum("bpgi,pgoi->bgo", squares, gram).flatten(1)
-        return (norms.clamp_min(0) + eps).rsqrt()  # rounding may take the sum of an all but cancelled mixture below zero
+        return (norms.clamp_min(0) + eps).rsqrt()  # rounding may make the sum of a nearly cancelled mixture negative
 
 
 class StyleAffine(nn.Linear):
@@ -80,7 +80,7 @@ class StyleAffine(nn.Linear):
 
 
 class ModulatedConv2d(KernelBank2d, Conditioned):
-    r"""StyleGAN2's convolution: input channels scaled by a style of z, filters brought back to unit length.
+    r"""StyleGAN2's convolution: input channels scaled by a style of z, filters normalised to unit length.
 
     .. math::
         y_b = u_b \odot \big(W * (v_b \odot x_b)\big) + \beta, \qquad v_b = A z_b + 1, \qquad
@@ -96,8 +96,8 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         latent_dim: d.
         num_kernels: K.
         demodulate: whether u is applied; without it u = 1 (to-RGB layers).
-        equalized_lr: Store kernels of unit variance and scale them at run time, by 1/√(fan-in), so that an optimiser of normalised
-            steps moves every layer at the same rate (Karras et al., arXiv 1710.10196, section 4.1); also the style.
+        equalized_lr: Store kernels of unit variance and scale them at run time, by 1/√(fan-in), so that an optimiser with normalised
+            steps changes every layer at the same relative rate (Karras et al., arXiv 1710.10196, section 4.1); also the style.
         gate_init_std: Standard deviation of the gate's initial weights; 0 starts every latent with the same kernel.
         conv: see ``KernelBank2d``.
 
@@ -138,13 +138,13 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
 
     def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
         """Return the multiply-accumulates per image; of a demodulated layer with the symmetric half of its kernels' products."""
-        # the kernels' scalar products are the batch's; each image weighs them
+        # the kernels' scalar products are computed once per batch; each image combines them
         products = self.num_kernels * (self.num_kernels + 1) // 2 * self.bank.shape[1] * self.bank.shape[2] if self.demodulate else 0
         return super().macs(x, y, fused=fused) + products
 
     @property
     def initial_gain(self) -> float:
-        """Return the run-time scale times the norm of equal gates; style and demodulation are left out, since they cancel."""
+        """Return the run-time scale times the norm of equal gates; style and demodulation cancel and are left out."""
         return self.weight_scale * (1.0 if self.gate is None else float(self.gate.initial_gates().norm()))
 
     def reset_parameters(self) -> None:
@@ -173,8 +173,8 @@ class AdaptiveConv2d(ModulatedConv2d):
         y_b = u_b \odot \big(W_b * (v_b \odot x_b)\big) + \beta, \qquad W_b = \sum_k a_{bk} W_k, \qquad
         a_b = \mathrm{softmax}(F z_b + f)
 
-    (arXiv 2303.05511, section 3.1). Selection is made once a layer, so its cost does not grow with the resolution, and
-    demodulation goes by the kernels' scalar products (:func:`demodulation`): W_b need not exist.
+    (arXiv 2303.05511, section 3.1). Gates are computed once per layer, so that their cost does not grow with the resolution, and
+    demodulation uses the kernels' scalar products (:func:`demodulation`) without building W_b.
 
     Args:
         latent_dim, demodulate, conv: as in ``ModulatedConv2d``.

@@ -32,7 +32,7 @@ class ChannelAverage(nn.Conv2d):
 
 
 def channel_levels(channels: int, dense_below: int) -> tuple[int, ...]:
-    """Return c, c/2, c/4, …, down to the first width below ``dense_below``; there is always a second level.
+    """Return c, c/2, c/4, …, down to the first width below ``dense_below``; there are at least two levels.
 
     Raises:
         ValueError: if a width cannot be halved.
@@ -99,7 +99,7 @@ class ChannelVCycle(nn.Module):
 
 
 class MultigridChannels2d(nn.Module):
-    r"""A residual block, or a wide convolution's drop-in, whose parameters grow linearly with its channels.
+    r"""A residual block, or replacement of a wide convolution, whose parameters grow linearly with its channels.
 
     A :class:`ChannelVCycle` of c = O channels whose blocks are
 

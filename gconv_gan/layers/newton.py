@@ -1,7 +1,7 @@
 r"""Inverse square roots of symmetric positive matrices by Newton's iteration, in products alone.
 
 Higham, "Functions of Matrices", 2008, section 6.7: of the two algebraically equal forms, the coupled one is numerically stable;
-the uncoupled recursion of arXiv 1904.03441 amplifies rounding without bound (float32: useless from 10 steps on).
+the uncoupled recursion of arXiv 1904.03441 amplifies rounding without bound (float32: no correct digits from 10 steps on).
 """
 
 from typing import Literal

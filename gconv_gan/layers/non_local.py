@@ -24,7 +24,7 @@ OutputNorm = Literal["batch_norm", "gain"]
 
 
 class NonLocal2d(nn.Module):
-    r"""A non-local block: a residual sum over all pixels, weighted by how well a pixel's query meets another's key.
+    r"""A non-local block: a residual sum over all pixels, weighted by the product of a pixel's query with another pixel's key.
 
     .. math::
         y = x + \nu(W_o\, Y(x)), \qquad
@@ -36,12 +36,12 @@ class NonLocal2d(nn.Module):
     the variance of Y at that of V for independent unit-normal Q, K, V and depends on x cubically.
 
     Without softmax the product is associative: :math:`V (K^\top Q)`, order "attention", takes m n (c + d) multiply-adds and an
-    [n, m] matrix, :math:`(V K^\top) Q`, order "associative", takes c d (n + m) and none. "auto" takes the cheaper at each input's
+    [n, m] matrix, :math:`(V K^\top) Q`, order "associative", takes c d (n + m) and none. "auto" takes the cheaper one for each input's
     shape; the result is the same up to rounding. At a fixed total width, more heads make "associative" cheaper.
 
     :math:`\nu` is a BatchNorm whose scale starts at 0, or a learned scalar that starts at 0: the block starts as the identity (plus
     positions), and only :math:`\nu` has a gradient in the first step. The 1x1 maps start as N(0, 0.01²). With "scale" and a scalar
-    the branch's magnitude depends on the resolution; BatchNorm hides it.
+    the branch's magnitude depends on the resolution; BatchNorm removes the dependence.
 
     Products are computed in at least float32, since without softmax they grow cubically. Input and result [B, C, H, W], any H and W.
 
@@ -81,7 +81,7 @@ class NonLocal2d(nn.Module):
         for name, value, options in (("norm", norm, AttentionNorm), ("order", order, Order), ("output_norm", output_norm, OutputNorm)):
             check_choice(name, value, options)
         if norm == "softmax" and order == "associative":
-            raise ValueError("softmax stands between the two products: order='associative' needs norm='scale'")
+            raise ValueError("softmax is applied between the two products: order='associative' needs norm='scale'")
         if heads < 1:
             raise ValueError(f"heads must be positive, not {heads}")
         if embed_channels is None:
@@ -168,7 +168,7 @@ class NonLocal2d(nn.Module):
         return self.product_macs(x.shape[2], x.shape[3])
 
     def product_macs(self, height: int, width: int) -> int:
-        """Return the multiply-adds of the two products for one image (the 1x1 maps count for themselves)."""
+        """Return the multiply-adds of the two products for one image (the 1x1 maps are counted separately)."""
         pixels = height * width
         keys = (height // 2) * (width // 2) if self.pool else pixels
         return self._macs(self.evaluation_order(pixels, keys), pixels, keys)

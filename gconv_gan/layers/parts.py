@@ -1,6 +1,6 @@
 """The exchangeable parts of a network (convolution, norm, activation, attention) and the orders in which they make a unit.
 
-Blocks and networks take one ``Parts`` and never ask what it holds. The two orders are those of the residual literature and of the
+Blocks and networks take one ``Parts`` and do not depend on its content. The two orders are those of the residual literature and of the
 whitening unit, which normalises the *input* of every convolution (released code: YooshinCho/pytorch_ConvUnitOptimization).
 """
 
@@ -43,7 +43,7 @@ Fan = Literal["fan_in", "fan_out"]
 def he_normal_(conv: nn.Conv2d, fan: Fan) -> None:
     """Draw the kernel from N(0, 2/fan) and set the bias to 0; in a grouped convolution fan is that of one group."""
     connections = {"fan_in": conv.in_channels, "fan_out": conv.out_channels}[fan] // conv.groups
-    if conv.weight.is_meta:  # nothing to draw, and slow
+    if conv.weight.is_meta:  # a tensor without storage has no values to draw, and the call is slow
         return
     nn.init.normal_(conv.weight, std=math.sqrt(2 / (connections * math.prod(conv.kernel_size))))
     if conv.bias is not None:
@@ -52,7 +52,7 @@ def he_normal_(conv: nn.Conv2d, fan: Fan) -> None:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a network is made of; ``dataclasses.replace`` swaps a part.
+    """The exchangeable parts of a network; ``dataclasses.replace`` exchanges a part.
 
     ===============  =================================  ==================================
     order            unit                               pre-activation (before a conv)
@@ -69,7 +69,7 @@ class Parts:
         norm: every normalisation; None: there is none.
         activation: every activation of the trunk.
         attention: at the end of each residual branch (before the addition), of each stack of a network without shortcuts,
-            or where a mobile network has squeeze-and-excitation; None: none.
+            or in place of a mobile network's squeeze-and-excitation; None: none.
         order: see above.
         fan: an ``nn.Conv2d`` starts N(0, 2/fan) (He et al. 2015), with fan k²·I or k²·O, divided by the groups; other
             convolutions keep their own initial weights.
@@ -85,7 +85,7 @@ class Parts:
     fan: Fan = "fan_out"
 
     def __post_init__(self) -> None:
-        """Check the words; raise ``ValueError`` for an unknown one."""
+        """Raise ``ValueError`` for an unknown order or fan."""
         check_choice("order", self.order, Order)
         check_choice("fan", self.fan, Fan)
 
@@ -152,7 +152,7 @@ class Parts:
         return nn.Sequential(steps)
 
     def stem(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> nn.Sequential:
-        """Return a network's first unit. In the whitened order it has no norm: the next unit normalises what it makes."""
+        """Return a network's first unit. In the whitened order it has no norm: the next unit normalises its result."""
         steps = OrderedDict(conv=self.convolution(in_channels, out_channels, kernel_size, stride=stride, stem=True))
         if self.norm is not None and self.order == "standard":
             steps["norm"] = self.norm(out_channels)
@@ -160,7 +160,7 @@ class Parts:
         return nn.Sequential(steps)
 
     def preactivation(self, channels: int) -> nn.Sequential:
-        """Return norm and activation in the chosen order, to stand before a convolution."""
+        """Return norm and activation in the chosen order, for use before a convolution."""
         steps = OrderedDict(activation=self.activation())
         if self.norm is not None:
             steps["norm"] = self.norm(channels)
@@ -168,7 +168,7 @@ class Parts:
         return nn.Sequential(steps)
 
     def attentions(self, channels: int) -> "OrderedDict[str, nn.Module]":
-        """Return the attention under its name, or nothing: to be added to the steps of a branch."""
+        """Return a dict with the attention under its name, or an empty one, to be added to the steps of a branch."""
         return OrderedDict() if self.attention is None else OrderedDict(attention=self.attention(channels))
 
 

@@ -1,14 +1,14 @@
-"""Convolutions whose kernel differs from sample to sample, each run by the cheapest of several exact forms.
+"""Convolutions with a kernel per sample, computed by the cheapest of several exact forms.
 
-A bank holds K kernels W_k; the gates a_b of sample b mix them, W_b = sum_k a_bk W_k, and y_b = W_b * x_b. Mixing is linear,
-so it may happen to the kernels (before the convolution), to the outputs (after it) or to the inputs (before it); all three
-are the same function at different costs. With S output pixels, M elements a kernel and a batch of B:
+A bank holds K kernels W_k; the gates a_b of sample b mix them, W_b = sum_k a_bk W_k, and y_b = W_b * x_b. Mixing is linear
+and may be applied to the kernels (before the convolution), to the outputs (after it) or to the inputs (before it); all three
+compute the same function at different costs. With S output pixels, M elements a kernel and a batch of B:
 
     =========  ====================================================  =======================  =====================
     strategy   what is computed                                      multiply-adds            largest intermediate
     =========  ====================================================  =======================  =====================
     grouped    mix kernels; one convolution with B groups            B M (S + K)              B M
-    unfused    as grouped, with up- or downsampling done apart       B M (S + K)              B M
+    unfused    as grouped, with separate up- or downsampling         B M (S + K)              B M
     bmm        mix kernels; unfold and multiply, matrix by matrix    B M (S + K)              B M, k^2 times the input
     wide       one convolution to K O channels; mix its outputs      B S K (M + O)            K outputs
     concat     one convolution of K scaled copies of the input       B S K M                  K inputs
@@ -16,7 +16,7 @@ are the same function at different costs. With S output pixels, M elements a ker
     =========  ====================================================  =======================  =====================
 
 Fused resampling makes S the low resolution's and M (k + 1)^2/k^2 as large: fewer multiplications, more kernels to move. "unfused"
-is for few pixels, where moving the kernels is the work.
+is for few pixels, where the memory traffic of the kernels dominates.
 
 Mixing kernels as grouped convolution: Yang et al., "CondConv", arXiv 1904.04971 (2019). Kernels, gates and widened kernels are
 combined in at least float32 and rounded once.
@@ -50,19 +50,19 @@ Granularity = Literal["kernel", "filter", "channel", "tap"]
 
 ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
     "kernel": get_args(Strategy),
-    "filter": ("grouped", "unfused", "bmm", "wide"),  # a gate on outputs cannot move to the inputs,
+    "filter": ("grouped", "unfused", "bmm", "wide"),  # a gate on outputs cannot be applied to the inputs,
     "channel": ("grouped", "unfused", "bmm", "concat"),  # nor one on inputs to the outputs,
-    "tap": ("grouped", "unfused", "bmm"),  # and one inside the kernel can go nowhere
+    "tap": ("grouped", "unfused", "bmm"),  # and a gate on taps can be applied to neither
 }
 MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
 FEW_OUTPUTS = 16
-"""Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than anything done to the kernels."""
+"""Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than mixing the kernels."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution meets its image: everything of ``Conv2d`` but channels and kernel, and the fused resampling."""
+    """Geometry of a convolution: the arguments of ``Conv2d`` except channels and kernel, and the fused resampling."""
 
     padding: tuple[int, int] = (0, 0)
     stride: tuple[int, int] = (1, 1)
@@ -72,7 +72,7 @@ class Geometry:
     resample: Resample = "none"
 
     def check(self, kernel_size: tuple[int, int]) -> None:
-        """Raise ``ValueError`` where resampling cannot be fused with this kernel."""
+        """Raise ``ValueError`` if resampling cannot be fused with this kernel."""
         check_resample(kernel_size, self.stride, self.padding, self.dilation, self.padding_mode, self.resample)
 
     def without_resampling(self) -> "Geometry":
@@ -140,7 +140,7 @@ def per_sample_conv2d(
         memory_budget: bytes allowed for mixed kernels.
 
     Raises:
-        ValueError: for gates that do not fit x and bank, or a strategy that cannot serve this granularity or geometry.
+        ValueError: for gates that do not fit x and bank, or a strategy that does not support this granularity or geometry.
 
     """
     kernel_size = (bank.shape[3], bank.shape[4])
@@ -174,7 +174,7 @@ def per_sample_conv2d(
             memory_budget=memory_budget,
         )
     if strategy not in ADMISSIBLE[granularity]:
-        raise ValueError(f"strategy {strategy!r} cannot serve gates per {granularity}: use one of {', '.join(ADMISSIBLE[granularity])}")
+        raise ValueError(f"strategy {strategy!r} does not support gates per {granularity}: use one of {', '.join(ADMISSIBLE[granularity])}")
     return _RUN[strategy](x, bank, gates.expand(x.shape[0], *gates.shape[1:]), rows, granularity, geometry)
 
 
@@ -241,7 +241,7 @@ def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
     """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, else 100.
 
     100 is a GPU's float32, and what an AVX2 core measures (forward and backward, 32 to 256 channels, 2 to 12 kernels): mixing
-    kernels loses at K S = 64, and wins from 256.
+    kernels is slower at K S = 64, and faster from 256 on.
     """
     return 600.0 if device_type == "cuda" and dtype.itemsize == 2 else 100.0
 
@@ -256,7 +256,7 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 
 def mix_kernels(bank: Tensor, gates: Tensor, granularity: Granularity = "kernel", groups: int = 1) -> Tensor:
-    """Return the mixed kernels [B, O, C/groups, k, k] in at least float32, without ever holding B K M elements."""
+    """Return the mixed kernels [B, O, C/groups, k, k] in at least float32, without storing B K M elements."""
     dtype = torch.promote_types(bank.dtype, torch.float32)
     bank, gates = bank.to(dtype), gates.to(dtype)
     with torch.autocast(bank.device.type, enabled=False):
@@ -279,7 +279,7 @@ def _shared(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granula
 
 
 def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
-    """Add a bias [B, O] in the type of y, which under autocast is not the bias's."""
+    """Add a bias [B, O] in the type of y, which differs from the bias's under autocast."""
     return y if bias is None else y + bias.to(y.dtype)[:, :, None, None]
 
 
@@ -365,7 +365,7 @@ def _concat(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granula
 
 def _bucketed(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
     if torch.is_grad_enabled() and gates.requires_grad:
-        raise ValueError("strategy 'bucketed' gives the gates of other kernels no gradient: run it under torch.no_grad()")
+        raise ValueError("strategy 'bucketed' computes no gradient of the gates of other kernels: run it under torch.no_grad()")
     if bool(((gates != 0).sum(1) > 1).any()):
         raise ValueError("strategy 'bucketed' needs at most one gate other than zero in each sample")
     chosen = gates.abs().argmax(1)

@@ -4,7 +4,7 @@ Nearest upsampling before, or 2x2 average pooling after, a k x k convolution is 
 of side k+1. The rewrites are identities (row form of the 3x3 case: [w0, w0+w1, w1+w2, w2]); they need an odd kernel,
 stride 1, dilation 1 and padding (k-1)/2. A 1x1 convolution commutes with both and runs at the low resolution.
 Karras et al., "Progressive Growing of GANs", arXiv 1710.10196, fuse the 3x3 case so in their released networks. The fused form
-of "up" is a transposed convolution; "transposed" is the transposed convolution of stride 2 itself, with all its taps free.
+of "up" is a transposed convolution; "transposed" is the transposed convolution of stride 2 itself, whose taps are all independent.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def widen(weight: Float[Tensor, "*bank o i k k"]) -> Float[Tensor, "*bank o i k+
 def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
     """Return the kernel a fused form applies to W [.., k, k]: E(W)/4 for "down", E(W) turned by 180 degrees for "up", else W.
 
-    conv2d correlates and conv_transpose2d scatters, hence the turn.
+    The rotation is needed because conv2d correlates and conv_transpose2d scatters.
     """
     if resample in ("none", "transposed"):
         return weight
@@ -54,9 +54,9 @@ def fused_side(side: int, resample: Resample) -> int:
 
 
 def taps_and_positions(kernel_size: tuple[int, int], resample: Resample, y: Tensor, *, fused: bool = True) -> tuple[int, int]:
-    """Return how many taps the filters have that made ``y`` [B, O, H, W], and at how many positions they were applied.
+    """Return the number of taps of the filters that computed ``y`` [B, O, H, W], and the number of positions.
 
-    Fused resampling is counted as it runs: (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
+    Fused resampling has (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
     """
     pixels = y.shape[2] * y.shape[3]
     if resample != "none" and (fused or resample == "transposed"):
@@ -73,7 +73,7 @@ def _box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch
     band = torch.ones(side, side + 1, dtype=dtype, device=device).triu().tril(1)
     box = torch.kron(band, band)
     if resample == "up":
-        return box.flip(1)  # flipping the flattened side turns both axes
+        return box.flip(1)  # reversing the flattened axis rotates by 180 degrees
     return box / 4 if resample == "down" else box
 
 
@@ -83,7 +83,7 @@ def _precision(weight: Tensor) -> tuple[torch.dtype, torch.device]:
 
 def _times(weight: Tensor, box: Tensor) -> Tensor:
     side = weight.shape[-1] + 1
-    with torch.autocast(weight.device.type, enabled=False):  # which would round before the sum as well as after it
+    with torch.autocast(weight.device.type, enabled=False):  # autocast would round before the sum as well as after it
         wide = weight.to(box.dtype).flatten(-2) @ box
     return wide.to(weight.dtype).view(*weight.shape[:-2], side, side)
 
@@ -96,7 +96,7 @@ def check_resample(
     padding_mode: PaddingMode,
     resample: Resample,
 ) -> None:
-    """Raise ``ValueError`` for an unknown mode, and where the fused form of ``resample`` would not equal the plain one."""
+    """Raise ``ValueError`` for an unknown mode, and if the fused form of ``resample`` does not equal the plain one."""
     check_choice("resample", resample, Resample)
     check_choice("padding_mode", padding_mode, PaddingMode)
     if resample == "none":
@@ -157,7 +157,7 @@ def resampled_conv2d(
 
 
 def at_low_resolution(conv1x1: Callable[[Tensor], Tensor], x: Tensor, resample: Resample) -> Tensor:
-    """Return a 1x1 convolution with its resampling: it commutes with both, so it runs where there are four times fewer pixels."""
+    """Return a 1x1 convolution with its resampling: it commutes with both and runs at the low resolution."""
     if resample == "up":
         return F.interpolate(conv1x1(x), scale_factor=2.0, mode="nearest")
     return conv1x1(F.avg_pool2d(x, 2) if resample == "down" else x)
@@ -166,7 +166,7 @@ def at_low_resolution(conv1x1: Callable[[Tensor], Tensor], x: Tensor, resample: 
 def pad(
     x: Float[Tensor, "b c h w"], padding: tuple[int, int], padding_mode: PaddingMode
 ) -> tuple[Float[Tensor, "b c h2 w2"], tuple[int, int]]:
-    """Return x padded by (rows, columns) and the padding left to the convolution, which adds zeros itself for nothing."""
+    """Return x padded by (rows, columns) and the remaining padding of the convolution, which adds zeros at no cost."""
     if padding_mode == "zeros" or padding == (0, 0):
         return x, padding
     rows, columns = padding
@@ -197,7 +197,7 @@ class ResampledConv2d(nn.Conv2d):
 
     .. math:: y = \mathrm{pool}_2(W * x) + b \;\; (\text{"down"}), \qquad y = W * \mathrm{up}_2(x) + b \;\; (\text{"up"})
 
-    The parameter stays the k x k kernel (initialisation, spectral normalisation, weight decay and averaging refer to it) and
+    The parameter stays the k x k kernel (initialisation, spectral normalisation, weight decay and averaging act on it) and
     is widened in every forward pass, see :func:`widen`. Constructor, state dict and result shapes of "none" are ``Conv2d``'s;
     "up" and "transposed" give [B, O, 2H, 2W], "down" [B, O, H//2, W//2].
 
@@ -231,7 +231,7 @@ class ResampledConv2d(nn.Conv2d):
         self.resample: Resample = resample
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        # nn.Conv2d's own seam: whoever derives a kernel from the weight passes it here.
+        # overrides nn.Conv2d's method: callers pass a kernel derived from the weight
         if self.resample == "none":
             plain: Tensor = super()._conv_forward(input, weight, bias)
             return plain

@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
 
     .. math:: y = \varphi\big(B(x) + S(x)\big)
 
-    Input [B, I, H, W]; branch B and shortcut S give results of one shape, [B, O, H', W'], which is the block's.
+    Input [B, I, H, W]; branch B and shortcut S give results of the same shape, [B, O, H', W'].
     """
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
 
 
 class PreactBlock(nn.Module):
-    r"""Pre-activation residual block; a projection sees the activated input, the identity the raw one.
+    r"""Pre-activation residual block; a projection acts on the activated input, the identity on the raw one.
 
     .. math:: a = \alpha(x), \qquad y = B(a) + P(a) \;\text{ or }\; B(a) + x
 
@@ -63,12 +63,12 @@ class PreactBlock(nn.Module):
 
 
 class ZeroPadShortcut(nn.Module):
-    """The parameter-free shortcut (option A): every ``stride``-th pixel, and zeros for the channels that are new.
+    """The parameter-free shortcut (option A): every ``stride``-th pixel, and zeros for the added channels.
 
     Input [B, I, H, W], result [B, O, ceil(H/stride), ceil(W/stride)].
 
     Raises:
-        ValueError: if there would be fewer channels than before.
+        ValueError: if there are fewer output than input channels.
 
     """
 
@@ -83,14 +83,14 @@ class ZeroPadShortcut(nn.Module):
 
 
 def projection_shortcut(in_channels: int, out_channels: int, stride: int, parts: Parts) -> nn.Module:
-    """Return the identity, or a 1×1 convolution with its norm where the shape changes (option B)."""
+    """Return the identity, or a 1×1 convolution with its norm if the shape changes (option B)."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return parts.unit(in_channels, out_channels, 1, stride=stride, activate=False)
 
 
 def zero_pad_shortcut(in_channels: int, out_channels: int, stride: int, parts: Parts) -> nn.Module:
-    """Return the identity, or a ``ZeroPadShortcut`` where the shape changes (option A)."""
+    """Return the identity, or a ``ZeroPadShortcut`` if the shape changes (option A)."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return ZeroPadShortcut(in_channels, out_channels, stride)
@@ -134,7 +134,7 @@ def bottleneck(
         in_channels: I.
         out_channels: O.
         stride: of the middle convolution and the shortcut.
-        parts: what it is made of.
+        parts: convolution, norm, activation, attention, order.
         kernel_size: k.
         width_ratio: channels between the convolutions, divided by O: 1/4 ResNet, 1/2 WRN-50-2 and ResNeXt 32×4d, 1 RegNet.
         groups: of the middle convolution.
@@ -158,7 +158,7 @@ def bottleneck(
 
 
 def regnet_block(in_channels: int, out_channels: int, *, group_width: int, stride: int = 1, parts: Parts = STANDARD) -> ResidualBlock:
-    """Return RegNet-X's bottleneck: as wide inside as outside, with groups of ``group_width`` channels in the middle."""
+    """Return RegNet-X's bottleneck: of constant width, with groups of ``group_width`` channels in the middle."""
     groups = out_channels // min(out_channels, group_width)
     return bottleneck(in_channels, out_channels, stride=stride, parts=parts, width_ratio=1.0, groups=groups)
 

@@ -1,8 +1,8 @@
 """Residual attention: a trunk of residual units, multiplied by a soft mask from an hourglass branch.
 
 Wang, Jiang, Qian, Yang, Li, Zhang, Wang, Tang, "Residual Attention Network for Image Classification", CVPR 2017 (arXiv
-1704.06904), section 3; wiring from the deploy files of fwang91/residual-attention-network. Widely copied re-implementations add
-the pooled map twice on the skips and the trunk to the mask; neither file does.
+1704.06904), section 3; architecture from the deploy files of fwang91/residual-attention-network. Common re-implementations add the
+pooled map twice on the skips and the trunk to the mask; the deploy files do not.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class MaskActivation(nn.Module):
 
 
 class SoftMask(nn.Module):
-    r"""The hourglass branch: down by max pooling, up by bilinear interpolation, one unit on every skip.
+    r"""The hourglass branch: down by max pooling, up by bilinear interpolation, one unit on every skip connection.
 
     .. math::
         d_1 &= U^r(\text{pool}(x)), \qquad d_i = U^r(\text{pool}(d_{i-1})), \qquad d_D = U^{b}(\text{pool}(d_{D-1})) \\
@@ -75,7 +75,7 @@ class SoftMask(nn.Module):
         bottom_units: b.
         mask: "mixed", "channel" or "spatial".
         block: ``block(in_channels, out_channels, *, stride, parts)`` returns U.
-        leading_preactivation: whether an alpha goes before C_1, as it must after pre-activation units.
+        leading_preactivation: whether an alpha precedes C_1, as needed after pre-activation units.
         parts: convolution, norm, activation, order.
 
     """
@@ -127,13 +127,13 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 
 class ResidualAttention(nn.Module):
-    r"""Attention module (p, t, r): a drop-in for a chain of residual units.
+    r"""Attention module (p, t, r), which replaces a chain of residual units.
 
     .. math::
         x' = U^p(x), \qquad T = U^t(x'), \qquad M = \text{mask}(x'), \qquad
         y = U^p\big((1 + M) \odot T\big) \;\text{ or, naively, }\; U^p(M \odot T)
 
-    The mask does not see T. With p = t = 0 it is an attention on its own, (1 + M(x)) ⊙ x. Input and result [B, C, H, W]; the map
+    The mask does not depend on T. With p = t = 0 the module is (1 + M(x)) ⊙ x. Input and result [B, C, H, W]; the map
     must be large enough for D poolings.
 
     Args:

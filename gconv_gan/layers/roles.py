@@ -1,7 +1,7 @@
-"""The role that a parameter plays, which decides its learning rate and decay.
+"""The role of a parameter, on which its learning rate and decay depend.
 
-A layer that normalises says by a class attribute ``roles`` which of its parameters, and of its sub-modules with all that they hold, are
-scales or belong to the norm otherwise. What a layer does not name is a weight or, with fewer than two axes or by its name, a bias.
+The class attribute ``roles`` of a normalisation layer names its parameters, and its sub-modules with all their parameters, that are scales
+or other parameters of the norm. A parameter without a role is a bias if it has fewer than two axes or the name of one, else a weight.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,6 @@ from typing import Literal
 Role = Literal["norm_scale", "norm_other", "bias", "weight"]
 
 NORM_ROLES: Mapping[str, Role] = {"weight": "norm_scale", "bias": "norm_other", "mix": "norm_other"}
-"""Of a norm with its own scale and shift."""
+"""Roles of a norm with its own scale and shift."""
 MODULATED_ROLES: Mapping[str, Role] = {"scale": "norm_scale", "shift": "norm_other"}
-"""Of a norm whose scale and shift are made by sub-modules."""
+"""Roles of a norm whose scale and shift are computed by sub-modules."""

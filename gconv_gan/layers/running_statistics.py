@@ -1,6 +1,6 @@
-"""What layers with batch statistics share: sums over all processes in training, and running averages for evaluation.
+"""Base of layers with batch statistics: sums over all processes in training, and running averages for evaluation.
 
-torch's ``SyncBatchNorm`` runs on GPUs only; here two CPU processes must train as one does, on any back end.
+torch's ``SyncBatchNorm`` runs on GPUs only; these statistics do not depend on the number of processes on any back end, also on CPUs.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def several_processes() -> bool:
-    """Tell whether training runs on more than one process."""
+    """Return whether training runs on more than one process."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
@@ -37,9 +37,9 @@ _pending: ContextVar[dict[Tensor, int] | None] = ContextVar("batches_to_count", 
 
 @contextmanager
 def batches_counted_together() -> Iterator[None]:
-    """Add the batches that layers see within the scope to their ``num_batches_tracked`` by one operation, at its end.
+    """Update the ``num_batches_tracked`` of all layers by one operation at the end of the scope.
 
-    Nested scopes join the outermost. A layer that averages over all batches (momentum None) needs its counter and counts at once.
+    Nested scopes share the update of the outermost. A layer with momentum None needs its counter and updates it immediately.
     """
     if _pending.get() is not None:
         yield
@@ -60,7 +60,7 @@ class RunningStatistics(nn.Module):
     .. math:: r \leftarrow (1 - m)\, r + m\, s
 
     for every running statistic r, with s that of the batch and m the ``momentum``, or 1 / (batches seen) where it is None.
-    Sums are weighted by what each process holds, so unequal shares of a batch give its statistics all the same.
+    Sums are weighted by the numbers of values of the processes, so that unequal shares of a batch give its exact statistics.
 
     Attributes:
         over_processes: share statistics between processes (default true).
@@ -73,18 +73,18 @@ class RunningStatistics(nn.Module):
     num_batches_tracked: Tensor | None
 
     def shares_statistics(self) -> bool:
-        """Tell whether this forward pass uses sums over several processes."""
+        """Return whether this forward pass uses sums over several processes."""
         return self.training and self.over_processes and several_processes()
 
     def total(self, x: Tensor) -> Tensor:
-        """Return the sum of ``x`` over the processes whose statistics are shared: x itself with a single one."""
+        """Return the sum of ``x`` over the processes whose statistics are shared: x itself with a single process."""
         if not self.shares_statistics():
             return x
         total: Tensor = _SumOverProcesses.apply(x)
         return total
 
     def mean(self, sums: Tensor, count: int) -> tuple[Tensor, Tensor | int]:
-        """Return the mean over all processes of what this one has ``count`` times and sums to ``sums`` [C], and the whole count."""
+        """Return mean and total count over all processes; this process has ``count`` values with the sums ``sums`` [C]."""
         if not self.shares_statistics():
             return sums / count, count
         totals = self.total(torch.cat([sums, sums.new_full((1,), count)]))
@@ -92,13 +92,13 @@ class RunningStatistics(nn.Module):
 
     @torch.no_grad()
     def track(self, **statistics: Tensor) -> None:
-        """Move the buffer of each name towards this batch's statistic and count the batch."""
+        """Update the running statistic of each name with that of this batch and count the batch."""
         if self.num_batches_tracked is None:
             return
         self.count_batch()
         for name, statistic in statistics.items():
             buffer = self.get_buffer(name)
-            # a tensor, not a number: reading the counter would make the host wait for the device
+            # a tensor, since reading the counter as a number would synchronise host and device
             factor = self.num_batches_tracked.to(buffer.dtype).reciprocal() if self.momentum is None else self.momentum
             buffer.lerp_(statistic.detach().to(buffer.dtype), factor)
 
@@ -112,5 +112,5 @@ class RunningStatistics(nn.Module):
             pending[self.num_batches_tracked] = pending.get(self.num_batches_tracked, 0) + 1
 
     def reset_running_stats(self) -> None:
-        """Forget all batches: the running statistics are those of a new layer."""
+        """Reset the running statistics to those of a new layer."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Selective kernels: branches with different receptive fields, mixed per channel by what the map holds.
+"""Selective kernels: branches with different receptive fields, mixed per channel by gates of the pooled map.
 
 Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019 (arXiv 1903.06586), section 3.1; facts from the prototxt files of
 implus/SKNet. timm's ``SelectiveKernel`` (``skresnext50_32x4d``) computes the same.
@@ -12,14 +12,14 @@ from gconv_gan.layers.parts import STANDARD, Parts
 
 
 class SelectiveKernel2d(nn.Module):
-    r"""SK[M, G, r]: a drop-in for a ``Conv2d`` followed by norm and activation.
+    r"""SK[M, G, r]: a replacement of a ``Conv2d`` with norm and activation.
 
     .. math::
         U_m &= \varphi(N_m(W_m * X)), \quad m = 1 \dots M, \quad \text{dilation } m \\
         z &= \varphi\big(N(W\, \bar U)\big), \qquad \bar U = \operatorname{mean}_{\text{positions}} \textstyle\sum_m U_m \\
         V_c &= \textstyle\sum_m a_{m,c}\, U_{m,c}, \qquad a_{\cdot,c} = \operatorname{softmax}_m\big((A_m z)_c\big)
 
-    z has d = max(O/r, L) components. A 3×3 kernel of dilation 2 stands for the paper's 5×5. Nothing follows V. Input
+    z has d = max(O/r, L) components. A 3×3 kernel of dilation 2 replaces the paper's 5×5. No operation follows V. Input
     [B, I, H, W], result [B, O, H', W'] as Conv2d's with the first branch's padding; the others are padded to the same size.
 
     Args:
@@ -30,7 +30,7 @@ class SelectiveKernel2d(nn.Module):
         padding: of the first branch.
         dilation: of the first branch; branch m has m times as much.
         groups: G.
-        bias: of the branches' convolutions; None: where there are no norms.
+        bias: of the branches' convolutions; None: True without norms.
         branches: M.
         reduction: r.
         min_reduced_channels: L.
@@ -92,7 +92,7 @@ class SelectiveKernel2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         maps = [branch(x) for branch in self.branches]
-        # the mean of the sum, without ever forming the sum at full size
+        # the mean of the sum, without computing the sum at full size
         pooled = torch.stack([u.mean((2, 3), keepdim=True) for u in maps]).sum(0)
         weights = self.selection(pooled).unbind(1)
         mixed: Tensor = weights[0] * maps[0]

@@ -27,13 +27,13 @@ class SelfModulatedBatchNorm2d(Conditioned):
 
     with :math:`z' = z` in an unconditional generator and :math:`z' = e_{c(b)} + e'_{c(b)} \odot z` in a class-conditional one, the
     two embeddings being of the latent's length. All matrices start from N(0, 0.02²) and all biases at 0 but :math:`v_\gamma = 1`;
-    the embeddings start at e = 0 and e' = 1, so that the class has no influence at first. Input and result [B, C, H, W]; a latent
-    vector [1, d] serves the whole batch.
+    the embeddings start at e = 0 and e' = 1, so that the class has no initial influence. Input and result [B, C, H, W]; a latent
+    vector [1, d] is shared by the batch.
 
     Args:
         num_features: C.
         latent_dim: length of z.
-        num_classes: number of classes; None: the layer does not look at y.
+        num_classes: number of classes; None: the layer does not depend on y.
         hidden: Width of the hidden layer between latent vector and scale.
 
     Raises:

@@ -1,19 +1,19 @@
 r"""Spectral normalisation: a weight, as a matrix, is divided by its largest singular value.
 
 Paper: Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018,
-arXiv 1802.05957. Values, gradients and state dict are those of ``torch.nn.utils.parametrizations.spectral_norm``; what users of
-it should know:
+arXiv 1802.05957. Values, gradients and state dict are those of ``torch.nn.utils.parametrizations.spectral_norm``; notes
+for its use:
 
 - The parameter moves to ``parametrizations.weight.original``, with the buffers ``parametrizations.weight.0._u`` and ``._v``;
   ``weight`` is computed. Initialise *before* registering: in-place changes of the computed ``weight`` are lost.
-- In training mode every *access* of ``weight`` advances the power iteration by one step, also that of a logger; wrap the
-  passes that belong to one step of an optimiser in ``PowerIterations.once``, which advances all weights of the networks together
-  and takes a fraction of the operations. Evaluation leaves u and v alone.
-- u and v are constants of the backward pass. Each forward pass keeps its own, so two forwards of D may share one backward.
-- Whole modules cannot be pickled any more; ``copy.deepcopy`` and state dicts work.
+- In training mode every *access* of ``weight`` advances the power iteration by one step, including that of a logger; wrap the
+  passes of one optimiser step in ``PowerIterations.once``, which advances all weights of the networks together
+  and takes a fraction of the operations. Evaluation does not change u and v.
+- u and v are constants of the backward pass. Each forward pass stores its own, so that two forward passes of D may share one backward pass.
+- Whole modules can no longer be pickled; ``copy.deepcopy`` and state dicts work.
 - The norm is that of the reshaped matrix, neither an upper nor a lower bound of the convolution's (``layers.lipschitz``).
 
-Generators are normalised as well in SAGAN and BigGAN: all but their class embeddings.
+SAGAN and BigGAN normalise the generator too, except class embeddings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ class SpectralNorm(parametrizations._SpectralNorm):
         \bar W = W / \sigma, \quad \sigma = u^\top W v, \qquad u \leftarrow W v / \lVert W v \rVert, \quad
         v \leftarrow W^\top u / \lVert W^\top u \rVert
 
-    Of a bank [K, O, I, k, k] each kernel, as a matrix (O, I k k), is divided by its own norm, and v moves before u. A mixture
+    Of a bank [K, O, I, k, k] each kernel, as a matrix (O, I k k), is divided by its own norm, and v is updated before u. A mixture
     :math:`\sum_k a_k W_k` then has at most the norm :math:`\sum_k |a_k|`; normalising every sample's mixture would take a
     power iteration a sample.
 
@@ -73,7 +73,7 @@ class SpectralNorm(parametrizations._SpectralNorm):
         if n_power_iterations < 1:
             raise ValueError(f"spectral normalisation needs at least one power iteration, not {n_power_iterations}")
         self.dim, self.eps, self.n_power_iterations = 0, eps, n_power_iterations
-        self.held: Singular | None = None  # within PowerIterations.once: what all passes of the step divide by
+        self.held: Singular | None = None  # within PowerIterations.once: σ of all passes of the step
         matrices = as_matrices(weight.detach())
         for name, shape in (("_u", matrices.shape[:-1]), ("_v", (*matrices.shape[:-2], matrices.shape[-1]))):
             self.register_buffer(name, F.normalize(matrices.new_empty(shape).normal_(), dim=-1, eps=eps))
@@ -88,7 +88,7 @@ class SpectralNorm(parametrizations._SpectralNorm):
 
     @torch.no_grad()
     def _estimate(self, weight: Tensor) -> Singular:
-        u, v = self._u.clone(), self._v.clone()  # the buffers may move before the backward pass
+        u, v = self._u.clone(), self._v.clone()  # the buffers may change before the backward pass
         sigma = (u * torch.matmul(as_matrices(weight), v[..., None])[..., 0]).sum(-1)
         return _broadcastable(weight, sigma, u, v)
 
@@ -107,7 +107,7 @@ class _Divided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         weight, normalised, sigma, u, v = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this derivative is differentiated again, with respect to weights: so must σ be
+        if torch.is_grad_enabled():  # this derivative is differentiated again with respect to the weights, including σ
             sigma = _total(weight * u * v, sigma)
         along = _total(gradient * normalised, sigma)
         return torch.addcmul(gradient, along * u, v, value=-1) / sigma, None, None, None
@@ -133,9 +133,9 @@ def _broadcastable(weight: Tensor, sigma: Tensor, u: Tensor, v: Tensor) -> Singu
 def power_step(weights: Sequence[tuple[parametrizations._SpectralNorm, Tensor]], *, steps: int = 1) -> list[Singular]:
     r"""Advance the power iterations of several weights together, in place, and return their σ, u and v.
 
-    Norms, floors, divisions and copies are one operation each for all weights. σ needs no product of its own, it is the norm of
-    the step's last one: :math:`u^\top W v = \lVert W^\top u \rVert`. A kernel in channels_last order is multiplied as it lies in
-    memory, and v, which is small, permuted in its place.
+    Norms, floors, divisions and copies are one operation each for all weights. σ needs no additional product: it is the norm of
+    the step's last product: :math:`u^\top W v = \lVert W^\top u \rVert`. A kernel in channels_last order is multiplied without a copy,
+    and the small v is permuted instead.
 
     Args:
         weights: each parametrisation with the weight that it divides.
@@ -198,9 +198,9 @@ def _normalise(vectors: Sequence[Tensor], floors: Sequence[float]) -> list[Tenso
 
 
 class PowerIterations:
-    """The power iterations of every spectrally normalised tensor of some networks: found once, moved together.
+    """The power iterations of every spectrally normalised tensor of some networks, found once and advanced together.
 
-    Build it after the networks were normalised. torch's own ``spectral_norm`` in a user's network is included.
+    Create it after the networks were normalised. torch's own ``spectral_norm`` in a user's network is included.
     """
 
     def __init__(self, *networks: nn.Module) -> None:
@@ -214,15 +214,15 @@ class PowerIterations:
         ]
 
     def advance(self) -> None:
-        """Take one step of each, whatever mode the networks are in."""
+        """Take one step of each, in training and in evaluation mode."""
         self._advance(training_only=False)
 
     @contextmanager
     def once(self) -> Iterator[None]:
         """Take one step of each that is in training mode, on entry, and none within the scope.
 
-        So all passes between two steps of an optimiser (micro-batches, penalties) see the same weights, however many they are; a
-        single pass sees what it would without the scope.
+        All passes between two optimiser steps (micro-batches, penalties) then use the same weights; a single pass is the same as without
+        the scope.
         """
         moved = self._advance(training_only=True)
         for step, singular in moved:
@@ -264,7 +264,7 @@ def spectral_norm(module: Module, *, eps: float = 1e-12, n_power_iterations: int
         v \leftarrow W^\top u / \lVert W^\top u \rVert
 
     W is the weight reshaped to (O, rest): (O, I k k) for a convolution, (out, in) for a linear layer, (C, ch) for an embedding
-    of C classes. Fifteen iterations are made at once.
+    of C classes. Fifteen iterations are run immediately.
 
     Args:
         module: ``nn.Conv2d`` (``ResampledConv2d`` included: its k x k kernel is normalised), ``nn.Linear`` or ``nn.Embedding``.
@@ -308,13 +308,13 @@ def apply_spectral_norm(network: Module, *, eps: float = 1e-12, n_power_iteratio
     """Normalise every ``Conv2d``, ``Linear`` and ``Embedding`` of an *initialised* network in place, and return it.
 
     Of a dictionary, filters and mixing matrix are normalised, of a bank each kernel; gates and styles are not.
-    ``ConvNorm2d`` layers, with what is in them, are left as they are.
+    ``ConvNorm2d`` layers and their sub-modules are not changed.
 
     Args:
-        network: initialised; afterwards changes of a computed weight are lost.
+        network: initialised; later changes of a computed weight have no effect.
         eps: as in ``spectral_norm``.
         n_power_iterations: as in ``spectral_norm``.
-        embeddings: whether to normalise embeddings, too; a generator's are better left alone (BigGAN-PyTorch: it cripples G).
+        embeddings: whether to normalise embeddings, too; not recommended for generators (BigGAN-PyTorch).
 
     Raises:
         ValueError: if a weight is normalised already.

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels reweighted by what they hold on average.
+"""Squeeze-and-excitation: channels reweighted by gates of their means.
 
 Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018 (arXiv 1709.01507), equations 2 to 4.
 """
@@ -18,7 +18,7 @@ class SqueezeExcite(nn.Module):
 
     Args:
         channels: C.
-        reduced_channels: rows of W_1; None: C/16, the SENet's.
+        reduced_channels: rows of W_1; None: C/16, as in SENet.
         activation: constructor of phi.
         gate: constructor of gamma; a sigmoid, or ``nn.Hardsigmoid`` in GhostNet and MobileNetV3.
 

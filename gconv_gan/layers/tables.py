@@ -1,4 +1,4 @@
-"""The tables of layers: a new one is its file and a row here."""
+"""The tables of layers: a new layer is its file and a row here."""
 
 from functools import partial
 
@@ -53,9 +53,9 @@ DISCRIMINATOR_CONVS = Table(
     {"plain": ResampledConv2d, "ghost": ghost, "invariant": partial(InvariantConv2d, block_size=16, whiten=False)},
     given=GEOMETRY,
 )
-"""Convolutions of a discriminator; the other kinds are selected by a latent vector or a class, which it is not given."""
+"""Convolutions of a discriminator; the other kinds need a latent vector or a class, which a discriminator does not receive."""
 
-BATCH_STATISTICS = {"group_plus": ("statistics",)}  # over single positions no running averages exist
+BATCH_STATISTICS = {"group_plus": ("statistics",)}  # this mode has no running averages
 
 NORMS = Table(
     "NORMS",
@@ -70,7 +70,7 @@ NORMS = Table(
     given=("latent_dim", "num_classes"),
     fixed=BATCH_STATISTICS,
 )
-"""Norms of a generator. All but "none" take scale and shift of the condition, as BatchNorm does ("iter" with affine = true)."""
+"""Norms of a generator. All but "none" take scale and shift from the condition, as BatchNorm does ("iter" with affine = true)."""
 
 BLOCK_NORMS = Table(
     "BLOCK_NORMS",

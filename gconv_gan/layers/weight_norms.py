@@ -1,4 +1,4 @@
-"""What is done to every weight of a finished discriminator to keep it Lipschitz."""
+"""Normalisation of all weights of a discriminator, which bounds its Lipschitz constant."""
 
 from typing import ClassVar
 
@@ -10,10 +10,10 @@ from gconv_gan.layers.spectral_norm import apply_spectral_norm
 
 
 class SpectralNorms:
-    """Every convolution, linear map and embedding is divided by its reshaped spectral norm.
+    """Divide every convolution, linear map and embedding by the spectral norm of its reshaped weight.
 
     Args:
-        eps: Guard of the power iteration's normalisations.
+        eps: Lower bound of the vector norms in the power iteration.
 
     """
 
@@ -26,7 +26,7 @@ class SpectralNorms:
 
 
 class ConvNorms:
-    """Every convolution is a ConvNorm2d; linear maps and embeddings keep spectral normalisation.
+    """Convert every convolution to a ConvNorm2d; linear maps and embeddings are spectrally normalised.
 
     Args:
         affine: Add the learned depthwise filter (drops the Lipschitz bound).

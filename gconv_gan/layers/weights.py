@@ -1,4 +1,4 @@
-"""Which tensors of a network are weights in the sense of spectral normalisation and orthogonal regularisation."""
+"""The weights of a network for spectral normalisation and orthogonal regularisation."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,8 +9,8 @@ from torch.nn.utils import parametrize
 def weights_of(network: nn.Module, *, embeddings: bool) -> Iterator[tuple[nn.Module, str]]:
     """Yield (layer, name) of every weight: "weight", a "bank" of kernels, or a "dictionary" and its "mix".
 
-    A layer that is more than one weight says by a method ``weights()`` what it has: gates and styles of dynamic convolutions are none,
-    nor is what a ``ConvNorm2d`` holds, which ignores the scale of its filters. Embeddings are weights if asked for.
+    A layer with several weights has a method ``weights()`` that yields them. Gates and styles of dynamic convolutions are not weights, nor
+    are the filters of a ``ConvNorm2d``, which does not depend on their scale. Embeddings are weights on request.
     """
     weights: Callable[[], Iterable[tuple[nn.Module, str]]] | None = getattr(network, "weights", None)
     if callable(weights):
@@ -23,7 +23,7 @@ def weights_of(network: nn.Module, *, embeddings: bool) -> Iterator[tuple[nn.Mod
 
 
 def stored(layer: nn.Module, name: str) -> nn.Parameter:
-    """Return the parameter behind a weight: the weight itself, or what a parametrisation computes it from."""
+    """Return the parameter of a weight: the weight itself, or the original of its parametrisation."""
     holder = layer
     if parametrize.is_parametrized(layer, name):
         holder, name = layer.parametrizations[name], "original"  # type: ignore[index,assignment]

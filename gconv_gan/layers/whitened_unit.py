@@ -1,4 +1,4 @@
-"""The convolution unit whose convolution sees white input: norm, convolution, activation.
+"""The convolution unit with a whitened input of the convolution: norm, convolution, activation.
 
 Cho, Cho, Kim, Kim, "Improving Generalization of Batch Whitening by Convolutional Unit Optimization", ICCV 2021, arXiv 2108.10629;
 checked against YooshinCho/pytorch_ConvUnitOptimization.
@@ -18,12 +18,12 @@ WHITENED = Parts(norm=BARE_ITER_NORM, order="whitened")
 
 
 class WhitenedUnit(nn.Sequential):
-    r"""Whitening *before* the convolution, where the theory of whitening wants it, instead of after.
+    r"""Whitening *before* the convolution, as the theory of whitening assumes, instead of after it.
 
     .. math:: y = \varphi\big(A * N(x) + b\big)
 
     The norm has ``in_channels`` channels and, by default, neither scale nor shift: a convolution absorbs the scale, and a shift is a bias
-    but for borders. Zeros that pad the white map are its mean. Networks of such units are built from ``WHITENED``: no norm in the stem
+    except at borders. Zeros that pad the white map are its mean. Networks of such units are built from ``WHITENED``: no norm in the stem
     or at the end of a branch, one on the shortcut's 1x1 convolution, one before the head.
 
     Input [B, I, H, W]; the result has the input's size divided by the stride. The children are ``norm``, ``conv``, ``activation``.

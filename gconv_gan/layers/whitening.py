@@ -24,7 +24,7 @@ class Whitening(RunningStatistics):
 
     over batch and positions *of all processes* in training, by :func:`gconv_gan.layers.newton.inverse_square_root`. Buffers:
     ``running_mean`` [C], ``running_matrix`` [G, d, d] and ``num_batches_tracked``. All is computed in at least float32, autocast
-    or not. It whitens nothing by itself: ``forward`` maps x [B, C, H, W] to (mean [C], matrices [G, d, d]).
+    or not. It does not apply the matrices: ``forward`` maps x [B, C, H, W] to (mean [C], matrices [G, d, d]).
 
     Args:
         channels: C = G d.
@@ -34,7 +34,7 @@ class Whitening(RunningStatistics):
         scale: of Newton's method, "trace" or "frobenius".
         momentum: of the running averages; None: the plain average over batches.
         running: "matrix" averages W, as the papers' codes do; "covariance" averages the covariance (biased, without eps), and every
-            evaluation takes its root: nearer to the batch's own W where weights move fast.
+            evaluation computes its inverse root: closer to the batch's own W if weights change fast.
         freeze: in training, use and update batch statistics in the first 100 of every 1000 forward passes alone, and the running
             ones in the others.
 
@@ -71,7 +71,7 @@ class Whitening(RunningStatistics):
         self.scale, self.momentum, self.running, self.freeze = scale, momentum, running, freeze
         size = channels // groups
         self.register_buffer("running_mean", torch.zeros(channels))
-        # a buffer expanded from one matrix would share its memory and refuse to be updated in place
+        # a buffer expanded from one matrix would share its memory and could not be updated in place
         self.register_buffer("running_matrix", torch.eye(size).repeat(groups, 1, 1))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
         self._passes: int | None = None
@@ -87,7 +87,7 @@ class Whitening(RunningStatistics):
             return mean, whitening
 
     def batch_statistics(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
-        """Return mean and biased covariance of a batch, without eps, in two passes: one would cancel for a large mean."""
+        """Return mean and biased covariance of a batch, without eps, in two passes, since one pass cancels for a large mean."""
         if x.numel() == x.shape[1] and not self.shares_statistics():
             raise ValueError(f"a batch with a single value per channel has no covariance to train with: got input {tuple(x.shape)}")
         mean, count = self.mean(x.sum((0, 2, 3)), x.numel() // x.shape[1])
@@ -104,7 +104,7 @@ class Whitening(RunningStatistics):
     def _frozen(self) -> bool:
         if not self.freeze:
             return False
-        if self._passes is None:  # read the counter from its device once, not in every pass
+        if self._passes is None:  # reads the counter from its device once instead of in every pass
             self._passes = int(self.num_batches_tracked)
         frozen = self._passes % FREEZE_PERIOD >= FREEZE_UPDATES
         self._passes += 1
@@ -113,7 +113,7 @@ class Whitening(RunningStatistics):
         return frozen
 
     def reset_running_stats(self) -> None:
-        """Forget all batches: mean 0, the identity for every group."""
+        """Reset the statistics: mean 0, the identity for every group."""
         self.running_mean.zero_()
         self.running_matrix.copy_(torch.eye(self.running_matrix.shape[-1]))
         self.num_batches_tracked.zero_()

@@ -1,4 +1,4 @@
-r"""Adversarial losses of logits: what the discriminator and the generator minimise, for each image or pair of images.
+r"""Adversarial losses of the discriminator and the generator as functions of logits, per image or pair of images.
 
 ==================== ======================================== ========================== ==============================
 name                 discriminator                            generator                  source
@@ -10,7 +10,7 @@ least_squares        ½(s_r − 1)² + ½ s_f²                     ½(s_f − 1
 relativistic_pairing softplus(−(s_r − s_f))                   softplus(−(s_f − s_r))     Jolicoeur-Martineau, 1807.00734
 ==================== ======================================== ========================== ==============================
 
-``s_r``, ``s_f`` are the logits of real and generated images, [B], paired by position; the players average over the batch.
+``s_r``, ``s_f`` are the logits of real and generated images, [B], paired by position; the mean over the batch is minimised.
 """
 
 from typing import ClassVar, Protocol, runtime_checkable
@@ -24,11 +24,11 @@ Logits = Float[Tensor, " b"]
 
 @runtime_checkable
 class AdversarialLoss(Protocol):
-    """The two sides of one game.
+    """The losses of the discriminator and the generator.
 
     Attributes:
-        boundary: the logit between real and generated; None where only differences of logits mean anything.
-        relativistic: whether the generator's side compares with the logits of real images.
+        boundary: the logit between real and generated; None if only differences of logits are defined.
+        relativistic: whether the generator's loss depends on the logits of real images.
 
     """
 
@@ -36,11 +36,11 @@ class AdversarialLoss(Protocol):
     relativistic: ClassVar[bool]
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
-        """Return what the discriminator minimises, [B]."""
+        """Return the discriminator's loss, [B]."""
         ...
 
     def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
-        """Return what the generator minimises, [B]; ``real`` is given to relativistic losses alone."""
+        """Return the generator's loss, [B]; ``real`` is given to relativistic losses alone."""
         ...
 
 
@@ -71,7 +71,7 @@ class NonSaturating:
 
 
 class Wasserstein:
-    """L_D = s_f − s_r, L_G = −s_f; it needs a discriminator of bounded slope (a penalty, a norm)."""
+    """L_D = s_f − s_r, L_G = −s_f; it needs a Lipschitz discriminator (by a penalty or a norm)."""
 
     boundary: ClassVar[float | None] = None
     relativistic: ClassVar[bool] = False
@@ -84,7 +84,7 @@ class Wasserstein:
 
 
 class LeastSquares:
-    """L_D = ½(s_r − 1)² + ½ s_f², L_G = ½(s_f − 1)²: real images are worth 1, generated ones 0."""
+    """L_D = ½(s_r − 1)² + ½ s_f², L_G = ½(s_f − 1)²: the target is 1 for real images, 0 for generated ones."""
 
     boundary: ClassVar[float | None] = 0.5
     relativistic: ClassVar[bool] = False
@@ -97,9 +97,9 @@ class LeastSquares:
 
 
 class RelativisticPairing:
-    """L_D = softplus(−(s_r − s_f)), L_G = softplus(−(s_f − s_r)): a real and a generated image of one pair are compared.
+    """L_D = softplus(−(s_r − s_f)), L_G = softplus(−(s_f − s_r)): each pair has a real and a generated image.
 
-    Checked against R3GAN's ``Trainer.py`` (arXiv 2501.05441), where the generator's real images are a batch of their own.
+    Checked against R3GAN's ``Trainer.py`` (arXiv 2501.05441), where the generator step has its own batch of real images.
     """
 
     boundary: ClassVar[float | None] = None

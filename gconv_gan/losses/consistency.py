@@ -1,4 +1,4 @@
-"""Consistency regularisation: the logit of an image should not change when the image is mirrored and shifted a little.
+"""Consistency regularisation: a penalty on the change of an image's logit under mirroring and small shifts.
 
 Zhang, Zhang, Odena, Lee, arXiv 1910.12027 (CR, real images); Zhao, Singh, Lee, Zhang, Odena, Zhang, arXiv 2002.04724 (bCR, both).
 """
@@ -23,5 +23,5 @@ class Consistency:
         real_twin: Float[Tensor, " b"],
         fake_twin: Float[Tensor, " b"],
     ) -> Float[Tensor, ""]:
-        """Return the penalty of the logits of images and of their transformed twins."""
+        """Return the penalty of the logits of images and of their transformed copies."""
         return self.real_weight * (real - real_twin).square().mean() + self.fake_weight * (fake - fake_twin).square().mean()

@@ -1,4 +1,4 @@
-"""LeCam regularisation: logits of one kind of image are held near the average logit of the other kind.
+"""LeCam regularisation: a penalty on the distance of logits of real (generated) images from the average logit of the other kind.
 
 Tseng, Jiang, Liu, Yang, Yang, "Regularizing Generative Adversarial Networks under Limited Data", arXiv 2104.03310 (2021).
 """
@@ -14,12 +14,12 @@ class LeCam(nn.Module):
 
     .. math:: a \leftarrow d\,a + (1 - d)\,\bar s
 
-    after every discriminator step, with the mean logit over the batch of all processes. The averages follow from the first step
-    on, without inertia (d = 0) until ``start_images`` have been seen, when the penalty sets in with the next iteration (``begin``). The
-    rectified form is that of the authors' code (google/lecam-gan), as StudioGAN writes it; there a step's own logits enter the averages
-    first, here afterwards, so that micro-batches and processes share the averages that the step began with.
+    after every discriminator step, with the mean logit over the batch of all processes. The averages are updated from the first step
+    on, without inertia (d = 0) until ``start_images`` have been seen; the penalty starts with the next iteration (``begin``). The
+    rectified form is that of the authors' code (google/lecam-gan), as in StudioGAN; there the averages include a step's own logits, here
+    they are updated after the step, so that all micro-batches and processes use the same averages.
 
-    Buffers ``real`` and ``fake`` hold a_r and a_f and belong into a checkpoint. ``strength`` (λ, 0 before the start) and ``inertia`` (d)
+    Buffers ``real`` and ``fake`` hold a_r and a_f and are saved in checkpoints. ``strength`` (λ, 0 before the start) and ``inertia`` (d)
     are set by ``begin``; being tensors, they can change between repetitions of recorded operations.
     """
 
@@ -38,7 +38,7 @@ class LeCam(nn.Module):
         self.begin(0)
 
     def begin(self, images_seen: int) -> None:
-        """Set what depends on the images seen alone, for the steps of the iteration that begins there."""
+        """Set the values that depend on the images seen, for the steps of the next iteration."""
         started = images_seen >= self.start_images
         self.strength.fill_(self.weight if started else 0.0)
         self.inertia.fill_(self.decay if started else 0.0)
@@ -49,6 +49,6 @@ class LeCam(nn.Module):
 
     @torch.no_grad()
     def follow(self, real: Float[Tensor, ""], fake: Float[Tensor, ""]) -> None:
-        """Move the averages towards the mean logits of a step."""
+        """Update the averages with the mean logits of a step."""
         self.real.lerp_(real.to(self.real.dtype), 1 - self.inertia)
         self.fake.lerp_(fake.to(self.fake.dtype), 1 - self.inertia)

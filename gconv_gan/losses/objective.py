@@ -1,6 +1,6 @@
-"""What the two players of a GAN minimise, as sums: functions of networks and tensors, each followed by one ``backward()``.
+"""The losses of the discriminator and the generator, as sums: functions of networks and tensors, each followed by one ``backward()``.
 
-They know no loop, logger, optimiser, process or host value, and serve in any other training loop::
+They do not depend on a loop, logger, optimiser, process or host value, and can be used in any training loop::
 
     loss, statistics = discriminator_loss(D, Examples(reals), Examples(fakes), Objective(Hinge(), penalty=R1(gamma=10.0)))
     loss.backward()
@@ -34,11 +34,11 @@ Weights = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """The adversarial loss and whatever is added to it; None is left out.
+    """The adversarial loss and the terms added to it; a term that is None is left out.
 
-    ``apart``: real and generated images, and the twins of each, pass through the discriminator in batches of their own, as in DCGAN,
-    because it couples the images of a batch: otherwise its statistics would be of a mixture that the generator's step, which shows it
-    fakes alone, never has.
+    ``apart``: real and generated images, and their transformed copies, pass through the discriminator in separate batches, as in DCGAN,
+    because it couples the images of a batch: otherwise its batch statistics would be those of a mixture of real and generated images,
+    whereas the generator's step has generated images alone.
     """
 
     loss: AdversarialLoss
@@ -50,7 +50,7 @@ class Objective:
     apart: bool = False
 
     def seen(self, examples: Examples) -> Tensor:
-        """Return the images as the discriminator sees them: augmented by their own numbers."""
+        """Return the input of the discriminator: the images augmented with their own numbers."""
         if self.augment is None:
             return examples.images
         assert examples.draws is not None
@@ -73,14 +73,14 @@ class Objective:
         return {name: part for name, part in self.parts().items() if part.state_dict()}
 
     def begin(self, images_seen: int) -> None:
-        """Set what depends on the images seen alone, for the steps of the iteration that begins there; call it outside of the steps."""
+        """Set the values that depend on the images seen, for the steps of the next iteration; call it outside of the steps."""
         for part in (self.augment, self.lecam, self.top_k):
             if isinstance(part, Scheduled):
                 part.begin(images_seen)
 
 
 class Numbers(NamedTuple):
-    """What parts of an objective draw for a discriminator step, uniform in [0, 1), and what they need of the whole batch."""
+    """Uniform numbers in [0, 1) for the parts of an objective in a discriminator step, and statistics of the whole batch."""
 
     real_twins: Float[Tensor, "b 3"] | None = None
     fake_twins: Float[Tensor, "b 3"] | None = None
@@ -104,19 +104,19 @@ def discriminator_loss(
 ) -> tuple[Float[Tensor, ""], Statistics]:
     """Return the discriminator's loss, to be differentiated once, and detached scalars.
 
-    Every image passes once. Real and generated images (and their twins under consistency regularisation) share a pass, which halves
-    the launches, but for those at which the penalty takes a gradient: these pass alone, so that the graph that is differentiated
-    twice holds no others. The penalty is on the gradient with respect to the images before augmentation.
+    Every image passes once. Real and generated images (and their transformed copies under consistency regularisation) share a pass, which
+    halves the number of kernel launches. Images at which the penalty takes a gradient pass separately, so that the graph that is
+    differentiated twice contains no others. The penalty is on the gradient with respect to the images before augmentation.
 
     Args:
-        discriminator: ``discriminator(images, labels)``; where it averages gradients over processes, the penalty's go along.
+        discriminator: ``discriminator(images, labels)``; if it averages gradients over processes, those of the penalty are included.
         reals: real images.
         fakes: generated images; their graph is not used.
         objective: the loss and what is added to it.
-        numbers: what its parts draw.
-        penalised: whether this step has the objective's penalty (a lazy one is left out of most).
-        penalty_factor: factor [] on the penalty, on the device, so that a captured step reads today's; None: 1.
-        exact: the discriminator in full precision, for a penalty under autocast, which then has a pass of its own; None: there is none.
+        numbers: the random numbers of its parts.
+        penalised: whether this step has the objective's penalty (lazy regularisation has it in a part of the steps).
+        penalty_factor: factor [] on the penalty, on the device, so that a captured step reads the current value; None: 1.
+        exact: the discriminator in full precision, for a penalty under autocast, which then has its own pass; None: no autocast.
 
     """
     fakes = fakes._replace(images=fakes.images.detach())
@@ -192,7 +192,7 @@ def generator_loss(
 
 
 def _logits(critic: Critic, images: list[Tensor], labels: list[Tensor | None], *, alone: set[int]) -> list[Tensor]:
-    """Return the logits of equal batches: those that are ``alone`` in a pass each, all others in one."""
+    """Return the logits of equal batches: one pass for each of those ``alone``, one pass for all others."""
     found: dict[int, Tensor] = {index: critic(images[index], labels[index]) for index in alone}
     rest = [index for index in range(len(images)) if index not in alone]
     if rest:
@@ -203,9 +203,9 @@ def _logits(critic: Critic, images: list[Tensor], labels: list[Tensor | None], *
 
 
 def _logit_statistics(loss: AdversarialLoss, real: Tensor, fake: Tensor) -> Statistics:
-    """Return mean logits, accuracies, and the mean sign of the real logits, about the loss's boundary between real and fake.
+    """Return mean logits, accuracies, and the mean sign of the real logits, relative to the loss's boundary between real and fake.
 
-    Where a loss has none, it lies halfway between the two means.
+    For a loss without a boundary it is the midpoint of the two means.
     """
     middle = (real.mean() + fake.mean()) / 2 if loss.boundary is None else loss.boundary
     return {

@@ -11,8 +11,8 @@ wgan_gp  :math:`\lambda E (\lVert g(\hat x) \rVert - 1)^2`     Gulrajani et al.,
 dragan   the same, near x_r                             Kodali et al., arXiv 1705.07215; checked against StudioGAN's ``losses.py``
 ======== ============================================== ==========================================================================
 
-They are differentiated once more, exactly, and are computed in fp32: the caller keeps autocast away (squares of small gradients
-vanish in half precision). Random numbers are arguments, uniform in [0, 1).
+They are differentiated a second time, exactly, and are computed in fp32: the caller disables autocast (squares of small gradients
+underflow in half precision). Random numbers are arguments, uniform in [0, 1).
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Scalar = Float[Tensor, ""]
 
 
 class Examples(NamedTuple):
-    """Images [B, 3, S, S] with what else the critic is told of them: labels [B], and the numbers [B, n] that augment them."""
+    """Images [B, 3, S, S] with the other inputs of the critic: labels [B], and the numbers [B, n] of their augmentation."""
 
     images: Float[Tensor, "b 3 s s"]
     labels: Int[Tensor, " b"] | None = None
@@ -35,13 +35,13 @@ class Examples(NamedTuple):
 
 
 Critic = Callable[[Examples], Float[Tensor, " b"]]
-"""The logits of examples, each a function of its own image alone."""
+"""A function from examples to logits, each a function of its own image alone."""
 
 
 class PenaltyInputs(NamedTuple):
-    """Where a penalty may look.
+    """The inputs of a penalty's points.
 
-    ``noise`` holds the uniform numbers that it asked for, [B, n]; ``real_std`` is the standard deviation of all values of
+    ``noise`` holds the requested uniform numbers, [B, n]; ``real_std`` is the standard deviation of all values of
     the whole batch of real images.
     """
 
@@ -55,9 +55,9 @@ class Penalty:
     """A penalty as a function of the gradients at some points.
 
     Attributes:
-        where: the points: real images, generated ones, both, or points of its own. A pass of the critic over real or generated images
-            serves the loss as well.
-        noise: uniform numbers an image needs: none, one, or one and another for every value of the image.
+        where: the points: real images, generated ones, both, or other points. A pass of the critic over real or generated images
+            is shared with the loss.
+        noise: uniform numbers per image: none, one, or one plus one for every value of the image.
         needs_std: whether ``points`` reads ``real_std``.
 
     """
@@ -67,7 +67,7 @@ class Penalty:
     needs_std: ClassVar[bool] = False
 
     def points(self, inputs: PenaltyInputs) -> Examples:
-        """Return where the gradient is taken."""
+        """Return the points at which the gradient is taken."""
         match self.where:
             case "reals":
                 return inputs.reals
@@ -82,29 +82,29 @@ class Penalty:
         raise NotImplementedError
 
     def __call__(self, critic: Critic, inputs: PenaltyInputs) -> Scalar:
-        """Return the penalty, from a pass of its own through ``critic``."""
+        """Return the penalty, from a separate pass through ``critic``."""
         points = with_gradient(self.points(inputs))
         return self.value(input_gradients(critic(points), points.images))
 
     def numbers_per_image(self, values: int) -> int:
-        """Return how many uniform numbers an image of that many values needs."""
+        """Return the number of uniform numbers of an image with that many values."""
         return {"none": 0, "one": 1, "one_and_values": 1 + values}[self.noise]
 
 
 def with_gradient(examples: Examples) -> Examples:
-    """Return ``examples`` with images that a gradient can be taken at."""
+    """Return ``examples`` with images that require a gradient."""
     return examples._replace(images=examples.images.detach().requires_grad_())
 
 
 def input_gradients(logits: Float[Tensor, " b"], images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
     """Return the gradient of each logit with respect to its image, flattened, as a function that can be differentiated again."""
-    # the images of a batch are independent: the gradient of the sum is each one's own
+    # logits of different images are independent: the gradient of the sum contains the gradient of each
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients.flatten(1)
 
 
 class ZeroCentred(Penalty):
-    """A penalty that draws the gradient to zero.
+    """A penalty on the squared norm of the gradient.
 
     Args:
         gamma: Weight; half of it multiplies the mean squared gradient norm (CIFAR-10: StyleGAN2-ADA 0.01, R3GAN 0.05 falling to 0.005).
@@ -142,7 +142,7 @@ class R1R2(ZeroCentred):
 
 
 class OneCentred(Penalty):
-    """A penalty that draws the norm of the gradient to one.
+    """A penalty on the deviation of the gradient's norm from 1.
 
     Args:
         weight: λ of λ · E(‖∇D‖ − 1)².
@@ -156,7 +156,7 @@ class OneCentred(Penalty):
 
     def value(self, gradients: Float[Tensor, "b n"]) -> Scalar:
         """Return λ · E(‖∇D‖ − 1)²."""
-        # vector_norm has gradient 0, not nan, where a critic is flat
+        # vector_norm has gradient 0, not nan, for a zero vector
         norms = torch.linalg.vector_norm(gradients, dim=1)
         penalty: Tensor = self.weight * (norms - 1).square().mean()
         return penalty

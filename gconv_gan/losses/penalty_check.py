@@ -1,4 +1,4 @@
-"""Whether a discriminator's gradient can be penalised at all, found out on two images before training."""
+"""Check, on two images before training, that a penalty of the discriminator's gradient can be computed."""
 
 import copy
 
@@ -16,13 +16,13 @@ def check_penalty(penalty: Penalty, discriminator: nn.Module, *, kind: str, imag
     image's own), and must be differentiable.
 
     Raises:
-        UserError: the discriminator mixes the images of a batch, or has an operation without a second derivative.
+        UserError: the discriminator couples the images of a batch, or has an operation without a second derivative.
 
     """
     network = copy.deepcopy(discriminator).train()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in network.parameters():  # a layer that starts at zero would hide what comes before it
+        for parameter in network.parameters():  # a layer with zero weights would hide the layers before it
             if not parameter.any():
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
     reals, fakes = torch.rand(2, 2, 3, image_size, image_size, generator=generator).mul(2).sub(1)
@@ -30,7 +30,7 @@ def check_penalty(penalty: Penalty, discriminator: nn.Module, *, kind: str, imag
     mixing = _mixing_module(network, reals, labels)
     if mixing is not None:
         raise UserError(
-            f'objective.penalty.kind = "{kind}" needs a discriminator that judges each image by itself, but {mixing} mixes the images '
+            f'objective.penalty.kind = "{kind}" needs logits that depend on one image each, but {mixing} couples the images '
             'of a batch: choose another discriminator.norm, or objective.penalty.kind = "none"'
         )
     noise = torch.rand(2, penalty.numbers_per_image(reals[0].numel()), generator=generator)
@@ -39,7 +39,7 @@ def check_penalty(penalty: Penalty, discriminator: nn.Module, *, kind: str, imag
         torch.autograd.backward(penalty(lambda examples: network(examples.images, examples.labels), points))
     except RuntimeError as error:
         raise UserError(
-            f'objective.penalty.kind = "{kind}" differentiates the discriminator twice, which it does not allow '
+            f'objective.penalty.kind = "{kind}" differentiates the discriminator twice, which it does not support '
             f'({" ".join(str(error).split())[:200]}): choose another discriminator, or objective.penalty.kind = "none"'
         ) from error
 

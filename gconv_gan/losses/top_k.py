@@ -1,4 +1,4 @@
-"""Top-k training: the generator learns from the images of a batch that the discriminator believes most.
+"""Top-k training: the generator's loss is the mean over the k images of a batch with the largest logits.
 
 Sinha, Zhao, Goyal, Raffel, Odena, "Top-k Training of GANs", arXiv 2002.06224 (2020), section 3.
 """
@@ -19,7 +19,7 @@ def top_k_count(batch_size: int, images_seen: int, *, final_fraction: float, dec
 
 
 class TopK(nn.Module):
-    """Factors that turn the mean over a batch of B images into the mean over the k best; k is set by ``begin``, as a tensor.
+    """Factors that turn the mean over a batch of B images into the mean over the k largest logits; k is set by ``begin``, as a tensor.
 
     Args:
         batch_size: B, over all processes.
@@ -40,6 +40,6 @@ class TopK(nn.Module):
         self.k.fill_(k)
 
     def forward(self, logits: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Return B/k for the k largest of all B logits and 0 for the others; of equal logits the earlier counts as larger."""
+        """Return B/k for the k largest of all B logits and 0 for the others; among equal logits the earlier one counts as larger."""
         ranks = logits.argsort(descending=True, stable=True).argsort()
         return (ranks < self.k) * (len(logits) / self.k.to(logits.dtype))

@@ -1,4 +1,4 @@
-"""What a training method may touch, and when."""
+"""Interface of training methods: the objects that they act on, and the calls during training."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Player:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Make optimiser and average anew for the parameters that the network has now."""
+        """Create optimiser and average again for the current parameters of the network."""
         self.parameters = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         self.optimizer = self.build_optimizer(self.network)
         self.average = None if self.build_average is None else self.build_average(self.network)
@@ -52,9 +52,9 @@ class Progress:
 
     images_seen: int = 0
     best_score: float | None = None
-    """The smaller the better."""
+    """Smaller is better."""
     best_name: str | None = None
-    """Which score it is, "protocol/fd": another one starts anew."""
+    """Name of the score, "protocol/fd"; another name resets the best value."""
     best_images: int | None = None
     d_steps: int = 0
     """Discriminator steps of a GAN."""
@@ -62,7 +62,7 @@ class Progress:
     """Generator steps of a GAN."""
 
     def improved_by(self, name: str, value: float) -> bool:
-        """Return whether ``value`` is the best of the score ``name`` so far, and if so remember it and where it was reached."""
+        """Return whether ``value`` is the best of the score ``name`` so far, and if so store it with the images seen."""
         if self.best_score is not None and self.best_name == name and value >= self.best_score:
             return False
         self.best_score, self.best_name, self.best_images = value, name, self.images_seen
@@ -78,47 +78,47 @@ class Losses(Protocol):
 
 
 class Method:
-    """Do nothing; a method overrides what it needs.
+    """Base of training methods: all calls do nothing; a method overrides those that it needs.
 
     ``after_backward`` and ``after_step`` run inside the iteration: they read no value of a tensor, and a number that changes from one
     iteration to the next is a tensor that ``begin`` fills.
     """
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
-        """Look at the bare networks before anything is trained; a dry run does, too.
+        """Check the bare networks before training, and in a dry run.
 
         Raises:
-            UserError: the method has nothing to act on, or cannot act on these networks.
+            UserError: the networks have no part for the method, or it cannot act on them.
 
         """
 
     def start(self, players: Mapping[PlayerName, Player], losses: Losses) -> None:
-        """See the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps anything."""
+        """Act on the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps them."""
 
     def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
-        """Set what depends on the counters alone; called on the host before every iteration and once after a resume."""
+        """Set the values that depend on the counters; called on the host before every iteration and once after a resume."""
 
     def after_backward(self, player: Player) -> None:
-        """See a player whose gradient is complete, before clipping and the optimiser's step."""
+        """Act on a player with complete gradients, before clipping and the optimiser's step."""
 
     def after_step(self, player: Player) -> None:
-        """See a player whose optimiser has just stepped."""
+        """Act on a player after its optimiser's step."""
 
     def learning_rate_factor(self, player: Player, progress: Progress) -> float:
         """Return the factor on the player's learning rate in the next iteration; the factors of all methods are multiplied."""
         return 1.0
 
     def state(self) -> Mapping[str, nn.Module]:
-        """Return what a checkpoint has to hold, as modules whose buffers hold it, by the name of their file."""
+        """Return the state for checkpoints, as modules with buffers, by the name of their file."""
         return {}
 
     def facts(self) -> dict[str, Any]:
-        """Return plain data about what was done to the networks' structure, kept in every checkpoint."""
+        """Return plain data about changes of the networks' structure, saved in every checkpoint."""
         return {}
 
     def rebuild(self, name: PlayerName, network: nn.Module, facts: Mapping[str, Any]) -> None:
-        """Repeat on a newly built ``network`` the changes of structure that ``facts`` tells of; called wherever a run is read."""
+        """Apply to a newly built ``network`` the changes of structure in ``facts``; called whenever a run is read."""
 
     def status(self) -> Mapping[str, float]:
-        """Return the numbers that a status line and the trackers show of it."""
+        """Return the numbers for the status line and the trackers."""
         return {}

@@ -1,4 +1,4 @@
-"""Orthogonal regularisation, added to a complete gradient: no graph, and each weight once, however many micro-batches there are."""
+"""Orthogonal regularisation, added to the complete gradient: without a graph, and once per weight for any number of micro-batches."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ class OrthogonalRegularisation(Method):
     Adds the gradient of :math:`\beta \sum_W \lVert W W^\top \odot (1 - I) \rVert_F^2` to that of the loss.
 
     The sum is over the convolutions and linear maps of a network, kernel by kernel of a bank, as they are stored (before spectral
-    normalisation); embeddings and a mapping network, whose weights are stored enlarged, are left out. BigGAN-PyTorch adds half this
+    normalisation); embeddings and a mapping network, whose weights are stored scaled, are left out. BigGAN-PyTorch adds half this
     gradient: its ``ortho`` strength of 1e-4 is β = 5e-5.
 
     Args:
@@ -36,7 +36,7 @@ class OrthogonalRegularisation(Method):
         self.strengths = {name: strength for name, strength in strengths.items() if strength}
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
-        """Refuse a strength of a network that the run has not, and to regularise none."""
+        """Raise ``UserError`` for the weight of a network that the run lacks, or if all weights are 0."""
         absent = [name for name in self.strengths if name not in networks]
         if absent or not self.strengths:
             known = " and ".join(networks)
@@ -44,7 +44,7 @@ class OrthogonalRegularisation(Method):
 
     @torch.no_grad()
     def after_backward(self, player: Player) -> None:
-        """Change the gradients in place."""
+        """Add the gradient of the penalty in place."""
         strength = self.strengths.get(player.name)
         if not strength:
             return

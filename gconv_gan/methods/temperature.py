@@ -11,17 +11,17 @@ from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 
 
 class GateTemperature(Method):
-    r"""Lead the temperature of every gate of the generator from its first value to 1.
+    r"""Anneal the temperature of every gate of the generator from its initial value to 1.
 
     .. math:: T(n) = T_0 + (1 - T_0) \min(1, n / N)
 
     after n images (dynamic convolution, arXiv 1912.03458, and ODConv, arXiv 2209.07947: from 30, in ten epochs). It is stored in the
-    gates' buffers, hence in every checkpoint, and changes before an iteration, so that the discriminator steps within it see one
-    generator.
+    gates' buffers, hence in every checkpoint, and changes before an iteration, so that all discriminator steps of an iteration use the
+    same generator.
 
     Args:
         first: Temperature at the start.
-        images: Images over which it goes to 1 in a straight line (10 epochs of CIFAR-10: 500,000).
+        images: Images over which it decreases linearly to 1 (10 epochs of CIFAR-10: 500,000).
 
     """
 
@@ -29,9 +29,9 @@ class GateTemperature(Method):
         self.first, self.images = first, images
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
-        """Refuse a run whose generator has no gates."""
+        """Raise ``UserError`` if the generator has no gates."""
         if "generator" not in networks or not any(_gates(networks["generator"])):
-            raise UserError("gate_temperature leads the kernel gates of a generator, which this run has not: leave it out")
+            raise UserError("gate_temperature anneals the kernel gates of a generator, but this run has none: leave it out")
 
     def temperature(self, images_seen: int) -> float:
         """Return T after so many images."""

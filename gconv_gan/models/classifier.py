@@ -1,4 +1,4 @@
-"""What every image classifier here has in common: a trunk, a mean over positions, a linear head."""
+"""Base of the image classifiers: a trunk, a mean over positions, a linear head."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from gconv_gan.layers.residual import BlockConstructor, stage
 
 
 class Classifier(nn.Module):
-    r"""Images to logits.
+    r"""An image classifier, from images to logits.
 
     .. math:: \ell(x) = W\, \mathrm{drop}\big(f(x)\big) + b, \qquad f(x) = \operatorname{mean}_{\text{positions}} T(x)
 
-    Shapes: input [B, 3, H, W]; trunk T [B, d, H', W']; ``features`` [B, d]; output [B, num_classes]. Any H and W that the
-    trunk can divide will do.
+    Shapes: input [B, 3, H, W]; trunk T [B, d, H', W']; ``features`` [B, d]; output [B, num_classes]. H and W may be any size
+    that the trunk can divide.
 
     Args:
         trunk: T.
@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         dropout: of the features, in training only.
 
     Attributes:
-        image_size: side of the images the network is defined for (its table's), to which an evaluation resizes.
+        image_size: side of the images the network is defined for (its table's), to which an evaluation resizes images.
 
     """
 
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.head: nn.Module = head
 
     def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Return what the head sees, without dropout: [B, feature_dim]."""
+        """Return the input of the head, without dropout: [B, feature_dim]."""
         features: Tensor = self.trunk(x).mean((2, 3))
         return features
 

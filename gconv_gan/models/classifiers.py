@@ -1,4 +1,4 @@
-"""Every image classifier by name. ``build_classifier`` builds one, with any of its parts swapped."""
+"""Every image classifier by name. ``build_classifier`` builds one, with exchanged parts."""
 
 import difflib
 from dataclasses import fields, replace
@@ -41,7 +41,7 @@ SMALL_STRIDES = (1, 2, 2)
 
 
 def ghost(ratio: int = 2, cheap_kernel_size: int = 3) -> ConvConstructor:
-    """Return the constructor of ghost modules that take the place of a network's convolutions, under its own norms."""
+    """Return the constructor of ghost modules that replace a network's convolutions; the network's norms follow them."""
     return partial(GhostModule, ratio=ratio, cheap_kernel_size=cheap_kernel_size)
 
 
@@ -165,10 +165,10 @@ def _cifar() -> dict[str, Constructor]:
 
 
 CIFAR: dict[str, Constructor] = _cifar()
-"""Networks for 32×32 images (any size their strides divide), 10 classes unless told otherwise."""
+"""Networks for 32×32 images (any size that their strides divide), by default of 10 classes."""
 
 IMAGENET: dict[str, Constructor] = _imagenet()
-"""Networks for 224×224 images, 1000 classes unless told otherwise."""
+"""Networks for 224×224 images, by default of 1000 classes."""
 
 CLASSIFIERS: dict[str, Constructor] = {**CIFAR, **IMAGENET}
 
@@ -186,7 +186,7 @@ def build_classifier(name: str, *, num_classes: int | None = None, image_size: i
             ``Parts``), and keyword arguments of the network's class (``dropout``, ``widths``, …).
 
     Raises:
-        ValueError: for an unknown name, a number of classes or a size below 1, or what the network refuses.
+        ValueError: for an unknown name, a number of classes or a size below 1, or arguments that the network does not support.
         TypeError: for a keyword that the network's class does not take.
 
     """

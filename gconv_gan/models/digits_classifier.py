@@ -1,4 +1,4 @@
-"""A small convolutional classifier of 8 to 16 pixel images: the quickstart's judge of handwritten digits."""
+"""A small convolutional classifier of 8 to 16 pixel images: the quickstart's classifier of handwritten digits."""
 
 from jaxtyping import Float
 from pydantic import PositiveInt

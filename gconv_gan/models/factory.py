@@ -1,4 +1,4 @@
-"""Config of a network -> the network: the part that its kind names, and what stands around it."""
+"""Config of a network -> the network of its kind, with its mapping network, normalisation and initial scales."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def build_generator(config: AnyGenerator, *, image_size: int, num_classes: int |
     """Return the generator, initialised from torch's global random state, normalised, behind its mapping network.
 
     Raises:
-        ValueError: the network does not exist in this size or width, or nothing in it would look at the class.
+        ValueError: the network does not exist in this size or width, or none of its layers depends on the class.
 
     """
     network, mapping = constructor(config, "generator"), constructor(config.mapping, "generator.mapping")
@@ -30,7 +30,7 @@ def build_generator(config: AnyGenerator, *, image_size: int, num_classes: int |
         generator = MappedGenerator(mapping(latent_dim=config.latent_dim, num_classes=num_classes), generator, latent_dim=config.latent_dim)
     if num_classes is not None and not any(isinstance(module, nn.Embedding) for module in generator.modules()):
         raise ValueError(
-            'the generator would not look at the class: take norm.kind = "batch", mapping.kind = "mlp", or kind = "biggan"; '
+            'the generator does not depend on the class: take norm.kind = "batch", mapping.kind = "mlp", or kind = "biggan"; '
             "or train unconditionally"
         )
     return generator
@@ -51,7 +51,7 @@ def build_discriminator(config: AnyDiscriminator, *, image_size: int, num_classe
 
 
 def named(config: NamedClassifierConfig, *, num_classes: int, image_size: int) -> nn.Module:
-    """Return a network of the table in ``models/classifiers.py`` with the parts exchanged that are not as it defines them.
+    """Return a network of the table in ``models/classifiers.py`` with the exchanged parts of the config.
 
     Raises:
         ValueError: there is no such network, or it takes no such part, size or width.

@@ -52,7 +52,7 @@ class RegNetX(Classifier):
         depths: blocks per stage.
         widths: channels per stage.
         group_width: channels per group of the 3×3 convolutions.
-        ghost_ratio: share of the channels that the stages after the first make cheaply, see ``GGhostStage``; 0: none.
+        ghost_ratio: share of the channels that cheap operations compute in the stages after the first, see ``GGhostStage``; 0: none.
         stem: ``stem(width, parts)``, see ``models/stems.py``.
         stem_width: its channels.
         strides: of the stages.

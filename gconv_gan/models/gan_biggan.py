@@ -52,12 +52,12 @@ DISCRIMINATOR_BLOCKS = gan_resnet.DISCRIMINATOR_BLOCKS | {64: ((16, 8, 4, 2, 1),
 
 
 def num_chunks(image_size: int) -> int:
-    """Return into how many chunks a hierarchical z is split: one for the 4×4 map, one for each block."""
+    """Return the number of chunks of a hierarchical z: one for the 4×4 map, one for each block."""
     return len(GENERATOR_DIVISORS[image_size])
 
 
 def block_latent_dim(*, image_size: int, latent_dim: int, shared_dim: int, hierarchical: bool) -> int:
-    """Return the length of the vector that each block is conditioned on: [class embedding, chunk of z or whole z].
+    """Return the length of each block's condition vector: [class embedding, chunk of z or whole z].
 
     Raises:
         ValueError: for a size without a table, or a z that does not divide into equal chunks.
@@ -91,9 +91,9 @@ class BigGANGenerator(nn.Module):
         shared_dim: Dimension of the shared class embedding (E y) of a conditional run; 0: none, each norm has its own table.
         hierarchical: Split z into chunks, one for the first map and one for each block.
         conv: The convolutions of its blocks, selected by the block's vector c_l.
-        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        conv_to_rgb: Use conv for the output convolutions too (stylegan2, gigagan: one kernel, no demodulation).
         conv_in_shortcuts: Use conv for the 1×1 shortcuts too.
-        norm: The norms of its blocks, modulated by the block's vector; the last one, before the image is made, looks at no class.
+        norm: The norms of its blocks, modulated by the block's vector; the last norm of the network does not depend on the class.
         activation: The activation of its blocks.
         attention: Resolutions with self-attention (BigGAN: 64 at 64 and 128 px; StudioGAN: 16 at 32 px).
         order: Norm, activation, convolution; or activation, norm, convolution: the whitening unit.
@@ -101,7 +101,7 @@ class BigGANGenerator(nn.Module):
 
     Raises:
         ValueError: for a size without a table, a width its divisors do not divide, a z that does not divide into equal chunks, a
-            hierarchical z with classes but no shared embedding, blocks of which no layer would look at their vector, a resolution
+            hierarchical z with classes but no shared embedding, blocks of which no layer depends on their vector, a resolution
             without a block, or a missing or unwanted y.
 
     """
@@ -148,7 +148,7 @@ class BigGANGenerator(nn.Module):
         self.blocks = nn.ModuleList(block(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         if by_vector and not any(isinstance(module, Conditioned) for module in self.blocks.modules()):
             raise ValueError(
-                "the blocks of biggan would look at neither z nor class: take a norm with scale and shift, a convolution that sees the "
+                "the blocks of biggan depend on neither z nor class: take a norm with scale and shift, a convolution that depends on the "
                 "latent vector, or hierarchical = false and shared_dim = 0"
             )
         self.last_norm = unconditioned(norm, latent_dim=block_dim, num_classes=None if by_vector else num_classes)(channels[-1])
@@ -189,9 +189,9 @@ class BigGANDiscriminator(ResidualDiscriminator):
         num_classes: projection onto this many classes; None: unconditional.
         width: Channels of the last, widest feature map (16·ch = 1536 at 128 px; 4·ch = 256 in the CIFAR script; StudioGAN: 2·ch = 192 at
             32 px).
-        conv: The convolutions of its blocks, but those that see the images.
+        conv: The convolutions of its blocks, except those of the images.
         block_norm: Norms between its layers. All but "group" let an image's logit depend on the other images of its batch: real and
-            generated images are then passed through the discriminator apart, as in DCGAN, and a gradient penalty is refused.
+            generated images then pass through the discriminator separately, as in DCGAN, and a gradient penalty is an error.
         activation: The activation of its blocks (phi).
         attention: Resolutions with self-attention (BigGAN: 64 at 128 px; StudioGAN: 16 at 32 px).
         pooling: Sum over the pixels of the last map, or their mean (WGAN-GP).
@@ -238,9 +238,9 @@ class BigGANDiscriminator(ResidualDiscriminator):
 
 
 def initialise_weights(network: nn.Module, init: Init) -> None:
-    """Initialise every convolution, linear map and embedding; gates, and norms of another kind, keep their own start.
+    """Initialise every convolution, linear map and embedding; gates, and norms of another kind, keep their initial values.
 
-    Scales of a class-conditional norm start from 1 plus what an embedding starts from.
+    The initial scales of a class-conditional norm are 1 plus the initial values of an embedding.
 
     Args:
         network: changed in place.

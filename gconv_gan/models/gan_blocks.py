@@ -1,4 +1,4 @@
-"""What the adversarial networks are built of: residual blocks, self-attention after a block, the projection head, and their checks.
+"""Components of the adversarial networks: residual blocks, self-attention after a block, the projection head, and checks.
 
 Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for GANs", arXiv 1802.05957 (2018); Miyato and Koyama, "cGANs with
 Projection Discriminator", arXiv 1802.05637 (2018); attention as in SAGAN, arXiv 1805.08318 (2019).
@@ -26,20 +26,20 @@ BASE = 4
 
 
 def check_size(image_size: int, sizes: Collection[int]) -> None:
-    """Raise ``ValueError`` for a size that a network has no table for."""
+    """Raise ``ValueError`` for a size that is not in the network's table."""
     if image_size not in sizes:
         raise ValueError(f"image_size {image_size} is not among {', '.join(map(str, sizes))}")
 
 
 def divided(width: int, divisors: Sequence[int], image_size: int, network: str) -> list[int]:
-    """Return the channels width/divisor of each map; raise ``ValueError`` where that is no whole number."""
+    """Return the channels width/divisor of each map; raise ``ValueError`` if it is not an integer."""
     if width % max(divisors):
         raise ValueError(f"{network} width {width} must be a multiple of {max(divisors)} at {image_size} px")
     return [width // divisor for divisor in divisors]
 
 
 def check_labels(y: Tensor | None, num_classes: int | None, network: str) -> None:
-    """Raise ``ValueError`` for labels that are missing or unwanted; they are never made up."""
+    """Raise ``ValueError`` for missing labels of a conditional network, or labels for an unconditional one."""
     if (y is None) != (num_classes is None):
         raise ValueError(
             f"this {network} is class-conditional and needs y" if y is None else f"this {network} is unconditional and takes no y"
@@ -47,12 +47,12 @@ def check_labels(y: Tensor | None, num_classes: int | None, network: str) -> Non
 
 
 def block_gain(activation: ActivationConstructor) -> float:
-    """Return the gain by which the convolutions of blocks with this activation start: the published √2 for rectifiers."""
+    """Return the gain of the initial convolutions in blocks with this activation: the published √2 for rectifiers."""
     return BLOCK_GAIN if isinstance(activation(), RECTIFIERS) else activation_gain(activation)
 
 
 def to_rgb(conv: ConvConstructor, *, latent_dim: int, num_classes: int | None) -> ConvConstructor:
-    """Return the constructor of the convolution that makes an image, of the blocks' ``conv``: itself, or what its ``to_rgb`` returns."""
+    """Return the constructor of the output convolution for the blocks' ``conv``: the same, or that of its ``to_rgb``."""
     own: Callable[[ConvConstructor], ConvConstructor] | None = getattr(unbound(conv)[0], "to_rgb", None)
     found: ConvConstructor = give(conv if own is None else own(conv), latent_dim=latent_dim, num_classes=num_classes)
     return found
@@ -118,12 +118,12 @@ class DiscriminatorBlock(nn.Module):
 
     .. math:: y = \mathrm{pool}(C_2(\phi(n_2(C_1(\phi(n_1(x))))))) + S(\mathrm{pool}(x))
 
-    The 1×1 shortcut S exists iff the block pools or changes the width. As the ``first`` block of a network, which sees the images, it has
+    The 1×1 shortcut S exists iff the block pools or changes the width. As the ``first`` block of a network, on the images, it has
     neither n_1 nor the leading activation, and its C_1 is plain. Input [B, I, H, W]; result [B, O, H/2, W/2] or [B, O, H, W].
 
     Args:
         middle_channels: width between the two 3×3 convolutions.
-        shortcut_preact: feed :math:`\phi(n_1(x))` to the shortcut, which is what an in-place ReLU computes.
+        shortcut_preact: pass :math:`\phi(n_1(x))` to the shortcut, as an in-place ReLU does.
         conv: constructor of C.
         norm: constructor of n from a channel count.
         activation: constructor of phi.
@@ -201,7 +201,7 @@ class ProjectionDiscriminator(nn.Module):
 
     .. math:: D(x, y) = w \cdot h(x) + b + \langle e_y, h(x) \rangle
 
-    (arXiv 1802.05637, equation 4; without classes the last term is absent) with h(x) what a sub-class computes in ``features``.
+    (arXiv 1802.05637, equation 4; without classes the last term is absent) with h(x) computed by a sub-class in ``features``.
     Normalisation is applied from outside, see ``models/factory.py``.
 
     Raises:
@@ -217,7 +217,7 @@ class ProjectionDiscriminator(nn.Module):
         self.image_size, self.num_classes = image_size, num_classes
 
     def add_head(self, feature_dim: int) -> None:
-        """Make the maps of h(x) to the logit, Glorot-uniform."""
+        """Create the maps of h(x) to the logit, with Glorot-uniform weights."""
         self.linear = nn.Linear(feature_dim, 1)
         glorot_(self.linear)
         self.embedding = nn.Embedding(self.num_classes, feature_dim) if self.num_classes is not None else None
@@ -254,7 +254,7 @@ class ResidualDiscriminator(ProjectionDiscriminator):
         shortcut_preact: as in ``DiscriminatorBlock``.
         attention: resolutions with self-attention, see ``AttentionAfter``.
         conv, norm, activation, gain: as in ``DiscriminatorBlock``; phi is the activation.
-        pooling: "sum", or "mean" in place of the sum, see ``pooled``.
+        pooling: "sum", or "mean" instead of the sum, see ``pooled``.
 
     """
 
@@ -304,4 +304,4 @@ def run_generator_blocks(
 def first_map(linear: nn.Module, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c 4 4"]:
     """Return a linear map of z as the 4×4 map a generator begins with."""
     flat: Tensor = linear(z)
-    return flat.view(z.shape[0], -1, BASE, BASE)  # len() would fix the batch of an exported graph
+    return flat.view(z.shape[0], -1, BASE, BASE)  # len() would fix the batch size of an exported graph

@@ -58,7 +58,7 @@ class DCGANGenerator(nn.Module):
         width: Channels of the first, widest feature map (the paper: 1024; pytorch/examples: 512, both at 64 px).
         latent_dim: Dimension of z; of w behind a mapping network.
         conv: All its convolutions but the last.
-        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        conv_to_rgb: Use conv for the output convolutions too (stylegan2, gigagan: one kernel, no demodulation).
         norm: The norms between its layers.
         activation: The activation after every norm (phi).
         attention: Resolutions of maps with self-attention, 4, 8, ..., half the image's; DCGAN has none.
@@ -117,13 +117,13 @@ class DCGANDiscriminator(ProjectionDiscriminator):
         D = w \cdot h_L + b + \langle e_y, h_L \rangle
 
     with 4×4 convolutions C of stride 2 down to a 4×4 map, which is flattened: w is DCGAN's last convolution. The projection on the
-    class (arXiv 1802.05637) is ours. Spectral normalisation is applied from outside, see ``models/factory.py``.
+    class (arXiv 1802.05637) is an addition. Spectral normalisation is applied from outside, see ``models/factory.py``.
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
         num_classes: projection onto this many classes; None: unconditional.
         width: Channels of the last, widest feature map (pytorch/examples: 512 at 64 px).
-        conv: Every convolution but the first, which sees the images.
+        conv: Every convolution except the first, that of the images.
         block_norm: Norms after every convolution but the first. DCGAN as published has "batch", with norm.kind = "none"; each batch, real
             and generated, is normalised alone, as with every norm that couples the images of a batch.
         activation: The activation after every convolution (phi).

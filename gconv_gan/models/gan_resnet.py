@@ -73,10 +73,10 @@ class ResNetGenerator(nn.Module):
         block_latent: The last so many numbers of z condition the blocks (gates, modulations) alone and the others make the first map
             alone: a control for layers selected by the latent vector. 0: all of z does both.
         conv: The convolutions of its blocks.
-        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        conv_to_rgb: Use conv for the output convolutions too (stylegan2, gigagan: one kernel, no demodulation).
         conv_in_shortcuts: Use conv for the 1×1 shortcuts too.
-        norm: The norms of its blocks; the last one, before the image is made, looks at no class.
-        activation: The activation of its blocks, whose weights start by its gain (√2 for relu and leaky_relu).
+        norm: The norms of its blocks; the last norm of the network does not depend on the class.
+        activation: The activation of its blocks, whose gain scales the initial weights (√2 for relu and leaky_relu).
         attention: Resolutions with self-attention (mimicry's SAGAN: 16 at 32 px, 32 at 128 px).
         order: Norm, activation, convolution; or activation, norm, convolution: the whitening unit.
 
@@ -156,10 +156,10 @@ class ResNetDiscriminator(ResidualDiscriminator):
         image_size: 8, 16, 32, 64 or 128.
         num_classes: projection onto this many classes; None: unconditional.
         width: Channels of the last, widest feature map (SNGAN: 128 at 32 px, 1024 at 64 and 128 px).
-        conv: The convolutions of its blocks, but those that see the images.
+        conv: The convolutions of its blocks, except those of the images.
         block_norm: Norms between its layers. All but "group" let an image's logit depend on the other images of its batch: real and
-            generated images are then passed through the discriminator apart, as in DCGAN, and a gradient penalty is refused.
-        activation: The activation of its blocks (phi), whose weights start by its gain (√2 for relu and leaky_relu).
+            generated images then pass through the discriminator separately, as in DCGAN, and a gradient penalty is an error.
+        activation: The activation of its blocks (phi), whose gain scales the initial weights (√2 for relu and leaky_relu).
         attention: Resolutions with self-attention (mimicry's SAGAN: 8 at 32 px, 32 at 128 px).
         middle: Width between a block's two convolutions: its input's (SNGAN, mimicry) or its output's (StudioGAN).
         shortcut_preact: Rectify the shortcut's input, as mimicry's and StudioGAN's in-place ReLU does.

@@ -56,7 +56,7 @@ class SkipGeneratorBlock(nn.Module):
     .. math:: h' = \phi(n_2(C_2 * \phi(n_1(C_1 * \mathrm{up}(h))))), \qquad r' = \mathrm{up}(r) + R * h'
 
     with :math:`\phi` the activation, R a 1×1 convolution to three channels, and bilinear upsampling of the image r, which equals the
-    filter [1, 3, 3, 1] of StyleGAN2 but at the border. Input [B, I, H, W] and r [B, 3, H, W], result [B, O, 2H, 2W] and
+    filter [1, 3, 3, 1] of StyleGAN2 except at the border. Input [B, I, H, W] and r [B, 3, H, W], result [B, O, 2H, 2W] and
     [B, 3, 2H, 2W]; without ``up`` there is one convolution, r is absent and the sides stay.
     """
 
@@ -106,9 +106,9 @@ class SkipGenerator(nn.Module):
         width: Channels of the first, widest feature map (that of the residual networks).
         latent_dim: Dimension of z; of w behind a mapping network.
         conv: The 3×3 convolutions of its blocks.
-        conv_to_rgb: Use conv for the convolutions that make the image too (stylegan2, gigagan: one kernel, no demodulation).
+        conv_to_rgb: Use conv for the output convolutions too (stylegan2, gigagan: one kernel, no demodulation).
         norm: The norms of its blocks.
-        activation: The activation of its blocks, whose weights start by its gain (√2 for relu and leaky_relu).
+        activation: The activation of its blocks, whose gain scales the initial weights (√2 for relu and leaky_relu).
         attention: Resolutions with self-attention, between a block and the next; StyleGAN2 has none.
 
     Raises:
@@ -147,7 +147,7 @@ class SkipGenerator(nn.Module):
         )
         self.blocks = nn.ModuleList([block(channels[0], channels[0], up=False)])
         self.blocks.extend(block(i, o, up=True) for i, o in zip(channels[:-1], channels[1:], strict=True))
-        between = channels[:-1]  # the last block's map goes nowhere but into the image
+        between = channels[:-1]  # the last block's map is used by the image alone
         self.attention = AttentionAfter(attention, sides=[BASE << index for index in range(len(between))], channels=between)
         start_batch_norms(self, norm)
 
@@ -163,7 +163,7 @@ class SkipGenerator(nn.Module):
 
 
 class SkipDiscriminatorBlock(nn.Module):
-    r"""The image of this resolution joins the map, and two convolutions follow, of which the second halves the resolution.
+    r"""Add the image of this resolution to the map; then two convolutions, of which the second halves the resolution.
 
     .. math:: h' = \phi(n_2(\mathrm{pool}(C_2 * \phi(n_1(C_1 * (h + \phi(R * r)))))))
 
@@ -201,17 +201,17 @@ class SkipDiscriminatorBlock(nn.Module):
 class SkipDiscriminator(ProjectionDiscriminator):
     r"""images [B, 3, image_size, image_size] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
-    A ``SkipDiscriminatorBlock`` at every resolution down to 8, each fed with the image at its own resolution (2×2 averages), a 3×3
+    A ``SkipDiscriminatorBlock`` at every resolution down to 8, each with the image at its own resolution (2×2 averages), a 3×3
     convolution of the 4×4 map, and the sum over its pixels, as in the residual discriminators.
 
     Args:
         image_size: 8, 16, 32, 64 or 128.
         num_classes: projection onto this many classes; None: unconditional.
         width: Channels of the last, widest feature map (that of the residual networks).
-        conv: The 3×3 convolutions of its blocks; those that see the images are 1×1.
+        conv: The 3×3 convolutions of its blocks; those of the images are 1×1.
         block_norm: Norms between its layers. All but "group" let an image's logit depend on the other images of its batch: real and
-            generated images are then passed through the discriminator apart, as in DCGAN, and a gradient penalty is refused.
-        activation: The activation after every convolution, whose weights start by its gain (√2 for relu and leaky_relu).
+            generated images then pass through the discriminator separately, as in DCGAN, and a gradient penalty is an error.
+        activation: The activation after every convolution, whose gain scales the initial weights (√2 for relu and leaky_relu).
         attention: Resolutions with self-attention, after a block; StyleGAN2 has none.
         pooling: Sum over the pixels of the last map, or their mean (WGAN-GP).
 

@@ -28,7 +28,7 @@ def unit_second_moment(x: Float[Tensor, "b d"], eps: float = 1e-8) -> Float[Tens
 
 
 class MappingLayer(nn.Linear):
-    r"""A linear layer with leaky ReLU whose parameters are stored enlarged, so that Adam moves them less.
+    r"""A linear layer with leaky ReLU whose parameters are stored divided by a learning-rate multiplier, which reduces Adam's steps.
 
     .. math:: y = \sqrt 2\, \mathrm{LReLU}\big(\lambda\, (W x / \sqrt{d} + b)\big)
 
@@ -61,7 +61,7 @@ class MappingNetwork(nn.Module):
         num_classes: embed this many classes; None: unconditional.
         depth: Layers (StyleGAN2: 8; its CIFAR-10 preset: 2).
         width: Dimension of w and of every hidden layer.
-        lr_multiplier: Factor by which its parameters are stored enlarged, so that they move less.
+        lr_multiplier: Learning-rate multiplier: parameters are stored divided by it, which reduces their updates by this factor.
 
     """
 
@@ -95,7 +95,7 @@ class MappedGenerator(nn.Module):
     .. math:: x = G(\bar w + \psi\,(w - \bar w),\; y), \qquad w = f(z, y), \qquad
         \bar w \leftarrow \beta\, \bar w + (1 - \beta)\, \mathrm{mean}_b\, w_b
 
-    The mean is a buffer; it moves in training mode, by the batch of all processes, with β = 0.995. ψ is 1 unless :meth:`truncated`.
+    The mean is a buffer, updated in training mode with the batch of all processes and β = 0.995. ψ is 1 unless :meth:`truncated`.
 
     Args:
         mapping: f.

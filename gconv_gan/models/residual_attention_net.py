@@ -29,7 +29,7 @@ class AttentionStage(NamedTuple):
 
 
 def imagenet_stages(modules: Sequence[int]) -> tuple[AttentionStage, ...]:
-    """Return four stages whose masks come down to 7×7 at 224×224, with so many modules in the first three."""
+    """Return four stages whose masks reach 7×7 at 224×224, with these numbers of modules in the first three."""
     first, second, third = modules
     return (
         AttentionStage(256, 1, first, 3, 0),
@@ -40,7 +40,7 @@ def imagenet_stages(modules: Sequence[int]) -> tuple[AttentionStage, ...]:
 
 
 def cifar_stages(modules: int, widths: Sequence[int] = (64, 128, 256)) -> tuple[AttentionStage, ...]:
-    """Return three stages whose masks come down to 4×4 at 32×32, with so many modules each."""
+    """Return three stages whose masks reach 4×4 at 32×32, with these numbers of modules."""
     table = zip(widths, (1, 2, 2), (3, 2, 1), strict=True)
     return tuple(AttentionStage(width, stride, modules, mask_depth, 1) for width, stride, mask_depth in table)
 

@@ -1,8 +1,8 @@
 """SKNet: residual networks whose middle convolution is a selective kernel.
 
 Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019 (arXiv 1903.06586), table 1. The 50-layer form equals timm's
-``skresnext50_32x4d``. The published code's 101-layer form narrows z in one stage against the paper's own formula; this one keeps
-to the formula. The small-image form is not published; G = 32 comes nearest to the size the paper gives.
+``skresnext50_32x4d``. The published code's 101-layer form has a narrower z in one stage than the paper's formula; this
+implementation follows the formula. The small-image form is not published; G = 32 is closest to the size in the paper.
 """
 
 from collections.abc import Sequence

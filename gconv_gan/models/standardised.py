@@ -1,4 +1,4 @@
-"""A classifier that normalises its input itself, so that whoever uses it gives it pixels in [-1, 1]."""
+"""A classifier with built-in standardisation of its input, called with pixels in [-1, 1]."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gconv_gan.layers import InputBatchNorm2d
 
 
 class _InputNormalised(nn.Module, ABC):
-    """``network`` of what ``standard`` makes of its input; ``features``, ``head`` and output are the network's."""
+    """``network`` applied to ``standard`` of its input; ``features``, ``head`` and output are the network's."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class _InputNormalised(nn.Module, ABC):
 
     @abstractmethod
     def standard(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
-        """Return what the network sees of pixels in [-1, 1]."""
+        """Return the network's input for pixels in [-1, 1]."""
 
     @property
     def head(self) -> nn.Module:
@@ -30,7 +30,7 @@ class _InputNormalised(nn.Module, ABC):
         return head
 
     def features(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
-        """Return what the head sees."""
+        """Return the input of the head."""
         features: Tensor = self.network.features(self.standard(x))
         return features
 
@@ -65,13 +65,13 @@ class Standardised(_InputNormalised):
 
 
 class BatchNormalisedInput(_InputNormalised):
-    r"""``network`` of :math:`0.58\,\gamma_0\,\mathrm{BN}(x)`, the scale learned: ``InputBatchNorm2d`` in the place of constants.
+    r"""``network`` of :math:`0.58\,\gamma_0\,\mathrm{BN}(x)`, the scale learned: ``InputBatchNorm2d`` instead of constants.
 
     Shapes: input [B, 3, s, s] in [-1, 1]; ``features`` and output as the network's.
 
     Args:
         network: the classifier, with ``features`` and ``head``.
-        scale: γ₀, at which the network's own norms start.
+        scale: γ₀, the initial scale of the network's own norms.
 
     """
 

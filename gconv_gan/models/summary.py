@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of a network, layer by layer: ``python -m gconv_gan.models.summary NAME [--num-classes N]``.
 
 A multiply-add (MAC) is counted for every weight application of convolutions and linear maps, embeddings-as-projections excepted,
-and for the products of attention; element-wise work, norms and activations count nothing. Fused resampling is counted as it runs:
+and for the products of attention; element-wise operations, norms and activations are not counted. Fused resampling has
 (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
 """
 
@@ -35,13 +35,13 @@ class Row:
     parameters: int
     macs: int
     naive_macs: int
-    """MACs with resampling done apart from the convolution."""
+    """MACs with separate resampling and convolution."""
 
 
 def macs_of(layer: nn.Module, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
-    """Return the MACs per image of a layer that made ``y`` of ``x``: what its own ``macs`` says, or those of torch's layers; else 0.
+    """Return the MACs per image of a layer with input ``x`` and result ``y``: by its own ``macs``, or those of torch's layers; else 0.
 
-    A mixture of kernels is counted in its cheapest order: one mixed k×k kernel per image, then one convolution with it.
+    A mixture of kernels is counted as one mixed k×k kernel per image and one convolution with it, the cheapest order.
     """
     own: Callable[..., int] | None = getattr(layer, "macs", None)
     if own is not None:
@@ -78,7 +78,7 @@ def _record(rows: list[Row], name: str, module: nn.Module, inputs: tuple[Any, ..
 
 
 def _has_a_row(name: str, module: nn.Module) -> bool:
-    if "parametrizations" in name.split("."):  # the parametrised layer speaks for them
+    if "parametrizations" in name.split("."):  # counted with the parametrised layer
         return False
     return hasattr(module, "macs") or any(True for _ in _own_parameters(module))
 
@@ -105,7 +105,7 @@ def table(rows: list[Row]) -> str:
 
 
 def summarise_classifier(name: str, *, num_classes: int | None = None, image_size: int | None = None, **swaps: Any) -> list[Row]:
-    """Return the rows of a classifier, see ``build_classifier``; nothing is initialised and no image goes through it.
+    """Return the rows of a classifier, see ``build_classifier``; nothing is initialised and no image is processed.
 
     Raises:
         ValueError: for a name or argument that ``build_classifier`` refuses.
@@ -113,7 +113,7 @@ def summarise_classifier(name: str, *, num_classes: int | None = None, image_siz
     """
     with torch.device("meta"):
         network = build_classifier(name, num_classes=num_classes, image_size=image_size, **swaps)
-    # a batch of no images has all the shapes and none of the work
+    # an empty batch gives all shapes without computation
     return summarise(network.to_empty(device="cpu"), torch.empty(0, 3, network.image_size, network.image_size))
 
 

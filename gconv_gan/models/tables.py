@@ -1,4 +1,4 @@
-"""The tables of networks: a new one is its file and a row here."""
+"""The tables of networks: a new network is its file and a row here."""
 
 from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.schema import Table
@@ -11,7 +11,7 @@ from gconv_gan.models.gan_skip import SkipDiscriminator, SkipGenerator
 from gconv_gan.models.mapping import MappingNetwork
 
 MAPPINGS = Table("MAPPINGS", {"none": None, "mlp": MappingNetwork}, given=("latent_dim", "num_classes"))
-"""What stands between z and the generator: a row takes a keyword ``width``, the dimension of w."""
+"""Mapping networks between z and the generator: a row takes a keyword ``width``, the dimension of w."""
 
 GENERATORS = Table(
     "GENERATORS",

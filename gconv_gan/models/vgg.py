@@ -29,7 +29,7 @@ class VGG(Classifier):
         depths: units per stack.
         widths: channels per stack.
         hidden: sizes of the hidden layers.
-        pool_size: side of the map, averaged, that the hidden layers see.
+        pool_size: side of the averaged map, the input of the hidden layers.
         num_classes: number of logits.
         dropout: after each hidden layer (ImageNet: 0.5).
         parts: convolution, norm, activation, order; attention at the end of each stack.

@@ -1,9 +1,9 @@
 """Exponential moving average of a generator, counted in images.
 
 Half-life and ramp as in StyleGAN2-ADA's and EDM2's training loops. Parameters and floating buffers (BatchNorm's running statistics)
-are averaged with the same decay, since statistics that belong to other weights shift the scores; counters and settings (a gate's
-temperature: buffers of one number) are copied. A spectrally normalised average keeps power iterations of its own: an averaged
-vector is shorter than one, and would belong to no weight.
+are averaged with the same decay, since statistics of other weights change the scores; counters and settings (a gate's
+temperature: buffers of one number) are copied. A spectrally normalised average has its own power iterations: an average of
+singular vectors is not a unit vector, nor a singular vector of the averaged weight.
 """
 
 import copy
@@ -49,7 +49,7 @@ class Ema:
     Args:
         network: the network that is followed. Its tensors and the average's are paired by the first ``update``; whoever replaces a tensor
             (``.to(device)``, ``parameter.data = …``, Accelerate's ``prepare`` of several processes) does so before.
-        half_life_images: images after which an old weight counts half.
+        half_life_images: images after which the factor of an old weight is halved.
         ramp: hold the half-life at most at ramp · images seen; None: no ramp.
         start_images: until so many images have been seen, the average is the network.
 

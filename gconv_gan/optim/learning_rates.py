@@ -1,4 +1,4 @@
-"""Learning rates as tensors on the device, so that a captured step reads the value of today."""
+"""Learning rates as tensors on the device, so that a captured step reads the current value."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 
 def hold_learning_rates(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Make the learning rate of every group a tensor [] on ``device``; call again after a state was loaded into the optimiser."""
-    # fused kernels read float32 on CUDA; on a CPU float64 is the number that the config names
+    # fused CUDA kernels read float32; on a CPU float64 holds the exact value of the config
     dtype = torch.float64 if device.type == "cpu" else torch.float32
     for group in optimizer.param_groups:
         group["lr"] = torch.full((), float(group["lr"]), dtype=dtype, device=device)

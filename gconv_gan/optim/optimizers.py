@@ -1,6 +1,6 @@
-"""The optimisers, in torch's fused form; everything that they remember is saved with the run.
+"""The optimisers, in torch's fused form; their whole state is saved in checkpoints.
 
-Each takes the network, whose trainable parameters it puts into groups where norms or biases are treated apart.
+Each takes the network and puts its trainable parameters into groups if norms or biases are treated differently.
 """
 
 from typing import Annotated, Any
@@ -35,12 +35,12 @@ def sgd(
 
     Args:
         network: whose parameters are optimised.
-        norm_scale_divisor: What the learning rate of the norms' scales is divided by (100 goes with norms that start at 0.1).
+        norm_scale_divisor: Divisor of the learning rate of the norms' scales (100 for norms with initial scale 0.1).
         learning_rate: Learning rate before the schedule.
         momentum: Decay of the running sum of gradients.
         nesterov: Step along the gradient plus the decayed running sum, Nesterov's form.
         weight_decay: Multiple of the weight added to its gradient.
-        decay: What decays: every parameter, or all but norms and biases.
+        decay: The parameters with weight decay: all, or all but norms and biases.
 
     """
     groups = parameter_groups(network, norm_scale_divisor=norm_scale_divisor, decay=decay)
@@ -59,7 +59,7 @@ def adam(
 
     Args:
         network: whose parameters are optimised.
-        norm_scale_divisor: What the learning rate of the norms' scales is divided by (100 goes with norms that start at 0.1).
+        norm_scale_divisor: Divisor of the learning rate of the norms' scales (100 for norms with initial scale 0.1).
         learning_rate: Learning rate before the schedule.
         betas: Decay of the first and second moment.
         eps: Added to the root of the second moment.
@@ -83,12 +83,12 @@ def adamw(
 
     Args:
         network: whose parameters are optimised.
-        norm_scale_divisor: What the learning rate of the norms' scales is divided by (100 goes with norms that start at 0.1).
+        norm_scale_divisor: Divisor of the learning rate of the norms' scales (100 for norms with initial scale 0.1).
         learning_rate: Learning rate before the schedule.
         betas: Decay of the first and second moment.
         eps: Added to the root of the second moment.
-        weight_decay: Share of the weight, times the learning rate, that a step takes away.
-        decay: What decays: every parameter, or all but norms and biases.
+        weight_decay: Share of the weight, times the learning rate, that a step subtracts.
+        decay: The parameters with weight decay: all, or all but norms and biases.
 
     """
     groups = parameter_groups(network, norm_scale_divisor=norm_scale_divisor, decay=decay)

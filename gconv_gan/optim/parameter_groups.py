@@ -1,7 +1,7 @@
-"""Parameters by the role they play, chosen by module type: scales of norms, their other parameters, biases, weights.
+"""Parameter groups by role, determined by module type: scales of norms, their other parameters, biases, weights.
 
-Davis and Frank, arXiv 2110.13989, slow the scales of norms down and decay neither norms nor biases. Their released code finds scales by
-name and shape, which also catches ``Linear(C, 1).weight``, 1x1 kernels of one output and PReLU's slope; a type does not.
+Davis and Frank, arXiv 2110.13989, reduce the learning rate of norms' scales and decay neither norms nor biases. Their code finds scales by
+name and shape, which also matches ``Linear(C, 1).weight``, 1x1 kernels of one output and PReLU's slope.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,13 +15,13 @@ from gconv_gan.layers.roles import NORM_ROLES, Role
 Decay = Literal["all", "weights"]
 
 TORCHS_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-"""Norms of torch: their ``weight`` is a scale, whatever else they hold ``norm_other``."""
+"""Norms of torch: their ``weight`` is a scale, their other parameters are ``norm_other``."""
 
 
 def parameters_by_role(network: nn.Module) -> dict[Role, list[nn.Parameter]]:
     """Return every trainable parameter of ``network`` once, under its role.
 
-    A layer says by its attribute ``roles`` which of its parameters and sub-modules are a norm's, see ``layers/roles.py``. bias: everything
+    The attribute ``roles`` of a layer names its parameters and sub-modules that belong to a norm, see ``layers/roles.py``. bias: everything
     else with fewer than two axes or of the name "bias" (biases, gains, slopes of activations). weight: the rest (kernels, matrices,
     embeddings).
     """
@@ -59,13 +59,13 @@ def _role(module: nn.Module, name: str, parameter: nn.Parameter, within: dict[nn
 
 
 def parameter_groups(network: nn.Module, *, norm_scale_divisor: float = 1.0, decay: Decay = "all") -> Iterable[Any]:
-    r"""Return the trainable parameters of ``network`` as groups for ``build_optimizer``, or ungrouped where all are treated alike.
+    r"""Return the trainable parameters of ``network`` as groups for ``build_optimizer``, or ungrouped if all are treated alike.
 
     A schedule keeps the learning rate of norms' scales at :math:`\alpha / c`.
 
     Args:
         network: the network.
-        norm_scale_divisor: c; the paper takes 100, and any large number does.
+        norm_scale_divisor: c; 100 in the paper.
         decay: what the optimiser's weight decay applies to, "all" parameters or "weights" alone.
 
     """

@@ -1,4 +1,4 @@
-"""Schedules (of learning rates, of weights) as pure functions of the images seen, so that nothing about them needs saving."""
+"""Schedules (of learning rates, of weights) as pure functions of the images seen, without a state to save."""
 
 import bisect
 import math
@@ -23,7 +23,7 @@ def schedule_factor(config: AnySchedule, *, images_seen: int, total_images: int)
 
 
 class Constant:
-    """The learning rate stays as it is."""
+    """The learning rate is constant."""
 
     def __call__(self, images_seen: int, total_images: int) -> float:
         """Return 1."""
@@ -36,7 +36,7 @@ class Linear:
     .. math:: 1 - \max(0, n - s) / (T - s)
 
     Args:
-        start_images: Images seen before the fall begins (s).
+        start_images: Images seen before the decay starts (s).
 
     """
 
@@ -51,7 +51,7 @@ class Linear:
 
 
 class Cosine:
-    r"""The learning rate falls along half a cosine from the end of the warm-up to ``end_images``, and stays there.
+    r"""The learning rate falls along half a cosine from the end of the warm-up to ``end_images``, and is then constant.
 
     .. math:: f + (1 - f)\,\tfrac12 (1 + \cos \pi t), \qquad t = (n - w) / (E - w) \in [0, 1]
 
@@ -59,7 +59,7 @@ class Cosine:
 
     Args:
         final: Factor on the learning rate that is reached at the end (f).
-        end_images: Images seen at the end of the fall (E); None: trainer.total_images.
+        end_images: Images seen at the end of the decay (E); None: trainer.total_images.
         warmup_images: w.
 
     """
@@ -69,7 +69,7 @@ class Cosine:
 
     @staticmethod
     def ends_with_the_run(keys: AnySchedule) -> bool:
-        """Return whether another length of the run is another schedule."""
+        """Return whether the schedule depends on the length of the run."""
         return getattr(keys, "end_images", None) is None
 
     def __call__(self, images_seen: int, total_images: int) -> float:
@@ -88,8 +88,8 @@ class Step:
     """The learning rate is multiplied by a factor at each milestone: f to the power m after m of them.
 
     Args:
-        milestones: Images seen at which it falls, in rising order.
-        factor: What it is multiplied by at each milestone (f).
+        milestones: Images seen at the milestones, in increasing order.
+        factor: Factor of each milestone (f).
 
     """
 
@@ -102,7 +102,7 @@ class Step:
 
 
 def _passed(start: int, images_seen: int, total_images: int) -> float:
-    """Return the share of the images between ``start`` and the end that has been seen, in [0, 1]; 0 where nothing lies between."""
+    """Return the share of the images between ``start`` and the end that has been seen, in [0, 1]; 0 for an empty interval."""
     if start >= total_images:
         return 0.0
     return min(max(0, images_seen - start) / (total_images - start), 1.0)

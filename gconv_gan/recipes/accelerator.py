@@ -18,7 +18,7 @@ from gconv_gan.runtime.tracking import build_trackers
 
 @runtime_checkable
 class BatchConfig(Protocol):
-    """What an Accelerator has to know of a run's config."""
+    """The keys of a run's config that an Accelerator needs."""
 
     @property
     def batch_size(self) -> int: ...
@@ -54,8 +54,10 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
-        # what Accelerate's launcher leaves behind when it was told of several processes and starts one
-        print("one process runs, though the launcher was asked for more: with --cpu it starts one; use --multi_gpu", file=sys.stderr)
+        # Accelerate's launcher sets MASTER_ADDR alone if several processes are requested and it starts one
+        print(
+            "a single process runs, although several were requested: the launcher starts one with --cpu; use --multi_gpu", file=sys.stderr
+        )
     parts = accelerator.num_processes * trainer.micro_batches
     if trainer.batch_size % parts:
         raise UserError(

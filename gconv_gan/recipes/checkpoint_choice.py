@@ -1,4 +1,4 @@
-"""Which checkpoint of a run a command means: one by its number of images, the best by the run's own scores, or the newest."""
+"""Choice of a run's checkpoint: by its number of images, the best by the run's own scores, or the newest."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gconv_gan.training.checkpoint import checkpoints, damage, newest_whole
 
 @dataclass(frozen=True)
 class Chosen:
-    """A whole checkpoint, and by which rule it stands out."""
+    """A complete checkpoint and the rule by which it was chosen."""
 
     path: Path
     rule: str
@@ -20,10 +20,10 @@ class Chosen:
 
 
 def choose_checkpoint(folder: Path, choice: CheckpointChoice | None) -> Chosen:
-    """Return the checkpoint that ``choice`` means; None: the newest whole one.
+    """Return the checkpoint of ``choice``; None: the newest complete one.
 
     Raises:
-        UserError: it is absent or damaged, or the run keeps no best, or several.
+        UserError: it is absent or damaged, or the run has no best checkpoint, or several.
 
     """
     if choice is None:
@@ -42,7 +42,7 @@ def best_of(folder: Path) -> tuple[int, str]:
     """Return images seen at a run's best checkpoint and the rule: by its score curves, else by its score during training.
 
     Raises:
-        UserError: the run keeps no best, or its curves disagree.
+        UserError: the run has no best checkpoint, or its curves name different ones.
 
     """
     marks = marked(folder)

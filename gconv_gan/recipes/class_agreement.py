@@ -1,4 +1,4 @@
-"""How often a run's generator draws the class it is asked for."""
+"""Share of a run's samples that a classifier assigns to the requested class."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from gconv_gan.runtime.device import command_device
 
 
 class ClassAgreementCommand(Config):
-    """Ask a classifier of real images whether a run's samples show the class that was asked for."""
+    """Measure the share of a run's samples that a classifier of real images assigns to the requested class."""
 
     run: RunFolder
     classifier: str
@@ -30,17 +30,17 @@ class ClassAgreementCommand(Config):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the share of confirmed samples, over all classes and of each."""
+    """Print the share of samples assigned to the requested class, for each class and over all."""
     command = parse_command(ClassAgreementCommand, arguments)
     device = command_device()
     run = load_run(command.run, checkpoint=command.checkpoint)
     judge = CheckpointExtractor(Path(command.classifier), device=device)
     if tuple(judge.classes) != run.class_names:
-        raise UserError(f"{command.classifier} knows the classes {judge.classes}, but {command.run} has {list(run.class_names)}")
+        raise UserError(f"{command.classifier} has the classes {judge.classes}, but {command.run} has {list(run.class_names)}")
     accuracy = json.loads((Path(command.classifier) / "model.json").read_text())["accuracy"]
     result = class_agreement(run.generator().to(device), judge, num_fake=command.num_fake, seed=command.seed)
-    print(f"{run.checkpoint}, averaged weights, {result.num_fake} samples, seed {command.seed}, judged by {command.classifier}")
-    print(f"the judge's accuracy on held-out real images: {accuracy:.4f}")
+    print(f"{run.checkpoint}, averaged weights, {result.num_fake} samples, seed {command.seed}, classified by {command.classifier}")
+    print(f"accuracy of the classifier on held-out real images: {accuracy:.4f}")
     for name, share in zip(run.class_names, result.per_class, strict=True):
-        print(f"  asked for {name:<12} {share:.3f}")
+        print(f"  class {name:<12} {share:.3f}")
     print(f"class agreement: {result.share:.4f}")

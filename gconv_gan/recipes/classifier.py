@@ -1,4 +1,4 @@
-"""A classifier run from its config: data, network, loop; what it leaves is also an extractor for GAN scores, ``checkpoint:RUN``."""
+"""A classifier run from its config: data, network, loop. The trained classifier also serves as extractor ``checkpoint:RUN`` of scores."""
 
 import json
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
     ``runs_dir/name`` then holds ``model.safetensors`` and ``model.json``: network, its arguments, classes, scores.
 
     Raises:
-        UserError: the run cannot start, for example because its folder holds another one; no folder is then made.
+        UserError: the run cannot start, for example because its folder holds another run; no folder is then created.
 
     """
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)

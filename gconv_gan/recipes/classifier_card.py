@@ -1,4 +1,4 @@
-"""One card about a trained classifier: how good, how calibrated, how robust, how costly."""
+"""The card of a trained classifier: accuracy, calibration, robustness, cost."""
 
 import hashlib
 import json
@@ -42,9 +42,9 @@ class ClassifierCardCommand(Config):
 
     run: RunFolder
     data_path: str | None = None
-    """Where the test data lie; None: where the run found them."""
+    """Path of the test data; None: that of the run's config."""
     cache_dir: str | None = None
-    """Where converted data are kept; None: where the run kept them."""
+    """Folder of converted data; None: that of the run's config."""
     gaussian: tuple[float, ...] = (0.05, 0.1, 0.2)
     """Deviations of Gaussian noise, in units of the pixel range [0, 1]."""
     fgsm: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
@@ -52,7 +52,7 @@ class ClassifierCardCommand(Config):
     pgd: tuple[float, ...] = (8.0,)
     """ε of PGD (20 steps of 2/255 from a uniform start), in 255ths."""
     changed_images: PositiveInt = 1000
-    """How many test images, spread evenly, are changed; the clean scores use all."""
+    """Number of test images, evenly spaced, that noise and attacks are applied to; the clean scores use all."""
     latency_batch: PositiveInt = 64
     """Batch of the throughput and of the training step; latency is that of one image."""
     repeats: PositiveInt = 20
@@ -64,7 +64,7 @@ class ClassifierCardCommand(Config):
 
 
 class TestedData(Config):
-    """Which images, and how they became the network's input."""
+    """The test images and their preprocessing."""
 
     title: str
     content_hash: str
@@ -72,11 +72,11 @@ class TestedData(Config):
     images: int
     image_size: int
     changed_images: int
-    """How many of them were changed for the robustness scores, spread evenly."""
+    """Number of images, evenly spaced, of the robustness scores."""
 
 
 class ClassifierCard(Config):
-    """Everything about one test of a classifier."""
+    """Result and settings of one test of a classifier."""
 
     format: int = 1
     scores: dict[str, float]
@@ -98,7 +98,7 @@ class ClassifierCard(Config):
     seconds: float
 
     def lines(self) -> list[str]:
-        """Return the card's numbers for people."""
+        """Return the card's numbers as lines of text."""
         about = f"{self.run} ({self.network}), {self.weights} weights at {self.images_seen:,} images"
         head = f"{about}, on {self.data.images:,} images of {self.data.title}"
         scores = [f"  {name:<28} {value:.4f}" for name, value in self.scores.items()]
@@ -106,12 +106,12 @@ class ClassifierCard(Config):
 
 
 def _amount(value: float) -> str:
-    """Return a number without an exponent: in full where it is large or whole, else to six digits."""
+    """Return a number without an exponent: an integer in full, else to six digits."""
     return f"{value:,.0f}" if value >= 100_000 or value.is_integer() else f"{value:,.6g}"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Test the classifier that the command line names; print its card and keep it."""
+    """Test the classifier that the command line names; print its card and write it to the run folder."""
     command = parse_command(ClassifierCardCommand, arguments)
     card = classifier_card(command)
     print("\n".join(card.lines()))
@@ -127,7 +127,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
     """Return the card of a trained classifier.
 
     Raises:
-        UserError: there is no trained classifier, or the test data are not those whose classes it knows.
+        UserError: there is no trained classifier, or the classes of the test data differ from its own.
 
     """
     start = time.perf_counter()
@@ -138,7 +138,7 @@ def classifier_card(command: ClassifierCardCommand) -> ClassifierCard:
     config = load_config(ClassifierRunConfig, folder / "config.json")
     test = _test_data(command, config)
     if list(test.classes) != list(fields["classes"]):
-        raise UserError(f"{folder} knows the classes {fields['classes']}, but the test data have {list(test.classes)}")
+        raise UserError(f"{folder} has the classes {fields['classes']}, but the test data have {list(test.classes)}")
     require_images_of_every_class(test, needed_by="a classifier's test")
     data = HeldOut(test, config.image_size)
     changed = evenly(data, command.changed_images)
@@ -183,7 +183,7 @@ def _test_data(command: ClassifierCardCommand, config: ClassifierRunConfig) -> I
 
 
 def evenly(data: HeldOut, count: int) -> HeldOut:
-    """Return ``count`` of the images, spread evenly: data sets are often sorted by class."""
+    """Return ``count`` of the images, evenly spaced, since data sets are often sorted by class."""
     whole = np.arange(len(data.dataset)) if data.indices is None else data.indices
     count = min(count, len(whole))
     return HeldOut(data.dataset, data.size, whole[np.arange(count) * len(whole) // count])

@@ -1,4 +1,4 @@
-"""Everything a classifier run checks before it trains: the run and its dry run both pass through ``check``, so they refuse the same."""
+"""Checks of a classifier run before training; the run and its dry run both call ``check`` and refuse the same configs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,38 +19,38 @@ from gconv_gan.recipes.listed_methods import checked, listed_methods
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
 from gconv_gan.training.checkpoint import resumable
 
-# where the test data came from; what they are decides nothing but their own score
+# location of the test data, which affect their own score alone
 TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
 
 
 @dataclass(frozen=True)
 class CheckedData:
-    """The images of a run that may start."""
+    """The images of a checked run."""
 
     training: ClassBatches
     validation: HeldOut
-    """What chooses among checkpoints; without images where there is no such part."""
+    """The validation images; empty without a validation part."""
     test: HeldOut | None
-    """None where they are not there yet."""
+    """None if they are not downloaded yet."""
     split: Split
 
 
 @dataclass(frozen=True)
 class CheckedClassifier:
-    """What a run that may start is made of. Nothing was written to its folder."""
+    """The parts of a checked run. Nothing has been written to its folder."""
 
     folder: RunFolder
     may_change: tuple[str, ...]
-    """Keys of the config that may differ from those of the folder."""
+    """Keys of the config that may differ from the config in the folder."""
     resumes_from: Path | None
-    """The checkpoint it goes on from."""
+    """The checkpoint from which it resumes."""
     network: nn.Module
     methods: tuple[Method, ...]
     description: dict[str, Any]
-    """What it takes to build the network again; empty, and the next ones None and empty, where the data are not there yet."""
+    """Description that rebuilds the network; empty, and the following fields None or empty, if the data are not downloaded yet."""
     data: CheckedData | None
     facts: dict[str, Any]
-    """What a checkpoint holds beside the weights."""
+    """Contents of a checkpoint besides the weights."""
 
 
 def check(
@@ -61,7 +61,7 @@ def check(
     Args:
         config: the run.
         accelerator: device and processes of the run.
-        dataset: its training images; None where they are not there yet, and what depends on them is not checked.
+        dataset: its training images; None if they are not downloaded yet: checks that depend on them are then skipped.
         test: its test images, likewise.
 
     Raises:

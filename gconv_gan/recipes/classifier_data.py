@@ -1,4 +1,4 @@
-"""The images of a classifier run: which are trained on, which choose among checkpoints, and what is done to their labels."""
+"""The images of a classifier run: training part, validation part, label noise."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Split:
 
 
 def require_same_classes(dataset: ImageDataset, test: ImageDataset | None) -> None:
-    """Raise ``UserError`` unless both sets (None: not there yet) have the same two or more classes and show every one of them."""
+    """Raise ``UserError`` unless both sets (None: not downloaded yet) have the same two or more classes, each with images."""
     if len(dataset.classes) < 2:
         found = f"has the single class '{dataset.classes[0]}'" if dataset.classes else "is unlabelled"
         raise UserError(f"a classifier needs classes, but {dataset.title} {found}: put the pictures of each into a folder of their own")
@@ -37,7 +37,7 @@ def require_same_classes(dataset: ImageDataset, test: ImageDataset | None) -> No
 
 
 def splits(config: ClassifierRunConfig, dataset: ImageDataset) -> Split:
-    """Return which images are trained on and which choose among checkpoints, both with the class proportions of the whole.
+    """Return the indices of the training and of the validation images, both with the class proportions of the whole.
 
     Raises:
         UserError: rounding leaves no image of a class to train on, or no validation images where some were asked for.
@@ -58,14 +58,14 @@ def splits(config: ClassifierRunConfig, dataset: ImageDataset) -> Split:
             "lower split.validation or raise split.train"
         )
     if config.split.validation and len(validation) == 0:
-        raise UserError(f"split.validation {config.split.validation} takes no image of any class: raise it, or set it to 0")
+        raise UserError(f"split.validation {config.split.validation} selects no image of any class: raise it, or set it to 0")
     return Split(training, validation)
 
 
 def batches(
     config: ClassifierRunConfig, dataset: ImageDataset, training: Int64[np.ndarray, " n"], accelerator: Accelerator
 ) -> ClassBatches:
-    """Return the endless training batches of this process, with the label noise the config asks for."""
+    """Return the endless training batches of this process, with the label noise of the config."""
     assert dataset.labels is not None
     labels = dataset.labels.copy()
     if config.labels.noise:

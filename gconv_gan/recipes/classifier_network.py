@@ -1,4 +1,4 @@
-"""The network of a classifier run: new, or from the weights of another run, with what it takes to build it again."""
+"""The network of a classifier run: new, or with the weights of another run, and the description that rebuilds it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from gconv_gan.runtime.random import stream_seed
 
 @dataclass(frozen=True)
 class Built:
-    """A new network and what it takes to build it again."""
+    """A new network and the description that rebuilds it."""
 
     network: nn.Module
     description: dict[str, Any]
@@ -42,7 +42,7 @@ def build_network(config: ClassifierRunConfig, dataset: ImageDataset, training: 
 
 
 def new_network(config: ClassifierRunConfig, num_classes: int) -> tuple[nn.Module, dict[str, str] | None]:
-    """Return the bare network for so many classes, and where its first weights came from; None: from the run's seed."""
+    """Return the bare network and the origin of its initial weights; None: drawn with the run's seed."""
     with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         torch.manual_seed(stream_seed(config.seed, "networks", 0))
         network = build_classifier_network(config.network, num_classes=num_classes, image_size=config.image_size)
@@ -50,7 +50,7 @@ def new_network(config: ClassifierRunConfig, num_classes: int) -> tuple[nn.Modul
 
 
 def start_from(folder: Path, network: nn.Module) -> dict[str, str]:
-    """Copy every weight but the head's of the classifier in ``folder`` into ``network``; return where they came from.
+    """Copy every weight but the head's of the classifier in ``folder`` into ``network``; return path and hash of their file.
 
     Raises:
         UserError: there is no trained classifier, or it is another network.
@@ -72,7 +72,7 @@ def _is_head(name: str) -> bool:
 
 
 def channel_statistics(dataset: ImageDataset, training: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float]]:
-    """Return mean and deviation of each colour channel in [-1, 1], over at most 10,000 training images spread evenly."""
+    """Return mean and deviation of each colour channel in [-1, 1], over at most 10,000 evenly spaced training images."""
     chosen = training[np.arange(min(len(training), 10_000)) * len(training) // min(len(training), 10_000)]
     sums, squares = np.zeros(3), np.zeros(3)
     for start in range(0, len(chosen), 1000):

@@ -1,4 +1,4 @@
-"""What a classifier run would do, without doing it: the resolved config, the network, steps, work, time, disk."""
+"""The dry run of a classifier: resolved config, network, steps, MACs, time, disk."""
 
 import json
 from functools import partial
@@ -19,10 +19,10 @@ from gconv_gan.recipes.step_time import classifier_step_time
 
 
 def plan(config: ClassifierRunConfig) -> str:
-    """Return the resolved config, the network layer by layer, and how much work, time and disk the run takes; fetches nothing.
+    """Return the resolved config, the network layer by layer, and the run's MACs, time and disk space; download nothing.
 
     Raises:
-        UserError: the run would be refused, as far as that shows without data that are not there yet.
+        UserError: the run would be refused, as far as this can be checked without data that are not downloaded yet.
 
     """
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)

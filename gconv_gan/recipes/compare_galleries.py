@@ -1,4 +1,4 @@
-"""Two runs side by side, as pictures of the same latents on one page."""
+"""Comparison of two runs: pictures of the same latents side by side on one page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ class CompareGalleriesCommand(Config):
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
     cache_dir: str | None = None
-    """Where converted data are kept; None: as the runs have it."""
+    """Folder of converted data; None: that of each run's config."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw the page that the command line names and print where it lies."""
+    """Draw the page that the command line names and print its path."""
     command = parse_command(CompareGalleriesCommand, arguments)
     folders = Path(command.first), Path(command.second)
     first, second = (load_run(folder, checkpoint=command.checkpoint) for folder in folders)

@@ -1,4 +1,4 @@
-"""Train the same small network with a layer swapped, on paired seeds and equal budgets, and say whether the claim holds."""
+"""Train the same small network with a layer swapped, on paired seeds and equal budgets, and test the published claim."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ STEP_ROUNDS = 15
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the comparisons that the command line names; print their table and keep it as JSON and as a plot."""
+    """Run the comparisons that the command line names; print their table and write it as JSON and as a plot."""
     command = parse_command(CompareCommand, arguments)
     folder = Path(command.results)
     if command.table:
@@ -80,11 +80,11 @@ def stored_results(folder: Path, names: Sequence[str] = ()) -> list[ComparisonRe
 
 
 def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResult:
-    """Train what is not trained yet, test it, measure the costs, and judge the claims."""
+    """Return the result of a comparison: train the arms that are not trained yet, test them, measure costs, test the claims."""
     start = time.perf_counter()
     seeds = tuple(range(command.seeds or config.seeds))
     runs = {arm: [arm_run(config, command, arm, seed) for seed in seeds] for arm in config.arms}
-    # seed by seed, so that an interrupted comparison has whole pairs
+    # seed by seed, so that an interrupted comparison has complete pairs
     measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in runs}
     flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
     with reworded(partial(as_flags, flags, str(config.run["data"]["kind"]))):
@@ -114,7 +114,7 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
 
 
 def arm_run(config: ComparisonConfig, command: CompareCommand, arm: str, seed: int) -> ClassifierRunConfig:
-    """Return the run of one arm with one seed; its name carries a hash of its settings, so changed settings are another run."""
+    """Return the run of one arm with one seed; its name contains a hash of its settings, so that changed settings give another run."""
     fields = merged(config.run, config.arms[arm])
     for section in ("data", "test_data"):
         places = {"path": command.data_path, "cache_dir": command.cache_dir}
@@ -157,7 +157,7 @@ def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str,
 
 
 def diverged(classes: int, attacks: AttackConfig) -> dict[str, float]:
-    """Return the measures of a network that knows nothing: what an arm whose numbers became non-finite has reached."""
+    """Return the measures of uniform predictions, which stand for an arm whose numbers became non-finite."""
     accuracy = 1 / classes
     attacked = {name: accuracy for name, size in _attacked(attacks).items() if size}
     scores = {"accuracy": accuracy, "top5": min(1.0, 5 / classes), "loss": math.log(classes), "calibration_error": 0.0}
@@ -179,7 +179,7 @@ def tested(network: nn.Module, test: HeldOut, attacks: AttackConfig, *, seed: in
 
 
 def step_costs(runs: Mapping[str, ClassifierRunConfig]) -> dict[str, dict[str, Any]]:
-    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in turns on the command's device."""
+    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in alternation on the command's device."""
     device = command_device()
     steps: dict[str, Callable[[], None]] = {}
     found: dict[str, dict[str, Any]] = {}

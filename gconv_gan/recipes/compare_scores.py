@@ -14,7 +14,7 @@ from gconv_gan.recipes.checkpoint_choice import best_of
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print one table for each kind of score that all of the sources have."""
+    """Print one table for each kind of score that all sources have."""
     command = parse_command(CompareCommand, arguments)
     if len(set(command.sources)) < 2:
         raise UserError("name at least two different files of scores or run folders")
@@ -23,11 +23,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _images(source: str, command: CompareCommand) -> int | None:
-    """Return the number of images that ``--checkpoint`` means for this source; None: any."""
+    """Return the number of images of ``--checkpoint`` for this source; None: any."""
     if command.checkpoint != "best":
         return command.checkpoint
     if not (Path(source) / "config.json").is_file():
-        raise UserError(f"--checkpoint best is for run folders, which {source} is not: name the file of the scores you mean, without it")
+        raise UserError(f"--checkpoint best is for run folders, but {source} is not one: name the score file instead, without --checkpoint")
     return best_of(Path(source))[0]
 
 
@@ -40,7 +40,7 @@ def read(source: str, *, protocol: str | None, checkpoint: int | None) -> list[S
         checkpoint: only scores at this number of images.
 
     Raises:
-        UserError: where there are none, or a file holds something else.
+        UserError: there are none, or a file holds something else.
 
     """
     path = Path(source)

@@ -1,4 +1,4 @@
-"""The plot of a comparison: what was measured against what it cost, an arm a colour and a shape, every seed a dot."""
+"""The plot of a comparison: measure against cost, with a colour and a marker per arm and a dot per seed."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ from gconv_gan.gallery.theme import LIGHT
 from gconv_gan.recipes.comparison_report import ComparisonResult
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
-EQUAL = 0.01  # MACs that differ by less than this share are the same number to a reader
+EQUAL = 0.01  # MACs that differ by less than this share count as equal
 WIDE = 4.0  # ratio of costs above which their axis is logarithmic
 LINE = 0.2  # inches of a line of the legend
 COLOURS = 64  # of the palette
@@ -25,7 +25,7 @@ BESIDE = 9  # points between the dots of an arm's seeds and their mean
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the arms stand from left to right, in their order, and what that means."""
+    """Cost of each arm, in their order, and its axis label."""
 
     label: str
     values: tuple[float, ...]
@@ -42,7 +42,7 @@ def cost_axis(result: ComparisonResult) -> Axis:
 
 
 def claimed_measure(result: ComparisonResult) -> str:
-    """Return the measure that the comparison's first claim about one is about; accuracy where all claims are about costs."""
+    """Return the measure of the first claim about a measure; accuracy if all claims are about costs."""
     claims: Sequence[dict[str, Any]] = result.config["claims"]
     return next((str(claim.get("measure", "accuracy")) for claim in claims if claim["kind"] in ("better", "near")), "accuracy")
 
@@ -75,11 +75,11 @@ def draw(result: ComparisonResult) -> Figure:
 
 
 def draw_arm(figure: Figure, axes: Axes, index: int, name: str, cost: float, values: Sequence[float]) -> None:
-    """Draw the mean of one arm as its shape with a bar of one standard deviation, and its seeds as dots just left of it."""
+    """Draw the mean of one arm as its marker with a bar of one standard deviation, and its seeds as dots to the left."""
     colour, marker = LIGHT.series[index % len(LIGHT.series)], MARKERS[index % len(MARKERS)]
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     beside = offset_copy(axes.transData, figure, x=-BESIDE, units="points")
-    axes.update_datalim([(cost, value) for value in values])  # which shifted dots do not
+    axes.update_datalim([(cost, value) for value in values])  # shifted dots do not extend the limits
     axes.plot([cost] * len(values), values, linestyle="", marker="o", markersize=3.5, color=colour, alpha=0.7, transform=beside)
     axes.errorbar(
         cost,
@@ -95,7 +95,7 @@ def draw_arm(figure: Figure, axes: Axes, index: int, name: str, cost: float, val
 
 
 def draw_cost_axis(axes: Axes, axis: Axis) -> None:
-    """Label the axis of costs and leave room at both its ends; logarithmic where the arms lie far apart."""
+    """Label the axis of costs and leave a margin at both ends; logarithmic if the costs differ by a large factor."""
     low, high = min(axis.values), max(axis.values)
     if low > 0 and high > WIDE * low:
         axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""What a comparison found: its record and its table."""
+"""The result of a comparison: its record and its table."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gconv_gan.metrics.verdicts import ArmResult, Finding, Verdict, in_short, ju
 
 
 class ComparisonResult(Config):
-    """One claim, what was measured, and the verdict."""
+    """One claim, the measured values, and the verdict."""
 
     format: int = 1
     name: str
@@ -29,7 +29,7 @@ class ComparisonResult(Config):
 
 
 def table(results: Sequence[ComparisonResult]) -> str:
-    """Return the results as Markdown: a row per comparison, then the arms of each and what they say about its claims."""
+    """Return the results as Markdown: a row per comparison, then the arms of each and the findings on its claims."""
     lines = overview(results)
     for result in results:
         lines += ["", *arms_table(result), ""]
@@ -53,7 +53,7 @@ def overview(results: Sequence[ComparisonResult]) -> list[str]:
 
 
 def findings(result: ComparisonResult) -> list[Finding]:
-    """Return what a result's arms say about its claims: an older file has its findings in older words."""
+    """Return the findings on a result's claims, computed from its arms: the text in an older file may differ."""
     return [judge(claim, result.arms) for claim in _claims(result)]
 
 

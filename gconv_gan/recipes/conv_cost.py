@@ -1,7 +1,7 @@
-"""What a generator's convolutions cost: parameters, MACs and time of every kind, and of every exact rewrite against its plain form.
+"""Cost of a generator's convolutions: parameters, MACs and time of every kind, and of every exact rewrite against its direct form.
 
-All candidates of a table run in turn in one process, forward and backward; a number is a median of ratios taken round by round, and
-its spread the quartiles of those ratios. What else the machine does meets all candidates alike.
+All candidates of a table run in alternation in one process, forward and backward, so that other load on the machine affects all of them
+equally. A number is the median over rounds of the ratio of two times in one round; its spread is the quartiles of those ratios.
 """
 
 import statistics
@@ -58,7 +58,7 @@ class ConvCostCommand(Config):
     batch_size: PositiveInt = 8
     """Images in a batch."""
     seconds: PositiveFloat = 60.0
-    """Time for everything, roughly; more gives a smaller spread."""
+    """Approximate total time; a longer time gives a smaller spread."""
     passes: Literal["training", "inference"] = "training"
     """training: forward and backward; inference: forward without a graph, as for the fakes of a discriminator's step."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -68,7 +68,7 @@ class ConvCostCommand(Config):
 
 
 class UnderCondition(nn.Module):
-    """A layer with its condition, as a network of one image argument; ``resample`` is done apart from it, before or after."""
+    """A layer with its condition, as a network of one image argument; ``resample`` is a separate operation before or after it."""
 
     def __init__(self, layer: nn.Module, condition: Condition, *, resample: Resample = "none") -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class UnderCondition(nn.Module):
 
 
 class ExplicitKernels(Conditioned):
-    """``AdaptiveConv2d`` the direct way: every sample's kernel is built, normalised and applied as a grouped convolution."""
+    """The direct form of ``AdaptiveConv2d``: every sample's kernel is built, normalised and applied as a grouped convolution."""
 
     def __init__(self, layer: AdaptiveConv2d) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
     bench = Bench(command)
     print(f"{command.passes}, batch {command.batch_size}, {command.channels} channels, {command.precision}, {where}")
     for side in command.sides:
-        print(f"\n3×3 at {side}×{side}; times over plain's in the same round: median [quartiles]")
+        print(f"\n3×3 at {side}×{side}; times relative to plain in the same round: median [quartiles]")
         print(bench.convolutions(side))
     middle = sorted(command.sides)[len(command.sides) // 2]
     print(f"\nexact rewrites at {middle}×{middle}; time of the direct form over the rewritten one: median [quartiles]")
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class Bench:
-    """Builds the candidates of each table and times them within its share of the time."""
+    """Builder of each table's candidates, which times them within a share of the total time."""
 
     def __init__(self, command: ConvCostCommand) -> None:
         self.command, self.device = command, command_device()
@@ -154,7 +154,7 @@ class Bench:
         return "\n".join(lines)
 
     def rewrites(self, side: int) -> str:
-        """Return the table of direct forms against what they are rewritten to."""
+        """Return the table of direct forms against their rewritten forms."""
         pairs = self.pairs(side)
         candidates = {(label, form): self.passes(network, x) for label, (*forms, x) in pairs.items() for form, network in enumerate(forms)}
         times = self.time(candidates)
@@ -176,18 +176,18 @@ class Bench:
         return pairs
 
     def resampled(self, plain: nn.Module, fused: nn.Module, resample: Resample) -> tuple[nn.Module, nn.Module]:
-        """Return ``plain`` with resampling apart, and ``fused`` with the same parameters."""
+        """Return ``plain`` with separate resampling, and ``fused`` with the same parameters."""
         fused.load_state_dict(plain.state_dict())
         return self.placed(plain, resample=resample), self.placed(fused)
 
     def layer(self, name: str, *, resample: Resample = "none") -> nn.Module:
-        """Return a 3×3 convolution as a generator's block would build it."""
+        """Return a 3×3 convolution as a generator's block builds it."""
         conv = give(CONVOLUTIONS[name], latent_dim=LATENT_DIM, num_classes=CLASSES)
         found: nn.Module = conv(self.command.channels, self.command.channels, 3, padding=1, resample=resample)
         return found
 
     def placed(self, layer: nn.Module, *, resample: Resample = "none") -> nn.Module:
-        """Return the layer under the condition, laid out in memory as training does it."""
+        """Return the layer with its condition, in the memory layout of training."""
         network = UnderCondition(layer, self.condition, resample=resample).to(self.device)
         channels_last(network)
         return network
@@ -198,7 +198,7 @@ class Bench:
         return x.contiguous(memory_format=torch.channels_last)
 
     def passes(self, network: nn.Module, x: Tensor) -> Callable[[], None]:
-        """Return what is timed."""
+        """Return the passes to be timed."""
         run = training_step(network, x) if self.command.passes == "training" else inference(network, x)
         if self.command.precision == "float32":
             return run
@@ -210,7 +210,7 @@ class Bench:
         return under_autocast
 
     def time(self, candidates: Mapping[Key, Callable[[], None]]) -> dict[Key, list[float]]:
-        """Return seconds of each candidate, over as many rounds as its share of the time allows."""
+        """Return seconds of each candidate, over as many rounds as fit into its share of the time."""
         first = sum(times[0] for times in rounds(candidates, repeats=1, device=self.device).values())
         repeats = max(MIN_ROUNDS, min(MAX_ROUNDS, int(self.share / first) - 3))
         return rounds(candidates, repeats=repeats, device=self.device)

@@ -1,4 +1,4 @@
-"""What the training commands do with their arguments."""
+"""The command line of the training commands."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from gconv_gan.runtime.device import process_state
 def training_command(
     arguments: Sequence[str], script: str, model: type[Model], *, plan: Callable[[Model], str], fit: Callable[[Model], Any]
 ) -> None:
-    """Do what ``CONFIG.toml [--key value …] [--dry-run]`` asks: train, or print the plan.
+    """Parse ``CONFIG.toml [--key value …] [--dry-run]`` and train, or print the plan.
 
     Raises:
         UserError: there is no config, or it or the command line is wrong.

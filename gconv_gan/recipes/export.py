@@ -1,4 +1,4 @@
-"""A finished run as a self-contained folder: averaged generator, its config, a model card with the scores, and ONNX."""
+"""Export of a run to a self-contained folder: averaged generator, its config, a model card with the scores, and ONNX."""
 
 import hashlib
 import importlib.util
@@ -26,11 +26,11 @@ from gconv_gan.runtime.latents import draw_labels, draw_latents
 ONNX = "generator.onnx"
 CARD = "card.md"
 TRACED_BATCH, CHECKED_BATCHES = 2, (1, 5)
-TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two libraries round their sums in another order
+TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two libraries sum in different orders
 
 
 class ExportCommand(Config):
-    """Make a run into a folder that needs neither the run nor the data: weights, config, model card, ONNX."""
+    """Export a run to a folder that needs neither the run nor the data: weights, config, model card, ONNX."""
 
     run: RunFolder
     out: str | None = None
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def export(command: ExportCommand) -> Path:
-    """Write the folder, whole or not at all, and return it.
+    """Write the folder atomically and return its path.
 
     Raises:
         UserError: there is no such run or checkpoint, the folder exists, ONNX's packages are missing, or its images differ.
@@ -66,7 +66,7 @@ def export(command: ExportCommand) -> Path:
         write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
         if description.plugins:
             shutil.copyfile(Path(command.run) / PLUGINS, folder / PLUGINS)
-        generator, _ = load_exported(folder)  # what a reader of the folder gets
+        generator, _ = load_exported(folder)  # read back as a user of the folder would
         difference = None
         if not command.no_onnx:
             write_onnx(generator, folder / ONNX)
@@ -76,7 +76,7 @@ def export(command: ExportCommand) -> Path:
 
 
 def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
-    """Return what the folder's ``config.json`` says."""
+    """Return the content of the folder's ``config.json``."""
     return resolved(ExportedGenerator)(
         plugins=run.config.plugins,
         generator=run.config.generator,
@@ -90,7 +90,7 @@ def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
 
 
 def require_onnx() -> None:
-    """Raise ``UserError`` with the way out where a package that ONNX export or its check needs is absent."""
+    """Raise ``UserError`` if a package that ONNX export or its check needs is absent."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"ONNX needs {', '.join(missing)}: pip install 'gconv_gan[onnx]', or leave it out with --no-onnx")

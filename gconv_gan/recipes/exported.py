@@ -1,4 +1,4 @@
-"""A generator in a folder of its own: weights and the few facts that rebuild it, without the data set and without the run."""
+"""An exported generator: a folder with the weights and the description that rebuilds it, without the data set and without the run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ DESCRIPTION = "config.json"
 
 
 class ExportedGenerator(Config):
-    """What ``config.json`` of an exported folder says."""
+    """The content of ``config.json`` in an exported folder."""
 
     exported: int = 1
     """Version of this layout."""
@@ -37,11 +37,11 @@ class ExportedGenerator(Config):
     """Real images the discriminator had seen."""
     weights_sha256: str
     run: GANRunConfig
-    """The whole config of the training run, for the record; nothing of it is needed to sample."""
+    """The whole config of the training run, for information; sampling does not need it."""
 
     @property
     def num_classes(self) -> int | None:
-        """Return how many classes the generator knows; None for an unconditional one."""
+        """Return the generator's number of classes; None for an unconditional one."""
         return len(self.classes) or None
 
 
@@ -49,7 +49,7 @@ def load_exported(folder: Path | str) -> tuple[nn.Module, ExportedGenerator]:
     """Return the generator in ``folder``, in eval mode, and its description.
 
     Raises:
-        UserError: where a file is missing, damaged, or does not fit the others.
+        UserError: a file is missing, damaged, or inconsistent with the others.
 
     """
     folder = Path(folder)

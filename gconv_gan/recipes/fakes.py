@@ -1,4 +1,4 @@
-"""What is scored: a run's generator or files, as a source of images, with what a card says about it."""
+"""The scored images: a source of images from a run's generator or from files, with its part of the score card."""
 
 import copy
 import hashlib
@@ -27,12 +27,12 @@ from gconv_gan.training.step import channels_last
 BATCH = 64  # of --batch-norm batch: StudioGAN's
 
 BatchNormMode = Literal["eval", "standing", "batch"]
-BATCH_NORM: dict[str, str] = {"eval": "eval", "standing": STANDING, "batch": f"batch of {BATCH}"}  # what score cards say
+BATCH_NORM: dict[str, str] = {"eval": "eval", "standing": STANDING, "batch": f"batch of {BATCH}"}  # text in score cards
 
 
 @dataclass(frozen=True)
 class Fakes:
-    """Images to be scored, what is known about them, and about the run they come from."""
+    """Images to be scored, with their part of the score card and that of their run."""
 
     source: ImageSource
     card: FakesCard
@@ -50,10 +50,10 @@ def generator_source(
     class_counts: Sequence[int] | None = None,
     batch_size: int | None = None,
 ) -> FakeSource:
-    """Return ``count`` images of ``generator``, which stays as it is, with its BatchNorms in the mode ``batch_norm``.
+    """Return a source of ``count`` images of ``generator``, which is not changed, with its BatchNorms in the mode ``batch_norm``.
 
     ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other; ``batch_size`` is that of a
-    call (None: as is usual on the device).
+    call (None: the default of the device).
     """
     threshold = truncation
     if isinstance(generator, MappedGenerator) and truncation is not None:
@@ -74,7 +74,7 @@ def generator_source(
 
 
 def run_card(config: GANRunConfig, *, rule: str | None, device: torch.device) -> RunCard:
-    """Return what a card says about a training run; processes, batch size and seconds are filled in by the evaluation."""
+    """Return the part of a card about a training run; the evaluation fills in processes, batch size and seconds."""
     return RunCard(
         config_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         training_seed=config.seed,
@@ -100,7 +100,7 @@ def run_fakes(
     """Return the images of a run's generator at its checkpoint.
 
     Raises:
-        UserError: where labels are to follow the training data of an unconditional run.
+        UserError: ``labels`` is "empirical" for an unconditional run.
 
     """
     device = command_device()
@@ -140,7 +140,7 @@ def _class_counts(run: TrainedRun) -> list[int]:
 
 
 def file_fakes(files: ContentOrder[ImageFiles], source: str, *, count: int | None, seed: int) -> Fakes:
-    """Return the images in ``files``, or ``count`` of them chosen by ``seed``; ``source`` is what the card calls them."""
+    """Return the images in ``files``, or ``count`` of them chosen by ``seed``; ``source`` is their name in the card."""
     card = FakesCard(source=printable(source), recipe=files.source.recipe, size=files.size, formats=files.formats, order=BY_CONTENT)
     if count is None or count == len(files):
         return Fakes(files, card, None)

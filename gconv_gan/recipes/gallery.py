@@ -39,17 +39,17 @@ class GalleryCommand(Config):
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
     extractor: str | None = None
-    """Also look for nearest training images in the features of this network, named as for scores; None: in pixels only."""
+    """Extractor, named as for scores, in whose features nearest training images are searched as well; None: in pixels only."""
     weights: str | None = None
     """A file of Inception weights, for an extractor that takes one."""
     cache_dir: str | None = None
-    """Where converted data are kept; None: as the run has it."""
+    """Folder of converted data; None: that of the run's config."""
     curves: str | None = None
     """Write the curves of training and of the scores to this PNG file, as one picture, and draw nothing else."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw the gallery that the command line names and print where its page lies."""
+    """Draw the gallery that the command line names and print the path of its page."""
     command = parse_command(GalleryCommand, arguments)
     run = load_run(command.run, checkpoint=command.checkpoint)
     if command.curves is not None:
@@ -64,14 +64,14 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
-    """Write what training logged and every score curve of a run, up to its checkpoint, as one PNG; return its path.
+    """Write the curves of the training log and of the scores, up to the run's checkpoint, as one PNG; return its path.
 
     Raises:
-        UserError: the path is not of a PNG, or there is nothing to draw.
+        UserError: the path does not end in .png, or there is nothing to draw.
 
     """
     if path.suffix != ".png":
-        raise UserError(f"--curves {path}: the picture is a PNG, so name a file that ends in .png")
+        raise UserError(f"--curves {path}: the picture is a PNG: name a file that ends in .png")
     require_possible_folder(path.parent, "--curves")
     records = records_of(run, folder)
     panels = [*score_series(records), *(series for series, _ in curve_series(scores_of(run, folder))), *training_series(records)]
@@ -83,12 +83,12 @@ def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
 
 
 def records_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
-    """Return what a run logged up to its checkpoint."""
+    """Return the records of a run's training log up to its checkpoint."""
     return tuple(record for record in read_metrics(folder / "metrics.jsonl") if record["images"] <= run.images_seen)
 
 
 def scores_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
-    """Return the score files of a run, but for those of later checkpoints."""
+    """Return the score files of a run, without those of later checkpoints."""
     scores = (_read(path) for path in sorted((folder / "scores").glob("*.json")))
     return tuple(score for score in scores if (images_seen(score) or 0) <= run.images_seen)
 
@@ -101,13 +101,13 @@ def _read(path: Path) -> Mapping[str, object]:
 
 
 def list_galleries(folder: Path) -> None:
-    """Write the index of a folder's galleries and print where it lies, or why it was not written."""
+    """Write the index of a folder's galleries and print its path, or why it was not written."""
     index = write_index(folder)
-    print(f"index: {index}" if index else f"index: {folder / 'index.html'} is another page and stays as it is")
+    print(f"index: {index}" if index else f"index: {folder / 'index.html'} is another page and is not changed")
 
 
 def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor | None:
-    """Return the network that ``--extractor`` names, on the device of this process; None where none is named.
+    """Return the network that ``--extractor`` names, on the device of this process; None without a name.
 
     Raises:
         UserError: for an unknown name or missing weights, or weights without an extractor that takes them.
@@ -124,7 +124,7 @@ def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor
 
 
 def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages | None:
-    """Return what a run was trained on; None, and a printed sentence, where the data are no longer there.
+    """Return the training images of a run; if the data are absent, print a message and return None.
 
     Raises:
         UserError: the data are there, but cannot be read.
@@ -135,15 +135,15 @@ def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages |
         with reworded(partial(as_flags, {"cache_dir": "--cache-dir"}, data.kind)):
             dataset = open_dataset(validated(type(data), values, "--cache-dir"))
     except AbsentDataError as error:
-        print(f"gallery: no nearest training images, because the data are out of reach: {error}")
+        print(f"gallery: without nearest training images, because the data are absent: {error}")
         return None
     return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
 
 
 def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str, str]:
-    """Return what a page says of how a run was trained."""
+    """Return the rows of a page on the training settings of a run."""
     conv, n_dis = getattr(config.generator, "conv", None), config.trainer.n_dis
-    widths = (str(getattr(network, "width", "of its own")) for network in (config.generator, config.discriminator))
+    widths = (str(getattr(network, "width", "unspecified")) for network in (config.generator, config.discriminator))
     return {
         "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
         "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
@@ -159,7 +159,7 @@ def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str,
 
 
 def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
-    """Return everything the pictures of ``run`` are drawn from."""
+    """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
     config, progress = run.config, run.state["progress"]

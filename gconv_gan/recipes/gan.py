@@ -31,10 +31,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def fit(config: GANRunConfig) -> Progress:
-    """Build everything ``config`` names and train it, from the run folder's newest checkpoint if there is one.
+    """Build the parts of ``config`` and train, from the run folder's newest checkpoint if there is one.
 
     Raises:
-        UserError: the run cannot start; its folder is then not made.
+        UserError: the run cannot start; its folder is then not created.
 
     """
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)

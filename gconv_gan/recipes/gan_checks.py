@@ -1,4 +1,4 @@
-"""Everything a GAN run checks before it trains: the run and its dry run both pass through ``check``, so they refuse the same."""
+"""Checks of a GAN run before training; the run and its dry run both call ``check`` and refuse the same configs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,11 @@ from gconv_gan.training.checkpoint import resumable
 
 @dataclass(frozen=True)
 class CheckedGAN:
-    """What a run that may start is made of. Nothing was written to its folder."""
+    """The parts of a checked run. Nothing has been written to its folder."""
 
     folder: RunFolder
     resumes_from: Path | None
-    """The checkpoint it goes on from."""
+    """The checkpoint from which it resumes."""
     num_classes: int | None
     generator: nn.Module
     discriminator: nn.Module
@@ -38,11 +38,11 @@ class CheckedGAN:
     methods: tuple[Method, ...]
     scored: ScorePlan | None
     data: BatchSource | None
-    """None, as what follows, where the data are not there yet."""
+    """None, like the following fields, if the data are not downloaded yet."""
     generator_data: BatchSource | None
     """The real images of generator steps, for a relativistic loss."""
     facts: dict[str, Any]
-    """What a checkpoint holds beside the weights."""
+    """Contents of a checkpoint besides the weights."""
 
 
 def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset | None) -> CheckedGAN:
@@ -51,7 +51,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     Args:
         config: the run.
         accelerator: device and processes of the run.
-        dataset: its real images; None where they are not there yet, and what depends on them is not checked.
+        dataset: its real images; None if they are not downloaded yet: checks that depend on them are then skipped.
 
     Raises:
         UserError: the run would be refused.
@@ -114,7 +114,7 @@ def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
 
 
 def methods(config: GANRunConfig) -> tuple[Method, ...]:
-    """Return what touches training besides the losses: what keys of the networks ask for, then what ``[[methods]]`` lists."""
+    """Return the training methods: first those that keys of the networks request, then those of ``[[methods]]``."""
     found: list[Method] = []
     if config.generator.orthogonal or config.discriminator.orthogonal:
         found.append(OrthogonalRegularisation(generator=config.generator.orthogonal, discriminator=config.discriminator.orthogonal))

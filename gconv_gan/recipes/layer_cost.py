@@ -1,4 +1,4 @@
-"""What every layer costs beside the 3×3 convolution of the same width, at three shapes."""
+"""Cost of every layer relative to the 3×3 convolution of the same width, at three shapes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -77,12 +77,12 @@ SHAPES = (Shape(batch=16, channels=32, size=32), Shape(batch=16, channels=64, si
 
 
 class LayerCostCommand(Config):
-    """Measure what every layer costs, against the 3×3 convolution of the same width."""
+    """Measure the cost of every layer relative to the 3×3 convolution of the same width."""
 
     repeats: PositiveInt = 15
-    """Rounds of which the median time is taken; every layer runs once in each."""
+    """Number of rounds for the median time; every layer runs once per round."""
     json_out: JsonFile = None
-    """Also write the numbers here."""
+    """File to which the numbers are also written."""
     seed: NonNegativeInt = 0
     """Seed of the layers' initial weights and of the input."""
 
@@ -107,7 +107,7 @@ class LayerCost(Config):
 
 
 class Conditioned(nn.Module):
-    """A layer with the condition it is given, if it wants one."""
+    """A layer with a condition, which is passed on if the layer takes one."""
 
     def __init__(self, layer: nn.Module, condition: Condition) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[str] = tuple(LAYERS)) -> list[LayerCost]:
-    """Return the costs of the named layers at ``shape``; all are timed in turns in one process."""
+    """Return the costs of the named layers at ``shape``; all are timed in alternation in one process."""
     device = command_device()
     with torch.random.fork_rng(devices=[]):  # drawn on the CPU
         torch.manual_seed(seed)
@@ -146,7 +146,7 @@ def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[st
     steps = {name: training_step(layer, x) for name, layer in built.items()}
     memory = {
         name: peak_bytes(step, device=device) for name, step in steps.items()
-    }  # first: the profiler warns of gradients older than itself
+    }  # first, since the profiler warns of gradients from before its start
     step_seconds = seconds(steps, repeats=repeats, device=device)
     forward_seconds = seconds({name: inference(layer, x) for name, layer in built.items()}, repeats=repeats, device=device)
     costs = []

@@ -1,4 +1,4 @@
-"""The model card of an exported generator: what it is, how it was trained, on whose images, and how good it is."""
+"""The model card of an exported generator: architecture, training, licence of the images, scores."""
 
 import json
 from pathlib import Path
@@ -26,8 +26,8 @@ LICENCES = {
     "folder": "Your own pictures: their licence is not known to this software. State it here before you pass the model on.",
     "webdataset": "Your own shards: their licence is not known to this software. State it here before you pass the model on.",
 }
+"""``data.kind`` -> the terms of use of its images."""
 OF_A_PLUGIN = "Not known to this software: the data set is a plug-in's. State it here before you pass the model on."
-"""``data.kind`` -> what its authors allow."""
 
 
 def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, *, onnx_difference: float | None) -> str:
@@ -74,14 +74,14 @@ def _rows(facts: dict[str, str]) -> str:
 
 
 def _scores(run: Path, weights_sha256: str) -> list[str]:
-    """Return a table for each score of these weights that the run keeps, or a sentence that there is none."""
+    """Return a table for each score of these weights in the run folder, or a sentence that there is none."""
     kept = [score for path in sorted((run / "scores").glob("*.json")) if (score := _score(path)) is not None]
     tables = [_table(score) for score in kept if score.card.fakes.weights_sha256 == weights_sha256]
     return tables or ["These weights are not scored yet: eval/gan_metrics.py RUN --checkpoint IMAGES, then export again."]
 
 
 def _score(path: Path) -> Score | None:
-    """Return the score in a file; None where it is another test's card, such as a classifier's."""
+    """Return the score in a file; None if it is a card of another kind, such as a classifier's."""
     try:
         fields = json.loads(path.read_text())
     except ValueError as error:
@@ -90,7 +90,7 @@ def _score(path: Path) -> Score | None:
 
 
 def _table(score: Score) -> str:
-    """Return the numbers of a score under what its card says."""
+    """Return the numbers of a score under a description from its card."""
     formula, fakes, reference = score.card.formula, score.card.fakes, score.card.reference
     real = "an unknown number" if formula.num_real is None else f"{formula.num_real:,}"
     split = "" if reference.split is None else f" (split {reference.split})"

@@ -21,14 +21,14 @@ from gconv_gan.runtime.random import stream_seed
 from gconv_gan.training.checkpoint import load_network
 
 FEW_CHANNELS = 16
-"""A feature map with fewer channels than this is warned of."""
+"""A warning is given for a feature map with fewer channels than this."""
 
 
 def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Module, nn.Module]:
     """Return generator and discriminator, initialised from the run's seed: equal on every process, without a broadcast.
 
     Raises:
-        UserError: there are no such networks, for example none for images of ``data.size``.
+        UserError: the networks do not exist, for example not for images of ``data.size``.
 
     """
     with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
@@ -45,11 +45,11 @@ def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Mo
 
 
 def narrow_maps(config: GANRunConfig, generator: nn.Module, discriminator: nn.Module) -> list[str]:
-    """Say of each network with a feature map of fewer than 16 channels how many that has, and at which width it has 16."""
+    """Return a message for each network with a feature map of fewer than 16 channels: its channels, and the width at which it has 16."""
     found = []
     for name, config_of, network in (("generator", config.generator, generator), ("discriminator", config.discriminator, discriminator)):
         width, channels = getattr(config_of, "width", None), getattr(network, "channels", None)
-        if width is None or channels is None:  # a network of a plug-in that has no such key, or does not tell
+        if width is None or channels is None:  # a network of a plug-in without the key or the attribute
             continue
         least = min(channels)
         if least < FEW_CHANNELS:
@@ -67,7 +67,7 @@ class TrainedRun:
     config: GANRunConfig
     checkpoint: Path
     rule: str
-    """By which rule the checkpoint stands out: last, chosen, or best by which score."""
+    """The rule by which the checkpoint was chosen: last, chosen, or best by a score."""
     state: dict[str, Any]
     """Counters and facts stored beside the weights."""
     class_names: tuple[str, ...]
@@ -75,7 +75,7 @@ class TrainedRun:
 
     @property
     def num_classes(self) -> int | None:
-        """Return how many classes the networks know; None for an unconditional run."""
+        """Return the networks' number of classes; None for an unconditional run."""
         return len(self.class_names) or None
 
     @property
@@ -97,7 +97,7 @@ class TrainedRun:
 
 
 def require_gan_run(folder: Path) -> None:
-    """Raise ``UserError`` where ``folder`` is no run, or the run of something else than a GAN."""
+    """Raise ``UserError`` if ``folder`` is not the run folder of a GAN."""
     if not folder.exists():
         raise UserError(does_not_exist(folder))
     if not (folder / "config.json").is_file():
@@ -106,10 +106,10 @@ def require_gan_run(folder: Path) -> None:
 
 
 def load_run(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> TrainedRun:
-    """Read a run folder at its newest whole checkpoint, at the one that was written after so many images, or at its best.
+    """Return a run read from its folder at one checkpoint, see ``choose_checkpoint``.
 
     Raises:
-        UserError: there is no run, no whole checkpoint, or not the one asked for.
+        UserError: there is no run, no complete checkpoint, or not the requested one.
 
     """
     folder = Path(folder)

@@ -11,10 +11,10 @@ from gconv_gan.losses.tables import LOSSES
 
 
 def build_objective(config: GANRunConfig, discriminator: nn.Module, num_classes: int | None) -> Objective:
-    """Return the loss and whatever the config adds to it.
+    """Return the loss with the penalty, augmentation and regularisers of the config.
 
     Raises:
-        UserError: the penalty does not go with ``discriminator``.
+        UserError: the penalty cannot be computed for ``discriminator``.
 
     """
     make_penalty, make_augment = constructor(config.objective.penalty, "objective.penalty"), constructor(config.augment, "augment")

@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: config, networks layer by layer, images, steps, time, checkpoints, disk."""
+"""The dry run of a GAN: config, networks layer by layer, images, steps, time, checkpoints, disk."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,10 @@ from gconv_gan.training.state import due
 
 
 def plan(config: GANRunConfig) -> str:
-    """Return the resolved config, both networks and the plan as text; opens the data where they are, trains nothing, fetches nothing.
+    """Return the resolved config, both networks and the plan as text; open the data if they are present, download and train nothing.
 
     Raises:
-        UserError: the run would be refused, as far as that shows without data that are not there yet.
+        UserError: the run would be refused, as far as this can be checked without data that are not downloaded yet.
 
     """
     accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
@@ -71,12 +71,12 @@ def iteration_macs(trainer: TrainerConfig, generator: int, discriminator: int) -
 
 
 def goes_on(newest: Path | None) -> list[str]:
-    """Say from which checkpoint a run goes on; nothing of a new run."""
-    return [] if newest is None else [f"start: goes on from {newest}"]
+    """Return a line that names the checkpoint from which a run resumes; none for a new run."""
+    return [] if newest is None else [f"start: resumes from {newest}"]
 
 
 def iterations_left(total_images: int, step: int, newest: Path | None) -> int:
-    """Return how many iterations of ``step`` images a run has to go from its newest checkpoint on."""
+    """Return the number of remaining iterations of ``step`` images after the run's newest checkpoint."""
     seen = 0 if newest is None else images_at(newest)
     return max(0, -(-(total_images - seen) // step))
 
@@ -88,12 +88,12 @@ def _described(dataset: ImageDataset) -> str:
 
 
 def rounded_up(shown: int, trainer: TrainerConfig | ClassifierTrainerConfig) -> str:
-    """Say that a run shows ``shown`` images where that is more than ``trainer.total_images``, which ends within an iteration."""
+    """Return a note if a run shows more images than ``trainer.total_images``, rounded up to whole iterations; else the empty string."""
     return "" if shown == trainer.total_images else f" (trainer.total_images = {trainer.total_images:,}, rounded up to a whole iteration)"
 
 
 def _work(trainer: TrainerConfig, macs: int, dataset: ImageDataset | None) -> list[str]:
-    """Return what is trained: images, steps, multiply-accumulates, ``macs`` of them an iteration."""
+    """Return the lines on images, steps and multiply-accumulates, of which an iteration has ``macs``."""
     iterations = -(-trainer.total_images // trainer.images_per_iteration)
     shown = iterations * trainer.images_per_iteration
     epochs = "" if dataset is None else f" = {shown / len(dataset):.1f} epochs"
@@ -105,7 +105,7 @@ def _work(trainer: TrainerConfig, macs: int, dataset: ImageDataset | None) -> li
 
 
 def _disk(trainer: TrainerConfig, checkpoint: int) -> list[str]:
-    """Return how many checkpoints are written and what they take, at ``checkpoint`` bytes each."""
+    """Return the lines on the number of checkpoints and their disk space, at ``checkpoint`` bytes each."""
     step, every = trainer.images_per_iteration, trainer.checkpoint_every
     ends = range(step, trainer.total_images + step, step)
     written = sum(due(images - step, images, every) or images == ends[-1] for images in ends)

@@ -1,4 +1,4 @@
-"""Real images as a reference, and the processes that share the work of scoring."""
+"""Real images as the reference of a score, and the processes that share the computation."""
 
 import json
 import logging
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 STATISTICS = "reference_statistics"  # folder of cached statistics below cache_dir
 SCORE_FLAGS = {"path": "--reference", "split": "--reference-split", "cache_dir": "--cache-dir"}  # key of [data] -> flag of gan_metrics
-FINGERPRINTS = "fingerprints"  # folder below cache_dir that remembers the hashes of unchanged files
-OWN_FILES = ("folder", "webdataset")  # kinds of data whose files have the names that the user gave them
-HELD_OUT = ("val", "test", "valid")  # what data sets call it; where "val" and "test" both exist, the test images are unlabelled
+FINGERPRINTS = "fingerprints"  # folder below cache_dir with the stored hashes of unchanged files
+OWN_FILES = ("folder", "webdataset")  # kinds of data whose file names are chosen by the user
+HELD_OUT = ("val", "test", "valid")  # names of the test split in data sets; if "val" and "test" both exist, the test images are unlabelled
 
 
 @dataclass(frozen=True)
 class Reals:
-    """Real images and what a score card says about them."""
+    """Real images with their part of a score card."""
 
     images: StoredImages
     source: str
@@ -57,12 +57,12 @@ class Reals:
 
     @property
     def order(self) -> Order | None:
-        """What numbers the images; None: the data set's own order."""
+        """The rule that orders the images; None: the data set's own order."""
         return BY_CONTENT if isinstance(self.images, ContentOrder) else None
 
 
 def dataset_reals(dataset: ImageDataset, *, cache_dir: Path) -> Reals:
-    """Return a converted data set as reference images: a published one in its own order, the user's files in that of their pixels."""
+    """Return a converted data set as reference images: a published one in its own order, the user's files ordered by their pixels."""
     manifest = dataset.manifest
     labels = None if dataset.labels is None else torch.from_numpy(dataset.labels)
     images: StoredImages = ArrayImages(dataset.images, fingerprint=manifest.content_hash, formats=manifest.formats)
@@ -73,7 +73,7 @@ def dataset_reals(dataset: ImageDataset, *, cache_dir: Path) -> Reals:
 
 
 def open_files(path: Path, *, size: int | None, cache_dir: Path, split: str | None = None) -> ContentOrder[ImageFiles]:
-    """Return the pictures in a folder, zip or tar in the order of their pixels, and say once what else lies there.
+    """Return the pictures in a folder, zip or tar, ordered by their pixels; print once which files are skipped.
 
     Raises:
         UserError: as ``ImageFiles`` does.
@@ -98,19 +98,19 @@ def open_reference(
 ) -> ReferenceStatistics | Reals | Path:
     """Open what the command line names as reference; cached statistics are read, images are not.
 
-    Another tool's file of statistics comes back as its path: what it holds depends on the extractor.
+    Another tool's file of statistics is returned as its path, since its content depends on the extractor.
 
     Args:
-        reference: a data set's name, images in a folder, zip or tar, or statistics; None: what the run was trained on.
+        reference: a data set's name, images in a folder, zip or tar, or statistics; None: the run's training data.
         split: which split, a top-level sub-folder of pictures in files; None: the data set's usual one, or the whole.
         trained_on: the data of the scored run; None for files.
-        size: side of the scored images, which a data set is brought to; None: its usual one.
-        files_size: side that pictures in files are brought to where there is no run; None: they stay as they are stored.
+        size: side of the scored images, to which a data set is resized; None: its usual one.
+        files_size: side to which pictures in files are resized if there is no run; None: their stored size.
         cache_dir: where converted data and hashes are kept.
         flags: key of [data] -> the command's flag for it, for messages.
 
     Raises:
-        UserError: where it is absent, or there is nothing to compare with.
+        UserError: the reference is absent or not given.
 
     """
     changes: dict[str, object] = {"cache_dir": str(cache_dir)}
@@ -137,7 +137,7 @@ def open_reference(
 
 
 def _opened(config: DataConfig, flags: Mapping[str, str]) -> Reals:
-    """Return a data set as reference; where it cannot be opened, say so in the terms of the command."""
+    """Return a data set as reference; error messages name the flags of the command."""
     with reworded(partial(as_flags, flags, config.kind)):
         dataset = open_dataset(config, progress=process_state().is_main_process)
         return dataset_reals(dataset, cache_dir=Path(config.cache_dir))
@@ -151,10 +151,10 @@ def named_data(reference: str, *, size: int | None, changes: dict[str, object], 
     """Return the config of the data set that ``reference`` names, "cifar10" or "celeba:PATH"; None where it names none.
 
     Args:
-        reference: a ``data.kind`` other than folder, and perhaps where the data lie.
+        reference: a ``data.kind`` other than folder, optionally with ":" and the path of the data.
         size: side of the images to be compared; None: the kind's usual one.
         changes: further keys, such as split.
-        like: the data of the scored run, whose settings hold where the kind is the same.
+        like: the data of the scored run, whose settings are taken over if the kind is the same.
 
     Raises:
         UserError: the kind has no such size or split.
@@ -171,7 +171,7 @@ def named_data(reference: str, *, size: int | None, changes: dict[str, object], 
 
 
 def usual_split(protocol: Protocol, kind: str) -> str | None:
-    """Return the split that ``protocol`` compares with, as the data sets of ``kind`` call it; None where they have none."""
+    """Return the name of the protocol's split in the data sets of ``kind``; None if they have no splits."""
     if "split" not in DATASETS.models()[kind].model_fields:
         return None
     admitted = get_args(DATASETS.models()[kind].model_fields["split"].annotation)
@@ -180,13 +180,13 @@ def usual_split(protocol: Protocol, kind: str) -> str | None:
 
 
 def processes() -> Processes:
-    """Return this process's part under Accelerate's launcher, or the only one."""
+    """Return index and number of the launched processes, with their ``gather``."""
     state = process_state()
     return Processes(state.process_index, state.num_processes, gather if state.num_processes > 1 else lambda tensor: tensor)
 
 
 def require_split(protocol: Protocol, split: str | None) -> None:
-    """Raise ``UserError`` where a reference is known to be of another split than the protocol's; a validation split is a test split."""
+    """Raise ``UserError`` if a reference is known to be of another split than the protocol's; a validation split counts as a test split."""
     named = (None, *HELD_OUT) if protocol.split == "test" else (None, protocol.split)
     if protocol.split != "any" and split not in named:
         raise UserError(
@@ -195,29 +195,29 @@ def require_split(protocol: Protocol, split: str | None) -> None:
 
 
 def require_every_class(reals: Reals) -> None:
-    """Raise ``UserError`` where labelled reals lack classes that the scored generator is asked for as often as for any other."""
+    """Raise ``UserError`` if labelled reals lack classes, since labels of the scored generator are drawn uniformly over the classes."""
     if reals.labels is None:
         return
     empty = [name for name, count in zip(reals.classes, class_sizes(reals.labels, len(reals.classes)), strict=True) if count == 0]
     if empty:
         raise UserError(
-            f"the reference {reals.source} has no image of the class{'es' if len(empty) > 1 else ''} {listed(empty)}, which the generator "
-            "is asked for as often as for any other: take a reference with images of every class, or --labels empirical where the "
-            "training data have none of them either"
+            f"the reference {reals.source} has no image of the class{'es' if len(empty) > 1 else ''} {listed(empty)}, but labels of the "
+            "generator are drawn uniformly: use a reference with images of every class, or --labels empirical if the training data "
+            "have none of them either"
         )
 
 
 def chosen_reals(reals: Reals, protocol: Protocol, *, seed: int, count_key: str = "--num-real") -> Reals:
-    """Return those of ``reals`` that ``protocol`` takes, without reading them.
+    """Return the subset of ``reals`` that ``protocol`` selects, without reading the images.
 
     Args:
         reals: the images.
-        protocol: says which split and how many.
-        seed: of the choice, where there are more images than the protocol takes.
+        protocol: gives the split and the number of images.
+        seed: of the choice, if there are more images than the protocol takes.
         count_key: the flag or config key that changes how many there are, for messages.
 
     Raises:
-        UserError: the protocol asks for another split, or for more images than there are, or there is but one.
+        UserError: the protocol names another split or more images than there are, or there is a single image.
 
     """
     require_split(protocol, reals.split)
@@ -240,20 +240,20 @@ def reference_of(
     batch_size: int | None = None,
     count_key: str = "--num-real",
 ) -> ReferenceStatistics:
-    """Return the statistics of ``reals`` that ``protocol`` asks for, from the cache where they are in it.
+    """Return the statistics of ``reals`` that ``protocol`` needs, from the cache if they are stored there.
 
     Args:
         reals: the images.
-        protocol: says which split and how many.
+        protocol: gives the split and the number of images.
         network: the extractor.
-        seed: of the choice, where there are more images than the protocol takes.
-        cache_dir: where statistics are kept.
+        seed: of the choice, if there are more images than the protocol takes.
+        cache_dir: folder of stored statistics.
         with_features: keep all features; None: as the protocol needs.
         batch_size: images per call of the extractor; None: as is fastest.
         count_key: the flag or config key that changes how many there are, for messages.
 
     Raises:
-        UserError: the protocol asks for another split, or for more images than there are, or there is but one.
+        UserError: the protocol names another split or more images than there are, or there is a single image.
 
     """
     chosen = chosen_reals(reals, protocol, seed=seed, count_key=count_key)

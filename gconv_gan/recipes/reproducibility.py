@@ -1,4 +1,4 @@
-"""Does a run that is killed end with the bits of one that is not, and do two processes train what one trains?
+"""Test of reproducibility: a killed and resumed run against an uninterrupted one, and several processes against one.
 
 Every run is a real command under Accelerate's launcher, on the CPU, killed by SIGKILL with all its processes.
 """
@@ -31,13 +31,13 @@ from gconv_gan.training.checkpoint import HASHES
 
 @dataclass(frozen=True)
 class Task:
-    """What runs of one kind of config have in common.
+    """Properties of all runs of one kind of config.
 
     Attributes:
-        script: the file, beside the package, that trains them.
-        networks: names of their networks in a checkpoint; without an average there is no "ema".
+        script: the file beside the package that trains them.
+        networks: names of their networks in a checkpoint; "ema" is absent without an average.
         loss: name of the loss curve to compare.
-        samples: whether they draw sample grids.
+        samples: whether they write sample grids.
 
     """
 
@@ -52,26 +52,26 @@ CLASSIFIER = Task("train_classifier.py", ("classifier", "ema"), "loss", samples=
 
 
 class ReproducibilityCommand(Config):
-    """Train the same run unbroken and killed, by one process and by several, and compare what they leave."""
+    """Train a config uninterrupted and with kills, with one process and with several, and compare the run folders."""
 
     config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
-    """The config of a GAN or a classifier; short runs answer the question as well as long ones."""
+    """The config of a GAN or a classifier."""
     total_images: PositiveInt = 6_400
     """Length of each run."""
     checkpoint_every: PositiveInt = 640
-    """Images between checkpoints: the fewer, the likelier a kill lands while one is written."""
+    """Images between checkpoints; with few, more kills happen while a checkpoint is written."""
     kills: NonNegativeInt = 10
-    """How often the broken runs are killed, at random moments of the training."""
+    """Number of kills of an interrupted run, at random times of training."""
     num_processes: tuple[PositiveInt, ...] = (1, 2)
-    """Numbers of processes to try."""
+    """Numbers of processes to compare."""
     runs_dir: str = "runs/reproducibility"
-    """Where the runs go; it must be empty or absent."""
+    """Folder of the runs; it must be empty or absent."""
     seed: NonNegativeInt = 0
-    """Seed of the moments."""
+    """Seed of the times of the kills."""
 
 
 def kill_tree(pid: int) -> None:
-    """Send SIGKILL to a process and all its descendants: the launcher's workers have sessions of their own and outlive it."""
+    """Send SIGKILL to a process and all its descendants: the launcher's workers are in other sessions and continue after its end."""
     parent = psutil.Process(pid)
     family = [parent, *parent.children(recursive=True)]
     for process in family:
@@ -82,7 +82,7 @@ def kill_tree(pid: int) -> None:
 
 @dataclass(frozen=True)
 class RunCommand:
-    """One run as a user would start it."""
+    """One run, started as a user starts it."""
 
     task: Task
     config: Path
@@ -98,12 +98,12 @@ class RunCommand:
         return self.runs_dir / self.name
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """Start it, its output in ``runs_dir/NAME.txt``."""
+        """Start the run, with its output in ``runs_dir/NAME.txt``, and return its process."""
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
         launcher += ["--dynamo_backend", "no", "--num_processes", str(self.processes), "--main_process_port", "0"]
         if self.processes > 1:
-            launcher.append("--multi_gpu")  # on CPUs too: with --cpu the launcher starts one process, whatever its number
-        # a whole iteration a line: the moments of the kills are told by the images seen
+            launcher.append("--multi_gpu")  # on CPUs too: with --cpu the launcher starts one process, even if several are requested
+        # one line per iteration: the times of the kills are given in images seen
         length = ["--trainer.total-images", str(self.total_images), "--trainer.checkpoint-every", str(self.checkpoint_every)]
         length += ["--trainer.log-every", "1", "--name", self.name]
         if self.task.samples:
@@ -118,11 +118,11 @@ class RunCommand:
             )
 
     def images_seen(self) -> int:
-        """Return how far the run has come by its own records."""
+        """Return the number of images seen according to the training log."""
         return max((int(record["images"]) for record in read_metrics(self.folder / "metrics.jsonl")), default=0)
 
     def finish(self) -> None:
-        """Run to the end; raise ``UserError`` with where its output lies if it fails."""
+        """Run to the end; raise ``UserError`` naming the file of its output if it fails."""
         code = self.start().wait()
         if code:
             raise UserError(f"{self.name} ended with exit code {code}; its output is in {self.runs_dir / self.name}.txt")
@@ -153,13 +153,13 @@ class RunCommand:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print what was compared and what came out; raise ``UserError`` where bits differ."""
+    """Print the comparisons and their results; raise ``UserError`` if bits differ."""
     command = parse_command(ReproducibilityCommand, arguments)
     report(command)
 
 
 def report(command: ReproducibilityCommand) -> None:
-    """Run everything that ``command`` asks for and print a line for each comparison."""
+    """Run all comparisons of ``command`` and print a line for each."""
     if "test_data" in read_file(Path(command.config)):
         task, step = CLASSIFIER, load_config(ClassifierRunConfig, command.config).trainer.batch_size
     else:
@@ -183,26 +183,26 @@ def report(command: ReproducibilityCommand) -> None:
         runs[1].finish()
         same = runs[0].hashes() == runs[1].hashes()
         print(f"{processes} process(es), {total} images, killed {len(kills)} times after {', '.join(map(str, kills))} images")
-        print(f"  every file of the last checkpoint equal to the unbroken run's: {'yes' if same else 'NO'}")
+        print(f"  every file of the last checkpoint equal to the uninterrupted run's: {'yes' if same else 'NO'}")
         if not same:
             differing.append(processes)
     first, *others = command.num_processes
     for other in others:
         apart = distance(unbroken[first], unbroken[other])
-        print(f"{first} against {other} processes, unbroken: largest relative difference of a network's weights {apart.weights:.1e},")
+        print(f"{first} against {other} processes, uninterrupted: largest relative difference of a network's weights {apart.weights:.1e},")
         print(f"  largest difference of the curve of {task.loss} {apart.loss:.1e}")
     if differing:
-        raise UserError(f"killed runs of {differing} process(es) ended with other bits; see {folder}")
+        raise UserError(f"killed runs of {differing} process(es) differ from the uninterrupted runs; see {folder}")
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far two runs lie apart."""
+    """Differences between two runs."""
 
     weights: float
     """The largest relative difference of a network, all its tensors as one vector.
 
-    Not tensor by tensor: a bias before a BatchNorm has no gradient but rounding, which Adam turns into steps of full length.
+    Not per tensor: the gradient of a bias before a BatchNorm is rounding alone, which Adam scales to steps of full length.
     """
     loss: float
     """The largest difference of the loss curve."""

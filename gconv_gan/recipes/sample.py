@@ -21,7 +21,7 @@ from gconv_gan.recipes.exported import load_exported
 from gconv_gan.recipes.fakes import generator_source
 from gconv_gan.runtime.device import command_device
 
-BATCH = 32  # the same for any --num: a convolution may round differently at another batch size
+BATCH = 32  # constant for all --num: a convolution may round differently at another batch size
 
 
 class SampleCommand(Config):
@@ -40,7 +40,7 @@ class SampleCommand(Config):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw what the command line asks for and say where it is."""
+    """Draw the images that the command line names and print the path of the grid."""
     command = parse_command(SampleCommand, arguments)
     generator, description = load_exported(Path(command.folder))
     classes, label = description.classes, None
@@ -60,12 +60,16 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def class_number(label: int | str, classes: Sequence[str], *, argument: str, model: str) -> int:
-    """Return the number of the class called ``label``, else of the class with that number; refuse one that the generator lacks.
+    """Return the number of the class named ``label``, else of the class with that number.
 
-    ``argument`` is what the caller's user gave the label by, ``model`` what that user calls the generator.
+    ``argument`` and ``model`` name the label's argument and the generator in messages.
+
+    Raises:
+        UserError: the generator has no such class.
+
     """
     if not classes:
-        raise UserError(f"{argument} {label}: {model} is unconditional, it knows no classes; leave {argument} out")
+        raise UserError(f"{argument} {label}: {model} is unconditional and has no classes; leave {argument} out")
     if label in classes:  # folders "0" … "11" are sorted as text: class "2" is not number 2
         return classes.index(str(label))
     text = str(label)
@@ -76,7 +80,7 @@ def class_number(label: int | str, classes: Sequence[str], *, argument: str, mod
 
 
 def class_counts(classes: Sequence[str], label: int) -> list[int]:
-    """Return class frequencies that draw ``label`` alone."""
+    """Return class frequencies with which ``label`` alone is drawn."""
     return [int(index == label) for index in range(len(classes))]
 
 

@@ -1,4 +1,4 @@
-"""Scores of every checkpoint of a run: the curve, its best, its last; the best is kept from deletion."""
+"""Scores of every checkpoint of a run: the curve, its best, its last. The best checkpoint is protected from deletion."""
 
 import json
 from collections.abc import Sequence
@@ -48,9 +48,9 @@ Curve = dict[int, Score]
 
 
 def conclude(command: CurveCommand, job: Job, curve: Curve) -> Curve:
-    """Print a curve, mark its best checkpoint, and write every score again with the rule by which its checkpoint stands out."""
+    """Print a curve, mark its best checkpoint, and write every score again with the rule of its checkpoint: best, or last."""
     key = _deciding(command, curve)
-    best = min(curve, key=lambda images: _rank(curve[images].scores[key], key))  # the earliest of equals
+    best = min(curve, key=lambda images: _rank(curve[images].scores[key], key))  # the earliest among equal scores
     ruled = {}
     for images, score in curve.items():
         rule = f"best of {len(curve)} by {key}" if images == best else "last" if images == max(curve) else f"one of {len(curve)}"
@@ -64,7 +64,7 @@ def conclude(command: CurveCommand, job: Job, curve: Curve) -> Curve:
 
 
 def _deciding(command: CurveCommand, scores: Curve) -> str:
-    """Return the score that decides which checkpoint is best: the one asked for, else the first."""
+    """Return the key of the score that determines the best checkpoint: that of ``--by``, else the first."""
     known = list(next(iter(scores.values())).scores)
     if command.by is None:
         return known[0]
@@ -78,7 +78,7 @@ def _rank(value: float, key: str) -> float:
 
 
 def lines(scores: Curve, *, key: str, best: int) -> list[str]:
-    """Return the curve as a table, and what was best and last."""
+    """Return the curve as a table, with its best and its last score."""
     first, last = next(iter(scores.values())), max(scores)
     keys = list(first.scores)
     rows = [["images", *keys], *([f"{images:,}", *(f"{score.scores[k]:.6g}" for k in keys)] for images, score in scores.items())]
@@ -93,10 +93,10 @@ def lines(scores: Curve, *, key: str, best: int) -> list[str]:
 
 
 def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]:
-    """Return a curve over the whole checkpoints for every job; what is in the run's ``scores/`` is not computed again.
+    """Return a curve over the complete checkpoints for every job; scores in the run's ``scores/`` are not computed again.
 
     Raises:
-        UserError: for a run without a whole checkpoint, or as ``scores.evaluate``.
+        UserError: the run has no complete checkpoint, or as ``scores.evaluate``.
 
     """
     device, folder = command_device(), Path(command.run)
@@ -112,7 +112,7 @@ def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]
         found = _agreed([_stored(file, fakes, one) for file, one in zip(files, evaluations, strict=True)])
         missing = [index for index, text in enumerate(found) if text is None]
         if 0 < len(missing) < len(jobs):
-            fakes = fakes_of(run, command, [jobs[index] for index in missing], rule="")  # they may need fewer images
+            fakes = fakes_of(run, command, [jobs[index] for index in missing], rule="")  # the remaining jobs may need fewer images
         fresh = score_jobs(fakes, command, [evaluations[index] for index in missing]) if missing else []
         scores = {index: Score.model_validate_json(text) for index, text in enumerate(found) if text is not None}
         scores |= dict(zip(missing, fresh, strict=True))
@@ -134,14 +134,14 @@ def _is_whole(path: Path) -> bool:
 
 
 def _agreed(value: Value) -> Value:
-    """Return the main process's ``value`` on every process: files may change while they are looked at."""
+    """Return the main process's ``value`` on every process, since files may change between two reads."""
     shared = [value]
     broadcast_object_list(shared)
     return shared[0]
 
 
 def _stored(file: Path, fakes: Fakes, one: Evaluation) -> str | None:
-    """Return the score in ``file`` as JSON where it is exactly what would be computed now, else None."""
+    """Return the score in ``file`` as JSON if its card equals that of a computation now, else None."""
     try:
         score = Score.model_validate_json(file.read_text())
     except (FileNotFoundError, ValidationError):

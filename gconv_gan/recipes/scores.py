@@ -1,4 +1,4 @@
-"""Scores of a run or of a folder of images: what to compare with what, by which network, under which protocols."""
+"""Scores of a run or of a folder of images: choice of reference, extractors and protocols."""
 
 import json
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ from gconv_gan.recipes.references import (
 from gconv_gan.runtime.atomic import require_possible_folder, write_text
 from gconv_gan.runtime.device import command_device, process_state
 
-NUM_FAKE = 50_000  # of a generator, where the protocol takes as many as there are
+NUM_FAKE = 50_000  # of a generator, if the protocol does not give a number
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Score what the command line names; print the numbers, and keep them in the run folder and in ``--json``."""
+    """Score the images that the command line names; print the scores and write them to the run folder and to ``--json``."""
     command = parse_command(ScoreCommand, arguments)
     require_outlet(command.json_out)
     kept = scored(command)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def scored(command: ScoreCommand) -> list[tuple[Score, Path | None]]:
-    """Score what ``command`` names; return each score and, on the main process, where the run folder keeps it (None for files)."""
+    """Score the images that ``command`` names; return each score with its file in the run folder (None for files and other processes)."""
     jobs = jobs_of(command, generated=is_run(command.source))
     results = evaluate(command, jobs)
     kept = is_run(command.source) and process_state().is_main_process
@@ -62,7 +62,7 @@ def scored(command: ScoreCommand) -> list[tuple[Score, Path | None]]:
 
 
 def require_outlet(json_out: str | None) -> None:
-    """Raise ``UserError``, before anything is scored, where ``--json`` names a file that cannot be written."""
+    """Raise ``UserError``, before anything is scored, if ``--json`` names a file that cannot be written."""
     if json_out is not None:
         if Path(json_out).is_dir():
             raise UserError(f"--json {json_out} is a folder; name a file")
@@ -76,7 +76,7 @@ def as_json(results: Sequence[Score]) -> str:
 
 
 def is_run(source: str) -> bool:
-    """Whether ``source`` is a run folder."""
+    """Return whether ``source`` is a run folder."""
     return (Path(source) / "config.json").is_file()
 
 
@@ -89,10 +89,10 @@ class Job:
 
 
 def jobs_of(options: ScoreOptions, *, generated: bool) -> list[Job]:
-    """Return every protocol with its own extractor, or with each of ``--extractor``; what is changed renames the protocol.
+    """Return every protocol with its own extractor, or with each of ``--extractor``; a changed protocol gets another name.
 
     Raises:
-        UserError: for a protocol that does not exist, or no protocol and an extractor whose usual one is not known.
+        UserError: a protocol does not exist, or none is given and the extractor has no usual one.
 
     """
     jobs = []
@@ -127,10 +127,10 @@ def _usual_protocol(network: str, *, generated: bool) -> str:
 def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     """Score ``command.source`` under every job; every process returns the same.
 
-    A generator makes each image once, whatever the number of jobs.
+    A generator generates each image once for all jobs.
 
     Raises:
-        UserError: for a source, reference, extractor or protocol that is absent or does not fit.
+        UserError: a source, reference, extractor or protocol is absent, or they do not fit each other.
 
     """
     device = command_device()
@@ -155,7 +155,7 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
 
 
 def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rule: str) -> Fakes:
-    """Return as many images of the run's generator as the jobs need."""
+    """Return the images of the run's generator, as many as the jobs need."""
     return run_fakes(
         run,
         count=max(job.protocol.num_fake or NUM_FAKE for job in jobs),
@@ -169,12 +169,12 @@ def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rul
 
 
 def score_jobs(fakes: Fakes, options: ScoreOptions, evaluations: Sequence[Evaluation]) -> list[Score]:
-    """Score images in every way, from one pass over them."""
+    """Return the scores of all evaluations, computed in one pass over the images."""
     return score_all(fakes.source, evaluations, fakes=fakes.card, run=fakes.run, processes=processes(), batch_size=options.batch_size)
 
 
 def evaluations_of(fakes: Fakes, jobs: Sequence[Job], networks: dict[str, Extractor], references: "References") -> list[Evaluation]:
-    """Return what is to be computed for every job."""
+    """Return the evaluation of every job."""
     whole = NUM_FAKE if fakes.run is not None else len(fakes.source)
     return [
         Evaluation(job.protocol, job.protocol.num_fake or whole, networks[job.extractor], references.of(job, networks[job.extractor], jobs))
@@ -189,12 +189,12 @@ class References:
     options: ScoreOptions
     run: TrainedRun | None
     files: ContentOrder[ImageFiles] | None
-    """The scored pictures, where they are files."""
+    """The scored pictures; None for a run."""
     opened: dict[str | None, ReferenceStatistics | Reals | Path] = field(default_factory=dict)
     computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
 
     def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
-        """Return the statistics that ``job`` needs, with features where any of ``jobs`` on the same images needs them."""
+        """Return the statistics that ``job`` needs, with features if any of ``jobs`` on the same images needs them."""
         split = self._split(job.protocol)
         if split not in self.opened:
             self.opened[split] = self._open(split)
@@ -225,7 +225,7 @@ class References:
         return self.computed[key]
 
     def _split(self, chosen: Protocol) -> str | None:
-        """Return the split to open: the one asked for, else the protocol's where the data are known to have splits."""
+        """Return the split to open: that of ``--reference-split``, else the protocol's if the data are known to have splits."""
         if self.options.reference_split is not None:
             return self.options.reference_split
         named = (self.options.reference or "").partition(":")[0]
@@ -259,7 +259,7 @@ def keep(run: Path, options: ScoreOptions, job: Job, result: Score) -> Path:
 
 
 def score_file(run: Path, options: ScoreOptions, job: Job, images: int) -> Path:
-    """Return where a run keeps the score of its checkpoint at ``images`` images, under a name that says what it is of."""
+    """Return the file in a run folder for the score of a checkpoint, named after protocol, extractor, settings and ``images``."""
     usual = ScoreOptions()
     chosen = [(options.batch_norm, usual.batch_norm), (options.generator_weights, usual.generator_weights), (options.labels, usual.labels)]
     mode = [str(value) for value, default in [*chosen, (f"seed{options.seed}", f"seed{usual.seed}")] if value != default]

@@ -1,4 +1,4 @@
-"""Statistics of real images: computed once, kept in the cache, exchanged with other tools."""
+"""Statistics of real images: computed once, stored in the cache, exchanged with other tools."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from gconv_gan.runtime.device import process_state
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Compute or read the statistics that the command line names, say what they are, and export them where asked."""
+    """Compute or read the statistics that the command line names, print their description, and export them with ``--export``."""
     command = parse_command(StatisticsCommand, arguments)
     state = process_state()
     weights = Path(command.weights) if command.weights else None
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def statistics_of(command: StatisticsCommand, network: Extractor) -> ReferenceStatistics:
-    """Return the statistics of ``command.reference``, features included where they are to be had.
+    """Return the statistics of ``command.reference``, with features if these are available.
 
     Raises:
-        UserError: where the reference is absent or does not fit.
+        UserError: the reference is absent or does not fit.
 
     """
     flags = {"path": command.reference, "split": "--split", "size": "--size", "cache_dir": "--cache-dir"}

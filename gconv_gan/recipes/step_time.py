@@ -1,9 +1,9 @@
-"""How long an iteration of training takes on this device: measured on noise images in a few seconds, for a dry run.
+"""Time of a training iteration on this device, for a dry run: measured on noise images within a few seconds.
 
-The iteration is the loop's own, on copies of the networks as Accelerate runs them. What the loop does besides is left out: reading
-images, samples, scores, checkpoints. The batch is doubled from two images on while the next doubling fits into the budget; where it
-ends below the run's (or below its micro-batch), the time is scaled in proportion. Where not even two images fit, the time is that of
-a forward pass of the generator (or classifier) of two images, scaled by the multiply-adds.
+The iteration is the loop's own, on copies of the networks as Accelerate runs them. Reading images, samples, scores and checkpoints are
+excluded. The batch is doubled, from two images on, while the next doubling fits into the time budget. If it ends below the run's batch
+(or micro-batch), the time is scaled in proportion. If an iteration of two images exceeds the budget, a forward pass of the generator (or
+classifier) on two images is timed and scaled by the multiply-adds.
 """
 
 import copy
@@ -30,18 +30,18 @@ from gconv_gan.training.supervised import Supervised
 from gconv_gan.training.task import Task
 
 BUDGET = 5.0
-"""Seconds of measuring; a measurement that was begun within them is finished."""
+"""Time budget in seconds; a measurement that starts within it is completed."""
 START = 2  # images: a BatchNorm in training needs two
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """An estimate, and what it is from."""
+    """An estimated time and its basis."""
 
     seconds: float
-    """Of one iteration on the whole batch."""
+    """Seconds of one iteration on the whole batch."""
     batch: int | None
-    """Images of the batch that was measured, on this process; None: a forward pass alone was."""
+    """Images of the measured batch on this process; None: only a forward pass was measured."""
 
     def text(self, iterations: int, *, share: int, device: torch.device) -> str:
         """Return a line on the time of ``iterations``, on a device that takes ``share`` images of every batch."""
@@ -67,31 +67,31 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class LabelledNoise:
-    """One labelled batch, the same at every place."""
+    """A labelled source that returns the same batch for every position."""
 
     always: LabelledBatch
 
     def batch(self, images_seen: int) -> LabelledBatch:
-        """Return it, whatever was seen before."""
+        """Return the batch for any number of images seen."""
         del images_seen
         return self.always
 
 
 @dataclass(frozen=True)
 class NoiseImages:
-    """Batches of noise in [-1, 1], the same at every place: real images as far as the time of a step is concerned."""
+    """A source that returns the same batch of noise in [-1, 1] for every position; it replaces real images in time measurements."""
 
     images: Tensor
     labels: Tensor | None
 
     def batch(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
-        """Return the images and their labels, whatever was seen before."""
+        """Return the images and their labels for any number of images seen."""
         del images_seen
         return self.images, self.labels
 
 
 def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator, *, macs: int, generator_macs: int) -> StepTime:
-    """Return how long ``n_dis`` discriminator steps and one generator step take.
+    """Return the time of ``n_dis`` discriminator steps and one generator step.
 
     Args:
         config: the run.
@@ -141,12 +141,12 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
 
 
 def classifier_step_time(config: ClassifierRunConfig, network: nn.Module, classes: int, accelerator: Accelerator) -> StepTime:
-    """Return how long one step takes.
+    """Return the time of one step.
 
     Args:
         config: the run.
         network: its network.
-        classes: how many it knows.
+        classes: its number of classes.
         accelerator: device and processes.
 
     Raises:
@@ -180,7 +180,7 @@ def with_batch(config: Config, batch: int) -> Config:
 
 
 def elapsed_iteration(task: Task, accelerator: Accelerator, *, begun: bool = False) -> float:
-    """Return the seconds of the next iteration of a task; ``begun``: it ran one already."""
+    """Return the seconds of the next iteration of a task; ``begun``: it has run an iteration already."""
     if not begun:
         task.begin(accelerator)
         task.set_schedules(1.0)
@@ -189,14 +189,14 @@ def elapsed_iteration(task: Task, accelerator: Accelerator, *, begun: bool = Fal
 
 
 def estimate(iteration: Callable[[int], float], accelerator: Accelerator, *, share: int, part: int, rough: float) -> StepTime:
-    """Return the time of an iteration from as large a batch as the budget lets be measured.
+    """Return the time of an iteration, measured on the largest batch that fits into the budget.
 
     Args:
-        iteration: runs one on so many images and returns its seconds, the same on every process.
+        iteration: runs an iteration on the given number of images and returns its seconds, equal on every process.
         accelerator: device and processes.
         share: images of the batch on this process.
-        part: the most of them that are in memory together.
-        rough: seconds of the iteration by its multiply-adds.
+        part: largest number of them in memory at once.
+        rough: seconds of the iteration estimated from its multiply-adds.
 
     Raises:
         UserError: the batch does not fit into the device's memory.
@@ -232,7 +232,7 @@ def elapsed_forward(network: nn.Module, accelerator: Accelerator, *inputs: Tenso
 
 
 def elapsed(run: Callable[[], object], accelerator: Accelerator) -> float:
-    """Return the seconds of one call on the slowest process, which all agree on."""
+    """Return the seconds of one call on the slowest process, equal on all processes."""
     synchronise(accelerator.device)
     start = time.perf_counter()
     run()
@@ -241,5 +241,5 @@ def elapsed(run: Callable[[], object], accelerator: Accelerator) -> float:
 
 
 def agreed(seconds: float, accelerator: Accelerator) -> float:
-    """Return the largest of the processes' values: what they do next must not differ, or they would wait for each other for ever."""
+    """Return the largest of the processes' values, so that all processes take the same branch; otherwise collective operations deadlock."""
     return float(accelerator.gather(torch.tensor([seconds], device=accelerator.device)).max())

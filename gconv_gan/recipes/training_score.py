@@ -1,4 +1,4 @@
-"""The cheap score during training: the averaged generator under one protocol, on every process."""
+"""The score during training: the averaged generator under one protocol, computed by all processes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,18 +27,18 @@ NUM_REAL = "evaluation.num_real"
 
 @dataclass(frozen=True)
 class ScorePlan:
-    """What a run is scored by while it trains."""
+    """Protocol, extractor and reference of the score during training."""
 
     protocol: Protocol
     extractor: Extractor
 
 
 def training_score(config: GANRunConfig, dataset: ImageDataset | None, generator: nn.Module, device: torch.device) -> ScorePlan | None:
-    """Return how ``config.evaluation`` scores the averaged generator, None where it says never; nothing is computed yet.
+    """Return how ``config.evaluation`` scores the averaged generator; None if ``every`` is 0. Nothing is computed yet.
 
     Args:
         config: the run.
-        dataset: its real images; None where they are not there yet, and what depends on them is not checked.
+        dataset: its real images; None if they are not downloaded yet: checks that depend on them are then skipped.
         generator: its generator; no image is drawn.
         device: where the extractor runs.
 
@@ -61,7 +61,9 @@ def training_score(config: GANRunConfig, dataset: ImageDataset | None, generator
         network = extractor(name, weights=Path(evaluation.weights) if evaluation.weights else None, device=device)
     except UserError as error:
         raise UserError(f"{error}".replace("--weights", "evaluation.weights")) from error
-    network(torch.zeros(2, 3, config.data.size, config.data.size, dtype=torch.uint8))  # refuses a size that it cannot take
+    network(
+        torch.zeros(2, 3, config.data.size, config.data.size, dtype=torch.uint8)
+    )  # raises UserError for an image size that it does not support
     if dataset is not None:
         reals = chosen_reals(
             dataset_reals(dataset, cache_dir=Path(config.data.cache_dir)), chosen, seed=evaluation.seed, count_key=NUM_REAL
@@ -74,9 +76,9 @@ def training_score(config: GANRunConfig, dataset: ImageDataset | None, generator
 
 
 def training_scorer(plan: ScorePlan, config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, scores: Path) -> Scorer:
-    """Return what scores the averaged generator against ``dataset`` as ``plan`` says; the reference is computed at once.
+    """Return a function that scores the averaged generator against ``dataset`` according to ``plan``; compute the reference now.
 
-    A score is logged as "protocol/fd" and kept with its card as ``scores/during_training/<images>.json``.
+    A score is logged as "protocol/fd" and stored with its card as ``scores/during_training/<images>.json``.
     """
     evaluation, chosen, network = config.evaluation, plan.protocol, plan.extractor
     reference = reference_of(

@@ -1,7 +1,7 @@
-"""How much faster the whitening layers are than their definitions.
+"""Time of the whitening layers relative to direct implementations of their definitions.
 
-As in ``conv_cost``, both forms run in turn in one process, forward and backward; numbers are medians of ratios taken round by round,
-with their quartiles.
+As in ``conv_cost``, both forms run in alternation in one process, forward and backward; numbers are medians over rounds of ratios of
+times, with their quartiles.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class WhiteningCostCommand(Config):
     batch_size: PositiveInt = 16
     """Images in a batch."""
     seconds: PositiveFloat = 60.0
-    """Time for everything, roughly; more gives a smaller spread."""
+    """Approximate total time; a longer time gives a smaller spread."""
     threads: PositiveInt = 1
     """Threads on the CPU."""
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def pairs(channels: int) -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Return (direct form, layer) of the same parameters."""
+    """Return (direct form, layer) with shared parameters, by the name of the rewrite."""
     iter_norm = IterNorm(channels)
     invariant = InvariantConv2d(channels, channels, 3, padding=1, block_size=min(16, channels // 2))
     return {

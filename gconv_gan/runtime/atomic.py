@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or absent: written under a temporary name, synced, renamed.
+"""Atomic writing of files and folders: written under a temporary name, synced to disk, then renamed.
 
-Every writer has a temporary name of its own, so that two may write the same thing at once. Its writer holds a lock on a temporary
-folder, which ends with the process: one that nobody has locked was left by a kill, and the next writer removes it.
+Every writer has its own temporary name, so that two processes may write the same path at once. A writer holds a lock on its temporary
+folder; the lock ends with the process. A temporary folder without a lock was left by a killed process, and the next writer removes it.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def require_possible_folder(path: Path, flag: str) -> None:
-    """Raise ``UserError`` naming ``flag`` where the folder ``path`` cannot be written to, or made: better before the work than after."""
+    """Raise ``UserError`` naming ``flag`` if the folder ``path`` cannot be written to or created; call it before the work starts."""
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir():
         raise UserError(f"{flag} {path}: {there} is a file, not a folder; name another folder")
@@ -54,10 +54,10 @@ def require_possible_folder(path: Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``path`` when the block ends without an exception, and vanishes otherwise.
+    """Yield a temporary folder that is renamed to ``path`` if the block ends without an exception, and is removed otherwise.
 
     Raises:
-        FileExistsError: ``path`` is a folder with content when the block ends: another writer was faster, and what it wrote stays.
+        FileExistsError: ``path`` is a folder with content when the block ends: another process wrote it, and its content stays.
         FullDiskError: there is no space for it.
 
     """
@@ -94,11 +94,11 @@ def _locked_folder(path: Path) -> tuple[Path, int]:
             if temporary.is_dir():
                 return temporary, descriptor
             os.close(descriptor)
-        # another writer took it for abandoned before it was locked: the next one
+        # another process removed it before it was locked: try the next name
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary folders of ``path`` whose writers were killed; without locks nobody can tell, and they stay."""
+    """Remove the temporary folders of ``path`` whose writers were killed; on a file system without locks they stay."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*partial"):
         try:
             descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
@@ -128,7 +128,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames inside ``path`` survive a power cut."""
+    """Sync the folder ``path`` to disk, so that renames inside it survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""A full disk, wherever it shows: one exception and one sentence."""
+"""Full disks: one exception and one message for all operations that fail with ENOSPC or EDQUOT."""
 
 import errno
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 
 def full_disk_sentence(place: object) -> str:
-    """Return what the user reads: where, what is safe, what to do. ``place`` is a file or folder on the full disk, None where unknown."""
+    """Return the message for the user. ``place`` is a file or folder on the full disk; None if unknown."""
     where = "a disk" if place is None else f"the disk that holds {place}"
     return f"{where} is full; what was finished before, such as earlier checkpoints, is whole. Free some space and start again"
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gconv_gan.runtime.random import Stream
 
-STEP = 0  # the images are told apart by their numbers alone
+STEP = 0  # the number of an image identifies it
 
 
 def draw_latents(

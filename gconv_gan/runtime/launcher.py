@@ -1,4 +1,4 @@
-"""What a launcher hands down to the processes it starts: its death, and settings in the environment."""
+"""Effects of a launcher on the processes that it starts: the end of the launcher, and settings in the environment."""
 
 import ctypes
 import os
@@ -18,15 +18,15 @@ LAUNCHERS = {
     "torch.distributed.run",
 }
 LAUNCHER_DIED = signal.SIGRTMIN if sys.platform == "linux" else None
-"""Sent by the kernel when the launcher is gone. It is no SIGTERM: where the whole process group gets one, the process would take the
-launcher's death for the user's second and end before it has saved. Unhandled, it ends the process."""
+"""Signal that the kernel sends when the launcher has ended. It is not SIGTERM: if the whole process group receives SIGTERM, the process
+would count the signal of the launcher's end as a second SIGTERM and end before it has saved. Unhandled, it ends the process."""
 PR_SET_PDEATHSIG = 1
 
 
 def end_with_launcher() -> None:
-    """Ask Linux to signal the death of this process's launcher, if it has one; Accelerate's for one process tells its child nothing.
+    """Let Linux signal this process when its launcher ends, if it has one: Accelerate's launcher for one process forwards no signal.
 
-    A shell is no launcher: a run started in the background outlives it.
+    A shell is not a launcher: a run in the background continues after its shell has ended.
     """
     if LAUNCHER_DIED is None:
         return
@@ -34,7 +34,7 @@ def end_with_launcher() -> None:
     if not _is_launcher(parent):
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, LAUNCHER_DIED, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel knew
+    if os.getppid() != parent:  # it ended before the request reached the kernel
         os.kill(os.getpid(), LAUNCHER_DIED)
 
 
@@ -56,17 +56,17 @@ PRECISIONS = ("no", "bf16")
 
 
 def require_plain_processes() -> None:
-    """Raise ``UserError`` where the launcher asks for a way of sharing work other than whole networks on every process."""
+    """Raise ``UserError`` if the launcher requests any parallelism other than data parallelism."""
     for variable, method in METHODS.items():
         if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on", "y", "t"):
             raise UserError(
-                f"{variable} = {os.environ[variable]} asks Accelerate for {method}, which splits or steps networks in its own way: "
+                f"{variable} = {os.environ[variable]} requests {method} from Accelerate, which this package does not support: "
                 "unset it, or answer no in 'accelerate config'; several processes work with --multi_gpu"
             )
 
 
 def require_plain_training() -> None:
-    """Raise ``UserError`` where a setting of the launcher would change gradients or networks without standing in the config."""
+    """Raise ``UserError`` if a setting of the launcher, absent from the config, would change gradients or networks."""
     require_plain_processes()
     steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps != "1":
@@ -77,13 +77,13 @@ def require_plain_training() -> None:
     compiler = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no")
     if compiler.lower() != "no":
         raise UserError(
-            f"ACCELERATE_DYNAMO_BACKEND = {compiler} would compile the networks, which changes a run's numbers and stands in no config: "
+            f"ACCELERATE_DYNAMO_BACKEND = {compiler} would compile the networks, which changes a run's numbers: "
             "unset it, or launch with --dynamo_backend no"
         )
 
 
 def require_known_precision() -> None:
-    """Raise ``UserError`` where the launcher's precision, which holds where the config names none, is not among those that work."""
+    """Raise ``UserError`` if the precision of the launcher, which applies if the config names none, is not supported."""
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision.lower() == "fp16":
         raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")

@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, purpose: str, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file ``path`` for the body, waiting while another process holds it; the death of a process frees its locks.
+    """Hold a lock on the file ``path`` within the body, waiting while another process holds it; a process that ends frees its locks.
 
     Raises:
-        UserError: the file system has no locks, or another process holds the lock and we are not to ``wait``.
+        UserError: the file system has no locks, or another process holds the lock and ``wait`` is false.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)

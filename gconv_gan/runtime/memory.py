@@ -1,4 +1,4 @@
-"""The largest amount of memory that a process has had in use."""
+"""Peak memory of a process."""
 
 import contextlib
 import re
@@ -23,7 +23,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let the peak begin anew at what is in use now; on a CPU, this needs Linux."""
+    """Reset the peak to the memory in use now; on a CPU this requires Linux."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

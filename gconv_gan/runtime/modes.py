@@ -9,7 +9,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put every sub-module into eval mode, and give each its own flag back afterwards."""
+    """Set every sub-module to eval mode, and restore the ``training`` flag of each afterwards."""
     flags = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

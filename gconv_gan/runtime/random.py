@@ -6,10 +6,10 @@ process draws the numbers of its own images only, and their values depend neithe
 
 The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) in int64
 arithmetic. Its 64-bit key is the head of SHA-256("seed/stream"); its counter is (block within the image's row, index, step low, step
-high), in words of 32 bits. Coins in large numbers come from SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), started at 64 bits of Philox
-for each image: a tenth of Philox's operations. Integers, uniform numbers and coins have the same bits on every device. Normal numbers
-are computed in float64 and rounded once to float32: an error of a device's logarithm or cosine in the last places of float64 changes
-one rounded number in about 10⁸.
+high), in words of 32 bits. Bernoulli variables come from SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), started at 64 bits
+of Philox for each image: a tenth of Philox's operations. Integers, uniform numbers and Bernoulli variables have the same bits on every
+device. Normal numbers are computed in float64 and rounded once to float32: an error of a device's logarithm or cosine in the last places
+of float64 changes one rounded number in about 10⁸.
 
 ``torch._philox_uniform_`` and its relatives are not used: torch 2.9 lacks them, and their counter cannot be set for each image.
 """
@@ -35,7 +35,7 @@ COIN_SIDES = 2**16
 
 
 def stream_seed(seed: int, stream: str, step: int) -> int:
-    """Return the first 63 bits of SHA-256("seed/stream/step"), for what takes a seed of its own, such as the initial weights."""
+    """Return the first 63 bits of SHA-256("seed/stream/step"), as the seed of a torch generator, such as that of the initial weights."""
     return _digest(f"{seed}/{stream}/{step}") >> 1
 
 
@@ -110,19 +110,19 @@ def integers(words: Words, below: int) -> Int[Tensor, "*shape m"]:
 
 
 def coin_threshold(probability: float) -> int:
-    """Return the numerator of the multiple of 2⁻¹⁶, above 0 and below 1, that stands for ``probability``.
+    """Return k, from 1 to 2¹⁶ - 1, for which k · 2⁻¹⁶ is nearest to ``probability``.
 
     Raises:
         ValueError: the probability is not between 0 and 1.
 
     """
     if not 0 < probability < 1:
-        raise ValueError(f"a coin's probability must lie between 0 and 1, not at {probability}")
+        raise ValueError(f"a probability must lie between 0 and 1, but it is {probability}")
     return min(max(round(probability * COIN_SIDES), 1), COIN_SIDES - 1)
 
 
 class Stream:
-    """The random numbers of one purpose of a run.
+    """The stream of random numbers of one purpose in a run.
 
     Each method takes the step, the indices [*batch] of the images (int64, on the device where the numbers are wanted), and the shape of
     one image's numbers; it returns [*batch, *shape]. ``step`` is an integer, or an int64 tensor on that device that broadcasts with the
@@ -159,7 +159,7 @@ class Stream:
         return _shaped(integers(self.words(step, indices, 2 * math.prod(shape)), below), shape)
 
     def coins(self, step: Step, indices: Indices, *shape: int, probability: float = 0.5) -> Bool[Tensor, "..."]:
-        """Return coins that are true with ``coin_threshold(probability)`` · 2⁻¹⁶."""
+        """Return booleans that are true with probability ``coin_threshold(probability)`` · 2⁻¹⁶."""
         start = self.words(step, indices, 2)
         count = math.prod(shape)
         sides = splitmix64((start[..., 0] << 32) | start[..., 1], -(-count // 4)).view(torch.int16)[..., :count]

@@ -1,8 +1,8 @@
-"""The folder of a run: what ran, in which versions, and where its results lie.
+"""The folder of a run: its config, the versions of libraries, and its results.
 
-``config.json`` is the resolved config. Starting a run in a folder that holds another config is refused with the differences;
-only cadence and evaluation may change, and the length where the schedule does not depend on it. A key that the folder's config does
-not have yet, because a later version added it, counts as its default.
+``config.json`` is the resolved config. A run does not start in a folder with another config; the message lists the
+differences. Only cadence and evaluation may change, and the length if the schedule does not depend on it. A key that the folder's config
+lacks, because a later version added it, counts as its default.
 """
 
 import importlib.metadata
@@ -29,7 +29,7 @@ from gconv_gan.runtime.locking import exclusive
 MAY_CHANGE = (
     "name",
     "runs_dir",
-    "plugins",  # their hashes are compared
+    "plugins",  # plug-ins are compared by their hashes
     "evaluation",
     "trainer.engine",
     "trainer.log_every",
@@ -37,7 +37,7 @@ MAY_CHANGE = (
     "trainer.checkpoint_every",
     "trainer.keep_checkpoints",
     "data.cache_dir",
-    # where the data came from; what they are is checked by their content hash
+    # location of the data; their content hash is compared instead
     "data.path",
     "data.download",
     "data.damaged",
@@ -61,9 +61,9 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep every other run out of the folder for the body; raise ``UserError`` where one is at work in it.
+        """Lock the folder within the body; raise ``UserError`` if another run holds the lock.
 
-        A folder that the body has made is removed again where the body ends in an exception and left nothing but what a start writes.
+        If the body created the folder and ends in an exception, the folder is removed unless it holds more than the files of a start.
         """
         new = not self.path.exists()
         with self._lock():
@@ -78,7 +78,7 @@ class RunFolder:
         return exclusive(self.path / LOCK, purpose=f"training in {self.path}", wait=False)
 
     def _earlier(self, model: type[Config]) -> Any:
-        """Return the folder's config; a key that this version has added stands at its default, which does what runs did without it."""
+        """Return the folder's config; a key that this version has added has its default, with which a run behaves as before."""
         try:
             return load_config(model, self.config).model_dump(mode="json")
         except UserError as unreadable:
@@ -102,7 +102,7 @@ class RunFolder:
         self._plugin_hashes(config)
 
     def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
-        """Create the folder and write what runs, or check that the folder's config is the same.
+        """Create the folder and write config, command and versions, or check that the folder's config is the same.
 
         Raises:
             UserError: the folder holds a run with other hyper-parameters; the message lists each difference.
@@ -129,7 +129,7 @@ class RunFolder:
             differences = [text for key, text in differing(earlier, resolved) if not _allowed(key, may_change)]
             if differences:
                 raise UserError(
-                    f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the old values back, or a new --name"
+                    f"{self.path} holds a run with other settings: {'; '.join(differences)}. Restore the old values, or give a new --name"
                 )
 
     def _plugin_hashes(self, config: Config) -> dict[str, str]:
@@ -140,13 +140,13 @@ class RunFolder:
         if self.config.is_file() and sorted(earlier.values()) != sorted(hashes.values()):
             changed = [name for name in hashes if hashes[name] not in earlier.values()] or list(earlier)
             raise UserError(
-                f"{self.path} holds a run with other plug-ins: {', '.join(changed)} changed since. Give the old file back, or a new --name"
+                f"{self.path} holds a run with other plug-ins: {', '.join(changed)} changed since. Restore the file, or give a new --name"
             )
         return hashes
 
 
 def ends_with_the_run(config: Config) -> bool:
-    """Return whether a schedule within ``config`` ends where the run does, so that another length would be another run."""
+    """Return whether a schedule within ``config`` ends at the end of the run, so that another length changes the run."""
     if isinstance(config, PartConfig):
         return flagged(config, "ends_with_the_run", "") is not None
     values = (getattr(config, name) for name in type(config).model_fields)
@@ -167,7 +167,7 @@ def differing(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide a run's numbers."""
+    """Return the versions of Python and of the libraries on which a run's numbers depend."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in VERSIONED:
         try:

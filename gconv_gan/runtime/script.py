@@ -1,4 +1,4 @@
-"""How a command starts and ends. Nothing heavy is imported before it has begun, so that an interrupt is silent from the first moment."""
+"""Start and end of every command. Large libraries are imported within ``run_script``, so that an interrupt prints nothing."""
 
 import contextlib
 import importlib
@@ -34,16 +34,16 @@ def _as_a_process(module: str) -> None:
 def run_script(main: Callable[[], int | None]) -> None:
     """Run ``main`` and exit: 0 done, 2 wrong input, 3 stopped by a guard, 128 + n ended by signal n.
 
-    A file or folder that cannot be used is wrong input, and a full disk a guard, wherever they show. The sentence goes to standard
-    error, once, from the main process. An interrupt, and a reader of the output that is gone (``… | head``), end it without a word.
-    Nothing else is caught; what ``main`` returns is the exit code.
+    An unusable file or folder counts as wrong input, and a full disk as a guard. The main process prints the message to standard
+    error, once. An interrupt, or a closed pipe at the output (``… | head``), prints no message. No other exception is caught. The
+    return value of ``main`` is the exit code.
     """
     sentence = ""
     try:
         try:
             code = main() or 0
         finally:
-            sys.stdout.flush()  # what the interpreter could only complain about at its end
+            sys.stdout.flush()  # otherwise the interpreter flushes at exit and prints a traceback
     except UserError as error:
         code, sentence = 2, str(error)
     except GuardError as error:
@@ -54,12 +54,12 @@ def run_script(main: Callable[[], int | None]) -> None:
         code = 128 + signal.SIGINT
     except BrokenPipeError:
         if not _reader_is_gone():
-            raise  # another pipe than the user's
+            raise  # not a pipe of the command's output
         code = 128 + signal.SIGPIPE
     except OSError as error:
         if is_full_disk(error):
             code, sentence = 3, full_disk_sentence(error.filename)
-        elif error.filename is None:  # no file of the user's
+        elif error.filename is None:  # the error is not about a file
             raise
         else:
             code = 2
@@ -91,16 +91,16 @@ def _is_main_process() -> bool:
 
 
 def _reader_is_gone() -> bool:
-    """Return whether the output or the messages go to a pipe that nobody reads any more."""
+    """Return whether standard output or standard error is a pipe whose reader has closed it."""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # raised where it has no file
+        with contextlib.suppress(OSError, ValueError):  # the stream has no file descriptor
             poll.register(stream, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _give_up_what_cannot_be_written() -> None:
-    """Send unwritten output to nowhere: the interpreter tries again at its end, and would complain."""
+    """Discard unwritten output: the interpreter flushes again at exit and would print a traceback."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -109,7 +109,7 @@ def _give_up_what_cannot_be_written() -> None:
 
 
 def _keep_threads_silent_on_a_full_disk() -> None:
-    """Drop the tracebacks of threads and destructors that a full disk ends: writers of event files raise it again where it is caught."""
+    """Suppress tracebacks of threads and destructors on a full disk: writers of event files raise the error again in the main thread."""
     thread, destructor = threading.excepthook, sys.unraisablehook
 
     def of_thread(arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tensors in a file."""
+"""Writing of tensors to a safetensors file."""
 
 import os
 import re
@@ -13,7 +13,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write contiguous ``tensors`` to ``path`` in the safetensors format.
 
     Raises:
-        OSError: the file cannot be written. safetensors has an exception of its own, which hides the number of the error in its text.
+        OSError: the file cannot be written. The exception of safetensors contains the error number only in its text.
 
     """
     try:

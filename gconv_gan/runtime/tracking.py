@@ -13,7 +13,7 @@ from gconv_gan.runtime.full_disk import writing
 
 
 class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
-    """Append ``{"images": step, …}`` to a file; a resumed run drops the lines beyond its starting point first."""
+    """Append ``{"images": step, …}`` to a file; a resumed run first removes the lines beyond its starting point."""
 
     name = "jsonl"
     requires_logging_directory = False
@@ -29,7 +29,7 @@ class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
 
     @on_main_process  # type: ignore[untyped-decorator]
     def store_init_configuration(self, values: dict[str, Any]) -> None:
-        """Do nothing: the run folder's ``config.json`` holds it."""
+        """Do nothing: the config is in the run folder's ``config.json``."""
 
     @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
@@ -74,10 +74,10 @@ def build_trackers(folder: Path) -> list[GeneralTracker | str]:
 
 
 def truncate_metrics(path: Path, images: int) -> None:
-    """Drop the lines of ``path`` that lie after ``images``, and a last line torn by a crash.
+    """Remove the lines of ``path`` after ``images``, and an incomplete last line.
 
     Raises:
-        UserError: another line is damaged; nothing is dropped then.
+        UserError: another line is damaged; no line is removed then.
 
     """
     if path.is_file():
@@ -88,7 +88,7 @@ def truncate_metrics(path: Path, images: int) -> None:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of ``metrics.jsonl`` as dicts; an absent file has none.
 
-    A last line that is not whole is passed over: the run was killed while it wrote it, or is writing it now.
+    An incomplete last line is skipped: the run was killed while writing it, or is writing it now.
 
     Raises:
         UserError: another line is damaged.
@@ -98,7 +98,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Return every whole line of a file of metrics, and what it says."""
+    """Return every complete line of a metrics file with its parsed content."""
     *lines, unfinished = path.read_bytes().split(b"\n")
     found = []
     for number, line in enumerate([*lines, unfinished], 1):
@@ -111,7 +111,7 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """Return what a line says; None where it is not whole: no part of a JSON object is one."""
+    """Return the parsed content of a line; None if it is incomplete, that is, not a JSON object."""
     try:
         record = json.loads(line)
     except ValueError:  # UnicodeDecodeError is one

@@ -210,7 +210,7 @@ def test_data_that_change_during_the_conversion_are_refused(pets: Path, monkeypa
         save(pets / "train/dog/2.png", noise(77, 8, 8, 3))
 
     monkeypatch.setattr(cache, "decoded", meddling)
-    with pytest.raises(UserError, match="changed while it was converted; start again when it is complete"):
+    with pytest.raises(UserError, match="changed while it was converted; run the command again when the data are complete"):
         open_dataset(config(pets))
     monkeypatch.undo()
     np.testing.assert_array_equal(open_dataset(config(pets)).images[5], expected([77])[0])

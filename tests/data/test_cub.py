@@ -80,7 +80,7 @@ def test_lists_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bounding_boxes\.txt and .*images\.txt do not number the same images"):
         cub(config(base))
     (base / "train_test_split.txt").unlink()
-    with pytest.raises(UserError, match=r"train_test_split\.txt does not exist, without which"):
+    with pytest.raises(UserError, match=r"train_test_split\.txt does not exist, which the split"):
         cub(config(base))
 
 

@@ -165,7 +165,7 @@ def test_links_are_followed_and_circles_end(pets: Path, tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_is_named(pets: Path) -> None:
     (pets / "train" / "cat" / "lost.png").symlink_to(pets / "nowhere.png")
-    with pytest.raises(UserError, match=r"train/cat/lost\.png is a link to nowhere; put the picture there, or remove the link"):
+    with pytest.raises(UserError, match=r"train/cat/lost\.png is a link to a missing file; put the picture there, or remove the link"):
         found(pets, split="train")
 
 

@@ -42,7 +42,7 @@ def test_a_broken_download_goes_on_where_it_stopped(web: Web, tmp_path: Path) ->
     (web.folder / "a.bin").write_bytes(content)
     file = official_file(web, "a.bin")
     web.break_after = 600_000
-    with pytest.raises(UserError, match=r"cannot fetch http.*/a\.bin: .*announced 1500000 bytes; start again, it goes on where it stopped"):
+    with pytest.raises(UserError, match=r"cannot fetch http.*/a\.bin: .*announced 1500000 bytes; run the command again to resume"):
         fetch([file], tmp_path / "here")
     assert not (tmp_path / "here/a.bin").exists()
     web.break_after = None

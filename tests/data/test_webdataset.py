@@ -133,13 +133,13 @@ def test_braces_are_the_shells(text: str, expected: list[str]) -> None:
 
 
 def test_shards_that_are_not_there_or_have_one_name_are_refused(shards: Path) -> None:
-    with pytest.raises(UserError, match=r"toy-000003\.tar does not exist; .*toy-\{000000\.\.000003\}\.tar names no whole set"):
+    with pytest.raises(UserError, match=r"toy-000003\.tar does not exist; .*toy-\{000000\.\.000003\}\.tar does not name a complete set"):
         expand(f"{shards}/toy-{{000000..000003}}.tar")
     (shards / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty holds no \.tar files"):
         expand(str(shards / "empty"))
     shutil.copy(shards / "toy-000001.tar", shards / "empty")
-    with pytest.raises(UserError, match=r"toy-000001\.tar and .*toy-000001\.tar have one name"):
+    with pytest.raises(UserError, match=r"toy-000001\.tar and .*toy-000001\.tar have the same name"):
         expand(f"{shards}::{shards}/empty")
 
 

@@ -394,7 +394,7 @@ def test_an_exported_layer_takes_any_batch(keywords: dict[str, object]) -> None:
         ({"resample": "up", "padding": 0}, "needs padding 1"),
         ({"granularity": "filter"}, "belong to mode='bank'"),
         ({"strategy": "wide"}, "belong to mode='bank'"),
-        ({"mode": "bank", "granularity": "filter", "strategy": "concat"}, "cannot serve gates per filter"),
+        ({"mode": "bank", "granularity": "filter", "strategy": "concat"}, "does not support gates per filter"),
         ({"mode": "bank", "granularity": "channel", "bias": "dynamic"}, "dynamic bias"),
         ({"mode": "bank", "granularity": "tap", "bias": "dynamic"}, "dynamic bias"),
         ({"groups": 4}, "out_channels=6"),

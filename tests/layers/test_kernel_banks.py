@@ -292,7 +292,7 @@ def test_autocast_stays_close_to_float32(preset: str, resample: str) -> None:
         ("condconv", {"resample": "up", "padding": 0}, "needs padding 1"),
         ("dyconv", {"groups": 4}, "out_channels=6"),
         ("condconv", {"num_kernels": 0}, "positive"),
-        ("odconv", {"strategy": "wide"}, "cannot serve gates per tap"),
+        ("odconv", {"strategy": "wide"}, "does not support gates per tap"),
         ("odconv", {"bias": "dynamic"}, "static bias or none"),
         ("gigagan", {"bias": "dynamic"}, "static bias or none"),
         ("dyconv", {"temperature": 0.0}, "temperature"),

@@ -34,7 +34,7 @@ class Small(nn.Module):
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)])
 def test_a_norm_over_the_batch_is_refused_by_name(norm: nn.Module) -> None:
     with pytest.raises(
-        UserError, match=r'penalty\.kind = "r1" needs .* but norm \(BatchNorm2d\) mixes the images of a batch: choose'
+        UserError, match=r'penalty\.kind = "r1" needs .* but norm \(BatchNorm2d\) couples the images of a batch: choose'
     ) as refusal:
         check(Small(norm))
     assert "\n" not in str(refusal.value)
@@ -69,7 +69,7 @@ class OnceModule(nn.Module):
 
 
 def test_an_operation_without_a_second_derivative_is_refused() -> None:
-    with pytest.raises(UserError, match=r"differentiates the discriminator twice, which it does not allow \(.*once_differentiable"):
+    with pytest.raises(UserError, match=r"differentiates the discriminator twice, which it does not support \(.*once_differentiable"):
         check(Small(OnceModule()))
 
 

@@ -50,5 +50,5 @@ def test_a_method_that_cannot_act_is_refused_in_one_sentence(method: dict[str, A
 
 
 def test_gates_that_are_not_there_have_no_temperature(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="kernel gates of a generator, which this run has not"):
+    with pytest.raises(UserError, match="kernel gates of a generator, but this run has none"):
         recipe.fit(tiny(tmp_path, generator={"conv": {"kind": "plain"}}, methods=[{"kind": "gate_temperature"}], **SHORT))

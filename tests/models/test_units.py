@@ -86,7 +86,7 @@ def test_options_reach_the_layers() -> None:
 
 
 def test_whitening_without_scale_and_shift_takes_none_of_the_class() -> None:
-    with pytest.raises(ValueError, match="would not look at the class"):
+    with pytest.raises(ValueError, match="does not depend on the class"):
         generator("resnet", norm={"kind": "iter", "affine": False})
     bare = generator("resnet", classes=None, norm={"kind": "iter", "affine": False})
     assert bare.blocks[0].norm1.weight is None
@@ -194,7 +194,7 @@ def _conv(*args: Any, **kwargs: Any) -> nn.Module:
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(ValueError, match="look at neither z nor class"):
+    with pytest.raises(ValueError, match="depend on neither z nor class"):
         generator("biggan", classes=None, conv={"kind": "invariant"}, norm={"kind": "none"})
     with pytest.raises(ValueError, match="mostly inserted zeros"):
         generator("dcgan", size=16, classes=None, conv={"kind": "invariant"})

@@ -159,7 +159,7 @@ def test_the_dry_run_says_that_and_from_where_a_run_goes_on(run: Path, capsys: p
     shutil.rmtree(run / "checkpoint-480")
     gan.main([str(toml(run.parent)), "--dry-run"])
     shown = capsys.readouterr().out
-    assert f"start: goes on from {run}/checkpoint-320" in shown
+    assert f"start: resumes from {run}/checkpoint-320" in shown
     assert "for the 5 iterations to go: an estimate, measured with 16 images at a time" in shown
 
 
@@ -188,7 +188,7 @@ CLASSIFIER: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     ),
     "no validation images": (
         lambda _: {"split": {"validation": 0.001}, "evaluation": {"every": 160, "select": "best"}},
-        "split.validation 0.001 takes no image of any class",
+        "split.validation 0.001 selects no image of any class",
     ),
     "fewer images than a batch": (
         lambda _: {"trainer": {"batch_size": 512}},

@@ -59,7 +59,7 @@ def test_the_best_checkpoint_of_each_run(tmp_path: Path, capsys: pytest.CaptureF
     runs = [str(tmp_path / "a"), str(tmp_path / "b")]
     main([*runs, "--checkpoint", "best"])
     assert "80 (-11.1%)" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--checkpoint best is for run folders, which .* is not"):
+    with pytest.raises(UserError, match="--checkpoint best is for run folders, but .* is not one"):
         main([str(tmp_path / "a" / "scores" / "10.json"), runs[1], "--checkpoint", "best"])
 
 

@@ -27,7 +27,7 @@ def test_the_lipschitz_table_brackets_every_layer(tiny_run: Path, capsys: pytest
 def test_class_agreement_asks_every_class(tiny_run: Path, judge: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class_agreement.main([str(tiny_run), "--classifier", str(judge), "--num-fake", "200"])
     shown = capsys.readouterr().out
-    shares = [float(share) for share in re.findall(r"asked for \S+ +([\d.]+)", shown)]
+    shares = [float(share) for share in re.findall(r"  class \S+ +([\d.]+)", shown)]
     total = re.search(r"class agreement: ([\d.]+)", shown)
     assert len(shares) == 10
     assert total is not None
@@ -53,7 +53,7 @@ def test_the_curves_alone_are_one_small_picture(tiny_run: Path, tmp_path: Path, 
     assert len(whole) < 1_000_000
     gallery.main([str(tiny_run), "--curves", str(picture), "--checkpoint", "160"])
     assert picture.read_bytes() != whole
-    with pytest.raises(UserError, match=r"curves\.jpg: the picture is a PNG, so name a file that ends in \.png"):
+    with pytest.raises(UserError, match=r"curves\.jpg: the picture is a PNG: name a file that ends in \.png"):
         gallery.main([str(tiny_run), "--curves", str(tmp_path / "curves.jpg")])
 
 

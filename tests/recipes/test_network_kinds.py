@@ -73,7 +73,7 @@ def test_a_file_without_a_kind_means_resnet_and_a_wrong_one_is_named(tmp_path: P
     [
         ({"kind": "biggan", "width": 8, "latent_dim": 7}, "latent_dim 7 does not divide into 2 chunks at 8 px: take 8"),
         ({"attention": [64]}, "no block ends at 64 px for attention to follow: they end at 8 px"),
-        ({"norm": {"kind": "none"}}, "the generator would not look at the class"),
+        ({"norm": {"kind": "none"}}, "the generator does not depend on the class"),
         (
             {"kind": "skip", "width": 8, "conv": {"kind": "gconv", "granularity": "filter"}},
             "granularity and strategy belong to mode='bank'",

@@ -107,7 +107,7 @@ def test_data_that_a_run_would_fetch_are_not_fetched(tmp_path: Path, kind: str, 
     flags += ["--data.size", size, "--generator.width", "16", "--discriminator.width", "16", "--conditional", "true"]
     config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", flags)
     shown = plan.plan(config)
-    assert f"data: {kind} is not in {tmp_path / 'data'} yet; the run would fetch it there first (data.download = true)" in shown
+    assert f"data: {kind} is not in {tmp_path / 'data'} yet; the run would download it first (data.download = true)" in shown
     assert "epochs" not in shown
     assert f"total: {sum(p.numel() for p in build_networks(config, classes)[0].parameters())} params" in shown
     assert list(tmp_path.iterdir()) == []
@@ -119,7 +119,7 @@ def test_data_that_a_run_would_fetch_are_not_fetched(tmp_path: Path, kind: str, 
 def test_the_classes_of_an_attribute_are_not_guessed(tmp_path: Path) -> None:
     flags = ["--data.kind", "celeba", "--data.labels", "Smiling", "--data.path", str(tmp_path), "--data.download", "true"]
     config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", [*flags, "--data.size", "32", "--conditional", "true"])
-    with pytest.raises(UserError, match="celeba' is not known before the set is there, and a dry run fetches nothing: fetch it with"):
+    with pytest.raises(UserError, match="celeba' is not known before the download, and a dry run downloads nothing: fetch it with"):
         plan.plan(config)
 
 
@@ -129,7 +129,7 @@ def test_a_classifiers_data_are_not_fetched(tmp_path: Path) -> None:
     values = [str(tmp_path / "data"), "true"] * 2
     arguments = [word for pair in zip(flags, values, strict=True) for word in pair]
     shown = classifier_plan.plan(load_config(ClassifierRunConfig, "configs/classify/wrn16_4_cifar10.toml", arguments))
-    assert f"data: cifar10 is not in {tmp_path / 'data'} yet; the run would fetch it there first" in shown
+    assert f"data: cifar10 is not in {tmp_path / 'data'} yet; the run would download it first" in shown
     assert "epochs" not in shown
     assert list(tmp_path.iterdir()) == []
 

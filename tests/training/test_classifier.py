@@ -209,7 +209,7 @@ def test_the_best_by_validation_becomes_the_model(tmp_path: Path) -> None:
 
 
 def test_the_test_images_may_not_choose(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'select = "best" needs split\.validation above 0: the test images may not choose'):
+    with pytest.raises(UserError, match=r'select = "best" needs split\.validation above 0: the test images must not choose'):
         tiny_classifier(tmp_path, evaluation={"select": "best"}, split={"validation": 0.0})
 
 

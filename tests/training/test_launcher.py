@@ -95,10 +95,10 @@ REFUSED = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("4", "would divide every gradient by that number: unset it, and split the batch with"),
     "ACCELERATE_MIXED_PRECISION": ("fp8", "is not among no, bf16"),
     "ACCELERATE_DYNAMO_BACKEND": ("INDUCTOR", "would compile the networks"),
-    "ACCELERATE_USE_FSDP": ("true", "asks Accelerate for FSDP"),
-    "ACCELERATE_USE_DEEPSPEED": ("true", "asks Accelerate for DeepSpeed"),
-    "ACCELERATE_USE_MEGATRON_LM": ("True", "asks Accelerate for Megatron-LM"),
-    "ACCELERATE_USE_PARALLELISM_CONFIG": ("true", "asks Accelerate for tensor, context or sequence parallelism"),
+    "ACCELERATE_USE_FSDP": ("true", "requests FSDP from Accelerate"),
+    "ACCELERATE_USE_DEEPSPEED": ("true", "requests DeepSpeed from Accelerate"),
+    "ACCELERATE_USE_MEGATRON_LM": ("True", "requests Megatron-LM from Accelerate"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("true", "requests tensor, context or sequence parallelism from Accelerate"),
 }
 
 
@@ -121,7 +121,7 @@ def test_a_refused_setting_at_the_shell(tmp_path: Path) -> None:
     command = [sys.executable, "train_gan.py", str(toml(tmp_path))]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("train_gan.py: ACCELERATE_USE_DEEPSPEED = true asks")
+    assert ended.stderr.startswith("train_gan.py: ACCELERATE_USE_DEEPSPEED = true requests")
     assert len(ended.stderr.splitlines()) == 1
 
 
