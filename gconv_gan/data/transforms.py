@@ -8,8 +8,9 @@ QUANTISATION = "trunc(clip(127.5 x + 128, 0, 255))"  # text of score cards on qu
 
 
 def to_unit(images: UInt8[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
-    """Return x / 127.5 - 1 in float32."""
-    return images.float().div_(127.5).sub_(1)
+    """Return x / 127.5 - 1 in float32: the same bits on every device."""
+    half = torch.full((), 127.5, device=images.device)  # CUDA multiplies by the reciprocal of a Python number
+    return images.float().div_(half).sub_(1)
 
 
 def quantise(images: Shaped[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:

@@ -32,6 +32,7 @@ from gconv_gan.recipes.gan_checks import check
 from gconv_gan.recipes.speed_record import measured
 from gconv_gan.recipes.training_score import CARDS
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.adversarial import Adversarial
@@ -221,7 +222,7 @@ def _started(left: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset
 
 
 def _free_memory() -> int | None:
-    if not torch.cuda.is_available():
+    if command_device().type != "cuda":
         return None
     torch.cuda.empty_cache()
     return torch.cuda.mem_get_info()[0]

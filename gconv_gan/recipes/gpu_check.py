@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from gconv_gan.recipes.speed_record import device_name
+from gconv_gan.runtime.device import device_name
 
 TESTS = "tests/training/test_gpu.py"
 TESTS_SECONDS = 95.0

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import gc
 import json
-import platform
 import statistics
 import subprocess
 import time
@@ -33,6 +32,7 @@ from gconv_gan.recipes.compare_layers import merged
 from gconv_gan.recipes.gan_checks import check
 from gconv_gan.recipes.plan import iteration_macs
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.device import command_device, device_name
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.run_folder import versions
@@ -113,8 +113,8 @@ def record(precision: Precision, file: Path, options: argparse.Namespace) -> Non
     for case, changes in CASES.items():
         config = _config(changes, precision, options)
         dataset = dataset or open_dataset(config.data)
-        if "ceilings" not in held and torch.cuda.is_available():
-            held["ceilings"] = ceilings(torch.device("cuda"))
+        if "ceilings" not in held and command_device().type == "cuda":
+            held["ceilings"] = ceilings(command_device())
         accelerator = build_accelerator(Path("speed"), config.trainer)
         engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
         for engine in engines:
@@ -229,11 +229,6 @@ def about() -> dict[str, Any]:
     with contextlib.suppress(OSError):  # no git
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
     return {"commit": commit, "date": str(date.today()), "device": device_name(), "versions": versions(), "cases": []}
-
-
-def device_name() -> str:
-    """Return the name of the device that is measured."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
 
 
 def ceilings(device: torch.device) -> dict[str, float]:

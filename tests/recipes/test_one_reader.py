@@ -230,7 +230,7 @@ def ends(tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogC
 
 def train_arguments(path: Path, tmp_path: Path, *more: str) -> list[str]:
     data = {"kind": "folder", "path": str(path), "size": 8, "labels": "none", "cache_dir": str(tmp_path / "cache")}
-    return [str(toml(tmp_path, conditional=False, data=data)), *more]
+    return [str(toml(tmp_path, conditional=False, data=data, trainer={"batch_size": 1})), *more]
 
 
 @pytest.mark.filterwarnings("default:.*:UserWarning")  # Pillow's, of broken metadata

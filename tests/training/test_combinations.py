@@ -20,7 +20,7 @@ from gconv_gan.recipes import gan as recipe
 from gconv_gan.recipes.networks import build_networks
 from gconv_gan.recipes.objective import build_objective
 from gconv_gan.runtime.tracking import read_metrics
-from gconv_gan.training import loop, samples
+from gconv_gan.training import engine, samples
 from tests.reference.host_free import HostFreeEngine
 from tests.reference.pairwise import Combination, Row, every_pair, next_row, pairs_of
 
@@ -108,7 +108,7 @@ def culprit(row: Row, folder: Path) -> Combination:
 
 def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "save_grid", lambda *_, **__: None)  # three pictures a run, tested elsewhere
-    monkeypatch.setattr(loop, "EagerEngine", HostFreeEngine)
+    monkeypatch.setattr(engine, "EagerEngine", HostFreeEngine)
     missing = every_pair(AXES)
     refused: dict[Combination, str] = {}
     for index in range(1000):

@@ -13,7 +13,7 @@ import pytest
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.recipes import gan as recipe
-from gconv_gan.recipes.reproducibility import RunCommand
+from gconv_gan.recipes.reproducibility import GAN, RunCommand
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import checkpoints
 from tests.training.tiny import tiny, toml
@@ -39,7 +39,7 @@ def the_whole_family(launcher: int) -> None:
     ids=["SIGTERM", "SIGTERM to all", "SIGKILL, two processes"],
 )
 def test_a_run_saves_and_ends_with_its_launcher(processes: int, end: Callable[[int], None], tmp_path: Path) -> None:
-    run = RunCommand(toml(tmp_path), "endless", processes, tmp_path, ENDLESS, checkpoint_every=ENDLESS)
+    run = RunCommand(GAN, toml(tmp_path), "endless", processes, tmp_path, ENDLESS, checkpoint_every=ENDLESS)
     launcher = run.start()
     while run.images_seen() < 200:
         assert launcher.poll() is None, (tmp_path / "endless.txt").read_text()
