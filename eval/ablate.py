@@ -9,4 +9,4 @@ scores, and each comparison's paired difference with its interval and tests.
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.ablate")
+    run_command("gconv_gan.commands.ablate")

@@ -6,4 +6,4 @@ python eval/classifier.py runs/NAME [--fgsm 1 2 4 8] [--pgd 8] [--gaussian 0.05 
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.classifier_card")
+    run_command("gconv_gan.commands.score.classifier_card")

@@ -6,4 +6,4 @@ python eval/compare_galleries.py runs/A runs/B [--out samples/A-B] [--checkpoint
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.compare_galleries")
+    run_command("gconv_gan.commands.compare_galleries")

@@ -10,4 +10,4 @@ memory; writes eval/results/layers_NAME.json and a plot. Finished arms are not t
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.compare_layers")
+    run_command("gconv_gan.commands.compare_layers")

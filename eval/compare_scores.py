@@ -9,4 +9,4 @@ Changes are relative to the first source.
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.compare_scores")
+    run_command("gconv_gan.commands.score.compare_scores")

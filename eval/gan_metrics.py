@@ -9,4 +9,4 @@ Scores do not depend on the number of processes.
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.scores")
+    run_command("gconv_gan.commands.score.scores")

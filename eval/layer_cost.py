@@ -6,4 +6,4 @@ python eval/layer_cost.py [--repeats 15] [--json OUT]
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.layer_cost")
+    run_command("gconv_gan.commands.cost.layer_cost")

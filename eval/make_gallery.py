@@ -7,4 +7,4 @@ python eval/make_gallery.py runs/NAME [--out samples/NAME] [--checkpoint IMAGES|
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.gallery")
+    run_command("gconv_gan.commands.gallery")

@@ -8,4 +8,4 @@ python eval/reference_statistics.py c10_clean_custom_na.npz --extractor inceptio
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.statistics")
+    run_command("gconv_gan.commands.score.statistics")

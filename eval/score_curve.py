@@ -9,4 +9,4 @@ Takes the options of gan_metrics.py. Existing scores are read from the run's sco
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.score_curve")
+    run_command("gconv_gan.commands.score.score_curve")

@@ -14,22 +14,23 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.commands.exported import TENSORS, load_exported
+from gconv_gan.commands.sample import class_counts, class_number, sample
+from gconv_gan.commands.score import scores
+from gconv_gan.commands.train import classifier, gan
+from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.commands import CheckpointChoice
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean, does_not_exist
 from gconv_gan.config.load import load_config, validated
-from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.schema import resolved
-from gconv_gan.config.scores import ScoreCommand
-from gconv_gan.data.transforms import to_unit
-from gconv_gan.metrics.sources import BLOCK
-from gconv_gan.metrics.trained_classifier import DESCRIPTION as CLASSIFIER_DESCRIPTION
-from gconv_gan.metrics.trained_classifier import load_classifier
-from gconv_gan.recipes import classifier, gan, scores
-from gconv_gan.recipes.exported import TENSORS, load_exported
-from gconv_gan.recipes.networks import load_run
-from gconv_gan.recipes.sample import class_counts, class_number, sample
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.config.sections.scores import ScoreCommand
+from gconv_gan.data.reading.transforms import to_unit
+from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION as CLASSIFIER_DESCRIPTION
+from gconv_gan.metrics.extractors.trained_classifier import load_classifier
+from gconv_gan.metrics.images.sources import BLOCK
 
 
 @dataclass(frozen=True)

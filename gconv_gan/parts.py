@@ -1,7 +1,7 @@
 """Every table of parts. A plug-in adds rows: ``parts.CONVS["mine"] = MyConv2d``."""
 
+from gconv_gan.augment.tables import AUGMENTATIONS
 from gconv_gan.data.datasets import DATASETS
-from gconv_gan.data.tables import AUGMENTATIONS
 from gconv_gan.layers.tables import (
     ACTIVATIONS,
     ATTENTIONS,

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import gconv_gan
+from gconv_gan.commands import export
+from gconv_gan.commands import sample as sample_command
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes import export
-from gconv_gan.recipes import sample as sample_command
 
 TINY = {
     "name": "tiny",

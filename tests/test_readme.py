@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gconv_gan.commands.compare_layers import stored_results
 from gconv_gan.config.base import Config
-from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.load import load_config, parse_command
-from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.recipes.compare_layers import stored_results
-from gconv_gan.recipes.comparison_report import overview
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.experiments.report import overview
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -69,7 +69,7 @@ def recipe_commands() -> list[tuple[str, list[str]]]:
         if not script and "-m" in words:
             at = words.index("-m") + 1
             script, arguments = words[at].replace(".", "/") + ".py", words[at + 1 :]
-        named = re.search(r"run_command\(\"(gconv_gan\.recipes\.\w+)\"\)", (ROOT / script).read_text()) if script else None
+        named = re.search(r"run_command\(\"(gconv_gan\.[\w.]+)\"\)", (ROOT / script).read_text()) if script else None
         if named and hasattr(importlib.import_module(named[1]), "parse_command"):
             found.append((named[1], arguments))
     return found

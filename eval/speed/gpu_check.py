@@ -9,4 +9,4 @@ Results are written as they come: tests.txt, speed_*.txt, DATE_DEVICE.json, abla
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.recipes.gpu_check")
+    run_command("gconv_gan.commands.cost.gpu_check")

@@ -28,15 +28,15 @@ import PIL
 from jaxtyping import Int64, Shaped, UInt8
 from tqdm import tqdm
 
-from gconv_gan.config.data import DataConfig
 from gconv_gan.config.errors import AbsentDataError, FullDiskError, UserError
-from gconv_gan.data.cifar import CIFAR10_CLASSES
+from gconv_gan.config.sections.data import DataConfig
 from gconv_gan.data.datasets import source_of
-from gconv_gan.data.decoded_images import DecodedImages
-from gconv_gan.data.decoding import decoded
 from gconv_gan.data.image_dataset import ImageDataset, Manifest, SkippedImage
-from gconv_gan.data.pictures import DamagedImageError
-from gconv_gan.data.source import Entry, Source
+from gconv_gan.data.reading.decoded_images import DecodedImages
+from gconv_gan.data.reading.decoding import decoded
+from gconv_gan.data.reading.pictures import DamagedImageError
+from gconv_gan.data.sources.cifar import CIFAR10_CLASSES
+from gconv_gan.data.sources.source import Entry, Source
 from gconv_gan.runtime.atomic import new_folder
 from gconv_gan.runtime.locking import exclusive
 

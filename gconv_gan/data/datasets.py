@@ -5,24 +5,24 @@ searched paths and the way to get the data. ``Source.open`` reads the pictures a
 ``pictures`` determines the pixels, ``cache`` their storage.
 """
 
-from gconv_gan.config.data import CIFAR100DataConfig, DataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import Table, constructor
-from gconv_gan.data.celeba import celeba
-from gconv_gan.data.cifar import cifar10, cifar100
+from gconv_gan.config.sections.data import CIFAR100DataConfig, DataConfig
 from gconv_gan.data.class_names import listed
-from gconv_gan.data.cub import cub
-from gconv_gan.data.digits import digits
-from gconv_gan.data.fashion_mnist import fashion_mnist
-from gconv_gan.data.folder import folder
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.imagenet import imagenet
-from gconv_gan.data.lsun import lsun_church
-from gconv_gan.data.source import Source
-from gconv_gan.data.stanford_dogs import stanford_dogs
-from gconv_gan.data.svhn import svhn
-from gconv_gan.data.tiny_imagenet import tiny_imagenet
-from gconv_gan.data.webdataset import webdataset
+from gconv_gan.data.sources.celeba import celeba
+from gconv_gan.data.sources.cifar import cifar10, cifar100
+from gconv_gan.data.sources.cub import cub
+from gconv_gan.data.sources.digits import digits
+from gconv_gan.data.sources.fashion_mnist import fashion_mnist
+from gconv_gan.data.sources.folder import folder
+from gconv_gan.data.sources.imagenet import imagenet
+from gconv_gan.data.sources.lsun import lsun_church
+from gconv_gan.data.sources.source import Source
+from gconv_gan.data.sources.stanford_dogs import stanford_dogs
+from gconv_gan.data.sources.svhn import svhn
+from gconv_gan.data.sources.tiny_imagenet import tiny_imagenet
+from gconv_gan.data.sources.webdataset import webdataset
 
 DATASETS = Table(
     "DATASETS",

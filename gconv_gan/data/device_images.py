@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from gconv_gan.data.decoded_images import DecodedImages
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.reading.decoded_images import DecodedImages
 
 SHARE = 0.5
 """Of the free memory of a CUDA device, that images may take by themselves."""

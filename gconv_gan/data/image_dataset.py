@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from gconv_gan.config.base import Config
-from gconv_gan.data.decoded_images import DecodedImages
+from gconv_gan.data.reading.decoded_images import DecodedImages
 
 
 class SkippedImage(Config):

@@ -17,14 +17,14 @@ from typing import Any
 
 import tyro
 
-from gconv_gan.config.data import DataConfig, as_flags
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import apply_overrides
 from gconv_gan.config.plugins import load_plugins, take_plugins
+from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import DATASETS, source_of
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.source import Source
+from gconv_gan.data.sources.source import Source
 from gconv_gan.runtime.script import run_script
 
 USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATASETS)}}} [options]; options of one: … prepare folder --help"

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from gconv_gan.gallery.drawing import Drawing, PictureKind
-from gconv_gan.gallery.grid import TILE_SIDE
-from gconv_gan.gallery.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
-from gconv_gan.gallery.page import page_html
-from gconv_gan.gallery.pictures import PICTURES
+from gconv_gan.gallery.page.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
+from gconv_gan.gallery.page.run_page import page_html
+from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
+from gconv_gan.gallery.pictures.grid import TILE_SIDE
+from gconv_gan.gallery.pictures.registry import PICTURES
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gconv_gan.runtime.latents import draw_labels, draw_latents
+from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 UNCONDITIONAL = "unconditional"  # latents of the first picture; gate maps, neighbours and truncation use the first of them
 

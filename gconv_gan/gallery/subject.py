@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from gconv_gan.data.decoded_images import DecodedImages
-from gconv_gan.gallery.grid import as_bytes
+from gconv_gan.data.reading.decoded_images import DecodedImages
 from gconv_gan.gallery.latents import Sheet
+from gconv_gan.gallery.pictures.grid import as_bytes
 from gconv_gan.runtime.modes import evaluating
 
 SAMPLE_BATCH = 64  # constant: at another batch size a convolution may round differently, which changes a picture by a grey level

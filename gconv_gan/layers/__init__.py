@@ -1,34 +1,34 @@
 """The shared layer package, one flat namespace. Each name's own file holds its equation, its source and its errors."""
 
 from gconv_gan.layers.activations import activation_gain
-from gconv_gan.layers.batch_norm import BatchNorm2d, ClassConditionalNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d, LatentNorm2d
-from gconv_gan.layers.batch_norm_init import InputBatchNorm2d, initialise_batch_norms
-from gconv_gan.layers.c_conv import CConv2d
-from gconv_gan.layers.cond_conv import CondConv2d
+from gconv_gan.layers.blocks.block_parts import Parts
+from gconv_gan.layers.blocks.g_ghost import GGhostStage
+from gconv_gan.layers.blocks.ghost import GhostBottleneck, GhostModule
+from gconv_gan.layers.blocks.multigrid import MultigridChannels2d, MultigridInvertedBottleneck
+from gconv_gan.layers.blocks.non_local import NonLocal2d
+from gconv_gan.layers.blocks.residual_attention import ResidualAttention, SoftMask
+from gconv_gan.layers.blocks.selective_kernel import SelectiveKernel2d
+from gconv_gan.layers.blocks.squeeze_excite import SqueezeExcite
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
-from gconv_gan.layers.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
-from gconv_gan.layers.dy_conv import DyConv2d
-from gconv_gan.layers.g_ghost import GGhostStage
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.ghost import GhostBottleneck, GhostModule
-from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
-from gconv_gan.layers.invariant_conv import InvariantConv2d
-from gconv_gan.layers.iter_norm import IterNorm
-from gconv_gan.layers.kernel_banks import KernelBank2d
-from gconv_gan.layers.kernel_gates import KernelGate, LatentGate
-from gconv_gan.layers.lipschitz import discriminator_table, layer_norms
-from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
-from gconv_gan.layers.multigrid import MultigridChannels2d, MultigridInvertedBottleneck
-from gconv_gan.layers.non_local import NonLocal2d
-from gconv_gan.layers.od_conv import ODConv2d
-from gconv_gan.layers.parts import Parts
+from gconv_gan.layers.dynamic.c_conv import CConv2d
+from gconv_gan.layers.dynamic.cond_conv import CondConv2d
+from gconv_gan.layers.dynamic.dy_conv import DyConv2d
+from gconv_gan.layers.dynamic.gconv import GConv2d
+from gconv_gan.layers.dynamic.kernel_banks import KernelBank2d
+from gconv_gan.layers.dynamic.kernel_gates import KernelGate, LatentGate
+from gconv_gan.layers.dynamic.modulated_conv import AdaptiveConv2d, ModulatedConv2d
+from gconv_gan.layers.dynamic.od_conv import ODConv2d
+from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
+from gconv_gan.layers.lipschitz.operator_norms import discriminator_table, layer_norms
+from gconv_gan.layers.lipschitz.spectral_norm import apply_spectral_norm, spectral_norm
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d, ClassConditionalNorm2d, ConditionalBatchNorm2d, LatentBatchNorm2d, LatentNorm2d
+from gconv_gan.layers.norms.batch_norm_init import InputBatchNorm2d, initialise_batch_norms
+from gconv_gan.layers.norms.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.norms.invariant_conv import InvariantConv2d
+from gconv_gan.layers.norms.iter_norm import IterNorm
+from gconv_gan.layers.norms.self_modulation import SelfModulatedBatchNorm2d
+from gconv_gan.layers.norms.whitened_unit import WHITENED, WhitenedUnit
 from gconv_gan.layers.resample import ResampledConv2d
-from gconv_gan.layers.residual_attention import ResidualAttention, SoftMask
-from gconv_gan.layers.selective_kernel import SelectiveKernel2d
-from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
-from gconv_gan.layers.spectral_norm import apply_spectral_norm, spectral_norm
-from gconv_gan.layers.squeeze_excite import SqueezeExcite
-from gconv_gan.layers.whitened_unit import WHITENED, WhitenedUnit
 
 __all__ = [
     "AdaptiveConv2d",

@@ -6,26 +6,26 @@ from torch import nn
 
 from gconv_gan.config.schema import Table
 from gconv_gan.layers.activations import LEAKY_RELU
-from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.c_conv import CConv2d
-from gconv_gan.layers.classifier_parts import as_defined, classifier_batch_norm
-from gconv_gan.layers.cond_conv import CondConv2d
-from gconv_gan.layers.conditioned_norms import generator_batch_norm
-from gconv_gan.layers.conv_norm import ConvNorm2d
-from gconv_gan.layers.dy_conv import DyConv2d
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.ghost import GhostModule
-from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
-from gconv_gan.layers.invariant_conv import InvariantConv2d
-from gconv_gan.layers.iter_norm import IterNorm
-from gconv_gan.layers.modulated_conv import AdaptiveConv2d, ModulatedConv2d
-from gconv_gan.layers.non_local import NonLocal2d
-from gconv_gan.layers.od_conv import ODConv2d
+from gconv_gan.layers.blocks.classifier_parts import as_defined, classifier_batch_norm
+from gconv_gan.layers.blocks.ghost import GhostModule
+from gconv_gan.layers.blocks.non_local import NonLocal2d
+from gconv_gan.layers.blocks.squeeze_excite import SqueezeExcite
+from gconv_gan.layers.dynamic.c_conv import CConv2d
+from gconv_gan.layers.dynamic.cond_conv import CondConv2d
+from gconv_gan.layers.dynamic.dy_conv import DyConv2d
+from gconv_gan.layers.dynamic.gconv import GConv2d
+from gconv_gan.layers.dynamic.modulated_conv import AdaptiveConv2d, ModulatedConv2d
+from gconv_gan.layers.dynamic.od_conv import ODConv2d
+from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d
+from gconv_gan.layers.lipschitz.spectral_norm import spectral_conv
+from gconv_gan.layers.lipschitz.weight_norms import ConvNorms, SpectralNorms
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.layers.norms.conditioned_norms import generator_batch_norm
+from gconv_gan.layers.norms.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.norms.invariant_conv import InvariantConv2d
+from gconv_gan.layers.norms.iter_norm import IterNorm
+from gconv_gan.layers.norms.self_modulation import SelfModulatedBatchNorm2d
 from gconv_gan.layers.resample import ResampledConv2d
-from gconv_gan.layers.self_modulation import SelfModulatedBatchNorm2d
-from gconv_gan.layers.spectral_norm import spectral_conv
-from gconv_gan.layers.squeeze_excite import SqueezeExcite
-from gconv_gan.layers.weight_norms import ConvNorms, SpectralNorms
 
 GEOMETRY = ("stride", "padding", "dilation", "groups", "padding_mode", "resample")
 ghost = partial(GhostModule, conv=ResampledConv2d)

@@ -1,6 +1,6 @@
 """Config of the regularisers of logits -> the regularisers; None if their weight is 0."""
 
-from gconv_gan.config.objective import ConsistencyConfig, LeCamConfig, TopKConfig
+from gconv_gan.config.sections.objective import ConsistencyConfig, LeCamConfig, TopKConfig
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.top_k import TopK

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gconv_gan.data.discriminator_augment import Augment, Scheduled
-from gconv_gan.data.weak_augment import weak_augment
+from gconv_gan.augment.adaptive import Augment, Scheduled
+from gconv_gan.augment.weak_augment import weak_augment
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam

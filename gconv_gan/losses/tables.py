@@ -1,7 +1,7 @@
 """The tables of adversarial losses and penalties: a new one is its class and a row here."""
 
-from gconv_gan.config.objective import AnyPenalty
 from gconv_gan.config.schema import Table
+from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.losses.adversarial import Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
 from gconv_gan.losses.penalties import DRAGAN, R1, R1R2, R2, WGANGP
 

@@ -10,7 +10,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.layers.weights import as_matrices, stored, weights_of
 from gconv_gan.losses.orthogonal import orthogonal_gradient
 from gconv_gan.methods.method import Method, Player, PlayerName
-from gconv_gan.models.mapping import MappedGenerator
+from gconv_gan.models.gan.mapping import MappedGenerator
 
 
 class OrthogonalRegularisation(Method):

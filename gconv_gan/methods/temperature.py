@@ -6,7 +6,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.layers.kernel_gates import KernelGate
+from gconv_gan.layers.dynamic.kernel_gates import KernelGate
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 
 

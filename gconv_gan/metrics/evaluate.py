@@ -11,14 +11,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
-from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.metrics.images.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
+from gconv_gan.metrics.images.sources import BLOCK, ImageSource
 from gconv_gan.metrics.intra_class import class_sizes
 from gconv_gan.metrics.metric import Evaluation, Seen
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import FakesCard, FormulaCard, RunCard, Score, ScoreCard, extractor_card, library_versions
-from gconv_gan.metrics.sources import BLOCK, ImageSource
 from gconv_gan.metrics.tables import metrics_of
 
 

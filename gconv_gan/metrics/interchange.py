@@ -22,11 +22,11 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, sha256_of
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import ReferenceCard, extractor_card
 from gconv_gan.metrics.statistics import Moments, moments_of
-from gconv_gan.metrics.weights import CLIP, DINOV2, sha256_of
 from gconv_gan.runtime.atomic import write_bytes
 
 Tool = Literal["torch_fidelity", "clean_fid"]

@@ -7,8 +7,8 @@ from typing import ClassVar
 from jaxtyping import Float, Float32, Float64, Int
 from torch import Tensor
 
-from gconv_gan.metrics.extraction import Extraction
-from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.metrics.images.extraction import Extraction
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.statistics import Moments

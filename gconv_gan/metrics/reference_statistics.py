@@ -21,14 +21,14 @@ from torch import Tensor
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
-from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.metrics.extractors.weights import sha256_of
 from gconv_gan.metrics.frechet import symmetric_root
+from gconv_gan.metrics.images.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
+from gconv_gan.metrics.images.sources import StoredImages
 from gconv_gan.metrics.neighbours import squared_radii
 from gconv_gan.metrics.score_card import ExtractorCard, Order, ReferenceCard, extractor_card
-from gconv_gan.metrics.sources import StoredImages
 from gconv_gan.metrics.statistics import Moments
-from gconv_gan.metrics.weights import sha256_of
 from gconv_gan.runtime.atomic import new_folder
 from gconv_gan.runtime.tensors import save_tensors
 

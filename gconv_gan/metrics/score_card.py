@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from gconv_gan.config.base import Config
-from gconv_gan.data.transforms import QUANTISATION
-from gconv_gan.metrics.extractors import Extractor
+from gconv_gan.data.reading.transforms import QUANTISATION
+from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.neighbours import Comparison
 
 Order = Literal["SHA-256 of pixels"]

@@ -3,8 +3,8 @@
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.schema import Table
-from gconv_gan.metrics.extractors import checkpoint, efficientnet_lite0, inception
-from gconv_gan.metrics.foundation_extractors import clip, dinov2
+from gconv_gan.metrics.extractors.foundation import clip, dinov2
+from gconv_gan.metrics.extractors.inception import checkpoint, efficientnet_lite0, inception
 from gconv_gan.metrics.metric import Metric
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.scores.fid import FrechetDistance

@@ -4,14 +4,14 @@ from typing import Any
 
 from torch import nn
 
-from gconv_gan.config.classifier_units import NamedClassifierConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.schema import PartConfig, constructor, table, value_of
-from gconv_gan.layers.spectral_norm import apply_spectral_norm
-from gconv_gan.models.classifiers import build_classifier
-from gconv_gan.models.mapping import MappedGenerator
-from gconv_gan.models.standardised import BatchNormalisedInput
+from gconv_gan.config.sections.classifier_units import NamedClassifierConfig
+from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
+from gconv_gan.layers.lipschitz.spectral_norm import apply_spectral_norm
+from gconv_gan.models.classifiers.named import build_classifier
+from gconv_gan.models.classifiers.standardised import BatchNormalisedInput
+from gconv_gan.models.gan.mapping import MappedGenerator
 
 
 def build_generator(config: AnyGenerator, *, image_size: int, num_classes: int | None) -> nn.Module:
@@ -51,7 +51,7 @@ def build_discriminator(config: AnyDiscriminator, *, image_size: int, num_classe
 
 
 def named(config: NamedClassifierConfig, *, num_classes: int, image_size: int) -> nn.Module:
-    """Return a network of the table in ``models/classifiers.py`` with the exchanged parts of the config.
+    """Return a network of the table in ``models/classifiers/named.py`` with the exchanged parts of the config.
 
     Raises:
         ValueError: there is no such network, or it takes no such part, size or width.

@@ -20,7 +20,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.layers.resample import taps_and_positions
-from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
+from gconv_gan.models.classifiers.named import CLASSIFIERS, build_classifier
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.script import run_script
 

@@ -1,14 +1,14 @@
 """The tables of networks: a new network is its file and a row here."""
 
-from gconv_gan.config.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.schema import Table
-from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
+from gconv_gan.models.classifiers.digits_classifier import DigitsClassifier
 from gconv_gan.models.factory import named
-from gconv_gan.models.gan_biggan import BigGANDiscriminator, BigGANGenerator
-from gconv_gan.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
-from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
-from gconv_gan.models.gan_skip import SkipDiscriminator, SkipGenerator
-from gconv_gan.models.mapping import MappingNetwork
+from gconv_gan.models.gan.biggan import BigGANDiscriminator, BigGANGenerator
+from gconv_gan.models.gan.dcgan import DCGANDiscriminator, DCGANGenerator
+from gconv_gan.models.gan.mapping import MappingNetwork
+from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.models.gan.skip import SkipDiscriminator, SkipGenerator
 
 MAPPINGS = Table("MAPPINGS", {"none": None, "mlp": MappingNetwork}, given=("latent_dim", "num_classes"))
 """Mapping networks between z and the generator: a row takes a keyword ``width``, the dimension of w."""

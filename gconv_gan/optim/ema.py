@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.layers.spectral_norm import PowerIterations, is_power_vector
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations, is_power_vector
 
 
 def decay(half_life_images: int, batch_images: int, *, images_seen: int, ramp: float | None) -> float:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, NonNegativeInt, PositiveInt
 
-from gconv_gan.config.optim import AnySchedule
 from gconv_gan.config.ranges import Fraction, Share
 from gconv_gan.config.schema import constructor, give
+from gconv_gan.config.sections.optim import AnySchedule
 
 
 def schedule_factor(config: AnySchedule, *, images_seen: int, total_images: int) -> float:

@@ -1,7 +1,7 @@
 """The tables of optimisers and schedules: a new one is its function or class and a row here."""
 
-from gconv_gan.config.optim import AnyOptimizer, AnySchedule
 from gconv_gan.config.schema import Table
+from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule
 from gconv_gan.optim.optimizers import adam, adamw, sgd
 from gconv_gan.optim.schedules import Constant, Cosine, Linear, Step
 

@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gconv_gan.config.objective import AnyPenalty
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.augment.adaptive import Adaptive
 from gconv_gan.config.schema import PartConfig, constructor
-from gconv_gan.data.discriminator_augment import Adaptive
-from gconv_gan.layers.spectral_norm import PowerIterations
+from gconv_gan.config.sections.objective import AnyPenalty
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName

@@ -20,9 +20,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.optim.learning_rates import plain_groups
 from gconv_gan.runtime.atomic import new_folder
 from gconv_gan.runtime.run_folder import RunFolder, ends_with_the_run

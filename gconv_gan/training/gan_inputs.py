@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gconv_gan.data import weak_augment
+from gconv_gan.augment import weak_augment
 from gconv_gan.losses.objective import Objective
 from gconv_gan.training.draws import Draws
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.errors import StoppedBySignalError
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.methods.method import Progress
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder

@@ -6,12 +6,12 @@ The latents are the same for every run with their dimension, whatever its seed, 
 import torch
 from torch import nn
 
+from gconv_gan.data.batches.loaders import fixed_batch
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.loaders import fixed_batch
-from gconv_gan.gallery.gates import gate_entropy, record_gates
-from gconv_gan.gallery.grid import save_grid
 from gconv_gan.gallery.latents import fixed_latents
-from gconv_gan.layers.kernel_gates import KernelGate
+from gconv_gan.gallery.pictures.gates import gate_entropy, record_gates
+from gconv_gan.gallery.pictures.grid import save_grid
+from gconv_gan.layers.dynamic.kernel_gates import KernelGate
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.run_folder import RunFolder
 

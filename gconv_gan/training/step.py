@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gconv_gan.layers.conv_norm import cached_spectra
-from gconv_gan.layers.running_statistics import batches_counted_together
-from gconv_gan.layers.spectral_norm import PowerIterations
+from gconv_gan.layers.lipschitz.conv_norm import cached_spectra
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
+from gconv_gan.layers.norms.running_statistics import batches_counted_together
 from gconv_gan.methods.method import Method, Player
 from gconv_gan.training.guards import FiniteGuard
 

@@ -9,15 +9,15 @@ from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.schema import constructor
-from gconv_gan.data.class_batches import LabelledBatch
-from gconv_gan.data.held_out import HeldOut
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.data.batches.class_batches import LabelledBatch
+from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.layers.dropout import seed_dropout
-from gconv_gan.layers.spectral_norm import PowerIterations
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.losses.classification import mixed_cross_entropy
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName
-from gconv_gan.metrics.classification import hits, negative_log_likelihood, predictions
+from gconv_gan.metrics.classification.predictions import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
 from gconv_gan.training.report import Report
 from gconv_gan.training.step import finish_step, one_step, over_micro_batches

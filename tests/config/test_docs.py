@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from gconv_gan import parts
-from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.describe import describe, markdown
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "config.md"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gconv_gan.config.classifiers import ClassifierRunConfig
 from gconv_gan.config.load import load_config
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.models.factory import build_classifier_network
 
 CONFIGS = Path(__file__).parents[2] / "configs"

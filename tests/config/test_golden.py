@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.config.load import load_config
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "gan").glob("*.toml"))

@@ -14,9 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.schema import resolved
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from tests.config_members import members
 
 GOLDEN = Path(__file__).parent / "golden_schema.json"

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from gconv_gan.commands.sample import SampleCommand
 from gconv_gan.config.base import Config
-from gconv_gan.config.classifiers import ClassifierRunConfig
-from gconv_gan.config.comparisons import ComparisonConfig
-from gconv_gan.config.data import FolderDataConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, parse_command
-from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.config.scores import ScoreCommand
-from gconv_gan.recipes.sample import SampleCommand
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.comparisons import ComparisonConfig
+from gconv_gan.config.sections.data import FolderDataConfig
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.config.sections.scores import ScoreCommand
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,6 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides, validated
 from gconv_gan.config.ranges import Fraction
-from gconv_gan.config.runs import GANRunConfig
 from gconv_gan.config.schema import (
     TABLES,
     Choice,
@@ -35,6 +34,7 @@ from gconv_gan.config.schema import (
     takes,
     value_of,
 )
+from gconv_gan.config.sections.runs import GANRunConfig
 from tests.training.tiny import tiny
 
 if TYPE_CHECKING:

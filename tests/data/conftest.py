@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.data import fingerprint
+from gconv_gan.data.reading import fingerprint
 from tests.data.made import noise, save
 from tests.data.web import Web, serving
 

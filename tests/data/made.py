@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gconv_gan.data.image_dataset import ImageDataset, Manifest
-from gconv_gan.data.official import OfficialFile
+from gconv_gan.data.sources.official import OfficialFile
 from tests.data.web import Web
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gconv_gan.config.data import DigitsDataConfig, FolderDataConfig
 from gconv_gan.config.errors import FullDiskError, UserError
+from gconv_gan.config.sections.data import DigitsDataConfig, FolderDataConfig
 from gconv_gan.data import cache, datasets
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.data.decoding import Outcome
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.data.source import Entry
+from gconv_gan.data.reading.decoding import Outcome
+from gconv_gan.data.sources.source import Entry
 from tests.data.made import noise, save, zipped
 
 
@@ -218,7 +218,7 @@ def test_data_that_change_during_the_conversion_are_refused(pets: Path, monkeypa
 
 def test_several_processes_at_once_convert_once(pets: Path) -> None:
     script = (
-        "from gconv_gan.data import cache; from gconv_gan.config.data import FolderDataConfig; import time\n"
+        "from gconv_gan.data import cache; from gconv_gan.config.sections.data import FolderDataConfig; import time\n"
         "build = cache._build\n"
         "def slow(*a, **k): print('built'); time.sleep(0.5); build(*a, **k)\n"
         "cache._build = slow\n"

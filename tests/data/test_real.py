@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gconv_gan.config.data import FolderDataConfig
+from gconv_gan.config.sections.data import FolderDataConfig
 from gconv_gan.data.cache import open_dataset
 
 ARCHIVE = Path(__file__).parents[2] / "../shared/data/cifar10.zip"

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from torchvision import datasets as tv
 
-from gconv_gan.config.data import CIFAR100DataConfig, FashionMNISTDataConfig, SVHNDataConfig
-from gconv_gan.data.cifar import cifar100
-from gconv_gan.data.fashion_mnist import fashion_mnist
-from gconv_gan.data.source import Source
-from gconv_gan.data.svhn import svhn
-from gconv_gan.data.tiny_imagenet import tiny_imagenet
-from tests.data import test_cifar, test_svhn, test_tiny_imagenet
-from tests.data.test_fashion_mnist import NOWHERE, put
+from gconv_gan.config.sections.data import CIFAR100DataConfig, FashionMNISTDataConfig, SVHNDataConfig
+from gconv_gan.data.sources.cifar import cifar100
+from gconv_gan.data.sources.fashion_mnist import fashion_mnist
+from gconv_gan.data.sources.source import Source
+from gconv_gan.data.sources.svhn import svhn
+from gconv_gan.data.sources.tiny_imagenet import tiny_imagenet
+from tests.data.sources import test_cifar, test_svhn, test_tiny_imagenet
+from tests.data.sources.test_fashion_mnist import NOWHERE, put
 
 tiny, tiny100 = test_tiny_imagenet.tiny, test_cifar.tiny100  # fixtures
 

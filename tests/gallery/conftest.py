@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from gconv_gan.gallery.build import build_gallery
-from gconv_gan.gallery.drawing import Drawing
-from gconv_gan.gallery.grid import save_grid
-from gconv_gan.gallery.manifest import read_manifest
+from gconv_gan.gallery.page.manifest import read_manifest
+from gconv_gan.gallery.pictures.drawing import Drawing
+from gconv_gan.gallery.pictures.grid import save_grid
 from gconv_gan.gallery.subject import FeatureExtractor, RunFacts, Subject, TrainingImages
-from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.layers.dynamic.gconv import GConv2d
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 RECORDS = tuple(
     {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step} | ({"tiny2k/fd": 90.0 - step} if step % 4 == 0 else {})

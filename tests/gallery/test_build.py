@@ -7,15 +7,15 @@ import torch
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery
-from gconv_gan.gallery.drawing import Drawing, PictureKind
-from gconv_gan.gallery.grid import read_tiles
 from gconv_gan.gallery.latents import fixed_latents
-from gconv_gan.gallery.manifest import Entry, read_manifest
-from gconv_gan.gallery.pictures import PICTURES, draw_class_gates, draw_classes, draw_timeline, evenly
+from gconv_gan.gallery.page.manifest import Entry, read_manifest
+from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
+from gconv_gan.gallery.pictures.grid import read_tiles
+from gconv_gan.gallery.pictures.registry import PICTURES, draw_class_gates, draw_classes, draw_timeline, evenly
 from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, generate
 from gconv_gan.layers.conditioning import Condition
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.models.gan_resnet import ResNetGenerator
+from gconv_gan.layers.dynamic.gconv import GConv2d
+from gconv_gan.models.gan.resnet import ResNetGenerator
 from tests.gallery.conftest import changed_files, file_among
 
 FEW = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}

@@ -8,7 +8,7 @@ from torch import nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.layers import (
     AdaptiveConv2d,
     BatchNorm2d,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gconv_gan.config.objective import ConsistencyConfig
+from gconv_gan.config.sections.objective import ConsistencyConfig
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.factory import consistency
 

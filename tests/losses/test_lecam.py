@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gconv_gan.config.objective import LeCamConfig
+from gconv_gan.config.sections.objective import LeCamConfig
 from gconv_gan.losses.factory import lecam
 from gconv_gan.losses.lecam import LeCam
 

@@ -11,19 +11,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gconv_gan.augment.diff_augment import DiffAugment
+from gconv_gan.augment.weak_augment import weak_augment
+from gconv_gan.commands.train.objective import build_objective
 from gconv_gan.config.schema import constructor
-from gconv_gan.data.diff_augment import DiffAugment
-from gconv_gan.data.weak_augment import weak_augment
-from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.spectral_norm import PowerIterations, apply_spectral_norm
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations, apply_spectral_norm
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.objective import Numbers, Objective, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples, Penalty
 from gconv_gan.losses.top_k import TopK
-from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
-from gconv_gan.recipes.objective import build_objective
+from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.runtime.modes import frozen, full_precision
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs
 from gconv_gan.training.step import over_micro_batches

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from gconv_gan.config.schema import constructor
 from gconv_gan.layers.conditioning import Condition
-from gconv_gan.layers.conv_norm import ConvNorm2d
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.per_sample_conv import ADMISSIBLE
+from gconv_gan.layers.dynamic.gconv import GConv2d
+from gconv_gan.layers.dynamic.per_sample_conv import ADMISSIBLE
+from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d
+from gconv_gan.layers.lipschitz.spectral_norm import spectral_norm
 from gconv_gan.layers.resample import ResampledConv2d
-from gconv_gan.layers.spectral_norm import spectral_norm
 from gconv_gan.losses.penalties import Critic, Examples, Penalty, PenaltyInputs
 from gconv_gan.losses.tables import PENALTIES
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gconv_gan.config.errors import UserError
 from gconv_gan.losses.penalties import R1
 from gconv_gan.losses.penalty_check import check_penalty
-from gconv_gan.models.gan_resnet import ResNetDiscriminator
+from gconv_gan.models.gan.resnet import ResNetDiscriminator
 
 PENALTY = R1()
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from gconv_gan.layers.gconv import GConv2d
-from gconv_gan.layers.spectral_norm import apply_spectral_norm
+from gconv_gan.commands.train.gan_checks import methods
+from gconv_gan.layers.dynamic.gconv import GConv2d
+from gconv_gan.layers.lipschitz.spectral_norm import apply_spectral_norm
 from gconv_gan.methods.method import Player, PlayerName
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
-from gconv_gan.models.gan_biggan import BigGANGenerator
-from gconv_gan.models.mapping import MappedGenerator, MappingNetwork
-from gconv_gan.recipes.gan_checks import methods
+from gconv_gan.models.gan.biggan import BigGANGenerator
+from gconv_gan.models.gan.mapping import MappedGenerator, MappingNetwork
 from tests.reference.orthogonal import orthogonal_penalty
 from tests.training.tiny import tiny
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from gconv_gan.commands.train import classifier as classifier_recipe
+from gconv_gan.commands.train import gan as recipe
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes import classifier as classifier_recipe
-from gconv_gan.recipes import gan as recipe
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
 

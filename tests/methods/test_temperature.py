@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from gconv_gan.commands.train import gan as recipe
 from gconv_gan.layers import DyConv2d, GConv2d, ODConv2d
 from gconv_gan.methods.method import Player, Progress
 from gconv_gan.methods.temperature import GateTemperature
 from gconv_gan.optim.ema import Ema
-from gconv_gan.recipes import gan as recipe
 from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
 from tests.training.tiny import final_files, tiny
 

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.extractors import Extractor
-from gconv_gan.metrics.factory import extractor, known_extractors
-from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.metrics.extractors.factory import extractor, known_extractors
+from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.models.classifiers.digits_classifier import DigitsClassifier
 from tests.reference.stub_extractor import StubExtractor
 
 CLASSES = [str(digit) for digit in range(10)]

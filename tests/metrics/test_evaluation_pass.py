@@ -10,13 +10,13 @@ from torch_fidelity import FeatureExtractorBase, calculate_metrics, register_fea
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.evaluate import score
-from gconv_gan.metrics.extraction import Wanted, extract
 from gconv_gan.metrics.frechet import frechet_distance
 from gconv_gan.metrics.generative import mmd2_unbiased
+from gconv_gan.metrics.images.extraction import Wanted, extract
+from gconv_gan.metrics.images.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score
-from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
 from gconv_gan.metrics.statistics import moments_of
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator

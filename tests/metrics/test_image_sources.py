@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.data.transforms import quantise
-from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.metrics.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
-from gconv_gan.runtime.latents import draw_labels, draw_latents
+from gconv_gan.data.reading.transforms import quantise
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.metrics.images.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
+from gconv_gan.sampling.latents import draw_labels, draw_latents
 from tests.reference.tiny_generator import TinyGenerator
 
 PICTURES = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -194,5 +194,5 @@ def test_formats_and_stored_sizes_are_known_and_remembered(tmp_path: Path, monke
     assert first.formats == {"JPEG": 1, "PNG": 2, "WEBP": 1}
     assert first.headers[-1] == ("JPEG", 30, 20)
     assert (first.side, first.names[-1]) == (8, "oblong.jfif")
-    monkeypatch.setattr("gconv_gan.metrics.sources.read_header", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("gconv_gan.metrics.images.sources.read_header", lambda _: pytest.fail("read again"))
     assert ImageFiles(tmp_path / "images", size=8, memory=tmp_path / "memory").headers == first.headers

@@ -14,13 +14,13 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.evaluate import score
-from gconv_gan.metrics.extractors import InceptionExtractor
-from gconv_gan.metrics.factory import extractor
+from gconv_gan.metrics.extractors.factory import extractor
+from gconv_gan.metrics.extractors.inception import InceptionExtractor
+from gconv_gan.metrics.extractors.weights import DIRECTORY_VARIABLE, INCEPTION, find_weights
+from gconv_gan.metrics.images.sources import ArrayImages
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
-from gconv_gan.metrics.sources import ArrayImages
-from gconv_gan.metrics.weights import DIRECTORY_VARIABLE, INCEPTION, find_weights
 
 FAKES, REALS = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)) // torch.tensor(
     [1, 2], dtype=torch.uint8

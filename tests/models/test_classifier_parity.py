@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from gconv_gan.models.classifiers import build_classifier
+from gconv_gan.models.classifiers.named import build_classifier
 
 
 def randomised(build: Callable[[], nn.Module]) -> nn.Module:

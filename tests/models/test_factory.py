@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from gconv_gan.config.classifier_units import NamedClassifierConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
-from gconv_gan.layers.batch_norm import BatchNorm2d
-from gconv_gan.layers.conv_norm import ConvNorm2d, has_spectral_norm
-from gconv_gan.layers.ghost import GhostModule
-from gconv_gan.layers.group_norm import GroupNorm, GroupNormPlus
-from gconv_gan.layers.invariant_conv import InvariantConv2d
-from gconv_gan.layers.iter_norm import IterNorm
-from gconv_gan.layers.non_local import NonLocal2d
-from gconv_gan.layers.squeeze_excite import SqueezeExcite
-from gconv_gan.metrics.trained_classifier import describe
-from gconv_gan.models.classifiers import build_classifier
+from gconv_gan.config.sections.classifier_units import NamedClassifierConfig
+from gconv_gan.layers.blocks.ghost import GhostModule
+from gconv_gan.layers.blocks.non_local import NonLocal2d
+from gconv_gan.layers.blocks.squeeze_excite import SqueezeExcite
+from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d, has_spectral_norm
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.layers.norms.group_norm import GroupNorm, GroupNormPlus
+from gconv_gan.layers.norms.invariant_conv import InvariantConv2d
+from gconv_gan.layers.norms.iter_norm import IterNorm
+from gconv_gan.metrics.extractors.trained_classifier import describe
+from gconv_gan.models.classifiers.named import build_classifier
+from gconv_gan.models.classifiers.standardised import BatchNormalisedInput
 from gconv_gan.models.factory import build_classifier_network
-from gconv_gan.models.standardised import BatchNormalisedInput
 
 SMALL = {"name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 16, 32], "stem_width": 8}}
 

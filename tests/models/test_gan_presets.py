@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.load import load_config
-from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.gallery.gates import gate_statistics, record_gates
-from gconv_gan.recipes.networks import build_networks
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.gallery.pictures.gates import gate_statistics, record_gates
 
 PRESETS = Path(__file__).parents[2] / "configs" / "gan"
 

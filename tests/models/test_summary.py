@@ -8,10 +8,10 @@ from torch import nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, ModulatedConv2d, ODConv2d, apply
-from gconv_gan.layers.non_local import NonLocal2d
+from gconv_gan.layers.blocks.non_local import NonLocal2d
 from gconv_gan.layers.tables import WEIGHT_NORMS
-from gconv_gan.models.classifiers import CLASSIFIERS
-from gconv_gan.models.gan_resnet import ResNetDiscriminator, ResNetGenerator
+from gconv_gan.models.classifiers.named import CLASSIFIERS
+from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
 from gconv_gan.models.summary import main, summarise, table
 from tests.layers.test_contract import CONTRACTS, case
 

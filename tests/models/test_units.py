@@ -21,8 +21,8 @@ from gconv_gan.layers import (
 from gconv_gan.layers.activations import activation_gain
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.tables import ACTIVATIONS
-from gconv_gan.models.gan_blocks import GeneratorBlock
-from gconv_gan.models.gan_resnet import ResNetGenerator
+from gconv_gan.models.gan.blocks import GeneratorBlock
+from gconv_gan.models.gan.resnet import ResNetGenerator
 from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
 from gconv_gan.optim.optimizers import adam
 from tests.models.test_contract import CLASSES, DISCRIMINATORS, GENERATORS, discriminator, generator, inputs

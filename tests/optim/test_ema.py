@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gconv_gan.layers.spectral_norm import apply_spectral_norm
+from gconv_gan.layers.lipschitz.spectral_norm import apply_spectral_norm
 from gconv_gan.optim.ema import Ema, decay
 
 

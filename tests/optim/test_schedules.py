@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from gconv_gan.config.optim import AnySchedule
+from gconv_gan.config.sections.optim import AnySchedule
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.optim.tables import SCHEDULES
 

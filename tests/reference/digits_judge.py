@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from gconv_gan.models.digits_classifier import DigitsClassifier
+from gconv_gan.models.classifiers.digits_classifier import DigitsClassifier
 
 CLASSES = [str(digit) for digit in range(10)]
 

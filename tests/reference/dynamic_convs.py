@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, ModulatedConv2d, ODConv2d, apply
-from gconv_gan.layers.kernel_banks import KernelBank2d
+from gconv_gan.layers.dynamic.kernel_banks import KernelBank2d
 from tests.reference.per_sample_conv import plain_conv
 
 LATENT_DIM, CLASSES, INPUTS, OUTPUTS = 5, 3, 4, 6

@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file
 from torch.multiprocessing import spawn
 
+from gconv_gan.commands.train import classifier as recipe
+from gconv_gan.commands.train import classifier_checks
+from gconv_gan.commands.train.classifier_data import splits
+from gconv_gan.commands.train.classifier_network import build_network
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
-from gconv_gan.metrics.trained_classifier import load_classifier
-from gconv_gan.recipes import classifier as recipe
-from gconv_gan.recipes import classifier_checks
-from gconv_gan.recipes.classifier_data import splits
-from gconv_gan.recipes.classifier_network import build_network
+from gconv_gan.metrics.extractors.trained_classifier import load_classifier
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from tests.training.tiny import final_files

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from gconv_gan import parts
+from gconv_gan.commands.train import gan as recipe
+from gconv_gan.commands.train.networks import build_networks
+from gconv_gan.commands.train.objective import build_objective
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
-from gconv_gan.config.runs import GANRunConfig
-from gconv_gan.recipes import gan as recipe
-from gconv_gan.recipes.networks import build_networks
-from gconv_gan.recipes.objective import build_objective
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training import engine, samples
 from tests.reference.host_free import HostFreeEngine

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gconv_gan.recipes import classifier as classifier_recipe
-from gconv_gan.recipes import gan as gan_recipe
+from gconv_gan.commands.train import classifier as classifier_recipe
+from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.training import loop
 from gconv_gan.training.engine import EagerEngine, GraphEngine, build_engine
 from tests.reference.recorder import Recorder

@@ -17,12 +17,12 @@ import pytest
 import torch
 from torch import nn
 
+from gconv_gan.commands.train import gan as recipe
+from gconv_gan.commands.train import gan_checks
+from gconv_gan.commands.train.training_score import ScorePlan
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
-from gconv_gan.recipes import gan as recipe
-from gconv_gan.recipes import gan_checks
-from gconv_gan.recipes.training_score import ScorePlan
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints

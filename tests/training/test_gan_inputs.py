@@ -6,8 +6,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from gconv_gan.data.diff_augment import DiffAugment
-from gconv_gan.data.loaders import BatchSource
+from gconv_gan.augment.diff_augment import DiffAugment
+from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.losses.adversarial import Hinge, RelativisticPairing
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.objective import Objective

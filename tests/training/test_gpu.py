@@ -13,17 +13,17 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load
 
+from gconv_gan.commands import ablate
+from gconv_gan.commands.train import classifier as classifier_recipe
+from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.config.load import load_config
-from gconv_gan.data.loaders import BatchSource
-from gconv_gan.recipes import ablate
-from gconv_gan.recipes import classifier as classifier_recipe
-from gconv_gan.recipes import gan as gan_recipe
+from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.runtime.random import Stream
 from gconv_gan.training import engine
 from gconv_gan.training.draws import Draws
+from tests.commands.test_ablate import DIGITS, command, scored_by_weights
 from tests.data.made import in_memory
-from tests.recipes.test_ablate import DIGITS, command, scored_by_weights
 from tests.training.test_host_free import CLASSIFIER_OPTIONS, GAN_OPTIONS
 from tests.training.tiny import final_files, merge, tiny
 from tests.training.tiny_classifier import tiny_classifier

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from gconv_gan.recipes import classifier as classifier_recipe
-from gconv_gan.recipes import gan as gan_recipe
+from gconv_gan.commands.train import classifier as classifier_recipe
+from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.training import engine
 from tests.reference.host_free import HostFreeEngine, HostReadError, host_free
 from tests.training.tiny import merge, tiny

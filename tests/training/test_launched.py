@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gconv_gan.commands.reproducibility import CLASSIFIER, GAN, RunCommand, distance
+from gconv_gan.commands.train import gan as recipe
 from gconv_gan.config.errors import UserError
-from gconv_gan.recipes import gan as recipe
-from gconv_gan.recipes.reproducibility import CLASSIFIER, GAN, RunCommand, distance
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import checkpoints
 from tests.training.tiny import tiny, toml

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gconv_gan.data.transforms import quantise
-from gconv_gan.gallery.grid import read_tiles
+from gconv_gan.data.reading.transforms import quantise
 from gconv_gan.gallery.latents import fixed_latents
+from gconv_gan.gallery.pictures.grid import read_tiles
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.samples import SampleGrids
 from tests.data.made import in_memory

@@ -16,9 +16,9 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
 
+from gconv_gan.commands.train import gan as recipe
+from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.recipes import gan as recipe
-from gconv_gan.recipes.networks import build_networks
 from gconv_gan.runtime.tracking import read_metrics
 from tests.training.tiny import merge, tiny
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gconv_gan.config.load import validated
-from gconv_gan.config.runs import GANRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from gconv_gan.config.classifiers import ClassifierRunConfig
+from gconv_gan.commands.compare_layers import merged
 from gconv_gan.config.load import validated
-from gconv_gan.recipes.compare_layers import merged
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from tests.training.tiny import merge
 
 TINY: dict[str, Any] = {

@@ -1,0 +1,136 @@
+"""What an ablation found, as plain data and as a table."""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gconv_gan.config.ablations import AblationConfig
+from gconv_gan.experiments.paired import holm, paired_test, pairs_needed
+
+EFFECT = 0.05
+"""Relative difference for which the seeds that are needed are worked out."""
+FEW = 6
+"""Below so many seeds the test by signs cannot reach 0.05."""
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """An arm: its cost and the scores of its runs."""
+
+    parameters: int
+    macs: int
+    """Of the generator, per image."""
+    step_seconds: float
+    """Of an iteration of one run by itself."""
+    scores: Mapping[int, Mapping[str, float] | None]
+    """Seed -> scores at the end; None: its numbers became non-finite."""
+    curves: Mapping[int, Mapping[int, Mapping[str, float]]]
+    """Seed -> images seen -> scores."""
+
+
+def report(config: AblationConfig, arms: Mapping[str, ArmRuns], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result as plain data; the first score of the protocol decides, the others are given beside it."""
+    names = next((list(scores) for arm in arms.values() for scores in arm.scores.values() if scores is not None), [])
+    paired = [
+        found
+        for name in names
+        for pair in config.compare
+        if (found := _compared(arms[pair.arm], arms[pair.against], name, arm=pair.arm, against=pair.against)) is not None
+    ]
+    primary = [found for found in paired if found["score"] == names[0]]
+    for found, adjusted in zip(primary, holm([found["p"] for found in primary]), strict=True):
+        found["p_holm"] = adjusted
+    return {
+        "name": config.name,
+        "question": config.question,
+        **facts,
+        "primary": names[0] if names else None,
+        "arms": {name: _arm(arm) for name, arm in arms.items()},
+        "paired": paired,
+    }
+
+
+def _arm(arm: ArmRuns) -> dict[str, Any]:
+    return {
+        "parameters": arm.parameters,
+        "macs": arm.macs,
+        "step_seconds": arm.step_seconds,
+        "scores": {str(seed): dict(scores) for seed, scores in arm.scores.items() if scores is not None},
+        "diverged": [seed for seed, scores in arm.scores.items() if scores is None],
+        "curves": {str(seed): {str(images): dict(scores) for images, scores in curve.items()} for seed, curve in arm.curves.items()},
+    }
+
+
+def _compared(proposed: ArmRuns, baseline: ArmRuns, score: str, **names: str) -> dict[str, Any] | None:
+    """Return the comparison of two arms by a score over the seeds that both have; None below two."""
+    pairs = {
+        seed: (mine[score], theirs[score])
+        for seed, mine in proposed.scores.items()
+        if mine is not None and (theirs := baseline.scores.get(seed)) is not None
+    }
+    if len(pairs) < 2:
+        return None
+    test = paired_test([mine - theirs for mine, theirs in pairs.values()])
+    found: dict[str, Any] = {
+        **names,
+        "score": score,
+        "mean": test.mean,
+        "ci95": list(test.interval),
+        "p": test.p,
+        "p_permutation": test.p_signs,
+        "seeds": list(pairs),
+        "wins": sum(mine < theirs for mine, theirs in pairs.values()),
+    }
+    if all(value > 0 for pair in pairs.values() for value in pair):
+        # the spread of a distance grows with it: ratios have one that does not depend on the arm
+        logs = paired_test([math.log(mine / theirs) for mine, theirs in pairs.values()])
+        found["ratio"] = {"mean": math.exp(logs.mean), "ci95": [math.exp(value) for value in logs.interval], "p": logs.p}
+        found["seeds_for_5_percent"] = pairs_needed(math.log(1 + EFFECT) / logs.deviation) if logs.deviation else 2
+    return found
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Return the result as text."""
+    lines = [
+        f"{result['name']}: {result['question']}",
+        f"{result['images']:,} images a run of {result['data']}, scores by {result['protocol']}, {result['seconds'] / 60:.1f} min",
+        "",
+    ]
+    primary = result["primary"]
+    if primary is None:
+        return "\n".join([*lines, "no run has a score: all of them ended by numbers that are not finite"])
+    width = max(len(name) for name in result["arms"])
+    names = list(next(scores for arm in result["arms"].values() for scores in arm["scores"].values()))
+    lines.append(f"{'arm':{width}}  parameters        MACs  ms/step  seeds  " + "  ".join(f"{name:>18}" for name in names))
+    for name, arm in result["arms"].items():
+        cells = [_mean_and_deviation([scores[score] for scores in arm["scores"].values()]) for score in names]
+        seeds = f"{len(arm['scores'])}" + (f" (-{len(arm['diverged'])})" if arm["diverged"] else "")
+        lines.append(
+            f"{name:{width}}  {arm['parameters']:>10,}  {arm['macs']:>10,}  {1000 * arm['step_seconds']:7.2f}  {seeds:>5}  "
+            + "  ".join(f"{cell:>18}" for cell in cells)
+        )
+    lines += ["", f"paired by seed, {primary}: difference, 95 % interval, t-test, Holm's correction, signs, ratio, wins, seeds for 5 %"]
+    for found in result["paired"]:
+        if found["score"] != primary:
+            continue
+        ratio = found.get("ratio")
+        low, high = found["ci95"]
+        signs = f"{found['p_permutation']:.3f}" if len(found["seeds"]) >= FEW else f"{found['p_permutation']:.3f} (few)"
+        told = "" if ratio is None else f"  ×{ratio['mean']:.3f} [{ratio['ci95'][0]:.3f}, {ratio['ci95'][1]:.3f}]"
+        lines.append(
+            f"{found['arm']} − {found['against']}: {found['mean']:+.4g} [{low:+.4g}, {high:+.4g}]  p {found['p']:.4f}  "
+            f"Holm {found['p_holm']:.4f}  signs {signs}{told}  {found['wins']}/{len(found['seeds'])}  "
+            f"{found.get('seeds_for_5_percent') or 'many'}"
+        )
+    diverged = {name: arm["diverged"] for name, arm in result["arms"].items() if arm["diverged"]}
+    if diverged:
+        lines.append("diverged, and in no comparison: " + "; ".join(f"{name}, seeds {seeds}" for name, seeds in diverged.items()))
+    return "\n".join(lines)
+
+
+def _mean_and_deviation(values: list[float]) -> str:
+    if not values:
+        return "-"
+    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else "")

@@ -1,0 +1,146 @@
+"""All that is worth knowing on a GPU that is at hand for minutes: the tests for it, a record of speed, and an ablation.
+
+Each part is a process of its own, with a time limit, and writes as it goes: one that fails or is stopped leaves the others and what it has
+written.
+"""
+
+import argparse
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from gconv_gan.runtime.device import device_name
+
+TESTS = "tests/training/test_gpu.py"
+TESTS_SECONDS = 95.0
+SPEED_SECONDS = {"tf32": 55.0, "bf16": 45.0, "fp32": 25.0}
+WORKERS = 4  # of the tests: most of a tiny run is the host's
+SPARE = 12.0
+"""Seconds between the end of the ablation and the end of the check."""
+RUN = "import sys; from gconv_gan.runtime.script import run_command; module = sys.argv.pop(1); run_command(module)"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is run, for how many seconds at most; its output goes to the terminal and to a file."""
+
+    name: str
+    command: list[str]
+    limit: float
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the tests, the record and the ablation, in ``--seconds`` all together."""
+    parser = argparse.ArgumentParser(prog="gpu_check.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, default=Path("eval/speed/records"), help="folder of the results")
+    parser.add_argument("--seconds", type=float, default=470, help="of the whole check")
+    parser.add_argument("--data-path", default="data/cifar10", help="CIFAR-10's pictures as files, train/CLASS/NAME")
+    parser.add_argument("--cache-dir", default="cache")
+    parser.add_argument("--runs-dir", default="runs/gpu_check")
+    parser.add_argument("--ablation", default="configs/ablate/gconv_cifar10.toml")
+    parser.add_argument("--seeds", default="5")
+    parser.add_argument("--images", type=int, help="of a run of the ablation, where it is not the time that ends it")
+    parser.add_argument("--only", choices=("tests", "speed", "ablation"), help="a single part")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the script on a CPU")
+    options = parser.parse_args(arguments)
+    begun = time.perf_counter()
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    def chosen(part: str) -> bool:
+        return options.only in (None, part)
+
+    data = ["--data-path", options.data_path, "--cache-dir", options.cache_dir]
+    name = "".join(c if c.isalnum() else "_" for c in device_name())
+    record = options.out / f"{date.today()}_{name}.json"
+    conversion = None
+    if options.only != "tests":  # while the tests run
+        convert = "from gconv_gan.config.sections.data import FolderDataConfig as F; from gconv_gan.data.cache import open_dataset; "
+        convert += "import sys; "
+        convert += "open_dataset(F(path=sys.argv[1], split='train', cache_dir=sys.argv[2]))"
+        conversion = subprocess.Popen([sys.executable, "-c", convert, options.data_path, options.cache_dir])
+    if chosen("tests"):
+        run(Part("tests", tests(), TESTS_SECONDS), options.out)
+    if conversion is not None:
+        conversion.wait()
+        print(f"data: {time.perf_counter() - begun:.0f} s after the start", flush=True)
+    if chosen("speed"):
+        for precision, limit in SPEED_SECONDS.items():
+            command = ["gconv_gan.commands.cost.speed_record", "--precision", precision, "--record", str(record), *data]
+            command += ["--limit", str(limit - 15), *(["--tiny", "--seconds", "0.1"] if options.tiny else ["--seconds", "0.8"])]
+            run(Part(f"speed_{precision}", [sys.executable, "-c", RUN, *command], limit), options.out)
+    if chosen("ablation"):
+        left = options.seconds - (time.perf_counter() - begun) - SPARE
+        command = ["gconv_gan.commands.ablate", options.ablation, *data, "--seeds", options.seeds, "--runs-dir", options.runs_dir]
+        command += ["--json", str(options.out / "ablation.json"), "--hours", f"{max(1.0, left - SPARE) / 3600:.5f}"]
+        command += [] if options.images is None else ["--images", str(options.images)]
+        run(Part("ablation", [sys.executable, "-c", RUN, *command], left + SPARE), options.out)
+        pack(Path(options.runs_dir), options.out / "ablation.tar.gz")
+    print(f"gpu_check: {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def tests() -> list[str]:
+    """Return the command of the tests: in several processes where that is installed."""
+    several = ["-n", str(WORKERS)] if importlib.util.find_spec("xdist") else []
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "gpu",
+        "-W",
+        "ignore",
+        "-p",
+        "no:cacheprovider",
+        "-rA",
+        "--tb=short",
+        *several,
+        TESTS,
+    ]
+
+
+def run(part: Part, out: Path) -> None:
+    """Run a part, show and keep what it says, and stop it at its limit."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        part.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, env=os.environ
+    )
+    assert process.stdout is not None
+
+    def stop() -> None:
+        print(f"{part.name}: stopped after {part.limit:.0f} s", flush=True)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(part.limit, stop)
+    timer.start()
+    try:
+        with (out / f"{part.name}.txt").open("w") as file:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                file.write(line)
+                file.flush()
+        code = process.wait()
+    finally:
+        timer.cancel()
+    print(f"{part.name}: exit code {code} after {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def pack(runs: Path, archive: Path) -> None:
+    """Keep logs and scores of all runs, and the last pictures of the first seed."""
+    with tarfile.open(archive, "w:gz") as file:
+        for folder in sorted(path for path in runs.glob("*/*") if path.is_dir()):
+            kept = [folder / "log.txt", folder / "metrics.jsonl", *sorted((folder / "scores").rglob("*.json"))]
+            if "-s0-" in folder.name:
+                kept += sorted((folder / "samples").glob("[1-9]*.png"))[-1:]
+            for path in kept:
+                if path.is_file():
+                    file.add(path, path.relative_to(runs))

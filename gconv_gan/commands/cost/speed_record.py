@@ -1,0 +1,254 @@
+"""How long an iteration takes, called and captured: a record of this device, written as it is measured.
+
+The iterations are those of the training loop with the run's own batches: draws, images and launches are in the time; pictures, scores and
+checkpoints are not.
+"""
+
+import argparse
+import contextlib
+import gc
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+
+from gconv_gan.commands.compare_layers import merged
+from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.gan_checks import check
+from gconv_gan.commands.train.gan_plan import iteration_macs
+from gconv_gan.config.base import EngineName
+from gconv_gan.config.load import validated
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.metrics.cost import counts, synchronise
+from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
+from gconv_gan.runtime.precision import set_tf32
+from gconv_gan.runtime.run_folder import versions
+from gconv_gan.training.adversarial import Adversarial
+from gconv_gan.training.engine import build_engine
+
+Precision = Literal["fp32", "tf32", "bf16"]
+CHUNK = 4  # iterations between two looks at the clock, or as many as a lazy penalty has in its cycle
+
+SMALL: dict[str, Any] = {
+    "generator": {"width": 32, "conv": {"kind": "plain"}},
+    "discriminator": {"width": 32, "norm": {"kind": "spectral"}},
+    "trainer": {"batch_size": 64, "n_dis": 1},
+}
+SNGAN: dict[str, Any] = {"generator": {"width": 256}, "discriminator": {"width": 128}, "trainer": {"n_dis": 5}}
+CASES: dict[str, dict[str, Any]] = {
+    "small plain": {},
+    "sngan plain": SNGAN,
+    "small dictionary": {"generator": {"conv": {"kind": "gconv", "mode": "dictionary"}}},
+    "small bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}},
+    "small ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm"}}},
+    "small R1 every 16": {"objective": {"penalty": {"kind": "r1", "every": 16}}},
+    "sngan dictionary": merged(SNGAN, {"generator": {"conv": {"kind": "gconv", "mode": "dictionary"}}}),
+    "sngan bank": merged(SNGAN, {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}}),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One case on one engine in one precision."""
+
+    case: str
+    engine: EngineName
+    precision: Precision
+    parameters: int
+    """Of the generator."""
+    generator_macs: int
+    """Of its forward pass, per image."""
+    macs: int
+    """Of an iteration, penalties left out."""
+    milliseconds: float
+    """Of an iteration: the median of chunks, whose means are taken."""
+    quartiles: tuple[float, float]
+    iterations: int
+    tflops: float
+    """Two operations a multiply-add."""
+    first_seconds: float
+    """Of the first iterations: choice of algorithms, warm-up, captures."""
+    peak_gib: float
+    said: list[str]
+    """What the engine said: why it does not capture."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure every case; ``--precision`` fp32, tf32 or bf16, one a process."""
+    parser = argparse.ArgumentParser(prog="speed_record", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="tf32")
+    parser.add_argument("--record", type=Path, required=True, help="the JSON file that results are added to")
+    parser.add_argument("--data-path", required=True, help="folder of pictures, 32×32, whose sub-folder train is read")
+    parser.add_argument("--cache-dir", default="cache")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of measuring a case on an engine")
+    parser.add_argument("--limit", type=float, default=1e9, help="seconds after which no further case is begun")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the script")
+    options = parser.parse_args(arguments)
+    record(options.precision, options.record, options)
+
+
+def record(precision: Precision, file: Path, options: argparse.Namespace) -> None:
+    """Measure the cases in one precision and add them to ``file`` one by one."""
+    begun = time.perf_counter()
+    dataset: ImageDataset | None = None
+    held = json.loads(file.read_text()) if file.exists() else about()
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep() -> None:
+        write_text(file, json.dumps(held, indent=1) + "\n")
+
+    for case, changes in CASES.items():
+        config = _config(changes, precision, options)
+        dataset = dataset or open_dataset(config.data)
+        if "ceilings" not in held and command_device().type == "cuda":
+            held["ceilings"] = ceilings(command_device())
+        accelerator = build_accelerator(Path("speed"), config.trainer)
+        engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
+        for engine in engines:
+            if time.perf_counter() - begun > options.limit:
+                print(f"{precision}: no time for {case}, {engine}", flush=True)
+                continue
+            try:
+                found = measured(case, config, engine, precision, dataset, accelerator, seconds=options.seconds)
+            except RuntimeError as error:  # the other cases are still worth knowing
+                held.setdefault("failures", []).append({"case": case, "engine": engine, "precision": precision, "error": str(error)})
+                print(f"{precision}  {case}  {engine}: {error}", flush=True)
+            else:
+                held["cases"].append(asdict(found))
+                print(
+                    f"{precision}  {case:18} {engine:10} {found.milliseconds:8.2f} ms  {found.tflops:6.1f} TFLOP/s  "
+                    f"{found.peak_gib:5.2f} GiB  first {found.first_seconds:.1f} s  {' '.join(found.said)}",
+                    flush=True,
+                )
+            keep()
+            gc.collect()
+
+
+def _config(changes: dict[str, Any], precision: Precision, options: argparse.Namespace) -> GANRunConfig:
+    fixed = {
+        "name": "speed",
+        "data": {"kind": "folder", "path": options.data_path, "split": "train", "cache_dir": options.cache_dir},
+        "trainer": {"total_images": 1, "mixed_precision": "bf16" if precision == "bf16" else "no", "tf32": precision != "fp32"},
+    }
+    tiny = {"generator": {"width": 8}, "discriminator": {"width": 8}, "trainer": {"batch_size": 4, "n_dis": 1}} if options.tiny else {}
+    base = merged(merged(SMALL, {"discriminator_optimizer": {"learning_rate": 4e-4}}), changes)
+    return validated(GANRunConfig, merged(merged(base, fixed), tiny), "speed record")
+
+
+def measured(
+    case: str,
+    config: GANRunConfig,
+    engine: EngineName,
+    precision: Precision,
+    dataset: ImageDataset,
+    accelerator: Accelerator,
+    *,
+    seconds: float,
+) -> Measured:
+    """Return the time of an iteration of ``config`` on ``engine``."""
+    parts = check(config, accelerator, dataset)
+    assert parts.data is not None
+    y = None if parts.num_classes is None else torch.zeros(2, dtype=torch.long)
+    size = counts(parts.generator, torch.zeros(2, config.generator.latent_dim), y)
+    judged = counts(parts.discriminator, torch.zeros(2, 3, config.data.size, config.data.size), y)
+    task = Adversarial(
+        config,
+        parts.generator,
+        parts.discriminator,
+        parts.objective,
+        data=parts.data,
+        generator_data=parts.generator_data,
+        num_classes=parts.num_classes,
+        methods=parts.methods,
+        device=accelerator.device,
+    )
+    said: list[str] = []
+    task.begin(accelerator)
+    run = build_engine(engine, task.iterate, state=task.tensors, device=accelerator.device, processes=1, say=said.append)
+
+    def iteration() -> None:
+        task.set_schedules(1.0)
+        run.run(*task.prepare())
+        task.advance()
+
+    penalty = config.objective.penalty
+    every: int = getattr(penalty, "every", 1)
+    chunk = CHUNK if every == 1 else every
+    reset_peak_memory(accelerator.device)
+    first = _seconds(iteration, chunk, accelerator.device)
+    _seconds(iteration, chunk, accelerator.device)
+    chunks: list[float] = []
+    while len(chunks) < 3 or sum(chunks) < seconds:
+        chunks.append(_seconds(iteration, chunk, accelerator.device))
+    task.guard.require_finite()
+    each = [1000 * taken / chunk for taken in chunks]
+    low, median, high = statistics.quantiles(each, n=4)
+    macs = iteration_macs(config.trainer, size.macs, judged.macs)
+    return Measured(
+        case,
+        engine,
+        precision,
+        size.parameters,
+        size.macs,
+        macs,
+        milliseconds=median,
+        quartiles=(low, high),
+        iterations=chunk * len(chunks),
+        tflops=2e-9 * macs / median,
+        first_seconds=first,
+        peak_gib=peak_memory(accelerator.device) / 2**30,
+        said=said,
+    )
+
+
+def _seconds(iteration: Callable[[], object], count: int, device: torch.device) -> float:
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        iteration()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def about() -> dict[str, Any]:
+    """Return what a record is of: commit, day, device, versions; and no cases."""
+    commit = None
+    with contextlib.suppress(OSError):  # no git
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
+    return {"commit": commit, "date": str(date.today()), "device": device_name(), "versions": versions(), "cases": []}
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy.
+
+    Leaves TF32 switched on.
+    """
+    source = torch.empty(2**28, device=device).normal_()
+    found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}
+    for name, dtype, tf32 in (("fp32", torch.float32, False), ("bf16", torch.bfloat16, False), ("tf32", torch.float32, True)):
+        set_tf32(tf32)
+        a = torch.randn(8192, 8192, device=device, dtype=dtype)
+        found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
+        x = torch.randn(64, 256, 32, 32, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        flops = 2 * 64 * 256 * 256 * 9 * 32**2
+        found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
+    return found
+
+
+def _best(run: Callable[[], object], device: torch.device) -> float:
+    run()
+    return min(_seconds(run, 5, device) for _ in range(4)) / 5

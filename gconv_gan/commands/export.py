@@ -1,0 +1,144 @@
+"""Export of a run to a self-contained folder: averaged generator, its config, a model card with the scores, and ONNX."""
+
+import hashlib
+import importlib.util
+import io
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gconv_gan.commands.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
+from gconv_gan.commands.model_card import model_card
+from gconv_gan.commands.train.networks import TrainedRun, load_run
+from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint, RunFolder
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import PLUGINS, parse_command
+from gconv_gan.config.schema import resolved
+from gconv_gan.metrics.images.sources import shape_of
+from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
+from gconv_gan.sampling.latents import draw_labels, draw_latents
+
+ONNX = "generator.onnx"
+CARD = "card.md"
+TRACED_BATCH, CHECKED_BATCHES = 2, (1, 5)
+TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two libraries sum in different orders
+
+
+class ExportCommand(Config):
+    """Export a run to a folder that needs neither the run nor the data: weights, config, model card, ONNX."""
+
+    run: RunFolder
+    out: str | None = None
+    """The new folder; None: RUN/exported-IMAGES."""
+    checkpoint: Checkpoint = None
+    no_onnx: bool = False
+    """Leave generator.onnx out."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Export the run that the command line names."""
+    command = parse_command(ExportCommand, arguments)
+    print(f"written to {export(command)}")
+
+
+def export(command: ExportCommand) -> Path:
+    """Write the folder atomically and return its path.
+
+    Raises:
+        UserError: there is no such run or checkpoint, the folder exists, ONNX's packages are missing, or its images differ.
+
+    """
+    if not command.no_onnx:
+        require_onnx()
+    run = load_run(command.run, checkpoint=command.checkpoint)
+    out = Path(command.out or Path(command.run) / f"exported-{run.images_seen}")
+    if out.exists():
+        raise UserError(f"{out} exists already: remove it, or name another folder with --out")
+    require_possible_folder(out, "--out")
+    with new_folder(out) as folder:
+        shutil.copyfile(run.checkpoint / "ema.safetensors", folder / TENSORS)
+        description = describe(run, (folder / TENSORS).read_bytes())
+        write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
+        if description.plugins:
+            shutil.copyfile(Path(command.run) / PLUGINS, folder / PLUGINS)
+        generator, _ = load_exported(folder)  # read back as a user of the folder would
+        difference = None
+        if not command.no_onnx:
+            write_onnx(generator, folder / ONNX)
+            difference = onnx_difference(generator, folder / ONNX)
+        write_text(folder / CARD, model_card(generator, description, Path(command.run), onnx_difference=difference))
+    return out
+
+
+def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
+    """Return the content of the folder's ``config.json``."""
+    return resolved(ExportedGenerator)(
+        plugins=run.config.plugins,
+        generator=run.config.generator,
+        image_size=run.config.data.size,
+        classes=run.class_names,
+        data_title=str(run.state["data_title"]),
+        images_seen=run.images_seen,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        run=run.config,
+    )
+
+
+def require_onnx() -> None:
+    """Raise ``UserError`` if a package that ONNX export or its check needs is absent."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"ONNX needs {', '.join(missing)}: pip install 'gconv_gan[onnx]', or leave it out with --no-onnx")
+
+
+def _inputs(generator: nn.Module, batch: int) -> dict[str, torch.Tensor]:
+    latent_dim, num_classes = shape_of(generator)
+    inputs = {"z": draw_latents(0, "onnx", torch.arange(batch), latent_dim=latent_dim)}
+    if num_classes is not None:
+        inputs["y"] = draw_labels(0, "onnx_labels", torch.arange(batch), num_classes=num_classes)
+    return inputs
+
+
+def write_onnx(generator: nn.Module, path: Path) -> None:
+    """Write ``generator`` as one ONNX file: z [batch, d] and, if conditional, y [batch] -> images [batch, 3, h, w], any batch."""
+    inputs = _inputs(generator, TRACED_BATCH)
+    with redirect_stdout(io.StringIO()):  # the exporter reports its progress there
+        torch.onnx.export(
+            generator,
+            tuple(inputs.values()),
+            path,
+            input_names=list(inputs),
+            output_names=["images"],
+            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def onnx_difference(generator: nn.Module, path: Path) -> float:
+    """Return the largest difference between ``generator`` and its ONNX file under onnxruntime, at batch sizes not traced.
+
+    Raises:
+        UserError: if it is above the tolerance or not a number.
+
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for batch in CHECKED_BATCHES:
+        inputs = _inputs(generator, batch)
+        with torch.no_grad():
+            expected = generator(*inputs.values())
+        (images,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        found = float((torch.from_numpy(images) - expected).abs().max())
+        if not found <= TOLERANCE:
+            raise UserError(f"generator.onnx gives other images at batch {batch} (by up to {found:.2g}): leave it out with --no-onnx")
+        worst = max(worst, found)
+    return worst

@@ -1,0 +1,189 @@
+"""The gallery of a run: its generator, its records and its scores, as pictures and one page."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import NonNegativeInt
+
+from gconv_gan.commands.train.networks import TrainedRun, load_run
+from gconv_gan.config.base import Config
+from gconv_gan.config.commands import Checkpoint, RunFolder
+from gconv_gan.config.errors import AbsentDataError, UserError, reworded
+from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.sections.data import DataConfig, as_flags
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.page.index import write_index
+from gconv_gan.gallery.page.theme import LIGHT
+from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
+from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
+from gconv_gan.gallery.subject import SAMPLE_BATCH, FeatureExtractor, RunFacts, Subject, TrainingImages
+from gconv_gan.metrics.extractors.factory import extractor
+from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
+from gconv_gan.runtime.device import command_device
+from gconv_gan.runtime.tracking import read_metrics
+
+
+class GalleryCommand(Config):
+    """Draw the gallery of a run."""
+
+    run: RunFolder
+    out: str | None = None
+    """Folder of the gallery; None: samples/NAME."""
+    checkpoint: Checkpoint = None
+    seed: NonNegativeInt = 0
+    """Seed of all latents and labels."""
+    extractor: str | None = None
+    """Extractor, named as for scores, in whose features nearest training images are searched as well; None: in pixels only."""
+    weights: str | None = None
+    """A file of Inception weights, for an extractor that takes one."""
+    cache_dir: str | None = None
+    """Folder of converted data; None: that of the run's config."""
+    curves: str | None = None
+    """Write the curves of training and of the scores to this PNG file, as one picture, and draw nothing else."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw the gallery that the command line names and print the path of its page."""
+    command = parse_command(GalleryCommand, arguments)
+    run = load_run(command.run, checkpoint=command.checkpoint)
+    if command.curves is not None:
+        print(f"curves: {write_curves(Path(command.curves), run, Path(command.run))}")
+        return
+    out = Path(command.out) if command.out else Path("samples") / run.config.name
+    require_possible_folder(out, "--out")
+    network = feature_extractor(command.extractor, command.weights)
+    shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
+    print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
+    list_galleries(out.parent)
+
+
+def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
+    """Write the curves of the training log and of the scores, up to the run's checkpoint, as one PNG; return its path.
+
+    Raises:
+        UserError: the path does not end in .png, or there is nothing to draw.
+
+    """
+    if path.suffix != ".png":
+        raise UserError(f"--curves {path}: the picture is a PNG: name a file that ends in .png")
+    require_possible_folder(path.parent, "--curves")
+    records = records_of(run, folder)
+    panels = [*score_series(records), *(series for series, _ in curve_series(scores_of(run, folder))), *training_series(records)]
+    if not panels:
+        raise UserError(f"{folder} has no curves: its metrics.jsonl holds no numbers up to {run.images_seen} images")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, draw_sheet(panels, title=run.config.name, theme=LIGHT))
+    return path
+
+
+def records_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
+    """Return the records of a run's training log up to its checkpoint."""
+    return tuple(record for record in read_metrics(folder / "metrics.jsonl") if record["images"] <= run.images_seen)
+
+
+def scores_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
+    """Return the score files of a run, without those of later checkpoints."""
+    scores = (_read(path) for path in sorted((folder / "scores").glob("*.json")))
+    return tuple(score for score in scores if (images_seen(score) or 0) <= run.images_seen)
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): score the run again, or remove it") from error
+
+
+def list_galleries(folder: Path) -> None:
+    """Write the index of a folder's galleries and print its path, or why it was not written."""
+    index = write_index(folder)
+    print(f"index: {index}" if index else f"index: {folder / 'index.html'} is another page and is not changed")
+
+
+def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor | None:
+    """Return the network that ``--extractor`` names, on the device of this process; None without a name.
+
+    Raises:
+        UserError: for an unknown name or missing weights, or weights without an extractor that takes them.
+
+    """
+    if name is None:
+        if weights is not None:
+            raise UserError("--weights is a file for --extractor inception, which is not given")
+        return None
+    network = extractor(name, weights=Path(weights) if weights else None, device=command_device())
+    return FeatureExtractor(
+        name, lambda images: torch.cat([network(batch.to(network.device))[0].cpu() for batch in torch.split(images, SAMPLE_BATCH)])
+    )
+
+
+def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages | None:
+    """Return the training images of a run; if the data are absent, print a message and return None.
+
+    Raises:
+        UserError: the data are there, but cannot be read.
+
+    """
+    values = json.loads(data.model_dump_json()) | ({"cache_dir": cache_dir} if cache_dir else {})
+    try:
+        with reworded(partial(as_flags, {"cache_dir": "--cache-dir"}, data.kind)):
+            dataset = open_dataset(validated(type(data), values, "--cache-dir"))
+    except AbsentDataError as error:
+        print(f"gallery: without nearest training images, because the data are absent: {error}")
+        return None
+    return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
+
+
+def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str, str]:
+    """Return the rows of a page on the training settings of a run."""
+    conv, n_dis = getattr(config.generator, "conv", None), config.trainer.n_dis
+    widths = (str(getattr(network, "width", "unspecified")) for network in (config.generator, config.discriminator))
+    return {
+        "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
+        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
+        if conv is not None and conv.kind == "gconv"
+        else getattr(conv, "kind", "none"),
+        "Discriminator's norm": config.discriminator.norm.kind,
+        "Loss": config.objective.loss,
+        "Batch": f"{config.trainer.batch_size}, {n_dis} discriminator step{'s' if n_dis > 1 else ''} per generator step",
+        "Generator steps": f"{g_steps:,}",
+        "Parameters of the generator": f"{parameters:,}",
+        "Training seed": str(config.seed),
+    }
+
+
+def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
+    """Return the input of the pictures of ``run``, its networks on the device of this process."""
+    file = run.checkpoint / "ema.safetensors"
+    generator = run.generator().to(command_device())
+    config, progress = run.config, run.state["progress"]
+    parameters = sum(p.numel() for p in generator.parameters())
+    facts = RunFacts(
+        name=config.name,
+        dataset=str(run.state["data_title"]),
+        images_seen=run.images_seen,
+        checkpoint=run.checkpoint.name,
+        checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        class_names=run.class_names,
+        details=details(config, g_steps=progress["g_steps"], parameters=parameters),
+    )
+    grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
+    timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))
+    reals = folder / "samples" / "reals.png"
+    return Subject(
+        generator,
+        facts,
+        records_of(run, folder),
+        scores_of(run, folder),
+        timeline,
+        reals if reals.is_file() else None,
+        discriminator=run.discriminator().to(command_device()),
+        training=training_images(config.data, cache_dir),
+        extractor=extractor,
+    )

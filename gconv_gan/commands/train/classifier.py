@@ -1,0 +1,95 @@
+"""A classifier run from its config: data, network, loop. The trained classifier also serves as extractor ``checkpoint:RUN`` of scores."""
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.classifier_checks import check
+from gconv_gan.commands.train.classifier_plan import plan
+from gconv_gan.commands.train.training_command import training_command
+from gconv_gan.config.errors import reworded
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.data import in_section
+from gconv_gan.data.batches.held_out import HeldOut
+from gconv_gan.data.cache import open_dataset
+from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS
+from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.full_disk import writing
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.tensors import save_tensors
+from gconv_gan.training.checkpoint import load_network
+from gconv_gan.training.loop import Run, train
+from gconv_gan.training.supervised import Supervised, held_out_scores
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train the classifier that ``CONFIG.toml [overrides] [--dry-run]`` describes; the same command again resumes."""
+    training_command(arguments, "train_classifier.py", ClassifierRunConfig, plan=plan, fit=fit)
+
+
+def fit(config: ClassifierRunConfig) -> dict[str, float]:
+    """Train, from the run folder's newest checkpoint if there is one, and save; return the scores on ``config.test_data``.
+
+    ``runs_dir/name`` then holds ``model.safetensors`` and ``model.json``: network, its arguments, classes, scores.
+
+    Raises:
+        UserError: the run cannot start, for example because its folder holds another run; no folder is then created.
+
+    """
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    with reworded(partial(in_section, "test_data")):
+        test = open_dataset(config.test_data, progress=accelerator.is_main_process)
+    parts = check(config, accelerator, dataset, test)
+    assert parts.data is not None
+    assert parts.data.test is not None
+    folder, data, tested = parts.folder, parts.data, parts.data.test
+    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
+        if accelerator.is_main_process:
+            folder.prepare(config, may_change=parts.may_change)
+        accelerator.wait_for_everyone()
+        by_validation = len(data.validation) > 0
+        task = Supervised(
+            config,
+            parts.network,
+            data=data.training,
+            held_out=data.validation if by_validation else tested,
+            held_out_name="validation" if by_validation else "test",
+            methods=parts.methods,
+            device=accelerator.device,
+        )
+        train(task, Run(config, folder, parts.facts), accelerator)
+        scores = save_model(config, parts.description, task, tested, folder, accelerator)
+        accelerator.end_training()
+    return scores
+
+
+def save_model(
+    config: ClassifierRunConfig,
+    description: dict[str, Any],
+    task: Supervised,
+    test: HeldOut,
+    folder: RunFolder,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Test the chosen weights on ``test`` and write them with their description; return the scores."""
+    progress, averaged = task.progress, task.player.average is not None
+    network, images = task.player.tested, progress.images_seen
+    if config.evaluation.select == "best" and progress.best_images is not None:
+        images = progress.best_images
+        load_network(folder.path / f"checkpoint-{images}" / f"{'ema' if averaged else 'classifier'}.safetensors", network)
+    scores = held_out_scores(network, test, accelerator)
+    if accelerator.is_main_process:
+        print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        save_tensors(tensors, folder.path / TENSORS)
+        weights = {"weights": "ema" if averaged else "raw", "select": config.evaluation.select, "images_seen": images}
+        write_text(folder.path / DESCRIPTION, json.dumps({**description, **scores, **weights}, indent=2) + "\n")
+    accelerator.wait_for_everyone()
+    return scores

@@ -1,0 +1,68 @@
+"""The dry run of a classifier: resolved config, network, steps, MACs, time, disk."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.classifier_checks import check
+from gconv_gan.commands.train.gan_plan import goes_on, iterations_left, rounded_up
+from gconv_gan.commands.train.step_time import classifier_step_time
+from gconv_gan.config.errors import reworded
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.data import in_section
+from gconv_gan.data.cache import open_without_fetching
+from gconv_gan.data.datasets import not_there_yet, published_classes
+from gconv_gan.models.summary import summarise, table
+
+
+def plan(config: ClassifierRunConfig) -> str:
+    """Return the resolved config, the network layer by layer, and the run's MACs, time and disk space; download nothing.
+
+    Raises:
+        UserError: the run would be refused, as far as this can be checked without data that are not downloaded yet.
+
+    """
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    dataset = open_without_fetching(config.data)
+    with reworded(partial(in_section, "test_data")):
+        test = open_without_fetching(config.test_data)
+    parts = check(config, accelerator, dataset, test)
+    network, trainer = parts.network, config.trainer
+    if dataset is not None and test is not None and parts.data is not None:
+        classes, images = len(dataset.classes), len(parts.data.split.training)
+        validation = len(parts.data.split.validation)
+        data = f"{images:,} training, {validation:,} validation, {len(test):,} test images; {classes} classes"
+        epochs = f" = {-(-trainer.total_images // trainer.batch_size) * trainer.batch_size / images:.1f} epochs"
+    else:
+        classes, epochs = published_classes(config.data), ""
+        data = not_there_yet(config.data) if dataset is None else not_there_yet(config.test_data, "test_data")
+    rows = summarise(network, torch.zeros(1, 3, config.image_size, config.image_size))
+    macs = sum(row.macs for row in rows)
+    steps = -(-trainer.total_images // trainer.batch_size)
+    shown = steps * trainer.batch_size
+    weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
+    # weights, moments (SGD one, Adam two), average
+    copies = 2 + (config.optimizer.kind != "sgd") + (config.average.half_life_images > 0)
+    taken = classifier_step_time(config, network, classes, accelerator)
+    return "\n".join(
+        [
+            json.dumps(config.model_dump(mode="json"), indent=2),
+            "",
+            table(rows),
+            "",
+            f"data: {data}",
+            *goes_on(parts.resumes_from),
+            f"input: {config.image_size}×{config.image_size} of {config.data.size}×{config.data.size}",
+            f"images: {shown:,}{epochs} = {steps:,} steps of {trainer.batch_size}{rounded_up(shown, trainer)}",
+            f"work: {3 * macs * shown:.3g} MACs, forward and backward",
+            taken.text(
+                iterations_left(trainer.total_images, trainer.batch_size, parts.resumes_from),
+                share=trainer.batch_size // accelerator.num_processes,
+                device=accelerator.device,
+            ),
+            f"disk: {copies * weights / 2**20:.1f} MiB per checkpoint, at most {trainer.keep_checkpoints + 1} kept",
+        ]
+    )

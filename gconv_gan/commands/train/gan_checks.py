@@ -1,0 +1,125 @@
+"""Checks of a GAN run before training; the run and its dry run both call ``check`` and refuse the same configs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+
+from gconv_gan.commands.train.listed_methods import checked, listed_methods
+from gconv_gan.commands.train.networks import build_networks
+from gconv_gan.commands.train.objective import build_objective
+from gconv_gan.commands.train.training_score import ScorePlan, training_score
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.data.datasets import published_classes, require_full_batch, require_labels
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.losses.objective import Objective
+from gconv_gan.methods.method import Method
+from gconv_gan.methods.orthogonal import OrthogonalRegularisation
+from gconv_gan.methods.temperature import GateTemperature
+from gconv_gan.runtime.random import stream_seed
+from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.training.checkpoint import resumable
+
+
+@dataclass(frozen=True)
+class CheckedGAN:
+    """The parts of a checked run. Nothing has been written to its folder."""
+
+    folder: RunFolder
+    resumes_from: Path | None
+    """The checkpoint from which it resumes."""
+    num_classes: int | None
+    generator: nn.Module
+    discriminator: nn.Module
+    objective: Objective
+    methods: tuple[Method, ...]
+    scored: ScorePlan | None
+    data: BatchSource | None
+    """None, like the following fields, if the data are not downloaded yet."""
+    generator_data: BatchSource | None
+    """The real images of generator steps, for a relativistic loss."""
+    facts: dict[str, Any]
+    """Contents of a checkpoint besides the weights."""
+
+
+def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset | None) -> CheckedGAN:
+    """Build everything ``config`` names and check that it can be trained.
+
+    Args:
+        config: the run.
+        accelerator: device and processes of the run.
+        dataset: its real images; None if they are not downloaded yet: checks that depend on them are then skipped.
+
+    Raises:
+        UserError: the run would be refused.
+
+    """
+    folder = RunFolder(Path(config.runs_dir) / config.name)
+    if accelerator.is_main_process:
+        folder.require_startable(config)
+    num_classes = None
+    if config.conditional:
+        if dataset is not None:
+            require_labels(dataset)
+        num_classes = published_classes(config.data) if dataset is None else dataset.num_classes
+    generator, discriminator = build_networks(config, num_classes)
+    objective = build_objective(config, discriminator, num_classes)
+    data, generator_data, facts = None, None, {}
+    if dataset is not None:
+        trainer = config.trainer
+        parts = accelerator.num_processes * trainer.micro_batches
+        require_full_batch(dataset, len(dataset), batch_size=trainer.batch_size, parts=parts)
+        data = _batches(config, dataset, accelerator, seed=config.seed)
+        if objective.loss.relativistic:
+            generator_data = _batches(config, dataset, accelerator, seed=stream_seed(config.seed, "generator_reals", 0))
+        facts = {
+            "data": dataset.content_hash,
+            "data_title": dataset.title,
+            "classes": list(dataset.classes) if num_classes is not None else None,
+            "image_size": config.data.size,
+            "num_processes": accelerator.num_processes,
+            "mixed_precision": accelerator.mixed_precision,
+        }
+    return CheckedGAN(
+        folder=folder,
+        resumes_from=resumable(folder.path, facts, lambda _: None),  # the run itself reports damaged ones
+        num_classes=num_classes,
+        generator=generator,
+        discriminator=discriminator,
+        objective=objective,
+        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}),
+        scored=training_score(config, dataset, generator, accelerator.device),
+        data=data,
+        generator_data=generator_data,
+        facts=facts,
+    )
+
+
+def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, *, seed: int) -> BatchSource:
+    return BatchSource(
+        dataset,
+        seed=seed,
+        flip=config.data.flip,
+        batch_size=config.trainer.batch_size,
+        balance=config.trainer.balance,
+        micro_batches=config.trainer.micro_batches,
+        process_index=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+        device=accelerator.device,
+        resident=config.data.resident,
+    )
+
+
+def methods(config: GANRunConfig) -> tuple[Method, ...]:
+    """Return the training methods: first those that keys of the networks request, then those of ``[[methods]]``."""
+    found: list[Method] = []
+    if config.generator.orthogonal or config.discriminator.orthogonal:
+        found.append(OrthogonalRegularisation(generator=config.generator.orthogonal, discriminator=config.discriminator.orthogonal))
+    conv = getattr(config.generator, "conv", None)
+    images: int | None = getattr(conv, "anneal_images", None)
+    if conv is not None and images is not None:
+        found.append(GateTemperature(first=conv.temperature, images=images))
+    return (*found, *listed_methods(config.methods))

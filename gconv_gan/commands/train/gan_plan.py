@@ -1,0 +1,116 @@
+"""The dry run of a GAN: config, networks layer by layer, images, steps, time, checkpoints, disk."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.gan_checks import check
+from gconv_gan.commands.train.networks import narrow_maps
+from gconv_gan.commands.train.step_time import gan_step_time
+from gconv_gan.config.sections.classifiers import ClassifierTrainerConfig
+from gconv_gan.config.sections.runs import GANRunConfig, TrainerConfig
+from gconv_gan.data.cache import open_without_fetching
+from gconv_gan.data.datasets import not_there_yet
+from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.models.summary import summarise, table
+from gconv_gan.training.checkpoint import images_at
+from gconv_gan.training.state import due
+
+
+def plan(config: GANRunConfig) -> str:
+    """Return the resolved config, both networks and the plan as text; open the data if they are present, download and train nothing.
+
+    Raises:
+        UserError: the run would be refused, as far as this can be checked without data that are not downloaded yet.
+
+    """
+    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    dataset = open_without_fetching(config.data)
+    parts = check(config, accelerator, dataset)
+    generator, discriminator = parts.generator, parts.discriminator
+    y = None if parts.num_classes is None else torch.zeros(1, dtype=torch.long)
+    g_rows = summarise(generator, torch.zeros(1, config.generator.latent_dim), y)
+    d_rows = summarise(discriminator, torch.zeros(1, 3, config.data.size, config.data.size), y)
+    weights = sum(t.numel() * t.element_size() for net in (generator, discriminator) for t in net.state_dict().values())
+    averaged = sum(t.numel() * t.element_size() for t in generator.state_dict().values())
+    checkpoint = 3 * weights + averaged  # weights, two Adam moments, the average
+    f_g, f_d = (sum(row.macs for row in rows) for rows in (g_rows, d_rows))
+    macs = iteration_macs(config.trainer, f_g, f_d)
+    taken = gan_step_time(config, parts, accelerator, macs=macs, generator_macs=f_g)
+    return "\n".join(
+        [
+            json.dumps(config.model_dump(mode="json"), indent=2),
+            "",
+            "generator",
+            table(g_rows),
+            "",
+            "discriminator",
+            table(d_rows),
+            "",
+            f"data: {_described(dataset)}" if dataset is not None else f"data: {not_there_yet(config.data)}",
+            *goes_on(parts.resumes_from),
+            *_work(config.trainer, macs, dataset),
+            taken.text(
+                iterations_left(config.trainer.total_images, config.trainer.images_per_iteration, parts.resumes_from),
+                share=config.trainer.batch_size // accelerator.num_processes,
+                device=accelerator.device,
+            ),
+            *_disk(config.trainer, checkpoint),
+            *(f"warning: {sentence}" for sentence in narrow_maps(config, generator, discriminator)),
+        ]
+    )
+
+
+def iteration_macs(trainer: TrainerConfig, generator: int, discriminator: int) -> int:
+    """Return the multiply-adds of an iteration, penalties left out, from those of the networks' forward passes per image."""
+    # G forward without a graph and D forward and backward on real and fake; then G and, to its input only, D
+    d_step, g_step = generator + 6 * discriminator, 3 * generator + 2 * discriminator
+    return trainer.images_per_iteration * d_step + trainer.batch_size * g_step
+
+
+def goes_on(newest: Path | None) -> list[str]:
+    """Return a line that names the checkpoint from which a run resumes; none for a new run."""
+    return [] if newest is None else [f"start: resumes from {newest}"]
+
+
+def iterations_left(total_images: int, step: int, newest: Path | None) -> int:
+    """Return the number of remaining iterations of ``step`` images after the run's newest checkpoint."""
+    seen = 0 if newest is None else images_at(newest)
+    return max(0, -(-(total_images - seen) // step))
+
+
+def _described(dataset: ImageDataset) -> str:
+    size = dataset.manifest.size
+    count = dataset.num_classes
+    return f"{len(dataset):,} images of {size}×{size}, {count or 'no'} class{'' if count == 1 else 'es'}"
+
+
+def rounded_up(shown: int, trainer: TrainerConfig | ClassifierTrainerConfig) -> str:
+    """Return a note if a run shows more images than ``trainer.total_images``, rounded up to whole iterations; else the empty string."""
+    return "" if shown == trainer.total_images else f" (trainer.total_images = {trainer.total_images:,}, rounded up to a whole iteration)"
+
+
+def _work(trainer: TrainerConfig, macs: int, dataset: ImageDataset | None) -> list[str]:
+    """Return the lines on images, steps and multiply-accumulates, of which an iteration has ``macs``."""
+    iterations = -(-trainer.total_images // trainer.images_per_iteration)
+    shown = iterations * trainer.images_per_iteration
+    epochs = "" if dataset is None else f" = {shown / len(dataset):.1f} epochs"
+    return [
+        f"images: {shown:,} shown to the discriminator{epochs}{rounded_up(shown, trainer)}",
+        f"steps: {iterations:,} generator steps, {iterations * trainer.n_dis:,} discriminator steps, batch {trainer.batch_size}",
+        f"work: {macs:,} MACs per iteration, {macs * iterations:.3g} in all",
+    ]
+
+
+def _disk(trainer: TrainerConfig, checkpoint: int) -> list[str]:
+    """Return the lines on the number of checkpoints and their disk space, at ``checkpoint`` bytes each."""
+    step, every = trainer.images_per_iteration, trainer.checkpoint_every
+    ends = range(step, trainer.total_images + step, step)
+    written = sum(due(images - step, images, every) or images == ends[-1] for images in ends)
+    kept = min(written, trainer.keep_checkpoints)
+    return [
+        f"checkpoints: {written} written, {kept} kept",
+        f"disk: {checkpoint / 2**20:.1f} MiB per checkpoint, {checkpoint * kept / 2**20:.1f} MiB kept",
+    ]

@@ -1,0 +1,245 @@
+"""Time of a training iteration on this device, for a dry run: measured on noise images within a few seconds.
+
+The iteration is the loop's own, on copies of the networks as Accelerate runs them. Reading images, samples, scores and checkpoints are
+excluded. The batch is doubled, from two images on, while the next doubling fits into the time budget. If it ends below the run's batch
+(or micro-batch), the time is scaled in proportion. If an iteration of two images exceeds the budget, a forward pass of the generator (or
+classifier) on two images is timed and scaled by the multiply-adds.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gconv_gan.commands.train.gan_checks import CheckedGAN
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.objective import AnyPenalty
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.batches.class_batches import LabelledBatch
+from gconv_gan.metrics.cost import inference, synchronise
+from gconv_gan.metrics.cost import seconds as median_seconds
+from gconv_gan.training.adversarial import Adversarial
+from gconv_gan.training.supervised import Supervised
+from gconv_gan.training.task import Task
+
+BUDGET = 5.0
+"""Time budget in seconds; a measurement that starts within it is completed."""
+START = 2  # images: a BatchNorm in training needs two
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """An estimated time and its basis."""
+
+    seconds: float
+    """Seconds of one iteration on the whole batch."""
+    batch: int | None
+    """Images of the measured batch on this process; None: only a forward pass was measured."""
+
+    def text(self, iterations: int, *, share: int, device: torch.device) -> str:
+        """Return a line on the time of ``iterations``, on a device that takes ``share`` images of every batch."""
+        if self.batch is None:
+            basis = "from a forward pass of two images, scaled by the MACs"
+        elif self.batch < share:
+            basis = f"measured with {self.batch} images at a time and scaled to {share}"
+        else:
+            basis = f"measured with {share} images at a time"
+        return (
+            f"time: about {duration(self.seconds)} per iteration on {device.type}, {duration(self.seconds * iterations)} for the "
+            f"{iterations:,} iterations to go: an estimate, {basis}, without reading images, scores, samples and checkpoints"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return "0.12 s", "34 s", "12 min", "3.4 h" or "56 days"."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{int(seconds < 10 * length)}f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+@dataclass(frozen=True)
+class LabelledNoise:
+    """A labelled source that returns the same batch for every position."""
+
+    always: LabelledBatch
+
+    def batch(self, images_seen: int) -> LabelledBatch:
+        """Return the batch for any number of images seen."""
+        del images_seen
+        return self.always
+
+
+@dataclass(frozen=True)
+class NoiseImages:
+    """A source that returns the same batch of noise in [-1, 1] for every position; it replaces real images in time measurements."""
+
+    images: Tensor
+    labels: Tensor | None
+
+    def batch(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
+        """Return the images and their labels for any number of images seen."""
+        del images_seen
+        return self.images, self.labels
+
+
+def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator, *, macs: int, generator_macs: int) -> StepTime:
+    """Return the time of ``n_dis`` discriminator steps and one generator step.
+
+    Args:
+        config: the run.
+        parts: its networks and objective.
+        accelerator: device and processes.
+        macs: multiply-adds of the iteration, over all processes.
+        generator_macs: multiply-adds of the generator per image.
+
+    Raises:
+        UserError: the batch does not fit into the device's memory.
+
+    """
+    trainer, device, penalty = config.trainer, accelerator.device, config.objective.penalty
+    generator = parts.generator.to(device)
+
+    def iteration(batch: int) -> float:
+        y = None if parts.num_classes is None else torch.arange(batch, device=device) % parts.num_classes
+        reals = NoiseImages(torch.rand(batch, 3, config.data.size, config.data.size, device=device) * 2 - 1, y)
+        task = Adversarial(
+            with_batch(config, batch * accelerator.num_processes),
+            copy.deepcopy(generator),
+            copy.deepcopy(parts.discriminator),
+            copy.deepcopy(parts.objective),
+            data=reals,
+            generator_data=reals if parts.objective.loss.relativistic else None,
+            num_classes=parts.num_classes,
+            methods=parts.methods,
+            device=device,
+        )
+        found = [elapsed_iteration(task, accelerator)]
+        if not isinstance(penalty, AnyPenalty) or penalty.every == 1:
+            return found[0]
+        # the first step of a run has the lazy penalty, and with it the first iteration; the mean has it in n_dis of ``every`` steps
+        with_penalty = len(range(0, trainer.n_dis, penalty.every))
+        task.progress.d_steps = 1
+        found.append(elapsed_iteration(task, accelerator, begun=True))
+        without_penalty = len(range(penalty.every - 1, trainer.n_dis, penalty.every))
+        slope = (found[0] - found[1]) / max(1, with_penalty - without_penalty)
+        return found[1] + slope * (trainer.n_dis / penalty.every - without_penalty)
+
+    z = torch.zeros(START, config.generator.latent_dim, device=device)
+    y = None if parts.num_classes is None else torch.zeros(START, dtype=torch.long, device=device)
+    forward = elapsed_forward(generator, accelerator, z, y)
+    share = trainer.batch_size // accelerator.num_processes
+    rough = forward * macs / accelerator.num_processes / (START * generator_macs)
+    return estimate(iteration, accelerator, share=share, part=share // trainer.micro_batches, rough=rough)
+
+
+def classifier_step_time(config: ClassifierRunConfig, network: nn.Module, classes: int, accelerator: Accelerator) -> StepTime:
+    """Return the time of one step.
+
+    Args:
+        config: the run.
+        network: its network.
+        classes: its number of classes.
+        accelerator: device and processes.
+
+    Raises:
+        UserError: the batch does not fit into the device's memory.
+
+    """
+    trainer, device, size = config.trainer, accelerator.device, config.image_size
+    network = network.to(device)
+
+    def iteration(batch: int) -> float:
+        places = torch.arange(batch, device=device)
+        images = torch.rand(batch, 3, size, size, device=device) * 2 - 1
+        noise = LabelledNoise(LabelledBatch(images, places % classes, places % classes, places, None))
+        return elapsed_iteration(
+            Supervised(with_batch(config, batch * accelerator.num_processes), copy.deepcopy(network), data=noise, device=device),
+            accelerator,
+        )
+
+    share = trainer.batch_size // accelerator.num_processes
+    forward = elapsed_forward(network, accelerator, torch.zeros(START, 3, size, size, device=device))
+    return estimate(iteration, accelerator, share=share, part=share // trainer.micro_batches, rough=forward * 3 * share / START)
+
+
+Config = TypeVar("Config", GANRunConfig, ClassifierRunConfig)
+
+
+def with_batch(config: Config, batch: int) -> Config:
+    """Return ``config`` with a batch of ``batch`` images that is not split."""
+    trainer = config.trainer.model_copy(update={"batch_size": batch, "micro_batches": 1})
+    return config.model_copy(update={"trainer": trainer})
+
+
+def elapsed_iteration(task: Task, accelerator: Accelerator, *, begun: bool = False) -> float:
+    """Return the seconds of the next iteration of a task; ``begun``: it has run an iteration already."""
+    if not begun:
+        task.begin(accelerator)
+        task.set_schedules(1.0)
+    variant, inputs = task.prepare()
+    return elapsed(partial(task.iterate, variant, inputs), accelerator)
+
+
+def estimate(iteration: Callable[[int], float], accelerator: Accelerator, *, share: int, part: int, rough: float) -> StepTime:
+    """Return the time of an iteration, measured on the largest batch that fits into the budget.
+
+    Args:
+        iteration: runs an iteration on the given number of images and returns its seconds, equal on every process.
+        accelerator: device and processes.
+        share: images of the batch on this process.
+        part: largest number of them in memory at once.
+        rough: seconds of the iteration estimated from its multiply-adds.
+
+    Raises:
+        UserError: the batch does not fit into the device's memory.
+
+    """
+    batch, repeated, spent = min(START, part), 0, 0.0
+    if rough * batch / share > BUDGET:
+        return StepTime(rough, None)
+    try:
+        start = time.perf_counter()
+        seconds = iteration(batch)
+        grown = min(2 * batch, part)
+        while repeated < 2 and spent + (last := agreed(time.perf_counter() - start, accelerator)) * (1 + grown / batch) <= BUDGET:
+            spent += last
+            start = time.perf_counter()
+            measured = iteration(grown)
+            if grown == batch:  # the first pass at a size also allocates and chooses algorithms
+                repeated += 1
+                measured = min(measured, seconds)
+            seconds, batch, grown = measured, grown, min(2 * grown, part)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"a step of {grown} images does not fit into the memory of {accelerator.device}: raise trainer.micro_batches, or lower "
+            "trainer.batch_size or the networks' width"
+        ) from error
+    return StepTime(seconds * share / batch, batch)
+
+
+def elapsed_forward(network: nn.Module, accelerator: Accelerator, *inputs: Tensor | None) -> float:
+    """Return the seconds of a forward pass in evaluation mode, after a warm-up, on the slowest process."""
+    run = inference(network, *(tensor for tensor in inputs if tensor is not None))
+    return agreed(median_seconds({"forward": run}, repeats=1, device=accelerator.device)["forward"], accelerator)
+
+
+def elapsed(run: Callable[[], object], accelerator: Accelerator) -> float:
+    """Return the seconds of one call on the slowest process, equal on all processes."""
+    synchronise(accelerator.device)
+    start = time.perf_counter()
+    run()
+    synchronise(accelerator.device)
+    return agreed(time.perf_counter() - start, accelerator)
+
+
+def agreed(seconds: float, accelerator: Accelerator) -> float:
+    """Return the largest of the processes' values, so that all processes take the same branch; otherwise collective operations deadlock."""
+    return float(accelerator.gather(torch.tensor([seconds], device=accelerator.device)).max())

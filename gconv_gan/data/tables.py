@@ -1,8 +1,0 @@
-"""The table of augmentations of the discriminator's images: a new one is its class and a row here."""
-
-from gconv_gan.config.schema import Table
-from gconv_gan.data.diff_augment import DiffAugment
-from gconv_gan.data.discriminator_augment import AdaptiveAugment, ScheduledAugment
-
-AUGMENTATIONS = Table("AUGMENTATIONS", {"none": None, "diff_augment": DiffAugment, "ada": AdaptiveAugment, "scheduled": ScheduledAugment})
-"""Augmentations, see ``Augment``."""

@@ -1,0 +1,153 @@
+"""From the numbers of a comparison to a verdict on its claims.
+
+A statistical claim *holds* where the one-sided paired t-test over seeds has p ≤ 0.05, *does not hold* where the test of the
+opposite has, or the mean points the wrong way, and is *undecided* otherwise. Counts decide at once. The bootstrap interval beside it
+decides nothing: of a few seeds it is too narrow, and may exclude 0 where the test is undecided.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, Claim, Cost, GrowthClaim, Measure, NearClaim
+from gconv_gan.experiments.paired import PairedDifference, paired_difference
+
+LEVEL = 0.05
+FEW_SEEDS = 5  # a bootstrap interval of so few lies almost within their range: they are named one by one
+LOWER_IS_BETTER = ("loss", "calibration_error")
+
+Verdict = Literal["holds", "undecided", "does not hold"]
+
+
+class ArmResult(Config):
+    """What one arm cost and reached."""
+
+    parameters: int
+    macs: int
+    """Per image."""
+    step_seconds: float
+    """Median of a training step."""
+    step_bytes: int
+    """Peak memory of a training step."""
+    seeds: tuple[int, ...]
+    measures: dict[str, tuple[float, ...]]
+    """One number per seed."""
+
+
+class Finding(Config):
+    """A claim, the numbers that speak to it, and the verdict."""
+
+    claim: str
+    measured: str
+    verdict: Verdict
+
+
+def judge(claim: Claim, arms: Mapping[str, ArmResult]) -> Finding:
+    """Return what ``arms`` say about ``claim``."""
+    match claim:
+        case BetterClaim() | NearClaim():
+            return _statistical(claim, arms)
+        case CheaperClaim():
+            ratio = _cost(arms[claim.proposed], claim.cost) / _cost(arms[claim.baseline], claim.cost)
+            said = f"{claim.proposed} takes at most {claim.at_most:g} of the {_words(claim.cost)} of {claim.baseline}"
+            return Finding(claim=said, measured=f"{ratio:.3f}", verdict="holds" if ratio <= claim.at_most else "does not hold")
+        case GrowthClaim():
+            costs = [_cost(arms[arm], claim.cost) for arm in claim.arms]
+            exponents = [math.log2(b / a) for a, b in zip(costs, costs[1:], strict=False)]
+            holds = all(abs(exponent - claim.exponent) <= claim.tolerance for exponent in exponents)
+            said = f"{_words(claim.cost)} grow as width^{claim.exponent:g} (±{claim.tolerance:g}) over {', '.join(claim.arms)}"
+            measured = "exponents " + ", ".join(f"{exponent:.3f}" for exponent in exponents)
+            return Finding(claim=said, measured=measured, verdict="holds" if holds else "does not hold")
+
+
+def overall(findings: Sequence[Finding]) -> Verdict:
+    """Return the verdict on several claims that must all hold: the worst of theirs."""
+    verdicts = {finding.verdict for finding in findings}
+    return "does not hold" if "does not hold" in verdicts else "undecided" if "undecided" in verdicts else "holds"
+
+
+def in_short(claim: Claim, arms: Mapping[str, ArmResult]) -> str:
+    """Return what was measured of ``claim`` in one short phrase: both means and deviations with the p of the test, or the cost."""
+    match claim:
+        case BetterClaim() | NearClaim():
+            shares = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
+            proposed, baseline = (_spread(claim.measure, values) for values in shares)
+            found = _difference(claim, arms)
+            what = "" if claim.measure == "accuracy" else f"{_words(claim.measure)}, "
+            return f"{what}{claim.proposed} {proposed} against {claim.baseline} {baseline}: p = {found.p:.3f}, {found.n} seeds"
+        case CheaperClaim():
+            return f"{_words(claim.cost)} ×{judge(claim, arms).measured}"
+        case GrowthClaim():
+            return f"{_words(claim.cost)} of {', '.join(claim.arms)}: {judge(claim, arms).measured}"
+
+
+def _spread(measure: Measure, values: Sequence[float]) -> str:
+    scale, digits, unit = (1, 3, "") if measure == "loss" else (100, 2, " %")
+    return f"{scale * statistics.fmean(values):.{digits}f} ± {scale * statistics.stdev(values):.{digits}f}{unit}"
+
+
+def _sign(measure: Measure) -> float:
+    return -1.0 if measure in LOWER_IS_BETTER else 1.0
+
+
+def _difference(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> PairedDifference:
+    first, second = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
+    sign = _sign(claim.measure)
+    margin = claim.margin if isinstance(claim, NearClaim) else 0.0
+    return paired_difference([sign * x for x in first], [sign * x for x in second], margin=margin)
+
+
+def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> Finding:
+    found, sign = _difference(claim, arms), _sign(claim.measure)
+    margin = claim.margin if isinstance(claim, NearClaim) else 0.0
+    if found.p <= LEVEL:
+        verdict: Verdict = "holds"
+    elif found.mean + margin <= 0 or found.p >= 1 - LEVEL:
+        verdict = "does not hold"
+    else:
+        verdict = "undecided"
+    words = _words(claim.measure)
+    if margin:
+        said = f"{claim.proposed} is worse than {claim.baseline} in {words} by less than {_shown(claim.measure, margin, signed=False)}"
+    else:
+        said = f"{claim.proposed} is better than {claim.baseline} in {words}"
+    return Finding(claim=said, measured=_measured(claim.measure, found, sign), verdict=verdict)
+
+
+def _measured(measure: Measure, found: PairedDifference, sign: float) -> str:
+    """Return the mean difference, those of the seeds where they are few, the labelled interval, and the test."""
+    low, high = sorted((sign * found.low, sign * found.high))
+    seeds = ", ".join(_shown(measure, sign * one) for one in found.differences)
+    single = f" (single seeds {seeds})" if found.n <= FEW_SEEDS else ""
+    interval = f"95 % bootstrap interval [{_shown(measure, low)}, {_shown(measure, high)}]"
+    test = f"one-sided paired t-test: n = {found.n}, t = {found.t:.2f}, p = {found.p:.3f}"
+    return f"difference {_shown(measure, sign * found.mean)}{single}, {interval}; {test}"
+
+
+def _over_common_seeds(a: ArmResult, b: ArmResult, measure: Measure) -> tuple[list[float], list[float]]:
+    common = [seed for seed in a.seeds if seed in b.seeds]
+    return tuple([arm.measures[measure][arm.seeds.index(seed)] for seed in common] for arm in (a, b))  # type: ignore[return-value]
+
+
+def _cost(arm: ArmResult, cost: Cost) -> float:
+    return float(getattr(arm, cost))
+
+
+def _words(name: str) -> str:
+    return {
+        "macs": "MACs",
+        "step_seconds": "step time",
+        "step_bytes": "memory",
+        "calibration_error": "calibration error",
+        "accuracy_gaussian": "accuracy under noise",
+        "accuracy_fgsm": "accuracy under FGSM",
+        "accuracy_pgd": "accuracy under PGD",
+    }.get(name, name)
+
+
+def _shown(measure: str, value: float, *, signed: bool = True) -> str:
+    """Return a difference: in points of a percent for accuracies, as it is otherwise."""
+    sign = "+" if signed else ""
+    return f"{value:{sign}.3f}" if measure == "loss" else f"{100 * value:{sign}.2f} points"

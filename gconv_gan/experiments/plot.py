@@ -1,0 +1,110 @@
+"""The plot of a comparison: measure against cost, with a colour and a marker per arm and a dot per seed."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import offset_copy
+
+from gconv_gan.experiments.report import ComparisonResult
+from gconv_gan.gallery.page.theme import LIGHT
+from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+EQUAL = 0.01  # MACs that differ by less than this share count as equal
+WIDE = 4.0  # ratio of costs above which their axis is logarithmic
+LINE = 0.2  # inches of a line of the legend
+COLOURS = 64  # of the palette
+BESIDE = 9  # points between the dots of an arm's seeds and their mean
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Cost of each arm, in their order, and its axis label."""
+
+    label: str
+    values: tuple[float, ...]
+
+
+def cost_axis(result: ComparisonResult) -> Axis:
+    """Return MACs per image or, where two arms have equal MACs, the time of a training step against the first arm's."""
+    arms = list(result.arms.values())
+    macs = sorted(arm.macs for arm in arms)
+    if all(more > less * (1 + EQUAL) for less, more in zip(macs, macs[1:], strict=False)):
+        return Axis("million MACs per image", tuple(arm.macs / 1e6 for arm in arms))
+    baseline = next(iter(result.arms))
+    return Axis(f"time of a training step / that of {baseline}", tuple(arm.step_seconds / arms[0].step_seconds for arm in arms))
+
+
+def claimed_measure(result: ComparisonResult) -> str:
+    """Return the measure of the first claim about a measure; accuracy if all claims are about costs."""
+    claims: Sequence[dict[str, Any]] = result.config["claims"]
+    return next((str(claim.get("measure", "accuracy")) for claim in claims if claim["kind"] in ("better", "near")), "accuracy")
+
+
+def plot(result: ComparisonResult) -> bytes:
+    """Return the plot as a PNG."""
+    return figure_png(draw(result), colours=COLOURS)
+
+
+def draw(result: ComparisonResult) -> Figure:
+    """Return the figure: the claimed measure (each seed, their mean, a bar of one standard deviation) against cost."""
+    lines = math.ceil(len(result.arms) / 2)
+    figure = new_figure(LIGHT, height=3.0 + LINE * lines)
+    axes = add_axes(figure, LIGHT, left=0.6, right=0.25, bottom=0.5, top=0.4 + LINE * lines)
+    measure, axis = claimed_measure(result), cost_axis(result)
+    scale, unit = (1, "") if measure == "loss" else (100, ", %")
+    for index, (name, arm) in enumerate(result.arms.items()):
+        draw_arm(figure, axes, index, name, axis.values[index], [scale * value for value in arm.measures[measure]])
+    axes.set_ylabel(measure.replace("_", " ") + unit, fontsize=FONT_SIZE, color=LIGHT.muted)
+    draw_cost_axis(axes, axis)
+    axes.grid(color=LIGHT.rule, linewidth=0.5)
+    seeds = len(next(iter(result.arms.values())).seeds)
+    width, height = figure.get_size_inches()
+    title = f"{result.name}: {seeds} seeds, mean ± deviation" if seeds > 1 else f"{result.name}: one seed"
+    figure.text(0.15 / width, 1 - 0.2 / height, title, fontsize=FONT_SIZE, color=LIGHT.ink, weight="bold", va="center")
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=FONT_SIZE, frameon=False, labelcolor=LIGHT.ink, borderpad=0.2
+    )
+    return figure
+
+
+def draw_arm(figure: Figure, axes: Axes, index: int, name: str, cost: float, values: Sequence[float]) -> None:
+    """Draw the mean of one arm as its marker with a bar of one standard deviation, and its seeds as dots to the left."""
+    colour, marker = LIGHT.series[index % len(LIGHT.series)], MARKERS[index % len(MARKERS)]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    beside = offset_copy(axes.transData, figure, x=-BESIDE, units="points")
+    axes.update_datalim([(cost, value) for value in values])  # shifted dots do not extend the limits
+    axes.plot([cost] * len(values), values, linestyle="", marker="o", markersize=3.5, color=colour, alpha=0.7, transform=beside)
+    axes.errorbar(
+        cost,
+        statistics.fmean(values),
+        yerr=deviation,
+        fmt=marker,
+        markersize=7,
+        markerfacecolor="none",
+        color=colour,
+        capsize=5,
+        label=name,
+    )
+
+
+def draw_cost_axis(axes: Axes, axis: Axis) -> None:
+    """Label the axis of costs and leave a margin at both ends; logarithmic if the costs differ by a large factor."""
+    low, high = min(axis.values), max(axis.values)
+    if low > 0 and high > WIDE * low:
+        axes.set_xscale("log")
+        axes.set_xlim(low / (high / low) ** 0.15, high * (high / low) ** 0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        room = 0.3 * (high - low) or 0.1 * high
+        axes.set_xlim(max(0.0, low - room), high + room)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axes.set_xlabel(axis.label, fontsize=FONT_SIZE)

@@ -1,0 +1,64 @@
+"""The HTML document of every page: head, navigation, main part, footer, and the keys j and k to move between pictures."""
+
+import re
+from collections.abc import Mapping
+from html import escape
+
+from gconv_gan.gallery.page.style import STYLE
+
+SCRIPT = """
+const plates=[...document.querySelectorAll("figure a")];
+addEventListener("keydown",event=>{
+  if(event.ctrlKey||event.metaKey||event.altKey)return;
+  const step={j:1,k:-1}[event.key];if(!step)return;
+  const at=plates.indexOf(document.activeElement);
+  const next=plates[Math.min(plates.length-1,Math.max(0,at+step))];
+  if(next){next.focus();next.scrollIntoView({block:"center"})}
+});
+"""
+
+
+def breakable(name: str) -> str:
+    """Return an escaped name with possible line breaks after underscore, hyphen, colon, slash and equals sign."""
+    return re.sub("([-_:/=])", r"\1<wbr>", escape(name))
+
+
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Return a table of facts as a description list."""
+    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
+
+
+def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan") -> str:
+    """Return a whole page.
+
+    Args:
+        title: of the window, as text.
+        links: target -> text of the navigation link.
+        main: HTML between navigation and footer.
+        footer: HTML at the end.
+        maker: content of the page's ``generator`` meta tag.
+
+    """
+    navigation = "".join(f'<a href="{escape(target)}">{escape(word)}</a>' for target, word in links.items())
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="{escape(maker)}">
+<title>{escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}</style>
+</head>
+<body>
+<a class="skip" href="#pictures">Skip to the pictures</a>
+<div class="bar"><nav class="wrap" aria-label="Sections"><a class="mark" href="#pictures">gconv_gan</a>{navigation}</nav></div>
+<main id="pictures">
+{main}
+</main>
+<footer class="wrap">{footer}</footer>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""

@@ -1,0 +1,65 @@
+"""Samples with the highest and the lowest logits of the run's discriminator."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gconv_gan.gallery.latents import class_sheet, random_sheet
+from gconv_gan.gallery.pictures.drawing import Drawing
+from gconv_gan.gallery.pictures.grid import as_bytes, grid_png
+from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, run_in_batches
+from gconv_gan.runtime.modes import evaluating
+
+
+@torch.no_grad()
+def logits(discriminator: nn.Module, images: Float[Tensor, "n 3 h w"], y: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
+    """Return ``discriminator(images, y)`` on the CPU, batch by batch, in evaluation mode and on the discriminator's device."""
+    device = next(discriminator.parameters(), images).device
+    verdicts = []
+    with evaluating(discriminator):
+        for start in range(0, len(images), SAMPLE_BATCH):
+            rows = slice(start, start + SAMPLE_BATCH)
+            verdicts.append(discriminator(images[rows].to(device), None if y is None else y[rows].to(device)).cpu())
+    return torch.cat(verdicts)
+
+
+def best_and_worst(verdicts: Float[Tensor, "r n"], kept: int) -> Int[Tensor, "r k"]:
+    """Return the positions of the ``kept`` largest of each row, largest first, and then of the ``kept`` smallest, smallest last."""
+    order = verdicts.sort(dim=1, descending=True, stable=True).indices
+    return torch.cat([order[:, :kept], order[:, -kept:]], 1)
+
+
+def draw_verdicts(subject: Subject, *, seed: int, classes: int, candidates: int, kept: int) -> list[Drawing]:
+    """Draw a row per class (or one row): the ``kept`` candidates with the highest logits, then the ``kept`` with the lowest."""
+    if subject.discriminator is None:
+        return []
+    if subject.num_classes is None:
+        sheet = random_sheet(seed, "verdicts", rows=1, columns=candidates, latent_dim=subject.latent_dim, num_classes=None)
+        names: tuple[str, ...] = ()
+    else:
+        shown = range(min(classes, subject.num_classes))
+        sheet = class_sheet(seed, "verdicts", classes=shown, columns=candidates, latent_dim=subject.latent_dim)
+        names = tuple(subject.class_name(index) for index in shown)
+    images = run_in_batches(subject.generator, sheet.z, sheet.y)
+    verdicts = logits(subject.discriminator, images, sheet.y).view(-1, candidates)
+    chosen = best_and_worst(verdicts, kept)
+    grid = as_bytes(images).view(len(verdicts), candidates, *images.shape[1:])
+    picked = torch.stack([row[places] for row, places in zip(grid, chosen, strict=True)])
+    values = verdicts.gather(1, chosen)
+    rows = names or ("all",)
+    return [
+        Drawing(
+            file="verdicts.png",
+            content=grid_png(picked.flatten(0, 1), columns=2 * kept),
+            title="Highest and lowest logits of the discriminator",
+            caption=f"Of {candidates} samples{' of each class' if names else ''} the {kept} with the highest logits (left, highest first) "
+            f"and the {kept} with the lowest (right, lowest last). The samples at the top of the page are not selected.",
+            alt=f"Grid of generated images: left the {kept} with the highest logits of the discriminator, right the {kept} with the lowest"
+            + (f", one row for each of the classes {', '.join(names)}." if names else "."),
+            row_labels=names,
+            facts={
+                name: f"{best:+.2f} … {worst:+.2f}"
+                for name, best, worst in zip(rows, values[:, 0].tolist(), values[:, -1].tolist(), strict=True)
+            },
+        )
+    ]

@@ -1,0 +1,114 @@
+r"""Radial power spectra of samples and of real images.
+
+Generators often miss, or add, power at the highest frequencies: Durall, Keuper, Keuper, "Watch your Up-Convolution", arXiv 2003.01826
+(2020), section 3, where the azimuthal average is the one below.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt8
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from gconv_gan.gallery.latents import random_sheet
+from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
+from gconv_gan.gallery.pictures.drawing import Drawing
+from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
+from gconv_gan.gallery.pictures.grid import read_tiles
+from gconv_gan.gallery.subject import Subject
+
+HEIGHT = 2.8  # inches
+COLOURS = 48  # of the palette
+GREY_LEVELS = 255
+FLOOR = 1e-12  # lower limit of the power before the logarithm: that of an image of one colour is 0
+
+Spectrum = Float64[Tensor, " r"]
+
+
+def radial_power_spectrum(images: UInt8[Tensor, "n 3 s s"] | Float[Tensor, "n 3 s s"]) -> Spectrum:
+    r"""Return the mean power at each whole number of cycles per image side, 0 to s/2.
+
+    .. math::
+        P(k) = \frac{1}{n\,|A_k|} \sum_{i} \sum_{(u,v) \in A_k} \frac{|F_i(u, v)|^2}{s^2}, \qquad
+        A_k = \{(u, v) : \operatorname{round}\sqrt{u^2 + v^2} = k\},
+
+    with :math:`F_i` the discrete Fourier transform of image i, the mean of its three channels, and u, v in cycles per side,
+    -s/2 ≤ u, v < s/2. The unit is that of a squared pixel value: white noise of variance σ² has P(k) = σ² at every k > 0, and P(0) is s²
+    times the squared mean. Corners beyond s/2 belong to no k. Computed in float64.
+
+    Args:
+        images: squares of any values.
+
+    """
+    side = images.shape[-1]
+    power = torch.fft.fft2(images.double().mean(1)).abs().square().mean(0) / side**2
+    cycles = torch.fft.fftfreq(side, 1 / side, dtype=torch.float64)
+    radius = (cycles[:, None].square() + cycles.square()).sqrt().round().long()
+    inside = radius <= side // 2
+    total = torch.zeros(side // 2 + 1, dtype=torch.float64).index_add_(0, radius[inside], power[inside])
+    return total / torch.bincount(radius[inside], minlength=side // 2 + 1)
+
+
+def decibels(spectrum: Spectrum) -> Spectrum:
+    """Return 10 log10 P, where P is the power of pixel values in [0, 1]."""
+    return 10 * spectrum.clamp_min(FLOOR).log10()
+
+
+def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
+    """Draw the power spectra of samples and of as many training images."""
+    reals = real_images(subject, count)
+    if reals is None:
+        return []
+    sheet = random_sheet(seed, "spectrum", rows=count, columns=1, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
+    sets = {"training images": reals, "samples": subject.generate(sheet)}
+    curves = {name: decibels(radial_power_spectrum(images.double() / GREY_LEVELS))[1:] for name, images in sets.items()}
+    gap = curves["samples"] - curves["training images"]
+    widest = int(gap.abs().argmax())
+    facts = {
+        "mean difference": f"{gap.abs().mean():.2f} dB",
+        "largest": f"{gap[widest]:+.2f} dB at {widest + 1} cycles",
+        "images": f"{len(sets['samples'])} samples, {len(reals)} real",
+    }
+    return [
+        Drawing(
+            file="spectrum.png",
+            content=plot(curves, theme=LIGHT),
+            dark=plot(curves, theme=DARK),
+            title="Radial power spectrum",
+            caption="Power of the brightness, averaged over all directions; low frequencies at the left, single pixels at the right.",
+            alt=f"Power in decibels over cycles per image, samples beside training images; they differ by {facts['mean difference']} on "
+            f"average and by at most {facts['largest']}.",
+            facts=facts,
+            shape="panel",
+        )
+    ]
+
+
+def real_images(subject: Subject, count: int) -> UInt8[Tensor, "n 3 h w"] | None:
+    """Return ``count`` training images at even distances, or those of the run's grid of real images, or None."""
+    if subject.training is not None:
+        total = len(subject.training.images)
+        return torch.from_numpy(np.array(subject.training.images[np.unique(np.linspace(0, total - 1, count).astype(int))]))
+    return None if subject.reals is None else read_tiles(subject.reals, side=subject.image_size)
+
+
+def plot(curves: Mapping[str, Spectrum], *, theme: Theme) -> bytes:
+    """Draw curves of decibels over cycles per image, from 1 cycle on, as a PNG."""
+    figure = new_figure(theme, height=HEIGHT)
+    axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.44)
+    axes.grid(axis="y", color=theme.rule, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for colour, style, (name, curve) in zip(theme.series, ("-", "--"), curves.items(), strict=False):
+        axes.plot(
+            range(1, len(curve) + 1), curve.tolist(), color=colour, linestyle=style, linewidth=1.6, marker="o", markersize=2.5, label=name
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("cycles per image side")
+    axes.text(0, 1.02, "dB", transform=axes.transAxes, ha="right", va="bottom", color=theme.muted, fontsize=FONT_SIZE)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0.02, 1), ncols=2, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.8
+    )
+    return figure_png(figure, colours=COLOURS)

@@ -1,0 +1,168 @@
+"""Batch normalisation over the global batch, on any back end, and its forms conditioned on a vector or a class.
+
+Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional form: Dumoulin, Shlens, Kudlur, arXiv 1610.07629
+(2016); initial values are those of mimicry's ``modules/layers.py``.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import PositiveFloat
+from torch import Tensor, nn
+
+from gconv_gan.config.ranges import Fraction
+from gconv_gan.config.schema import Fixed
+from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.norms.running_statistics import RunningStatistics
+from gconv_gan.layers.roles import MODULATED_ROLES, Role
+
+
+class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
+    r"""Batch normalisation over the batch of all processes.
+
+    .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
+
+    with :math:`\mu, \sigma^2` over batch, rows, columns *and processes* in training, and the running ones in evaluation. With
+    one process, or ``over_processes`` false, it is ``nn.BatchNorm2d``. Input and result [B, C, H, W]; same state dict.
+
+    Args:
+        num_features: C.
+        eps: Added to the variance (pfnet: 2e-5; StudioGAN: 1e-4).
+        momentum: Weight of a batch in the running statistics.
+        affine: learn γ and β per channel.
+        initial_scale: γ before training, in every layer (0.1 goes with the optimiser's norm_scale_divisor = 100); 1: the network's own
+            start.
+
+    Attributes:
+        over_processes: share statistics between processes (default true).
+
+    Raises:
+        ValueError: in training, if a process has a single value per channel, whose variance is undefined.
+
+    """
+
+    couples_batch: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: PositiveFloat = 1e-5,
+        momentum: Fraction = 0.1,
+        affine: Annotated[bool, Fixed] = True,
+        initial_scale: PositiveFloat = 1.0,
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
+        if affine and initial_scale != 1:
+            nn.init.constant_(self.weight, initial_scale)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if not self.shares_statistics():
+            if self.training and x.numel() == x.shape[1]:
+                raise ValueError(
+                    f"batch normalisation has a single value per channel in {list(x.shape)}: train with at least two images per batch"
+                )
+            if not self.training or self.momentum is None or self.num_batches_tracked is None:
+                return super().forward(x)
+            self.count_batch()
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        # two passes, mean first and then centred squares, to avoid cancellation
+        mean, count = self.mean(wide.sum((0, 2, 3)), wide.numel() // wide.shape[1])
+        centred = wide - mean[:, None, None]
+        variance = self.total(centred.square().sum((0, 2, 3))) / count
+        self.track(running_mean=mean, running_var=variance * (count / (count - 1)))
+        result = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            result = result * self.weight[:, None, None] + self.bias[:, None, None]
+        narrow: Tensor = result.to(x.dtype)
+        return narrow
+
+
+class LatentNorm2d(Conditioned):
+    r"""A norm without scale and shift, followed by a scale and a shift that are linear in the condition's vector, as in BigGAN's blocks.
+
+    .. math:: y_b = m (1 + A z_b) \odot \mathrm{N}(x)_b + B z_b, \qquad m = 1
+
+    (Brock, Donahue, Simonyan, arXiv 1809.11096 (2018), appendix B; ``ccbn`` in BigGAN-PyTorch), where z is the vector that the
+    network passes to the block: a chunk of the latent vector, a class embedding, or both. A and B have no bias and start as N(0, 0.02²).
+    Input and result [B, C, H, W], condition.z [B, d].
+
+    Args:
+        norm: N, a map [B, C, H, W] -> [B, C, H, W].
+        num_features: C.
+        latent_dim: d.
+
+    Attributes:
+        mean_scale: m, a constant of the construction and not of the state dict, see ``initialise_batch_norms``.
+
+    Raises:
+        ValueError: in ``forward`` when the condition has no z.
+
+    """
+
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
+    mean_scale: float = 1.0
+
+    def __init__(self, norm: nn.Module, num_features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.norm = norm
+        self.scale = nn.Linear(latent_dim, num_features, bias=False)
+        self.shift = nn.Linear(latent_dim, num_features, bias=False)
+        nn.init.normal_(self.scale.weight, std=0.02)
+        nn.init.normal_(self.shift.weight, std=0.02)
+
+    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
+        z = condition.require_z(type(self).__name__)
+        shift, scale = self.shift(z), self.mean_scale * (1 + self.scale(z))
+        return torch.addcmul(shift[:, :, None, None], scale[:, :, None, None], self.norm(x))
+
+
+class LatentBatchNorm2d(LatentNorm2d):
+    """Batch normalisation whose scale and shift are linear in the condition's vector, see :class:`LatentNorm2d`."""
+
+    def __init__(self, num_features: int, latent_dim: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, latent_dim)
+
+
+class ClassConditionalNorm2d(Conditioned):
+    r"""A norm without scale and shift, followed by one scale and shift per class.
+
+    .. math:: y_b = \gamma_{c(b)} \odot \mathrm{N}(x)_b + \beta_{c(b)}
+
+    Two embeddings [num_classes, C]: ``scale``, initially N(1, 0.02²), and ``shift``, initially 0; they are separate parameters so
+    that an optimiser may treat them differently. Input and result [B, C, H, W].
+
+    Args:
+        norm: N, a map [B, C, H, W] -> [B, C, H, W]; whitening with class-conditional scales is the analogue of a conditional BatchNorm.
+        num_features: C.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: in ``forward`` when the condition has no y.
+
+    """
+
+    roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
+
+    def __init__(self, norm: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = norm
+        self.scale = nn.Embedding(num_classes, num_features)
+        self.shift = nn.Embedding(num_classes, num_features)
+        nn.init.normal_(self.scale.weight, 1.0, 0.02)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
+        y = condition.require_y(type(self).__name__)
+        return torch.addcmul(self.shift(y)[:, :, None, None], self.scale(y)[:, :, None, None], self.norm(x))
+
+
+class ConditionalBatchNorm2d(ClassConditionalNorm2d):
+    """Batch normalisation with one scale and shift per class, see :class:`ClassConditionalNorm2d`."""
+
+    def __init__(self, num_features: int, num_classes: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, num_classes)

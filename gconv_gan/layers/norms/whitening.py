@@ -1,0 +1,128 @@
+"""Whitening matrices of groups of channels: of the global batch in training, running averages in evaluation."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.dynamic.grouped_products import second_moment
+from gconv_gan.layers.norms.newton import NewtonScale, inverse_square_root, scaled_identity
+from gconv_gan.layers.norms.running_statistics import RunningStatistics
+
+Running = Literal["matrix", "covariance"]
+FREEZE_PERIOD, FREEZE_UPDATES = 1000, 100
+
+
+class Whitening(RunningStatistics):
+    r"""The mean and, for each group of d channels, the whitening matrix of a map.
+
+    .. math::
+        \mu = \mathbb E[x], \qquad W_g \approx \Sigma_g^{-1/2}, \quad
+        \Sigma_g = \mathbb E[(x_g - \mu_g)(x_g - \mu_g)^\top] + \varepsilon I
+
+    over batch and positions *of all processes* in training, by :func:`gconv_gan.layers.norms.newton.inverse_square_root`. Buffers:
+    ``running_mean`` [C], ``running_matrix`` [G, d, d] and ``num_batches_tracked``. All is computed in at least float32, autocast
+    or not. It does not apply the matrices: ``forward`` maps x [B, C, H, W] to (mean [C], matrices [G, d, d]).
+
+    Args:
+        channels: C = G d.
+        groups: G.
+        iterations: of Newton's method.
+        eps: added to the diagonal of the covariance.
+        scale: of Newton's method, "trace" or "frobenius".
+        momentum: of the running averages; None: the plain average over batches.
+        running: "matrix" averages W, as the papers' codes do; "covariance" averages the covariance (biased, without eps), and every
+            evaluation computes its inverse root: closer to the batch's own W if weights change fast.
+        freeze: in training, use and update batch statistics in the first 100 of every 1000 forward passes alone, and the running
+            ones in the others.
+
+    Raises:
+        ValueError: if the groups do not divide the channels, for fewer than one iteration or an unknown ``running`` or ``scale``, or in
+            training for a single value per channel.
+
+    """
+
+    running_mean: Tensor
+    running_matrix: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        *,
+        iterations: int = 5,
+        eps: float = 1e-5,
+        scale: NewtonScale = "trace",
+        momentum: float | None = 0.1,
+        running: Running = "matrix",
+        freeze: bool = False,
+    ) -> None:
+        super().__init__()
+        if groups < 1 or channels % groups:
+            raise ValueError(f"{channels} channels do not divide into {groups} groups")
+        if iterations < 1:
+            raise ValueError(f"whitening needs at least one Newton iteration, not {iterations}")
+        check_choice("running", running, Running)
+        check_choice("scale", scale, NewtonScale)
+        self.channels, self.groups, self.iterations, self.eps = channels, groups, iterations, eps
+        self.scale, self.momentum, self.running, self.freeze = scale, momentum, running, freeze
+        size = channels // groups
+        self.register_buffer("running_mean", torch.zeros(channels))
+        # a buffer expanded from one matrix would share its memory and could not be updated in place
+        self.register_buffer("running_matrix", torch.eye(size).repeat(groups, 1, 1))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self._passes: int | None = None
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            if not self.training or self._frozen():
+                return self.running_mean.to(wide.dtype), self._running_whitening(wide.dtype)
+            mean, covariance = self.batch_statistics(wide)
+            whitening = self._root(covariance)
+            self.track(running_mean=mean, running_matrix=whitening if self.running == "matrix" else covariance)
+            return mean, whitening
+
+    def batch_statistics(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
+        """Return mean and biased covariance of a batch, without eps, in two passes, since one pass cancels for a large mean."""
+        if x.numel() == x.shape[1] and not self.shares_statistics():
+            raise ValueError(f"a batch with a single value per channel has no covariance to train with: got input {tuple(x.shape)}")
+        mean, count = self.mean(x.sum((0, 2, 3)), x.numel() // x.shape[1])
+        return mean, self.total(second_moment(x - mean[:, None, None], self.groups)) / count
+
+    def _root(self, covariance: Tensor) -> Tensor:
+        eps = scaled_identity(covariance.shape[-1], self.eps, covariance.dtype, covariance.device)
+        return inverse_square_root(covariance + eps, iterations=self.iterations, scale=self.scale)
+
+    def _running_whitening(self, dtype: torch.dtype) -> Tensor:
+        matrix = self.running_matrix.to(dtype)
+        return matrix if self.running == "matrix" else self._root(matrix)
+
+    def _frozen(self) -> bool:
+        if not self.freeze:
+            return False
+        if self._passes is None:  # reads the counter from its device once instead of in every pass
+            self._passes = int(self.num_batches_tracked)
+        frozen = self._passes % FREEZE_PERIOD >= FREEZE_UPDATES
+        self._passes += 1
+        if frozen:
+            self.count_batch()
+        return frozen
+
+    def reset_running_stats(self) -> None:
+        """Reset the statistics: mean 0, the identity for every group."""
+        self.running_mean.zero_()
+        self.running_matrix.copy_(torch.eye(self.running_matrix.shape[-1]))
+        self.num_batches_tracked.zero_()
+        self._passes = None
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        self._passes = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        text = f"{self.channels}, groups={self.groups}, iterations={self.iterations}, eps={self.eps}, momentum={self.momentum}"
+        return f"{text}, running={self.running!r}, freeze={self.freeze}"

@@ -1,0 +1,162 @@
+"""DINOv2 and CLIP as extractors, seen as torch-fidelity sees them; their weights are files on disk, never fetched.
+
+Stein et al., "Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion models", arXiv
+2306.04675 (2023) measures in DINOv2's features (Oquab et al., arXiv 2304.07193); Kynkäänniemi et al., "The Role of ImageNet
+Classes in Fréchet Inception Distance", arXiv 2203.06026 (2022), in CLIP's (Radford et al., arXiv 2103.00020). Neither knows
+classes, so there is no Inception Score in them, and no distance in them is called FID.
+"""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.extractors.inception import InputConvention, NetworkExtractor
+from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, WeightsFile, check_sha256, find_weights, has_timm, sha256_of
+
+
+def _per_channel(*values: float) -> tuple[float, float, float]:
+    red, green, blue = (255 * value for value in values)
+    return red, green, blue
+
+
+def _checked_file(file: WeightsFile, weights: Path | None, name: str) -> tuple[Path, str, str]:
+    """Return path, SHA-256 and name of the weights: the published file, or a given one, which is then named unofficial."""
+    path = find_weights(file, weights)
+    if weights is None:
+        check_sha256(path, file.sha256)
+    sha256 = file.sha256 if weights is None else sha256_of(path)
+    return path, sha256, name if sha256 == file.sha256 else f"{name} (unofficial weights {sha256[:8]})"
+
+
+class DinoV2Extractor(NetworkExtractor):
+    """DINOv2 ViT/14 at 224 pixels: features [b, 384 | 768 | 1024], the class token after the last norm; no logits.
+
+    torch-fidelity takes the network from torch hub, code and all; here it is timm's, with the published tensors in it.
+
+    Args:
+        model: a key of ``weights.DINOV2``.
+        weights: a file of the published format; None: the published one, from its usual place.
+        device: where it runs.
+
+    Raises:
+        UserError: where the file or timm is missing, or it hashes to something else or holds other tensors.
+
+    """
+
+    layer = "dinov2"
+    num_logits = 0
+
+    def __init__(self, model: str, weights: Path | None = None, *, device: torch.device | str = "cpu") -> None:
+        path, self.sha256, self.name = _checked_file(DINOV2[model], weights, model)
+        network = _dinov2_network(model, path)
+        self.feature_dim = network.num_features
+        imagenet = _per_channel(0.485, 0.456, 0.406), _per_channel(0.229, 0.224, 0.225)
+        super().__init__(network, InputConvention("tf1_bilinear", 224, *imagenet), device)
+
+    def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        features = self.network.forward_features(x)[:, 0]
+        return features, features[:, :0]
+
+
+def _dinov2_network(model: str, path: Path) -> Any:
+    if not has_timm():
+        raise UserError('the extractors dinov2 need timm: pip install "gconv_gan[offline]"')
+    import timm
+
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path} is not a file of tensors: {str(error).splitlines()[0]}") from error
+    size = {"s": "small", "b": "base", "l": "large"}[model.split("-")[2]]
+    with torch.device("meta"):  # no memory and no random numbers for tensors that come from the file
+        network = timm.create_model(f"vit_{size}_patch14_dinov2", img_size=224, num_classes=0)
+    try:
+        state["pos_embed"] = positions_at(state["pos_embed"], network.patch_embed.grid_size[0])
+        published = {name: tensor for name, tensor in state.items() if name != "mask_token"}  # of training alone
+        network.load_state_dict(published, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold the tensors of {model}: {str(error).splitlines()[0]}") from error
+    return network
+
+
+def positions_at(embedding: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, "1 m d"]:
+    """Return DINOv2's position embedding for side² patches, from that of its own 37² and the class token.
+
+    Bicubic, with the tenth of a patch that the official code adds to the target size before it divides: the sampling points
+    are spaced by 37 / 16.1 rather than 37 / 16. (Checked against ``interpolate_pos_encoding`` of the official repository.)
+    """
+    token, patches = embedding[:, :1], embedding[:, 1:]
+    trained = round(patches.shape[1] ** 0.5)
+    if trained == side:
+        return embedding
+    grid = patches.reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grid, scale_factor=(side + 0.1) / trained, mode="bicubic")
+    return torch.cat([token, resized.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+
+
+class ClipExtractor(NetworkExtractor):
+    """CLIP's image tower by torch-fidelity: features [b, 512 | 768 | 1024], the joint embedding, not normalised; no logits.
+
+    Args:
+        model: a key of ``weights.CLIP``.
+        weights: a file of the published format; None: the published one, from its usual place.
+        device: where it runs.
+
+    Raises:
+        UserError: where the file is missing, hashes to something else, or is no CLIP.
+
+    """
+
+    layer = "clip"
+    num_logits = 0
+
+    def __init__(self, model: str, weights: Path | None = None, *, device: torch.device | str = "cpu") -> None:
+        path, self.sha256, self.name = _checked_file(CLIP[model], weights, model)
+        network = _clip_network(model, path)
+        self.feature_dim = network.output_dim
+        statistics = _per_channel(0.48145466, 0.4578275, 0.40821073), _per_channel(0.26862954, 0.26130258, 0.27577711)
+        super().__init__(network, InputConvention("tf1_bilinear", network.input_resolution, *statistics), device)
+
+    def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        features = self.network(x)
+        return features, features[:, :0]
+
+
+def _clip_network(model: str, path: Path) -> Any:
+    from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
+
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`torch.jit.load` is deprecated", category=FutureWarning)  # the files are TorchScript
+            whole = FeatureExtractorCLIP(model, ["clip"], feature_extractor_weights_path=str(path))
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a file of {model}: {str(error).splitlines()[0]}") from error
+    visual: nn.Module = whole.model.visual
+    return visual
+
+
+def dinov2(
+    *,
+    name: Literal["dinov2", "dinov2-vit-s-14", "dinov2-vit-b-14", "dinov2-vit-l-14"] = "dinov2",
+    weights: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> DinoV2Extractor:
+    """DINOv2 ViT-L/14, or a smaller one."""
+    return DinoV2Extractor("dinov2-vit-l-14" if name == "dinov2" else name, weights, device=device)
+
+
+def clip(
+    *,
+    name: Literal["clip", "clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14", "clip-rn50"] = "clip",
+    weights: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> ClipExtractor:
+    """CLIP ViT-B/32, or another one."""
+    return ClipExtractor("clip-vit-b-32" if name == "clip" else name, weights, device=device)

@@ -1,0 +1,35 @@
+"""Normalisation by the batch at hand, as StudioGAN's tables are made: an image then depends on who else is in its batch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gconv_gan.layers.norms.running_statistics import RunningStatistics
+from gconv_gan.runtime.modes import evaluating
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Let every layer with running statistics use those of its batch, on this process alone, and restore all that moves.
+
+    Everything else is in eval mode; flags and buffers are given back afterwards.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm | RunningStatistics)]
+    shared = [(norm, norm.over_processes) for norm in norms if isinstance(norm, RunningStatistics)]
+    before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    with evaluating(network):
+        for norm in norms:
+            norm.train()
+        for norm, _ in shared:
+            norm.over_processes = False
+        try:
+            yield
+        finally:
+            for norm, over_processes in shared:
+                norm.over_processes = over_processes
+            with torch.no_grad():
+                for buffer, value in before:
+                    buffer.copy_(value)

@@ -1,0 +1,156 @@
+"""An ablation from the outside: its arms are trained side by side, each as it would be alone, resumed, ended together, and compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from gconv_gan.commands import ablate
+from gconv_gan.commands.ablation_report import ArmRuns, report, table
+from gconv_gan.commands.train import gan
+from gconv_gan.commands.train.networks import build_networks
+from gconv_gan.commands.train.objective import build_objective
+from gconv_gan.config.ablations import AblateCommand, AblationConfig
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.training.adversarial import Adversarial
+from gconv_gan.training.checkpoint import checkpoints
+from tests.data.made import in_memory, noise
+
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "configs" / "ablate" / "digits.toml"
+CONFIGS = sorted((ROOT / "configs" / "ablate").glob("*.toml"))
+
+
+def command(folder: Path, **changes: Any) -> AblateCommand:
+    options: dict[str, Any] = {"seeds": "2", "images": 64, "cache_dir": str(folder / "cache"), "runs_dir": str(folder), **changes}
+    return AblateCommand(config=str(DIGITS), **options)
+
+
+@pytest.fixture
+def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score a generator by its first weight: an extractor takes seconds, and is tested elsewhere."""
+
+    def scorer(_plan: Any, _config: Any, _dataset: Any, _accelerator: Any, scores: Path) -> Any:
+        def score(generator: torch.nn.Module, images: int) -> dict[str, float]:
+            value = float(next(iter(generator.parameters())).double().square().sum())
+            (scores / "during_training").mkdir(exist_ok=True)
+            (scores / "during_training" / f"{images}.json").write_text(json.dumps({"scores": {"fd": value}}))
+            return {"fd2k_lite0/fd": value}
+
+        return score
+
+    monkeypatch.setattr(gan, "training_scorer", scorer)
+
+
+@pytest.mark.usefixtures("scored_by_weights")
+def test_runs_side_by_side_are_those_alone_and_are_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    arguments = [str(DIGITS), "--seeds", "2", "--cache-dir", str(tmp_path / "cache"), "--json", str(out)]
+    for images in ("320", "640"):
+        ablate.main([*arguments, "--images", images, "--runs-dir", str(tmp_path / "together")])
+    result = json.loads(out.read_text())
+    assert (result["images"], result["primary"], list(result["arms"])) == (640, "fd", ["dictionary", "open"])
+    assert "dictionary − open" in capsys.readouterr().out
+    config = load_config(AblationConfig, DIGITS)
+    for arm in config.arms:
+        run = ablate.arm_run(
+            config, command(tmp_path / "alone", images=640, cache_dir=str(tmp_path / "cache")), arm, 1, folder=DIGITS.parent
+        )
+        gan.fit(run)
+        (mine,) = (tmp_path / "together" / "digits").glob(f"{arm}-s1-*")
+        alone = Path(run.runs_dir) / run.name
+        assert mine.name == run.name
+        for name in ("ema", "generator", "discriminator", "generator_optimizer"):
+            files = [folder / "checkpoint-640" / f"{name}.safetensors" for folder in (mine, alone)]
+            assert files[0].read_bytes() == files[1].read_bytes(), name
+        scores = json.loads((alone / "scores" / "during_training" / "640.json").read_text())["scores"]
+        assert result["arms"][arm]["scores"]["1"] == scores
+    (paired,) = result["paired"]
+    first, second = (result["arms"][arm]["scores"] for arm in ("dictionary", "open"))
+    differences = [first[seed]["fd"] - second[seed]["fd"] for seed in ("0", "1")]
+    assert paired["mean"] == pytest.approx(sum(differences) / 2)
+    assert paired["seeds"] == [0, 1]
+
+
+@pytest.mark.usefixtures("scored_by_weights")
+def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
+    config = load_config(AblationConfig, DIGITS)
+    limited = command(tmp_path, images=3_200_000, hours=1e-6)
+    result = ablate.ablate(config, limited, folder=DIGITS.parent)
+    assert 0 < result["images"] < 3_200_000
+    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2]
+    lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir()}
+    assert lengths == {result["images"]}
+
+
+def test_arms_of_a_seed_share_latents_order_and_flips(tmp_path: Path) -> None:
+    path = ROOT / "configs" / "ablate" / "gconv_cifar10.toml"
+    config = load_config(AblationConfig, path)
+    seen: dict[str, list[Any]] = {}
+    dataset = in_memory(noise(0, 80, 3, 32, 32), None, ())
+    for arm in config.arms:
+        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 3, folder=path.parent)
+        inputs = first_inputs(run, dataset)
+        seen[arm] = [inputs.discriminator[0].reals, inputs.discriminator[0].z[:, :128], inputs.generator.z[:, :128]]
+    for arm, tensors in seen.items():
+        for mine, reference in zip(tensors, seen["plain"], strict=True):
+            assert mine.equal(reference), arm
+
+
+def first_inputs(run: GANRunConfig, dataset: Any) -> Any:
+    networks = build_networks(run, None)
+    data = BatchSource(dataset, seed=run.seed, flip=True, batch_size=64)
+    objective = build_objective(run, networks[1], None)
+    cpu = torch.device("cpu")
+    task = Adversarial(run, *networks, objective, data=data, generator_data=None, num_classes=None, device=cpu)
+    task.begin(Accelerator(cpu=True))
+    return task.prepare()[1]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: Path, tmp_path: Path) -> None:
+    config = load_config(AblationConfig, path)
+    assert config.name == path.stem
+    sizes = {}
+    for arm in config.arms:
+        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent)
+        assert run.evaluation.every
+        generator, _ = build_networks(run, 10 if run.conditional else None)
+        sizes[arm] = sum(parameter.numel() for parameter in generator.parameters())
+    if "plain_wide" in sizes:
+        assert sizes["plain_wide"] == pytest.approx(sizes["dictionary"], rel=0.01)
+        assert sizes["other_latent"] == sizes["dictionary"]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    config = load_config(AblationConfig, DIGITS)
+    with pytest.raises(UserError, match=r"--seeds 3\.\.1: give a number of seeds"):
+        ablate.ablate(config, command(tmp_path, seeds="3..1"), folder=DIGITS.parent)
+    unscored = config.model_copy(update={"run": {**config.run, "evaluation": {"every": 0}}})
+    with pytest.raises(UserError, match=r"scores nothing: set run\.evaluation\.every"):
+        ablate.ablate(unscored, command(tmp_path), folder=DIGITS.parent)
+    apart = config.model_copy(update={"arms": {**config.arms, "open": {"data": {"size": 16}}}})
+    with pytest.raises(UserError, match="share their data"):
+        ablate.ablate(apart, command(tmp_path), folder=DIGITS.parent)
+    assert ablate.numbers("0..2") == (0, 1, 2)
+    assert ablate.numbers("1,5") == (1, 5)
+
+
+def test_a_run_that_diverged_is_named_and_left_out() -> None:
+    config = load_config(AblationConfig, DIGITS)
+    arms = {
+        "dictionary": ArmRuns(10, 20, 0.1, {0: {"fd": 4.0}, 1: {"fd": 5.0}, 2: {"fd": 6.0}}, {}),
+        "open": ArmRuns(10, 20, 0.1, {0: {"fd": 5.0}, 1: None, 2: {"fd": 8.0}}, {}),
+    }
+    facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
+    result = report(config, arms, facts)
+    (paired,) = result["paired"]
+    assert (paired["mean"], paired["seeds"], paired["wins"]) == (-1.5, [0, 2], 2)
+    assert result["arms"]["open"]["diverged"] == [1]
+    assert "diverged, and in no comparison: open, seeds [1]" in table(result)

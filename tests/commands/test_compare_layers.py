@@ -1,0 +1,231 @@
+"""A comparison from its config to its table: paired seeds, equal budgets, nothing trained twice, a verdict that follows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gconv_gan.commands import compare_layers as recipe
+from gconv_gan.commands.train.classifier import fit
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config, validated
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.comparisons import CompareCommand, ComparisonConfig
+from gconv_gan.experiments.claims import Finding
+from gconv_gan.experiments.plot import claimed_measure, cost_axis, draw, plot
+from gconv_gan.experiments.report import ComparisonResult, table
+from gconv_gan.models.factory import build_classifier_network
+from gconv_gan.models.tables import CLASSIFIERS
+from gconv_gan.training.guards import NotFiniteError
+from tests.training.tiny import merge
+
+DIGITS = {"kind": "digits", "split": "train"}
+TINY: dict[str, Any] = {
+    "name": "widths",
+    "claim": "Wider is better.",
+    "source": "nobody, 2000",
+    "setting": "digits",
+    "seeds": 2,
+    "run": {
+        "data": DIGITS,
+        "test_data": {"kind": "digits", "split": "test"},
+        "network": {"kind": "digits_classifier", "width": 8},
+        "optimizer": {"kind": "adam", "learning_rate": 3e-3},
+        "trainer": {"total_images": 640, "batch_size": 32},
+    },
+    "arms": {"narrow": {}, "wide": {"network": {"width": 16}}},
+    "attacks": {"images": 50, "fgsm": 8.0, "gaussian": 0.1},
+    "claims": [
+        {"kind": "better", "proposed": "wide", "baseline": "narrow"},
+        {"kind": "near", "proposed": "wide", "baseline": "narrow", "measure": "accuracy_fgsm", "margin": 0.9},
+        {"kind": "growth", "arms": ["narrow", "wide"], "exponent": 2.0, "tolerance": 0.3},
+    ],
+}
+
+
+def command(folder: Path, **changes: Any) -> CompareCommand:
+    places = {"runs_dir": str(folder / "runs"), "results": str(folder / "results"), "cache_dir": str(folder / "cache")}
+    return validated(CompareCommand, {**places, **changes}, "test")
+
+
+def comparison(**changes: Any) -> ComparisonConfig:
+    return validated(ComparisonConfig, merge(TINY, changes), "test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> ComparisonResult:
+    return recipe.compare(comparison(), command(folder))
+
+
+def test_every_arm_has_every_measure_for_every_seed(result: ComparisonResult) -> None:
+    assert list(result.arms) == ["narrow", "wide"]
+    for arm in result.arms.values():
+        assert arm.seeds == (0, 1)
+        assert arm.measures.keys() == {"accuracy", "top5", "loss", "calibration_error", "accuracy_gaussian", "accuracy_fgsm", "diverged"}
+        assert all(len(values) == 2 for values in arm.measures.values())
+        assert arm.measures["accuracy"][0] != arm.measures["accuracy"][1]
+    assert result.images == 640
+
+
+def test_costs_are_counted(result: ComparisonResult) -> None:
+    narrow, wide = result.arms["narrow"], result.arms["wide"]
+    assert narrow.parameters == 3 * 8 * 9 + 8 * 8 * 9 + 8 * 16 * 9 + 16 * 32 * 9 + 2 * (8 + 8 + 16 + 32) + 32 * 10 + 10
+    assert 3 < wide.macs / narrow.macs < 4
+    assert wide.step_bytes > 1.5 * narrow.step_bytes
+    assert wide.step_seconds > 0
+
+
+def test_the_verdict_is_the_worst_of_the_findings(result: ComparisonResult) -> None:
+    assert [finding.verdict for finding in result.findings][1:] == ["holds", "holds"]
+    assert result.verdict == result.findings[0].verdict
+
+
+def test_what_is_trained_is_not_trained_again(result: ComparisonResult, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_training(_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(recipe, "fit", no_training)
+    again = recipe.compare(comparison(), command(folder))
+    assert {name: arm.measures for name, arm in again.arms.items()} == {name: arm.measures for name, arm in result.arms.items()}
+    for changes in ({"seeds": 3}, {"images": 320}):
+        with pytest.raises(AssertionError, match="trained again"):
+            recipe.compare(comparison(), command(folder, **changes))
+    with pytest.raises(AssertionError, match="trained again"):
+        recipe.compare(comparison(attacks={"fgsm": 4.0}), command(folder))
+
+
+def test_an_arm_that_diverges_is_at_chance_and_stays_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(run: ClassifierRunConfig) -> None:
+        if run.network == CLASSIFIERS.models()["digits_classifier"](width=16) and run.seed == 1:
+            raise NotFiniteError("the classifier's gradient is not finite")
+        fit(run)
+
+    monkeypatch.setattr(recipe, "fit", explode)
+    found = recipe.compare(comparison(run={"trainer": {"total_images": 352}}), command(folder))
+    wide = found.arms["wide"].measures
+    assert wide["diverged"] == (0.0, 1.0)
+    assert (wide["accuracy"][1], wide["top5"][1], wide["accuracy_fgsm"][1]) == (0.1, 0.5, 0.1)
+    assert "| wide (1 of 2 seeds diverged) |" in table([found])
+
+
+def test_the_table_and_the_plot(result: ComparisonResult) -> None:
+    text = table([result])
+    assert "- wide is better than narrow in accuracy: difference " in text
+    narrow, wide = (100 * np.array(result.arms[arm].measures["accuracy"]) for arm in ("narrow", "wide"))
+    means = f"wide {wide.mean():.2f} ± {wide.std(ddof=1):.2f} % against narrow {narrow.mean():.2f} ± {narrow.std(ddof=1):.2f} %"
+    time = result.arms["wide"].step_seconds / result.arms["narrow"].step_seconds
+    row = next(line for line in text.splitlines() if "Wider is better. (nobody, 2000)" in line)
+    assert means in row
+    assert row.endswith(f"| ×{time:.2f} | **{result.verdict}** |")
+    assert f"| narrow | {100 * sum(result.arms['narrow'].measures['accuracy']) / 2:.2f} ± " in text
+    assert "| ×1.00 | ×1.00 |" in text
+    assert plot(result).startswith(b"\x89PNG")
+    assert plot(result) == plot(result)
+
+
+def test_arms_of_equal_macs_stand_by_their_time_and_others_by_their_macs(result: ComparisonResult) -> None:
+    narrow, wide = result.arms["narrow"], result.arms["wide"]
+    axis = cost_axis(result)
+    assert (axis.label, axis.values) == ("million MACs per image", (narrow.macs / 1e6, wide.macs / 1e6))
+    slower = narrow.model_copy(update={"macs": round(1.005 * narrow.macs), "step_seconds": 1.5 * narrow.step_seconds})
+    for arms in ({"narrow": narrow, "slower": slower}, {"narrow": narrow, "wide": wide, "slower": slower}):
+        equal = result.model_copy(update={"arms": arms})
+        axis = cost_axis(equal)
+        assert axis.label == "time of a training step / that of narrow"
+        assert (axis.values[0], axis.values[-1]) == pytest.approx((1.0, 1.5))
+        assert plot(equal) != plot(result)
+
+
+def test_every_seed_and_every_arm_is_inside_the_plot(result: ComparisonResult) -> None:
+    outlier = result.arms["narrow"].model_copy(update={"measures": {"accuracy": (0.5, 0.5, 0.1)}, "seeds": (0, 1, 2)})
+    arms = {name: outlier.model_copy(update={"step_seconds": seconds}) for name, seconds in (("a", 1.0), ("b", 1.02), ("c", 9.0))}
+    (axes,) = draw(result.model_copy(update={"arms": arms})).axes
+    (low, high), (left, right) = axes.get_ylim(), axes.get_xlim()
+    assert low < 10
+    assert high > 50
+    assert left < 1.0 < 9.0 < right
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+
+
+def test_the_plot_shows_the_measure_that_is_claimed(result: ComparisonResult) -> None:
+    assert claimed_measure(result) == "accuracy"
+    near = result.model_copy(update={"config": {"claims": result.config["claims"][1:]}})
+    assert claimed_measure(near) == "accuracy_fgsm"
+    assert plot(near) != plot(result)
+    growth = result.model_copy(update={"config": {"claims": result.config["claims"][2:]}})
+    assert claimed_measure(growth) == "accuracy"
+    loss = result.model_copy(update={"config": {"claims": [{**result.config["claims"][0], "measure": "loss"}]}})
+    assert plot(loss).startswith(b"\x89PNG")
+
+
+def test_plots_are_drawn_anew_from_stored_results(result: ComparisonResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = result.model_copy(update={"name": "other"})
+    for one in (result, other):
+        (tmp_path / f"layers_{one.name}.json").write_text(one.model_dump_json())
+    (tmp_path / "layers_widths.png").write_bytes(b"old")
+    recipe.main(["other", "--table", "--results", str(tmp_path)])
+    assert "widths: " not in capsys.readouterr().out
+    assert (tmp_path / "layers_other.png").read_bytes() == plot(other)
+    assert (tmp_path / "layers_widths.png").read_bytes() == b"old"
+    recipe.main(["--table", "--results", str(tmp_path)])
+    assert (tmp_path / "layers_widths.png").read_bytes() == plot(result)
+    with pytest.raises(UserError, match=r"holds no result layers_lost\.json"):
+        recipe.main(["lost", "--table", "--results", str(tmp_path)])
+    (tmp_path / "layers_other.json").write_text("{")
+    with pytest.raises(UserError, match=r"layers_other\.json is not valid JSON"):
+        recipe.main(["--table", "--results", str(tmp_path)])
+
+
+def test_a_stored_result_is_read_back_and_negative_results_stay(result: ComparisonResult, tmp_path: Path) -> None:
+    failed = result.model_copy(
+        update={"name": "a", "verdict": "does not hold", "findings": (Finding(claim="c", measured="m", verdict="does not hold"),)}
+    )
+    for one in (result, failed):
+        (tmp_path / f"layers_{one.name}.json").write_text(one.model_dump_json())
+    assert recipe.stored_results(tmp_path) == [failed, result]
+    text = table(recipe.stored_results(tmp_path))
+    assert text.count("- wide is better than narrow in accuracy: difference ") == 2  # judged anew, not in the file's words
+    assert "- c: m" not in text
+    assert "| **does not hold** |" in text
+    with pytest.raises(UserError, match="holds no results of comparisons"):
+        recipe.stored_results(tmp_path / "none")
+
+
+def test_a_table_whose_kind_changes_is_replaced_as_a_whole() -> None:
+    base = {"network": {"kind": "digits_classifier", "width": 8}, "seed": 1, "labels": {"noise": 0.1, "smoothing": 0.2}}
+    changes = {"network": {"kind": "named", "name": "wrn_10_1"}, "labels": {"noise": 0.4}}
+    assert recipe.merged(base, changes) == {
+        "network": {"kind": "named", "name": "wrn_10_1"},
+        "seed": 1,
+        "labels": {"noise": 0.4, "smoothing": 0.2},
+    }
+    assert base["labels"] == {"noise": 0.1, "smoothing": 0.2}
+
+
+def test_a_wrong_key_is_named_with_its_arm(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"comparison widths, arm wide: unknown key 'network\.widht'; did you mean 'width'"):
+        recipe.compare(comparison(arms={"wide": {"network": {"widht": 16}}}), command(tmp_path))
+    with pytest.raises(UserError, match="a claim names the arm 'wider', which is not among narrow, wide"):
+        comparison(claims=[{"kind": "better", "proposed": "wider", "baseline": "narrow"}])
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/compare").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_comparisons_of_the_repository_are_valid(path: Path, tmp_path: Path) -> None:
+    config = load_config(ComparisonConfig, path)
+    runs = {arm: recipe.arm_run(config, command(tmp_path), arm, 0) for arm in config.arms}
+    assert config.name == path.stem
+    assert len({run.trainer.total_images for run in runs.values()}) == 1
+    assert len({run.name for run in runs.values()}) == len(runs)
+    for run in runs.values():
+        with torch.device("meta"):
+            network = build_classifier_network(run.network, num_classes=10, image_size=run.image_size)
+        assert sum(parameter.numel() for parameter in network.parameters()) > 0

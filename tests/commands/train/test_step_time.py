@@ -1,0 +1,92 @@
+"""The time that a dry run states: of every kind of step, within its budget, and scaled where only a part was measured."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from gconv_gan.commands.train import step_time
+from gconv_gan.commands.train.classifier_plan import plan as classifier_plan
+from gconv_gan.commands.train.gan_plan import plan
+from gconv_gan.commands.train.step_time import StepTime, duration, estimate
+from gconv_gan.config.errors import UserError
+from tests.training.test_combinations import AXES, DEFAULTS, config_of, outcome
+from tests.training.test_gan import EVERYTHING, RELATIVISTIC
+from tests.training.tiny import tiny
+from tests.training.tiny_classifier import tiny_classifier
+
+TIME = (
+    r"time: about [\d.e-]+ s per iteration on cpu, [\d.]+ \w+ for the {:,} iterations to go: an estimate, measured with {} images at a time"
+)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_every_kind_of_part_has_a_time(axis: str, tmp_path: Path) -> None:
+    for value in AXES[axis]:
+        row = {**DEFAULTS, axis: value}
+        if outcome(row, tmp_path, "row", train=False) is None:  # else the run is refused
+            text = plan(config_of(row, tmp_path, "row"))
+            assert re.search(TIME.format(10, 4), text), (row, text[-600:])
+    assert not (tmp_path / "row").exists()
+
+
+@pytest.mark.parametrize("changes", [EVERYTHING, RELATIVISTIC], ids=["everything", "relativistic"])
+def test_a_rich_objective_has_a_time(changes: dict[str, Any], tmp_path: Path) -> None:
+    part = 16 // changes.get("trainer", {}).get("micro_batches", 1)
+    assert re.search(TIME.format(15, part), plan(tiny(tmp_path, **changes)))
+
+
+def test_a_classifier_has_a_time(tmp_path: Path) -> None:
+    assert re.search(TIME.format(30, 16), classifier_plan(tiny_classifier(tmp_path)))
+
+
+def test_what_was_not_measured_is_scaled_and_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_time, "BUDGET", 0.5)
+    batches: list[int] = []
+
+    def iteration(batch: int) -> float:
+        batches.append(batch)
+        time.sleep(0.02 * batch)
+        return 0.02 * batch
+
+    start = time.perf_counter()
+    taken = estimate(iteration, Accelerator(), share=256, part=256, rough=5.0)
+    assert time.perf_counter() - start < 1.5
+    assert batches[:2] == [2, 4]
+    assert taken.batch == batches[-1] < 256
+    assert taken.seconds == pytest.approx(0.02 * 256)
+    assert "measured with 2 images at a time and scaled to 8" in StepTime(1.0, 2).text(3, share=8, device=torch.device("cpu"))
+
+
+def test_a_step_far_beyond_the_budget_is_not_begun() -> None:
+    taken = estimate(lambda _: pytest.fail("begun"), Accelerator(), share=64, part=64, rough=10_000.0)
+    assert taken == StepTime(10_000.0, None)
+    assert "from a forward pass of two images, scaled by the MACs" in taken.text(1, share=64, device=torch.device("cpu"))
+
+
+def test_a_micro_batch_is_never_exceeded() -> None:
+    batches: list[int] = []
+    taken = estimate(lambda batch: batches.append(batch) or 0.01 * batch, Accelerator(), share=12, part=6, rough=0.0)
+    assert max(batches) == 6
+    assert taken.seconds == pytest.approx(0.12)
+
+
+def test_a_batch_beyond_the_memory_is_refused() -> None:
+    def iteration(batch: int) -> float:
+        if batch > 4:
+            raise torch.OutOfMemoryError
+        return 0.001
+
+    with pytest.raises(UserError, match=r"a step of 8 images does not fit into the memory of cpu: raise trainer\.micro_batches, or lower"):
+        estimate(iteration, Accelerator(), share=64, part=64, rough=0.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0123, "0.012 s"), (45.0, "45 s"), (150.0, "2.5 min"), (5e3, "83 min"), (1e4, "2.8 h"), (9e5, "10 days")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,101 @@
+"""Verdicts follow from the numbers."""
+
+import pytest
+
+from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, GrowthClaim, NearClaim
+from gconv_gan.experiments.claims import ArmResult, Finding, in_short, judge, overall
+
+
+def arm(
+    accuracy: tuple[float, ...], *, parameters: int = 100, macs: int = 100, seeds: tuple[int, ...] = (0, 1, 2), **measures: object
+) -> ArmResult:
+    return ArmResult(
+        parameters=parameters, macs=macs, step_seconds=1.0, step_bytes=100, seeds=seeds, measures={"accuracy": accuracy, **measures}
+    )
+
+
+BETTER = BetterClaim(proposed="new", baseline="old")
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [
+        ((0.72, 0.73, 0.715), "holds"),  # differences 2.0, 2.2, 1.6 points
+        ((0.705, 0.71, 0.695), "undecided"),  # 0.5, 0.2, -0.4
+        ((0.70, 0.70, 0.69), "does not hold"),  # 0, -0.8, -0.9
+        ((0.68, 0.69, 0.68), "does not hold"),
+    ],
+)
+def test_better(new: tuple[float, ...], verdict: str) -> None:
+    found = judge(BETTER, {"new": arm(new), "old": arm((0.70, 0.708, 0.699))})
+    assert found.verdict == verdict
+    assert found.claim == "new is better than old in accuracy"
+    assert "n = 3" in found.measured
+
+
+def test_the_differences_are_within_seeds_and_of_common_seeds() -> None:
+    new, old = arm((0.9, 0.5, 0.7), seeds=(2, 0, 1)), arm((0.49, 0.69, 0.89, 0.1), seeds=(0, 1, 2, 3))
+    found = judge(BETTER, {"new": new, "old": old})
+    assert found.verdict == "holds"
+    assert "difference +1.00 points (single seeds +1.00 points, +1.00 points, +1.00 points), 95 % bootstrap" in found.measured
+    assert "95 % bootstrap interval [+1.00 points, +1.00 points]; one-sided paired t-test: n = 3" in found.measured
+
+
+def test_an_interval_that_excludes_zero_beside_an_undecided_test_is_labelled_and_the_seeds_are_named() -> None:
+    new, old = arm((0.5327, 0.5065, 0.5146)), arm((0.5, 0.5, 0.5))
+    found = judge(BETTER, {"new": new, "old": old})
+    assert found.verdict == "undecided"
+    assert "(single seeds +3.27 points, +0.65 points, +1.46 points), 95 % bootstrap interval [+0.65 points," in found.measured
+    six = tuple(range(6))
+    many = judge(BETTER, {"new": arm((0.6, 0.7) * 3, seeds=six), "old": arm((0.5,) * 6, seeds=six)})
+    assert "single seeds" not in many.measured
+
+
+def test_a_lower_loss_is_better() -> None:
+    claim = BetterClaim(proposed="new", baseline="old", measure="loss")
+    arms = {"new": arm((0, 0, 0), loss=(0.9, 0.8, 0.85)), "old": arm((0, 0, 0), loss=(1.0, 0.95, 0.99))}
+    found = judge(claim, arms)
+    assert found.verdict == "holds"
+    assert "difference -0.130 (single seeds -0.100, -0.150, -0.140), 95 % bootstrap interval [-0.150, -0.100];" in found.measured
+
+
+def test_near_means_worse_by_less_than_the_margin() -> None:
+    claim = NearClaim(proposed="new", baseline="old", margin=0.02)
+    old = arm((0.70, 0.71, 0.70))
+    assert judge(claim, {"new": arm((0.695, 0.705, 0.694)), "old": old}).verdict == "holds"
+    assert judge(claim, {"new": arm((0.66, 0.67, 0.67)), "old": old}).verdict == "does not hold"
+    assert "worse than old in accuracy by less than 2.00 points" in judge(claim, {"new": old, "old": old}).claim
+
+
+def test_counts_decide_at_once() -> None:
+    arms = {"new": arm((0.7, 0.7), macs=55), "old": arm((0.7, 0.7), macs=100)}
+    claim = CheaperClaim(proposed="new", baseline="old", cost="macs", at_most=0.6)
+    assert judge(claim, arms) == Finding(claim="new takes at most 0.6 of the MACs of old", measured="0.550", verdict="holds")
+    assert judge(claim.model_copy(update={"at_most": 0.5}), arms).verdict == "does not hold"
+
+
+def test_growth_is_the_power_of_the_width() -> None:
+    arms = {name: arm((0.7, 0.7), parameters=count) for name, count in (("a", 1000), ("b", 2100), ("c", 4300), ("d", 17_200))}
+    linear = GrowthClaim(arms=("a", "b", "c"), exponent=1, tolerance=0.1)
+    assert judge(linear, arms).verdict == "holds"
+    assert judge(linear.model_copy(update={"arms": ("c", "d")}), arms).verdict == "does not hold"
+    assert judge(linear, arms).measured == "exponents 1.070, 1.034"
+
+
+def test_all_claims_must_hold() -> None:
+    holds, open_, fails = (Finding(claim="", measured="", verdict=verdict) for verdict in ("holds", "undecided", "does not hold"))
+    assert overall([holds, holds]) == "holds"
+    assert overall([holds, open_]) == "undecided"
+    assert overall([open_, fails, holds]) == "does not hold"
+
+
+def test_in_short_over_common_seeds() -> None:
+    arms = {"new": arm((0.72, 0.73, 0.74)), "old": arm((0.1, 0.70, 0.71, 0.72), seeds=(9, 0, 1, 2), loss=(0, 1, 1, 1.5))}
+    assert in_short(BETTER, arms) == "new 73.00 ± 1.00 % against old 71.00 ± 1.00 %: p = 0.000, 3 seeds"
+    losses = arms | {"new": arm((0, 0, 0), loss=(0.5, 0.75, 1.0))}
+    said = in_short(BetterClaim(proposed="new", baseline="old", measure="loss"), losses)
+    assert said.startswith("loss, new 0.750 ± 0.250 against old 1.167 ± 0.289: p = 0.0")
+    costs = {"new": arm((0.7, 0.7), macs=55), "old": arm((0.7, 0.7), macs=100)}
+    assert in_short(CheaperClaim(proposed="new", baseline="old", cost="macs", at_most=0.6), costs) == "MACs ×0.550"
+    growing = {"a": arm((0.7, 0.7), parameters=1000), "b": arm((0.7, 0.7), parameters=2000)}
+    assert in_short(GrowthClaim(arms=("a", "b"), exponent=2, tolerance=0.1), growing) == "parameters of a, b: exponents 1.000"

@@ -1,0 +1,80 @@
+"""Paired comparison of two methods over seeds."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gconv_gan.experiments.paired import holm, paired_difference, paired_test, pairs_needed
+
+OURS, BASE = [0.81, 0.83, 0.82, 0.84], [0.80, 0.82, 0.82, 0.82]
+
+
+def test_the_published_example() -> None:
+    found = paired_difference(OURS, BASE)
+    assert found.n == 4
+    assert found.mean == pytest.approx(0.01)
+    assert found.t == pytest.approx(2.449, abs=5e-4)
+    assert found.p == pytest.approx(0.0459, abs=5e-5)
+
+
+def test_it_is_scipys_one_sided_test() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        a, b = rng.normal(size=(2, 6))
+        theirs = stats.ttest_rel(a, b, alternative="greater")
+        ours = paired_difference(a.tolist(), b.tolist())
+        assert (ours.t, ours.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+        assert ours.deviation == pytest.approx(np.std(a - b, ddof=1))
+
+
+def test_a_margin_asks_whether_it_is_not_worse_by_more() -> None:
+    within = paired_difference(BASE, OURS, margin=0.05)
+    theirs = stats.ttest_1samp(np.subtract(BASE, OURS), -0.05, alternative="greater")
+    assert (within.t, within.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert within.mean == pytest.approx(-0.01)
+    assert within.p < 0.05 < paired_difference(BASE, OURS).p
+
+
+def test_swapping_the_methods_turns_everything_round() -> None:
+    one, other = paired_difference(OURS, BASE), paired_difference(BASE, OURS)
+    assert other.mean == pytest.approx(-one.mean)
+    assert other.p == pytest.approx(1 - one.p)
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-3)
+
+
+def test_the_interval_is_that_of_all_resamples() -> None:
+    differences = np.subtract(OURS, BASE)
+    means = [np.mean([differences[i] for i in index]) for index in np.ndindex(4, 4, 4, 4)]  # all 256 are equally likely
+    found = paired_difference(OURS, BASE)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1.3e-3)
+    assert found == paired_difference(OURS, BASE)
+
+
+def test_equal_differences_are_certain() -> None:
+    assert paired_difference([0.3, 0.4], [0.2, 0.3]).p == 0
+    assert paired_difference([0.2, 0.3], [0.3, 0.4]).p == 1
+    assert paired_difference([0.2, 0.3], [0.2, 0.3]).p == 1
+
+
+def test_what_is_no_pair_is_refused() -> None:
+    with pytest.raises(ValueError, match="equal lengths, not 2 and 3"):
+        paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="at least two"):
+        paired_difference([1.0], [1.0])
+
+
+def test_the_two_sided_test_is_the_worked_example() -> None:
+    found = paired_test((-2.1, -1.3, -0.4, -1.8, 0.2))
+    assert found.p == pytest.approx(stats.ttest_1samp(found.differences, 0).pvalue, rel=1e-12)
+    assert found.interval == pytest.approx((-2.275, 0.115), abs=1e-3)
+    assert found.p_signs == 0.125
+    assert paired_test((1.0, 1.0, 1.0)).p_signs == 0.25
+    assert (paired_test((1.0, 1.0)).p, paired_test((0.0, 0.0)).p) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="2 to 20 pairs, not 1"):
+        paired_test((1.0,))
+
+
+def test_holms_correction_and_the_pairs_that_an_effect_needs() -> None:
+    assert holm((0.01, 0.04, 0.03, 0.005)) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert [pairs_needed(effect) for effect in (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)] == [34, 15, 10, 6, 5, 4, 3]
+    assert pairs_needed(0.01, most=100) is None

@@ -1,0 +1,220 @@
+import dataclasses
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.page.document import breakable
+from gconv_gan.gallery.page.score_table import score_rows, scores_html, setting
+from gconv_gan.gallery.page.theme import DARK, LIGHT
+from gconv_gan.gallery.pictures.registry import PICTURES
+from gconv_gan.gallery.subject import Subject
+
+VOID = {"meta", "link", "img", "source", "br", "wbr", "hr", "input"}
+HERO_ONLY = {"unconditional": PICTURES["unconditional"]}
+
+
+class Outline(HTMLParser):
+    """The elements of a page; fails on a tag that is closed out of order or never."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, Any]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute of <{tag}> is repeated"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def attributes(self, tag: str) -> list[dict[str, Any]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(gallery: Path) -> Outline:
+    return Outline((gallery / "index.html").read_text())
+
+
+def test_the_page_needs_nothing_but_its_folder(page: Outline, gallery: Path) -> None:
+    text = (gallery / "index.html").read_text()
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<iframe|<script[^>]+src", text)
+    references = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href", "srcset")]
+    files = {reference for reference in references if not reference.startswith(("#", "data:,"))}
+    assert files >= {"unconditional.png", "manifest.json", "history-losses-dark.png"}
+    assert all((gallery / file).is_file() for file in files)
+    assert files | {"index.html"} == {path.name for path in gallery.iterdir()}
+
+
+def test_links_inside_the_page_lead_somewhere(page: Outline) -> None:
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(set(names)) == len(names)
+    targets = {link["href"][1:] for link in page.attributes("a") if link["href"].startswith("#")}
+    targets |= {section["aria-labelledby"] for section in page.attributes("section")}
+    assert targets >= {"pictures", "classes", "timeline", "interpolation", "gates", "scores", "training"}
+    assert targets <= set(names)
+
+
+def test_every_picture_has_words_and_a_size_and_opens_in_full(page: Outline) -> None:
+    images = page.attributes("img")
+    assert len({image["alt"] for image in images}) == len(images)
+    assert all(len(image["alt"]) > 20 and int(image["width"]) > 0 and int(image["height"]) > 0 for image in images)
+    assert {image["src"] for image in images} <= {link["href"] for link in page.attributes("a")}
+
+
+def test_the_document_is_complete(page: Outline, gallery: Path) -> None:
+    assert (gallery / "index.html").read_text().startswith("<!doctype html>")
+    assert page.attributes("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.attributes("meta")
+    assert len(page.attributes("h1")) == 1
+    assert "prefers-color-scheme:dark" in (gallery / "index.html").read_text()
+
+
+def test_a_score_stands_below_its_protocol(page: Outline) -> None:
+    assert len(page.attributes("table")) == len(page.attributes("caption")) == 1
+    words = [text for text in page.texts if text.strip()]
+    start = words.index("tiny2k")
+    assert words[start : start + 6] == [
+        "tiny2k",
+        " features of digits classifier, 2,000 against 1,797 images",
+        "Fréchet distance",
+        "12.35",
+        "Kernel distance",
+        "0.0123 ± 0.002",
+    ]
+    assert "fakes.batch_norm" in words
+
+
+def test_two_scores_of_one_protocol_can_be_told_apart() -> None:
+    usual = {"weights": "ema", "batch_norm": "eval", "images_seen": 12000, "seed": 0}
+    unusual = {
+        "weights": "raw",
+        "batch_norm": "standing (16 batches)",
+        "truncation": 0.5,
+        "truncated": "w",
+        "images_seen": 12000,
+        "seed": 1,
+    }
+    parts = {"formula": {"protocol": "p", "num_fake": 10, "num_real": None}, "extractor": {"name": "x"}}
+    assert setting({**parts, "fakes": usual}) == "features of x, 10 against ? images, after 12,000 images of training, seed 0"
+    assert setting({**parts, "fakes": unusual}) == (
+        "features of x, 10 against ? images, after 12,000 images of training, weights of the last step, "
+        "BatchNorm: standing (16 batches), w truncated at 0.5, seed 1"
+    )
+
+
+def test_long_names_may_break_where_their_words_are_joined() -> None:
+    assert breakable("a_b-c:d/e=f&") == "a_<wbr>b-<wbr>c:<wbr>d/<wbr>e=<wbr>f&amp;"
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ({"scores": {"fid": 9.0}}, r"\['fid'\] have no protocol"),
+        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": ""}, "extractor": {"name": "x"}}}, "have no protocol"),
+        ({"scores": {"fid": 9.0}, "card": {"formula": {"protocol": "fid2k"}}}, "have no protocol or extractor"),
+        ({"fid": 9.0}, r"needs an object 'scores'.*\['fid'\]"),
+    ],
+)
+def test_a_bare_number_is_refused(score: dict[str, object], message: str, tmp_path: Path, subject: Subject) -> None:
+    with pytest.raises(UserError, match=message):
+        score_rows(score)
+    with pytest.raises(UserError, match=message):
+        build_gallery(tmp_path, dataclasses.replace(subject, scores=(score,)), pictures=HERO_ONLY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_scores_no_section() -> None:
+    assert scores_html([]) == ""
+
+
+def test_names_cannot_break_the_page(tmp_path: Path, subject: Subject) -> None:
+    hostile = '<script>alert("x")</script>&"'
+    run = dataclasses.replace(subject.run, name=hostile, dataset=hostile, class_names=(hostile, "b", "c"), details={hostile: hostile})
+    pictures = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
+    page = Outline(build_gallery(tmp_path, dataclasses.replace(subject, run=run), pictures=pictures).read_text())
+    assert len(page.attributes("script")) == 1
+    assert hostile in page.texts
+    assert any(hostile in image["alt"] for image in page.attributes("img"))
+
+
+def chromium(*arguments: str) -> str:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs a browser: no chromium or google-chrome on the path")
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync", "--virtual-time-budget=4000"]
+    done = subprocess.run([browser, *quiet, *arguments], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+LONG = {
+    "scores": {"fd_infinity": 123456.789, "kid_mean": 0.4894, "kid_std": 5.3e-16, "intra_fd": 1.0},
+    "card": {
+        "formula": {
+            "protocol": "fd50k_efficientnet (metrics=('fid', 'is', 'kid', 'prdc'), num_fake=512)",
+            "num_fake": 512,
+            "num_real": 512,
+        },
+        "extractor": {"name": "efficientnet_lite0:bilinear96"},
+    },
+}
+
+
+def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: Path) -> None:
+    run = dataclasses.replace(subject.run, class_names=("brown bear", "remote control", "sewing machine of long ago"))
+    wide = dataclasses.replace(subject, run=run, scores=(*subject.scores, LONG, LONG))
+    index = build_gallery(tmp_path / "gallery", wide, pictures=PICTURES)
+    report = """<script>addEventListener("load",()=>{
+      const press=key=>{dispatchEvent(new KeyboardEvent("keydown",{key}));
+        return [...document.querySelectorAll("figure a")].indexOf(document.activeElement)};
+      parent.postMessage([innerWidth,document.documentElement.scrollWidth,
+      Math.max(...[...document.querySelectorAll("main *:not(.rows *)")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
+      [...document.images].every(i=>i.naturalWidth>0),[press("j"),press("j"),press("k")].join(),
+      Math.max(...[...document.querySelectorAll("nav a")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
+      Math.max(...[...document.querySelectorAll(".labelled")].map(e=>
+        Math.ceil(e.querySelector("ol").offsetHeight-e.querySelector("img").offsetHeight))),
+      [...document.querySelectorAll(".rows span")].filter(e=>e.title=="brown bear").every(e=>e.scrollHeight<=e.clientHeight+1),
+      getComputedStyle(document.body).backgroundColor.replaceAll(" ","")].join(" "),"*")})</script></body>"""
+    index.write_text(index.read_text().replace(' loading="lazy"', "").replace("</body>", report))
+    frames = "".join(
+        f'<iframe src="gallery/index.html" style="border:0;width:{width}px;height:900px"></iframe>' for width in (320, 390, 1280)
+    )
+    listen = (
+        '<script>addEventListener("message",e=>{const p=document.createElement("p");p.textContent=e.data;document.body.append(p)})</script>'
+    )
+    (tmp_path / "frames.html").write_text(f"<!doctype html><body>{listen}{frames}</body>")
+    for scheme, theme in (("0", DARK), ("1", LIGHT)):
+        options = (f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}", "--window-size=1600,1000")
+        dom = chromium(*options, "--dump-dom", f"file://{tmp_path}/frames.html")
+        rows = sorted(tuple(text.split()) for text in re.findall(r"<p>([^<]*)</p>", dom))
+        assert [row[0] for row in rows] == ["1280", "320", "390"]
+        background = "rgb({},{},{})".format(*bytes.fromhex(theme.page[1:]))
+        for width, scroll_width, right_edge, all_loaded, focused, last_link, taller, label_in_full, shown in rows:
+            assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")
+            assert int(last_link) <= int(width)
+            assert int(taller) <= 1  # row labels keep beside their rows
+            assert label_in_full == "true" or int(width) < 390
+            assert (focused, shown) == ("0,1,0", background)
+
+
+def test_a_hash_that_is_cut_says_so(page: Outline) -> None:
+    assert f"{'ab' * 8}…" in page.texts

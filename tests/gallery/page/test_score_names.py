@@ -1,0 +1,36 @@
+"""Inception's names belong to Inception's features alone."""
+
+from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
+from gconv_gan.gallery.page.score_table import score_rows
+from gconv_gan.gallery.pictures.history import score_series
+from gconv_gan.metrics.tables import lower_is_better
+
+
+def card(extractor: str) -> dict[str, object]:
+    return {"formula": {"protocol": "p"}, "extractor": {"name": extractor}}
+
+
+def test_a_table_calls_only_inceptions_numbers_fid_is_and_kid() -> None:
+    inception = score_rows({"scores": {"fid": 1.0, "is_mean": 2.0, "is_std": 0.1, "kid_mean": 0.1}, "card": card("inception")})
+    other = score_rows({"scores": {"fd": 1.0, "is_mean": 2.0, "is_std": 0.1, "kid_mean": 0.1}, "card": card("checkpoint:judge")})
+    assert list(inception) == ["FID", "Inception Score", "KID"]
+    assert list(other) == ["Fréchet distance", "Inception Score", "Kernel distance"]
+    assert other["Inception Score"] == "2 ± 0.1"
+
+
+def test_a_curve_does_so_too() -> None:
+    records = [{"images": 1, "a/fd": 2.0, "a/is_mean": 3.0, "b/fid": 2.0, "b/is_mean": 3.0}]
+    titles = [series.title for series in score_series(records)]
+    assert titles[1] == "Inception Score, higher is better (a)"
+    assert titles[2:] == ["FID, lower is better (b)", "Inception Score, higher is better (b)"]
+
+
+def test_a_kernel_distance_of_whole_sets_is_shown_without_the_round_off_that_older_files_call_its_spread() -> None:
+    scores = {"fd": 1.0, "kid_mean": 0.1, "kid_std": 5e-16}
+    for size, shown in ((128, "0.1"), (100, "0.1 ± 5e-16")):
+        formula = {"protocol": "p", "num_fake": 128, "num_real": 128, "kid_subset_size": size}
+        assert score_rows({"scores": scores, "card": card("judge") | {"formula": formula}})["Kernel distance"] == shown
+
+
+def test_pages_and_metrics_agree_on_which_scores_are_better_low() -> None:
+    assert set(LOWER_IS_BETTER) == lower_is_better()
