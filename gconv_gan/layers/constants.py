@@ -17,8 +17,12 @@ def constant(build: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """
 
     @cache
-    def once(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def kept(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():  # a tensor created in inference mode cannot be saved for a backward pass
             return build(*args, **kwargs)
 
-    return cast(Callable[P, Tensor], once)
+    def once(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        # torch.export traces with tensors that hold no numbers: none of them may stay here
+        return build(*args, **kwargs) if torch.compiler.is_compiling() else cast(Callable[P, Tensor], kept)(*args, **kwargs)
+
+    return once

@@ -62,7 +62,7 @@ def test_a_class_is_drawn_alone_from_the_same_latents(folder: Path, monkeypatch:
     with pytest.raises(UserError, match=r"--class cta: the classes are 0 to 2 \(cat, dog, 2\); did you mean 'cat'\?"):
         sampling.class_number("cta", named.classes, **CALLED)
     unconditional = description.model_copy(update={"classes": ()})
-    with pytest.raises(UserError, match="--class 3: tiny is unconditional, it knows no classes"):
+    with pytest.raises(UserError, match="--class 3: tiny is unconditional and has no classes"):
         sampling.class_number("3", unconditional.classes, **CALLED)
 
 
@@ -146,3 +146,10 @@ def test_onnx_agrees_at_other_batch_sizes_and_a_wrong_file_is_refused(folder: Pa
         generator.to_rgb.bias += 0.1  # type: ignore[union-attr, operator]
     with pytest.raises(UserError, match=r"gives other images at batch 1"):
         recipe.onnx_difference(generator, path)
+
+
+def test_a_process_that_only_exports_writes_a_checked_onnx_file(tiny_run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gconv_gan.export", str(tiny_run), "--out", str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / "generator.onnx").is_file()
