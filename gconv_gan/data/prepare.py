@@ -7,9 +7,15 @@ The flags are the keys of the config's [data] table. Files that can be downloade
 codes: 0 done; 2 the input is wrong; 3 the disk is full; 130 interrupted (the same command continues the download).
 """
 
-import difflib
 import logging
-import sys
+
+if __name__ == "__main__":  # before large libraries are imported, so that an interrupt prints nothing
+    from gconv_gan.runtime.script import run_command
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # shows the disk space that a conversion needs, before it starts
+    run_command("gconv_gan.data.prepare")
+
+import difflib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +31,6 @@ from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.datasets import DATASETS, source_of
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.sources.source import Source
-from gconv_gan.runtime.script import run_script
 
 USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATASETS)}}} [options]; options of one: … prepare folder --help"
 
@@ -91,8 +96,3 @@ def summary(dataset: ImageDataset, source: Source) -> str:
 def size_on_disk(folder: Path) -> int:
     """Return the bytes of the files in ``folder``."""
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")  # shows the disk space that a conversion needs, before it starts
-    run_script(lambda: main(sys.argv[1:]))

@@ -5,8 +5,12 @@ and for the products of attention; element-wise operations, norms and activation
 (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
 """
 
+if __name__ == "__main__":  # before large libraries are imported, so that an interrupt prints nothing
+    from gconv_gan.runtime.script import run_command
+
+    run_command("gconv_gan.models.summary")
+
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +26,6 @@ from gconv_gan.config.load import parse_command
 from gconv_gan.layers.resample import taps_and_positions
 from gconv_gan.models.classifiers.named import CLASSIFIERS, build_classifier
 from gconv_gan.runtime.modes import evaluating
-from gconv_gan.runtime.script import run_script
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,3 @@ def main(arguments: Sequence[str]) -> None:
     except ValueError as error:
         raise UserError(str(error)) from error
     print(table(rows))
-
-
-if __name__ == "__main__":
-    run_script(lambda: main(sys.argv[1:]))

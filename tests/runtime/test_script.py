@@ -125,10 +125,18 @@ def test_a_reader_of_the_complaint_that_is_gone_is_no_complaint() -> None:
     assert ended.returncode == 2
 
 
-@pytest.mark.parametrize("seconds", [0.5, 1.5])  # while libraries are imported, and later
-def test_an_interrupt_ends_a_command_silently(seconds: float) -> None:
+INTERRUPTED = [
+    ("eval/conv_cost.py", 0.8),  # while libraries are imported
+    ("eval/conv_cost.py", 2.0),
+    ("-m gconv_gan.models.summary wrn_16_4", 0.8),
+    ("-m gconv_gan.data.prepare digits", 0.8),
+]
+
+
+@pytest.mark.parametrize(("words", "seconds"), INTERRUPTED)
+def test_an_interrupt_ends_a_command_silently(words: str, seconds: float) -> None:
     command = subprocess.Popen(
-        [sys.executable, "eval/conv_cost.py"],
+        [sys.executable, *words.split()],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
