@@ -12,7 +12,9 @@ import logging
 if __name__ == "__main__":  # before large libraries are imported, so that an interrupt prints nothing
     from gconv_gan.runtime.script import run_command
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")  # shows the disk space that a conversion needs, before it starts
+    ours = logging.getLogger("gconv_gan")  # says how much disk space a conversion needs, before it starts
+    ours.addHandler(logging.StreamHandler())
+    ours.setLevel(logging.INFO)
     run_command("gconv_gan.data.prepare")
 
 import difflib
