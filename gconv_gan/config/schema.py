@@ -260,6 +260,8 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     if explicit is not None:
         found = resolved(explicit)
         explicit.table = found.table = owner.name
+        # --help shows the kinds to choose from, as of derived models
+        found.__annotations__ = {**found.__annotations__, "kind": Annotated[Literal[kind], _kinds(owner)]}
         return found
     base = resolved(owner.base if row is not None else PartConfig)
     changed = {
@@ -271,7 +273,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
         if name in RESERVED:
             raise UserError(f"{where}: a keyword cannot be called {name!r}, which config models use themselves: rename it")
     summary, _ = documentation(part)
-    kinds: Any = Annotated[Literal[kind], tyro.conf.arg(metavar=f"{{{','.join(owner)}}}")]
+    kinds: Any = Annotated[Literal[kind], _kinds(owner)]
     model: type[Config] = create_model(
         f"{owner.name}_{kind}",  # one word: messages about a model are told apart by it
         __base__=base,
@@ -284,6 +286,10 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     )
     model.table, model.explicit, model.choices = owner.name, False, choices  # type: ignore[attr-defined]
     return model
+
+
+def _kinds(owner: Table) -> Any:
+    return tyro.conf.arg(metavar=f"{{{','.join(owner)}}}")
 
 
 def _explicit(part: Any) -> type[PartConfig] | None:

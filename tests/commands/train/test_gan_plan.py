@@ -88,6 +88,12 @@ def test_without_a_config_the_usage_is_shown(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.startswith("usage: python train_gan.py CONFIG.toml")
 
 
+def test_help_after_a_config_shows_every_kind_of_an_explicit_section(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        gan.main([str(CONFIGS / "digits_gconv.toml"), "--help"])
+    assert "--data.kind {digits,cifar10,cifar100," in capsys.readouterr().out.replace("│", "")
+
+
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A download is a failure of the test."""
