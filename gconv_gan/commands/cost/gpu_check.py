@@ -123,7 +123,7 @@ def run(part: Part, out: Path) -> None:
     timer = threading.Timer(part.limit, stop)
     timer.start()
     try:
-        with (out / f"{part.name}.txt").open("w") as file:
+        with process.stdout, (out / f"{part.name}.txt").open("w") as file:
             for line in process.stdout:
                 print(line, end="", flush=True)
                 file.write(line)

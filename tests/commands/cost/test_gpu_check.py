@@ -1,0 +1,36 @@
+"""The check of a GPU on a CPU: its record of speed is whole, and a part that takes too long is stopped."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from gconv_gan.commands.cost import gpu_check
+from gconv_gan.commands.cost.speed_record import CASES
+from tests.data.made import noise, save
+
+
+def test_its_record_holds_every_case_with_times_that_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(64):
+        save(tmp_path / "pictures/train/one" / f"{i}.png", noise(i, 32, 32, 3))
+    monkeypatch.setattr(gpu_check, "SPEED_SECONDS", {"fp32": 300.0})
+    out = tmp_path / "out"
+    places = ["--data-path", str(tmp_path / "pictures"), "--cache-dir", str(tmp_path / "cache"), "--out", str(out)]
+    gpu_check.main(["--only", "speed", "--tiny", *places])
+    [file] = out.glob("*.json")
+    record = json.loads(file.read_text())
+    assert [one["case"] for one in record["cases"] if one["engine"] == "eager"] == list(CASES)
+    assert record["commit"]
+    for one in record["cases"]:
+        low, high = one["quartiles"]
+        assert 0 < low <= one["milliseconds"] <= high
+        # two operations a multiply-add
+        assert one["tflops"] == pytest.approx(2 * one["macs"] / (one["milliseconds"] / 1000) / 1e12)
+
+
+def test_a_part_that_takes_too_long_is_stopped_and_what_it_said_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"]
+    gpu_check.run(gpu_check.Part("slow", command, 2.0), tmp_path)
+    assert (tmp_path / "slow.txt").read_text() == "begun\n"
+    assert "slow: stopped after 2 s" in capsys.readouterr().out
