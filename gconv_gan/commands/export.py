@@ -20,6 +20,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import PLUGINS, parse_command
 from gconv_gan.config.schema import resolved
 from gconv_gan.metrics.images.sources import shape_of
+from gconv_gan.models.changes import made
 from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
@@ -85,6 +86,7 @@ def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
         data_title=str(run.state["data_title"]),
         images_seen=run.images_seen,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        methods=tuple(made(run.changes)),
         run=run.config,
     )
 

@@ -1,7 +1,7 @@
 """An exported generator: a folder with the weights and the description that rebuilds it, without the data set and without the run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -13,6 +13,7 @@ from gconv_gan.config.load import load_config
 from gconv_gan.config.schema import Choice
 from gconv_gan.config.sections.networks import AnyGenerator
 from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.models.changes import rebuild
 from gconv_gan.models.factory import build_generator
 from gconv_gan.training.checkpoint import load_network
 
@@ -36,6 +37,8 @@ class ExportedGenerator(Config):
     images_seen: int
     """Real images the discriminator had seen."""
     weights_sha256: str
+    methods: tuple[dict[str, Any], ...] = Field((), exclude_if=lambda records: not records)
+    """Records of what training methods changed in the structure of the generator, see ``models.changes``."""
     run: GANRunConfig
     """The whole config of the training run, for information; sampling does not need it."""
 
@@ -59,5 +62,6 @@ def load_exported(folder: Path | str) -> tuple[nn.Module, ExportedGenerator]:
     description = load_config(ExportedGenerator, folder / DESCRIPTION)
     with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         generator = build_generator(description.generator, image_size=description.image_size, num_classes=description.num_classes)
+    rebuild("generator", generator, description.methods, source=folder / DESCRIPTION)
     load_network(folder / TENSORS, generator)
     return generator.eval().requires_grad_(False), description

@@ -4,6 +4,7 @@ Srivastava et al., "Dropout", JMLR 15 (2014).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int, Shaped
@@ -16,14 +17,19 @@ from gconv_gan.runtime.random import COIN_SIDES, Step, Stream, coin_threshold
 class MaskPosition:
     """Step and image indices of a network's next forward pass, shared by all its dropout layers; the training loop sets them.
 
+    A copy of a network shares them with the original, and so draws its masks.
+
     Attributes:
-        step: of the streams.
+        step: of the streams; a number, or one for each image [B].
         indices: the indices [B] of the images of the pass in the batch of all processes, on the device of the network.
 
     """
 
     step: Step
     indices: Int[Tensor, " b"]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MaskPosition":
+        return self
 
 
 class Dropout(nn.Dropout):

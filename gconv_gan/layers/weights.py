@@ -1,7 +1,8 @@
-"""The weights of a network for spectral normalisation and orthogonal regularisation."""
+"""The weights of a network for spectral normalisation and orthogonal regularisation, and their layout in memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -33,3 +34,11 @@ def stored(layer: nn.Module, name: str) -> nn.Parameter:
 def as_matrices(weight: Tensor) -> Tensor:
     """Return a weight as matrices (outputs, rest): [O, I k k], or [K, O, I k k] for a bank."""
     return weight.flatten(2) if weight.ndim == 5 else weight.flatten(1)
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay out convolution weights as convolution libraries are fastest; ``nn.Module.to`` refuses banks, which have five axes."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            # not contiguous(), which leaves a 1x1 kernel's strides as they are, and DDP wants those of its gradient
+            parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)

@@ -40,6 +40,10 @@ class TopK(nn.Module):
         self.k.fill_(k)
 
     def forward(self, logits: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Return B/k for the k largest of all B logits and 0 for the others; among equal logits the earlier one counts as larger."""
+        """Return B/k for the k largest of all B logits and 0 for the others; among equal logits the earlier one counts as larger.
+
+        Of n logits that are another number than B, the ⌈k n / B⌉ largest have n / ⌈k n / B⌉.
+        """
+        k = self.k if len(logits) == self.batch_size else (self.k * (len(logits) / self.batch_size)).ceil()
         ranks = logits.argsort(descending=True, stable=True).argsort()
-        return (ranks < self.k) * (len(logits) / self.k.to(logits.dtype))
+        return (ranks < k) * (len(logits) / k.to(logits.dtype))

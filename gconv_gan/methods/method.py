@@ -1,22 +1,26 @@
 """Interface of training methods: the objects that they act on, and the calls during training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from gconv_gan.config.schema import PartConfig
+from gconv_gan.layers.weights import channels_last
+from gconv_gan.models.changes import NetworkName
 from gconv_gan.optim.ema import Ema
 
-PlayerName = Literal["generator", "discriminator", "classifier"]
+PlayerName = NetworkName
 
 
 @dataclass
 class Player:
     """A network that is trained, with its optimiser and, where it has one, its average.
 
-    A method that replaces parameters (pruning, factorisation) changes ``network`` in place and calls ``rebuild``.
+    A method that replaces parameters (pruning, factorisation) changes ``network`` in place, calls ``rebuild``, and returns True from
+    ``between``.
     """
 
     name: PlayerName
@@ -35,7 +39,12 @@ class Player:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Create optimiser and average again for the current parameters of the network."""
+        """Create optimiser and average again for the current parameters of the network.
+
+        The optimiser starts without moments, and the average is a copy of the network. Kernels are laid out as those of a network that is
+        read from a checkpoint are, so that a resumed run computes the same bits.
+        """
+        channels_last(self.network)
         self.parameters = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         self.optimizer = self.build_optimizer(self.network)
         self.average = None if self.build_average is None else self.build_average(self.network)
@@ -71,21 +80,47 @@ class Progress:
 
 @runtime_checkable
 class Losses(Protocol):
-    """The loss of each player as a function of a batch's number, for methods that measure before or between steps."""
+    """The training loss of each player as a function of numbers of half batches, for methods that measure before or between steps.
 
-    def __call__(self, player: PlayerName, batch: int) -> Tensor:
-        """Return the loss [] of ``player`` on training batch ``batch``, with its graph; equal numbers give equal batches."""
+    It leaves no trace: networks pass copies of their buffers (running statistics, power iterations), in float32, and no gradient is
+    accumulated. Differentiate it with ``torch.autograd.grad``: ``backward`` would fill ``.grad`` and, with several processes, start their
+    averaging.
+    """
+
+    def __call__(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> Tensor:
+        """Return the loss [] of ``player``, with its graph, on the concatenation of half batches; without a penalty.
+
+        Half h is the (h mod 2)-th half of the global training batch ⌊h / 2⌋: (2i, 2i + 1) is the batch of the player's step i. Equal
+        numbers give equal pictures, labels, latents, masks of dropout and numbers of the augmentation. What is scheduled by images seen
+        or adaptive (the strength of an augmentation, top-k's k, LeCam's averages) is as it is now. Every process passes the *whole*
+        batch, so results are equal on one process and several. The other player is frozen.
+
+        Args:
+            player: whose loss.
+            halves: numbers of half batches.
+            network: stands in for the player's network: called as it is, ``(z, labels)``, ``(images, labels)`` or, of a classifier,
+                ``(images)``; for example with other weights (``torch.func.functional_call``). None: the bare network.
+
+        """
+        ...
 
 
 class Method:
     """Base of training methods: all calls do nothing; a method overrides those that it needs.
 
     ``after_backward`` and ``after_step`` run inside the iteration: they read no value of a tensor, and a number that changes from one
-    iteration to the next is a tensor that ``begin`` fills.
+    iteration to the next is a tensor that ``begin`` fills. All other calls run on the host outside of it, on bare networks in float32, and
+    in the same way on every process.
+
+    Attributes:
+        section: its section of the config; None for a method that is not listed there.
+
     """
 
+    section: PartConfig | None = None
+
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
-        """Check the bare networks before training, and in a dry run.
+        """Check the bare networks before training, and in a dry run; of a run that is resumed, with the changes of ``rebuild``.
 
         Raises:
             UserError: the networks have no part for the method, or it cannot act on them.
@@ -93,10 +128,22 @@ class Method:
         """
 
     def start(self, players: Mapping[PlayerName, Player], losses: Losses) -> None:
-        """Act on the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps them."""
+        """Act on the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps them.
+
+        Optimisers and averages are made anew afterwards.
+        """
 
     def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
         """Set the values that depend on the counters; called on the host before every iteration and once after a resume."""
+
+    def between(self, players: Mapping[PlayerName, Player], progress: Progress, losses: Losses) -> bool:
+        """Act on the players after every iteration: measure, or change the structure of a network in place (then ``player.rebuild()``).
+
+        Called when the counters have advanced, before ``begin`` and before a status line or checkpoint. Return True where something that
+        an iteration uses is another object now (parameters, modules, optimisers): the loop then wraps the networks and captures the
+        iteration anew.
+        """
+        return False
 
     def after_backward(self, player: Player) -> None:
         """Act on a player with complete gradients, before clipping and the optimiser's step."""
@@ -109,15 +156,23 @@ class Method:
         return 1.0
 
     def state(self) -> Mapping[str, nn.Module]:
-        """Return the state for checkpoints, as modules with buffers, by the name of their file."""
+        """Return the state for checkpoints, as modules with buffers, by the name of their file.
+
+        Asked whenever it is needed, first after ``check`` and, where a run is resumed, ``rebuild``: by then the buffers have the shapes of
+        those that are loaded.
+        """
         return {}
 
     def facts(self) -> dict[str, Any]:
-        """Return plain data about changes of the networks' structure, saved in every checkpoint."""
+        """Return JSON data about changes of the networks' structure, saved in every checkpoint; the argument of ``rebuild``."""
         return {}
 
     def rebuild(self, name: PlayerName, network: nn.Module, facts: Mapping[str, Any]) -> None:
-        """Apply to a newly built ``network`` the changes of structure in ``facts``; called whenever a run is read."""
+        """Repeat on a newly built ``network``, in place, its changes of structure in ``facts``; called before weights are loaded.
+
+        Whatever reads a run calls it, on a method that was made for this purpose: the average of a generator is named "generator". Where
+        training goes on it is called on the run's own method, before ``check``, for each network: ``facts()`` then returns these facts.
+        """
 
     def status(self) -> Mapping[str, float]:
         """Return the numbers for the status line and the trackers."""

@@ -48,7 +48,8 @@ class Ema:
 
     Args:
         network: the network that is followed. Its tensors and the average's are paired by the first ``update``; whoever replaces a tensor
-            (``.to(device)``, ``parameter.data = …``, Accelerate's ``prepare`` of several processes) does so before.
+            (``.to(device)``, ``parameter.data = …``, Accelerate's ``prepare`` of several processes) does so before, or calls
+            ``pair_again``.
         half_life_images: images after which the factor of an old weight is halved.
         ramp: hold the half-life at most at ramp · images seen; None: no ramp.
         start_images: until so many images have been seen, the average is the network.
@@ -70,6 +71,10 @@ class Ema:
         if images_seen < self.start_images:
             return 1.0
         return 1 - decay(self.half_life_images, batch_images, images_seen=images_seen, ramp=self.ramp)
+
+    def pair_again(self) -> None:
+        """Let the next ``update`` pair the tensors anew, because some were replaced."""
+        self._pairs = None
 
     @torch.no_grad()
     def update(self, weight: Tensor) -> None:

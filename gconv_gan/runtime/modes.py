@@ -1,4 +1,4 @@
-"""Temporary modes of a network, restored exactly: evaluation per sub-module, frozen parameters, full precision."""
+"""Temporary modes of a network, restored exactly: evaluation per sub-module, frozen parameters, full precision, copied buffers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,3 +42,25 @@ def full_precision(network: nn.Module) -> Iterator[None]:
     finally:
         if wrapped is not None:
             network.forward = wrapped
+
+
+def without_autocast(network: nn.Module) -> None:
+    """Undo what Accelerate's ``prepare`` does to a network itself: the autocast around its ``forward``."""
+    for name in ("forward", "_original_forward"):
+        network.__dict__.pop(name, None)
+
+
+@contextmanager
+def copied_buffers(network: nn.Module) -> Iterator[None]:
+    """Let passes read and change copies of the buffers of ``network`` (running statistics, power iterations), and drop the copies.
+
+    The buffers themselves are not written to, so that a graph made in the body can be differentiated after it.
+    """
+    kept = [(module, dict(module._buffers)) for module in network.modules()]
+    for module, buffers in kept:
+        module._buffers.update({name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()})
+    try:
+        yield
+    finally:
+        for module, buffers in kept:
+            module._buffers.update(buffers)

@@ -6,7 +6,7 @@ them, so gradients are accumulated here. The optimisers are not wrapped: there i
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -17,10 +17,9 @@ from gconv_gan.augment.adaptive import Adaptive
 from gconv_gan.config.schema import PartConfig, constructor
 from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
-from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
-from gconv_gan.methods.method import Losses, Method, Player, PlayerName
+from gconv_gan.methods.method import Method, Player, PlayerName
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.modes import frozen, full_precision
@@ -28,8 +27,8 @@ from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, RealImages, discriminator_inputs, generator_inputs
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
-from gconv_gan.training.step import finish_step, one_step, over_micro_batches
-from gconv_gan.training.task import Task, on_device
+from gconv_gan.training.step import concatenated, finish_step, half_batches, one_step, over_micro_batches
+from gconv_gan.training.task import Task
 
 Scorer = Callable[[nn.Module, int], dict[str, float]]
 """``scorer(averaged generator, images seen) -> scores``; the first of them is the smaller the better."""
@@ -91,14 +90,14 @@ class Adversarial(Task):
         players = [
             Player(
                 "generator",
-                on_device(generator, device),
+                generator.to(device),
                 constructor(config.generator_optimizer, "generator_optimizer"),
                 config.generator_optimizer.learning_rate,
                 build_average=ema,
             ),
             Player(
                 "discriminator",
-                on_device(discriminator, device),
+                discriminator.to(device),
                 constructor(config.discriminator_optimizer, "discriminator_optimizer"),
                 config.discriminator_optimizer.learning_rate,
             ),
@@ -109,26 +108,31 @@ class Adversarial(Task):
         self.images_per_iteration = config.trainer.images_per_iteration
         self.sample_every, self.evaluate_every = config.trainer.sample_every, config.evaluation.every
         self._pictures = pictures
+        # for ``losses``: the batches of all processes
+        self._whole_data, self._whole_generator_data = data.whole(), None if generator_data is None else generator_data.whole()
+        self._whole_draws = self._draws_of(0, 1, 1)
+
+    def _draws_of(self, process_index: int, num_processes: int, micro_batches: int) -> Draws:
+        """Return the random numbers of a process."""
+        config = self.config
+        return Draws(
+            config.seed,
+            config.trainer.batch_size,
+            config.generator.latent_dim,
+            self.num_classes,
+            process_index,
+            num_processes,
+            self.device,
+            micro_batches,
+        )
 
     def begin(self, accelerator: Accelerator) -> None:
         """See ``Task``."""
         super().begin(accelerator)
-        config, trainer = self.config, self.config.trainer
-        generator, discriminator = self.players["generator"].network, self.players["discriminator"].network
+        micro_batches = self.config.trainer.micro_batches
         self._accelerator = accelerator
-        self._power_iterations = PowerIterations(generator, discriminator)
-        self._parallel_generator, self._parallel_discriminator = accelerator.prepare(generator, discriminator)
-        self._accumulate = partial(over_micro_batches, count=trainer.micro_batches, accelerator=accelerator)
-        self._draws = Draws(
-            config.seed,
-            trainer.batch_size,
-            config.generator.latent_dim,
-            self.num_classes,
-            accelerator.process_index,
-            accelerator.num_processes,
-            accelerator.device,
-            trainer.micro_batches,
-        )
+        self._accumulate = partial(over_micro_batches, count=micro_batches, accelerator=accelerator)
+        self._draws = self._draws_of(accelerator.process_index, accelerator.num_processes, micro_batches)
 
     # ---- the iteration -----------------------------------------------------------------------------------------------
 
@@ -178,14 +182,14 @@ class Adversarial(Task):
         for penalised, batch, factor in zip(variant, inputs.discriminator, schedules.penalty, strict=True):
             step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
             with one_step(self._power_iterations):
-                statistics = self._accumulate(step, batch, self._parallel_discriminator)
+                statistics = self._accumulate(step, batch, self._parallel["discriminator"])
             norm = finish(discriminator)
             self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
 
         # the bare discriminator: frozen, it has no gradients for DDP to wait for
         with one_step(self._power_iterations), frozen(discriminator.network):
-            statistics = self._accumulate(self._generator_step, inputs.generator, self._parallel_generator)
+            statistics = self._accumulate(self._generator_step, inputs.generator, self._parallel["generator"])
         norm = finish(generator)
         self.means.add({**statistics, "grad_norm_g": norm})
         assert generator.average is not None
@@ -198,7 +202,7 @@ class Adversarial(Task):
         with torch.no_grad():
             images = self.players["generator"].network(batch.z, batch.fake_labels)
         loss, statistics = discriminator_loss(
-            self._parallel_discriminator,
+            self._parallel["discriminator"],
             Examples(batch.reals, batch.real_labels, batch.real_draws),
             Examples(images, batch.fake_labels, batch.fake_draws),
             self.objective,
@@ -219,7 +223,7 @@ class Adversarial(Task):
 
     def _generator_step(self, batch: GeneratorInputs, *, backward: Callable[[Tensor], None], share: float) -> Statistics:
         """Accumulate the generator's gradient on one micro-batch through the frozen discriminator; return detached scalars."""
-        images = self._parallel_generator(batch.z, batch.fake_labels)
+        images = self._parallel["generator"](batch.z, batch.fake_labels)
         loss, statistics = generator_loss(
             self.players["discriminator"].network,
             Examples(images, batch.fake_labels, batch.fake_draws),
@@ -259,40 +263,43 @@ class Adversarial(Task):
 
     # ---- beside it ---------------------------------------------------------------------------------------------------
 
-    @property
-    def losses(self) -> Losses:
-        """Return the loss of either player on a numbered batch, with the networks as they are and without a penalty."""
+    def _loss(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any]) -> Tensor:
+        """See ``Task``."""
+        batch_size, objective = self.config.trainer.batch_size, self.objective
+        if player == "generator":
 
-        def loss(player: PlayerName, batch: int) -> Tensor:
-            networks = {name: one.network for name, one in self.players.items()}
-            batch_size = self.config.trainer.batch_size
-            if player == "generator":
-                g = generator_inputs(self.generator_data, self._draws, self.objective, step=batch, batch_size=batch_size)
-                with frozen(networks["discriminator"]):
-                    fakes = Examples(networks["generator"](g.z, g.fake_labels), g.fake_labels, g.fake_draws)
-                    reals = None if g.reals is None else Examples(g.reals, g.real_labels, g.real_draws)
-                    return generator_loss(networks["discriminator"], fakes, self.objective, reals=reals)[0]
-            d = discriminator_inputs(
-                self.data,
-                self._draws,
-                self.objective,
-                self._accelerator,
-                step=batch,
-                images_seen=batch * batch_size,
-                penalised=False,
+            def generator_batch(number: int) -> GeneratorInputs:
+                return generator_inputs(self._whole_generator_data, self._whole_draws, objective, step=number, batch_size=batch_size)
+
+            g = concatenated(half_batches(generator_batch, halves))
+            critic = self.players["discriminator"].network
+            top_k = objective.top_k
+            with frozen(critic):
+                return generator_loss(
+                    critic,
+                    Examples(network(g.z, g.fake_labels), g.fake_labels, g.fake_draws),
+                    objective,
+                    reals=None if g.reals is None else Examples(g.reals, g.real_labels, g.real_draws),
+                    weights=None if top_k is None else lambda logits: top_k(logits.detach()),
+                )[0]
+
+        def discriminator_batch(number: int) -> DiscriminatorInputs:
+            seen = number * batch_size
+            return discriminator_inputs(
+                self._whole_data, self._whole_draws, objective, None, step=number, images_seen=seen, penalised=False
             )
-            with torch.no_grad():
-                images = networks["generator"](d.z, d.fake_labels)
-            return discriminator_loss(
-                networks["discriminator"],
-                Examples(d.reals, d.real_labels, d.real_draws),
-                Examples(images, d.fake_labels, d.fake_draws),
-                self.objective,
-                numbers=Numbers(d.real_twin_draws, d.fake_twin_draws),
-                penalised=False,
-            )[0]
 
-        return loss
+        d = concatenated(half_batches(discriminator_batch, halves))
+        with torch.no_grad():
+            images = self.players["generator"].network(d.z, d.fake_labels)
+        return discriminator_loss(
+            network,
+            Examples(d.reals, d.real_labels, d.real_draws),
+            Examples(images, d.fake_labels, d.fake_draws),
+            objective,
+            Numbers(d.real_twin_draws, d.fake_twin_draws),
+            penalised=False,
+        )[0]
 
     def status(self) -> Mapping[str, float]:
         """Return the entropy of the gates, and what augmentation and LeCam follow."""

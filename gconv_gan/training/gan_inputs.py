@@ -47,14 +47,21 @@ class RealImages(Protocol):
     """Batches of real images [b, 3, S, S] in [-1, 1] and their labels [b], addressed by the number of images seen before them."""
 
     def batch(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
-        """Return one."""
+        """Return one process's share of one."""
+        ...
+
+    def whole(self) -> "RealImages":
+        """Return the source of the batches of all processes."""
         ...
 
 
 def discriminator_inputs(
-    data: RealImages, draws: Draws, objective: Objective, accelerator: Accelerator, *, step: int, images_seen: int, penalised: bool
+    data: RealImages, draws: Draws, objective: Objective, accelerator: Accelerator | None, *, step: int, images_seen: int, penalised: bool
 ) -> DiscriminatorInputs:
-    """Return this process's share of the batch of discriminator step ``step``. Collective where the penalty needs ``real_std``."""
+    """Return this process's share of the batch of discriminator step ``step``.
+
+    ``accelerator`` is needed by a penalised step: it is collective where the penalty needs ``real_std``.
+    """
     reals, real_labels = real_batch(data, draws, images_seen)
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
     twins = 0 if objective.consistency is None else weak_augment.NUMBERS_PER_IMAGE
@@ -72,7 +79,7 @@ def discriminator_inputs(
         real_twin_draws=real_twin_draws,
         fake_twin_draws=fake_twin_draws,
         penalty_noise=penalty_noise,
-        real_std=standard_deviation(reals, accelerator) if penalty is not None and penalty.needs_std else None,
+        real_std=standard_deviation(reals, accelerator) if accelerator and penalty is not None and penalty.needs_std else None,
     )
 
 

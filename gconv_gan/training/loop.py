@@ -14,10 +14,11 @@ from gconv_gan.config.errors import StoppedBySignalError
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.methods.method import Progress
+from gconv_gan.models.changes import records_of
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
-from gconv_gan.training.engine import build_engine
+from gconv_gan.training.engine import Engine, build_engine
 from gconv_gan.training.guards import noticing_signals, stop_signal
 from gconv_gan.training.report import Report
 from gconv_gan.training.state import due
@@ -69,21 +70,23 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     # 1. resume, or let the methods see a new run
     resume(run.folder, task.state, run.facts, accelerator, report, config)
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
-    task.begin(accelerator)
-    for method in task.methods:
-        if progress.images_seen == 0:
-            method.start(task.players, task.losses)
-        method.begin(task.players, progress)
+    if progress.images_seen == 0:
+        task.start()
+
+    def begin() -> Engine:
+        task.begin(accelerator)
+        return build_engine(
+            trainer.engine,
+            task.iterate,
+            state=task.tensors,
+            device=accelerator.device,
+            processes=accelerator.num_processes,
+            say=report.say,
+        )
+
+    engine = begin()
     if accelerator.is_main_process and progress.images_seen == 0:
         task.draw(0)
-    engine = build_engine(
-        trainer.engine,
-        task.iterate,
-        state=task.tensors,
-        device=accelerator.device,
-        processes=accelerator.num_processes,
-        say=report.say,
-    )
     talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
     report.start(progress.images_seen)
 
@@ -93,8 +96,13 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
         engine.run(*task.prepare())
         task.advance()
-        for method in task.methods:
-            method.begin(task.players, progress)
+        if task.between():
+            task.guard.require_finite()
+            del engine  # and with it the memory of its graphs
+            engine = begin()
+        else:
+            for method in task.methods:
+                method.begin(task.players, progress)
         report.advance(task.images_per_iteration)
 
         # 3. status, pictures, score, checkpoint, stop?
@@ -122,7 +130,8 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         if save or finished or stop or improved:
             with report.paused():
                 if accelerator.is_main_process:
-                    save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=run.facts, report=report.say)
+                    facts = {**run.facts, "methods": records_of(task.methods)}
+                    save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=facts, report=report.say)
                 accelerator.wait_for_everyone()
         if stop and not finished:
             report.close()

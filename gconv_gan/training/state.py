@@ -1,12 +1,12 @@
 """Everything a run needs to go on: networks, averages, optimisers, counters, and what methods and the objective remember."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from gconv_gan.methods.method import Player, PlayerName, Progress
+from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 
 
 @dataclass
@@ -17,12 +17,15 @@ class TrainingState:
     progress: Progress = field(default_factory=Progress)
     extras: Mapping[str, nn.Module] = field(default_factory=dict)
     """Whatever else a step changes and the next one reads, as modules whose buffers hold it (an adaptive probability, say)."""
+    methods: Sequence[Method] = ()
+    """Their state is saved too."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the modules by the name of their file in a checkpoint."""
         found: dict[str, nn.Module] = {name: player.network for name, player in self.players.items()}
         averages = [player.average.network for player in self.players.values() if player.average is not None]
-        return {**found, **dict(zip(["ema"], averages, strict=False)), **self.extras}
+        held = {name: module for method in self.methods for name, module in method.state().items()}
+        return {**found, **dict(zip(["ema"], averages, strict=False)), **self.extras, **held}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by the name of their file in a checkpoint."""

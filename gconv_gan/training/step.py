@@ -1,8 +1,8 @@
-"""What every task does around an optimiser's step: memory layout, micro-batches, clipping, the guard, the methods."""
+"""What every task does around an optimiser's step: micro-batches, clipping, the guard, the methods; and to measure without one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -10,17 +10,10 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.lipschitz.conv_norm import cached_spectra
 from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
-from gconv_gan.layers.norms.running_statistics import batches_counted_together
+from gconv_gan.layers.norms.running_statistics import batches_counted_together, statistics_of_one_process
 from gconv_gan.methods.method import Method, Player
+from gconv_gan.runtime.modes import copied_buffers, full_precision
 from gconv_gan.training.guards import FiniteGuard
-
-
-def channels_last(network: nn.Module) -> None:
-    """Lay out convolution weights as convolution libraries are fastest; ``nn.Module.to`` refuses banks, which have five axes."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            # not contiguous(), which leaves a 1x1 kernel's strides as they are, and DDP wants those of its gradient
-            parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)
 
 
 @contextmanager
@@ -28,6 +21,46 @@ def one_step(power_iterations: PowerIterations) -> Iterator[None]:
     """Do once, within the scope, what all passes between two steps of an optimiser share: spectra, power iterations, counted batches."""
     with cached_spectra(), batches_counted_together(), power_iterations.once():
         yield
+
+
+@contextmanager
+def measuring(*networks: nn.Module) -> Iterator[None]:
+    """Let passes within the scope, each of a whole global batch, leave no trace, in float32, with the power iterations of the next step."""
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(full_precision(network))
+            stack.enter_context(copied_buffers(network))
+        stack.enter_context(statistics_of_one_process())
+        stack.enter_context(PowerIterations(*networks).once(hold=False))
+        yield
+
+
+Inputs = TypeVar("Inputs", bound=tuple[Tensor | None, ...])
+
+
+def half_batches(batch: Callable[[int], Inputs], halves: Sequence[int]) -> list[Inputs]:
+    """Return half (h mod 2) of ``batch(⌊h / 2⌋)``, a named tuple, for each h; None and scalars are in each."""
+    whole = {number: batch(number) for number in dict.fromkeys(half // 2 for half in halves)}
+    return [_like(whole[half // 2], [_half(tensor, half % 2) for tensor in whole[half // 2]]) for half in halves]
+
+
+def _half(tensor: Tensor | None, second: int) -> Tensor | None:
+    if tensor is None or tensor.ndim == 0:
+        return tensor
+    middle = -(-len(tensor) // 2)
+    return tensor[middle:] if second else tensor[:middle]
+
+
+def concatenated(parts: Sequence[Inputs]) -> Inputs:
+    """Return named tuples of tensors with a batch axis, or None, as one."""
+    columns = zip(*parts, strict=True)
+    return _like(parts[0], [None if column[0] is None else torch.cat(column) for column in columns])
+
+
+def _like(inputs: Inputs, values: Sequence[Tensor | None]) -> Inputs:
+    named: Any = type(inputs)
+    like: Inputs = named(*values)
+    return like
 
 
 def backward(loss: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -14,14 +14,13 @@ from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.data.batches.class_batches import LabelledBatch
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.layers.dropout import seed_dropout
-from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.losses.classification import mixed_cross_entropy
-from gconv_gan.methods.method import Losses, Method, Player, PlayerName
+from gconv_gan.methods.method import Method, Player, PlayerName
 from gconv_gan.metrics.classification.predictions import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
 from gconv_gan.training.report import Report
-from gconv_gan.training.step import finish_step, one_step, over_micro_batches
-from gconv_gan.training.task import Task, on_device
+from gconv_gan.training.step import finish_step, half_batches, one_step, over_micro_batches
+from gconv_gan.training.task import Task
 
 
 @runtime_checkable
@@ -29,7 +28,11 @@ class LabelledImages(Protocol):
     """Labelled batches, addressed by the number of images seen before them."""
 
     def batch(self, images_seen: int) -> LabelledBatch:
-        """Return one."""
+        """Return one process's share of one."""
+        ...
+
+    def whole(self) -> "LabelledImages":
+        """Return the source of the batches of all processes."""
         ...
 
 
@@ -81,7 +84,7 @@ class Supervised(Task):
         average = config.average
         player = Player(
             "classifier",
-            on_device(network, device),
+            network.to(device),
             constructor(config.optimizer, "optimizer"),
             config.optimizer.learning_rate,
             build_average=partial(Ema, half_life_images=average.half_life_images, ramp=average.ramp) if average.half_life_images else None,
@@ -89,14 +92,14 @@ class Supervised(Task):
         super().__init__([player], methods, {}, device)
         self.config, self.data, self.held_out, self.held_out_name = config, data, held_out, held_out_name
         self.player = player
+        self._whole_data = data.whole()  # for ``losses``
+        self._masks = seed_dropout(player.network, config.seed, device=device)
         self.images_per_iteration, self.evaluate_every = config.trainer.batch_size, config.evaluation.every
 
     def begin(self, accelerator: Accelerator) -> None:
         """See ``Task``."""
         super().begin(accelerator)
         self._accelerator = accelerator
-        self._parallel = accelerator.prepare(self.player.network)
-        self._power_iterations = PowerIterations(self.player.network)
         self._masks = seed_dropout(self.player.network, self.config.seed, device=self.device)
         self._accumulate = partial(over_micro_batches, count=self.config.trainer.micro_batches, accelerator=accelerator)
 
@@ -107,13 +110,13 @@ class Supervised(Task):
         step = self.images_per_iteration
         weight = 0.0 if average is None else average.weight(batch_images=step, images_seen=before + step)
         return None, Inputs(
-            self._batch(before),
+            self._batch(self.data, before),
             torch.tensor(before).to(self.device, non_blocking=True),
             torch.tensor(weight, dtype=torch.float32).to(self.device, non_blocking=True),
         )
 
-    def _batch(self, images_seen: int) -> Batch:
-        batch = self.data.batch(images_seen)
+    def _batch(self, data: LabelledImages, images_seen: int) -> Batch:
+        batch = data.batch(images_seen)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         return Batch(images, batch.labels, batch.others, batch.places, batch.weight)
 
@@ -121,7 +124,7 @@ class Supervised(Task):
         """Run one step, and move the average."""
         self._masks.step = inputs.images_seen
         with one_step(self._power_iterations):
-            statistics = self._accumulate(self._step, inputs.batch, self._parallel)
+            statistics = self._accumulate(self._step, inputs.batch, self._parallel["classifier"])
         norm = finish_step(
             self.player,
             methods=self.methods,
@@ -136,28 +139,29 @@ class Supervised(Task):
     def _step(self, batch: Batch, *, backward: Callable[[Tensor], None], share: float) -> dict[str, Tensor]:
         """Accumulate the gradient of the cross-entropy on one micro-batch; return detached scalars."""
         self._masks.indices = batch.places
-        logits = self._parallel(batch.images)
-        loss = mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=self.config.labels.smoothing)
+        logits = self._parallel["classifier"](batch.images)
+        loss = self._cross_entropy(logits, batch)
         backward(loss if share == 1 else loss * share)
         return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == batch.labels).float().mean()}
+
+    def _cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
+        smoothing = self.config.labels.smoothing
+        return mixed_cross_entropy(logits, batch.labels, batch.others, weight=batch.weight, smoothing=smoothing)
 
     def advance(self) -> None:
         """See ``Task``."""
         self.progress.images_seen += self.images_per_iteration
 
-    @property
-    def losses(self) -> Losses:
-        """Return the training loss on a numbered batch, with the network as it is."""
-
-        def loss(player: PlayerName, batch: int) -> Tensor:
-            seen = batch * self.images_per_iteration
-            chosen = self._batch(seen)
-            self._masks.step, self._masks.indices = seen, chosen.places
-            logits = self.player.network(chosen.images)
-            smoothing = self.config.labels.smoothing
-            return mixed_cross_entropy(logits, chosen.labels, chosen.others, weight=chosen.weight, smoothing=smoothing)
-
-        return loss
+    def _loss(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any]) -> Tensor:
+        """See ``Task``."""
+        parts = half_batches(lambda number: self._batch(self._whole_data, number * self.images_per_iteration), halves)
+        counts = [len(part.labels) for part in parts]
+        steps = torch.tensor([half // 2 * self.images_per_iteration for half in halves])
+        self._masks.step = steps.repeat_interleave(torch.tensor(counts)).to(self.device)
+        self._masks.indices = torch.cat([part.places for part in parts])
+        logits = network(torch.cat([part.images for part in parts])).split(counts)
+        losses = [self._cross_entropy(part_logits, part) * len(part.labels) for part_logits, part in zip(logits, parts, strict=True)]
+        return torch.stack(losses).sum() / sum(counts)
 
     def score(self, report: Report) -> bool:
         """Test the average (the network, without an average), log the result, and return whether it is the best so far."""

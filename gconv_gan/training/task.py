@@ -2,19 +2,22 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
+from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
+from gconv_gan.runtime.modes import full_precision, without_autocast
 from gconv_gan.training.guards import FiniteGuard
 from gconv_gan.training.report import Means, Report
 from gconv_gan.training.state import TrainingState
-from gconv_gan.training.step import channels_last
+from gconv_gan.training.step import measuring
 
 
 class Task(ABC):
@@ -28,7 +31,6 @@ class Task(ABC):
         state: what a checkpoint holds.
         means: statistics since the last status line.
         guard: notices gradients that are not finite.
-        losses: each player's loss on a numbered batch, for methods that measure.
         images_per_iteration: real images that an iteration shows.
         sample_every: images between pictures; 0: never.
         evaluate_every: images between scores; 0: never.
@@ -42,11 +44,18 @@ class Task(ABC):
     def __init__(self, players: Sequence[Player], methods: Sequence[Method], extras: Mapping[str, nn.Module], device: torch.device) -> None:
         self.players: dict[PlayerName, Player] = {player.name: player for player in players}
         self.methods = methods
-        held = {name: module for method in methods for name, module in method.state().items()}
-        self.state = TrainingState(self.players, Progress(), {name: part.to(device) for name, part in {**extras, **held}.items()})
+        self.state = TrainingState(self.players, Progress(), {name: part.to(device) for name, part in extras.items()}, methods)
         self.means = Means()
         self.guard = FiniteGuard(device)
         self.device = device
+        self._parallel: dict[PlayerName, nn.Module] = {}
+        self._place_states()
+
+    def _place_states(self) -> None:
+        """Move what the methods hold to the device."""
+        for method in self.methods:
+            for module in method.state().values():
+                module.to(self.device)
 
     @property
     def progress(self) -> Progress:
@@ -59,10 +68,37 @@ class Task(ABC):
         yield from self.means.tensors()
         yield from self.guard.tensors()
 
+    def start(self) -> None:
+        """Let the methods act on the networks of a new run, before ``begin``."""
+        for method in self.methods:
+            method.start(self.players, self.losses)
+        for player in self.players.values() if self.methods else ():
+            player.rebuild()  # the averages copy what the methods made of the networks
+
     def begin(self, accelerator: Accelerator) -> None:
-        """Take the networks as they are after a resume, and let Accelerate wrap them."""
+        """Take networks and optimisers as they are after a resume, or after a method changed them, and let Accelerate wrap the networks."""
+        if self._parallel:
+            self._parallel = {}
+            accelerator.free_memory()  # its references to the old wrappers, whose hooks go with them
+            self.guard = FiniteGuard(self.device)
+        self._place_states()
         for player in self.players.values():
             hold_learning_rates(player.optimizer, self.device)
+            without_autocast(player.network)
+            if player.average is not None:
+                player.average.pair_again()
+        self._parallel = {name: accelerator.prepare(player.network) for name, player in self.players.items()}
+        self._power_iterations = PowerIterations(*(player.network for player in self.players.values()))
+        for method in self.methods:
+            method.begin(self.players, self.progress)
+
+    def between(self) -> bool:
+        """Let the methods act after an iteration; return whether ``begin`` and a new engine are needed."""
+        with ExitStack() as stack:
+            for player in self.players.values():
+                stack.enter_context(full_precision(player.network))
+            changed = [method.between(self.players, self.progress, self.losses) for method in self.methods]
+        return any(changed)
 
     def set_schedules(self, factor: float) -> None:
         """Set the learning rates of the next iteration: base value × schedule × the factors of the methods."""
@@ -70,9 +106,15 @@ class Task(ABC):
             factors = [method.learning_rate_factor(player, self.progress) for method in self.methods]
             set_learning_rate(player.optimizer, player.learning_rate * factor * math.prod(factors))
 
-    @property
+    def losses(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> Tensor:
+        """See ``Losses``."""
+        networks = {name: one.network for name, one in self.players.items()}
+        with measuring(*networks.values()):
+            return self._loss(player, halves, networks[player] if network is None else network)
+
     @abstractmethod
-    def losses(self) -> Losses: ...
+    def _loss(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any]) -> Tensor:
+        """Return the loss [] of a player whose network is ``network`` on the concatenation of half batches."""
 
     @abstractmethod
     def prepare(self) -> tuple[Hashable, Any]:
@@ -96,10 +138,3 @@ class Task(ABC):
     @abstractmethod
     def score(self, report: Report) -> bool:
         """Score, log, and return whether the score is the best so far. Collective."""
-
-
-def on_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to ``device`` in the memory layout that convolutions are fastest in, and return it."""
-    network.to(device)
-    channels_last(network)
-    return network

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gconv_gan import layers
 from gconv_gan.layers import Condition, Conditioned, apply
 from gconv_gan.layers.dynamic.kernel_banks import ConvOptions
-from gconv_gan.training.step import channels_last as lay_out_channels_last
+from gconv_gan.layers.weights import channels_last as lay_out_channels_last
 
 LATENT, CLASSES = 5, 3
 

@@ -23,9 +23,9 @@ from gconv_gan.layers.dynamic.kernel_banks import per_channel
 from gconv_gan.layers.dynamic.modulated_conv import EPS
 from gconv_gan.layers.resample import Resample
 from gconv_gan.layers.tables import CONVS
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.cost import counts, inference, rounds, training_step
 from gconv_gan.runtime.device import command_device, device_name
-from gconv_gan.training.step import channels_last
 
 Key = TypeVar("Key")
 

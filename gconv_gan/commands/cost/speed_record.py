@@ -176,6 +176,7 @@ def measured(
         device=accelerator.device,
     )
     said: list[str] = []
+    task.start()
     task.begin(accelerator)
     run = build_engine(engine, task.iterate, state=task.tensors, device=accelerator.device, processes=1, say=said.append)
 

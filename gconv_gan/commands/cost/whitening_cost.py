@@ -16,9 +16,9 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.load import parse_command
 from gconv_gan.layers import InvariantConv2d, IterNorm
 from gconv_gan.layers.norms.invariant_conv import locally_normalised
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.cost import rounds, training_step
 from gconv_gan.runtime.device import command_device, device_name
-from gconv_gan.training.step import channels_last
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 100
 

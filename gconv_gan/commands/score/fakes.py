@@ -15,6 +15,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.reading.archives import printable
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.images.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.images.extraction import usual_batch_size
 from gconv_gan.metrics.images.sources import ChosenImages, FakeSource, ImageFiles, ImageSource
@@ -22,7 +23,6 @@ from gconv_gan.metrics.images.standing import STANDING, set_standing_statistics
 from gconv_gan.metrics.score_card import FakesCard, RunCard, library_versions
 from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.runtime.device import command_device
-from gconv_gan.training.step import channels_last
 
 BATCH = 64  # of --batch-norm batch: StudioGAN's
 

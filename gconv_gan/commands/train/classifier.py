@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from gconv_gan.commands.train.accelerator import build_accelerator
@@ -18,12 +19,14 @@ from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.data import in_section
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS
+from gconv_gan.layers.weights import channels_last
+from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, built, with_changes
+from gconv_gan.models.changes import read_records, records_of
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.tensors import save_tensors
-from gconv_gan.training.checkpoint import load_network
+from gconv_gan.training.checkpoint import STATE, load_network
 from gconv_gan.training.loop import Run, train
 from gconv_gan.training.supervised import Supervised, held_out_scores
 
@@ -80,16 +83,21 @@ def save_model(
 ) -> dict[str, float]:
     """Test the chosen weights on ``test`` and write them with their description; return the scores."""
     progress, averaged = task.progress, task.player.average is not None
-    network, images = task.player.tested, progress.images_seen
+    network, images, records = task.player.tested, progress.images_seen, records_of(task.methods)
     if config.evaluation.select == "best" and progress.best_images is not None:
         images = progress.best_images
-        load_network(folder.path / f"checkpoint-{images}" / f"{'ema' if averaged else 'classifier'}.safetensors", network)
+        checkpoint = folder.path / f"checkpoint-{images}"
+        records = read_records(checkpoint / STATE)
+        with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
+            network = built(with_changes(description, records), checkpoint / STATE).to(accelerator.device)
+        channels_last(network)
+        load_network(checkpoint / f"{'ema' if averaged else 'classifier'}.safetensors", network)
     scores = held_out_scores(network, test, accelerator)
     if accelerator.is_main_process:
         print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         save_tensors(tensors, folder.path / TENSORS)
         weights = {"weights": "ema" if averaged else "raw", "select": config.evaluation.select, "images_seen": images}
-        write_text(folder.path / DESCRIPTION, json.dumps({**description, **scores, **weights}, indent=2) + "\n")
+        write_text(folder.path / DESCRIPTION, json.dumps({**with_changes(description, records), **scores, **weights}, indent=2) + "\n")
     accelerator.wait_for_everyone()
     return scores

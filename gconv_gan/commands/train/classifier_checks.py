@@ -73,8 +73,9 @@ def check(
         folder.require_startable(config, may_change=may_change)
     if dataset is None:
         network, _ = new_network(config, published_classes(config.data))
-        methods = checked(listed_methods(config.methods), {"classifier": network})
-        return CheckedClassifier(folder, may_change, resumable(folder.path, {}, lambda _: None), network, methods, {}, None, {})
+        resumes_from = resumable(folder.path, {}, lambda _: None)
+        methods = checked(listed_methods(config.methods), {"classifier": network}, resumes_from)
+        return CheckedClassifier(folder, may_change, resumes_from, network, methods, {}, None, {})
     require_same_classes(dataset, test)
     split = splits(config, dataset)
     parts = accelerator.num_processes * config.trainer.micro_batches
@@ -89,12 +90,13 @@ def check(
         "num_processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
     }
+    resumes_from = resumable(folder.path, facts, lambda _: None)  # the run itself reports damaged ones
     return CheckedClassifier(
         folder=folder,
         may_change=may_change,
-        resumes_from=resumable(folder.path, facts, lambda _: None),  # the run itself reports damaged ones
+        resumes_from=resumes_from,
         network=built.network,
-        methods=checked(listed_methods(config.methods), {"classifier": built.network}),
+        methods=checked(listed_methods(config.methods), {"classifier": built.network}, resumes_from),
         description=built.description,
         data=CheckedData(
             batches(config, dataset, split.training, accelerator),

@@ -83,14 +83,15 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
             "num_processes": accelerator.num_processes,
             "mixed_precision": accelerator.mixed_precision,
         }
+    resumes_from = resumable(folder.path, facts, lambda _: None)  # the run itself reports damaged ones
     return CheckedGAN(
         folder=folder,
-        resumes_from=resumable(folder.path, facts, lambda _: None),  # the run itself reports damaged ones
+        resumes_from=resumes_from,
         num_classes=num_classes,
         generator=generator,
         discriminator=discriminator,
         objective=objective,
-        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}),
+        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}, resumes_from),
         scored=training_score(config, dataset, generator, accelerator.device),
         data=data,
         generator_data=generator_data,

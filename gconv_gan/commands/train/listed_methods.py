@@ -1,20 +1,35 @@
 """The training methods that a config lists."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import nn
 
 from gconv_gan.config.schema import PartConfig, constructor
 from gconv_gan.methods.method import Method, PlayerName
+from gconv_gan.models.changes import read_records, repeat
+from gconv_gan.training.checkpoint import STATE
 
 
 def listed_methods(configs: Sequence[PartConfig]) -> tuple[Method, ...]:
     """Return the methods of ``[[methods]]``; raise ``UserError`` naming the entry with wrong values."""
-    return tuple(constructor(config, f"methods.{index}")() for index, config in enumerate(configs))
+    methods: list[Method] = []
+    for index, config in enumerate(configs):
+        method: Method = constructor(config, f"methods.{index}")()
+        method.section = config
+        methods.append(method)
+    return tuple(methods)
 
 
-def checked(methods: Sequence[Method], networks: Mapping[PlayerName, nn.Module]) -> tuple[Method, ...]:
-    """Return ``methods``; raise ``UserError`` if one cannot act on ``networks``."""
+def checked(methods: Sequence[Method], networks: Mapping[PlayerName, nn.Module], resumes_from: Path | None) -> tuple[Method, ...]:
+    """Return ``methods``, which have repeated on ``networks`` the changes recorded in the checkpoint that the run resumes from.
+
+    Raises:
+        UserError: one cannot act on the networks.
+
+    """
+    if resumes_from is not None:
+        repeat(networks, read_records(resumes_from / STATE), methods)
     for method in methods:
         method.check(networks)
     return tuple(methods)

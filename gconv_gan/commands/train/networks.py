@@ -16,9 +16,10 @@ from gconv_gan.config.load import load_config
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
+from gconv_gan.models.changes import Record, rebuild
 from gconv_gan.models.factory import build_discriminator, build_generator
 from gconv_gan.runtime.random import stream_seed
-from gconv_gan.training.checkpoint import load_network
+from gconv_gan.training.checkpoint import STATE, load_network
 
 FEW_CHANNELS = 16
 """A warning is given for a feature map with fewer channels than this."""
@@ -83,15 +84,22 @@ class TrainedRun:
         """Return the real images the discriminator had seen."""
         return int(self.state["progress"]["images_seen"])
 
+    @property
+    def changes(self) -> list[Record]:
+        """Return the records of what training methods changed in the structure of the networks."""
+        return list(self.state.get("methods", []))
+
     def generator(self, weights: Literal["ema", "raw"] = "ema") -> nn.Module:
         """Return the averaged (or the raw) generator in eval mode."""
         generator, _ = build_networks(self.config, self.num_classes)
+        rebuild("generator", generator, self.changes, source=self.checkpoint / STATE)
         load_network(self.checkpoint / ("ema.safetensors" if weights == "ema" else "generator.safetensors"), generator)
         return generator.eval().requires_grad_(False)
 
     def discriminator(self) -> nn.Module:
         """Return the discriminator in eval mode."""
         _, discriminator = build_networks(self.config, self.num_classes)
+        rebuild("discriminator", discriminator, self.changes, source=self.checkpoint / STATE)
         load_network(self.checkpoint / "discriminator.safetensors", discriminator)
         return discriminator.eval().requires_grad_(False)
 
@@ -116,5 +124,5 @@ def load_run(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) 
     require_gan_run(folder)
     config = load_config(GANRunConfig, folder / "config.json")
     chosen = choose_checkpoint(folder, checkpoint)
-    state = json.loads((chosen.path / "state.json").read_text())
+    state = json.loads((chosen.path / STATE).read_text())
     return TrainedRun(config, chosen.path, chosen.rule, state, tuple(state["classes"] or ()))

@@ -76,6 +76,10 @@ class LabelledNoise:
         del images_seen
         return self.always
 
+    def whole(self) -> "LabelledNoise":
+        """Return this source."""
+        return self
+
 
 @dataclass(frozen=True)
 class NoiseImages:
@@ -89,9 +93,13 @@ class NoiseImages:
         del images_seen
         return self.images, self.labels
 
+    def whole(self) -> "NoiseImages":
+        """Return this source."""
+        return self
+
 
 def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator, *, macs: int, generator_macs: int) -> StepTime:
-    """Return the time of ``n_dis`` discriminator steps and one generator step.
+    """Return the time of ``n_dis`` discriminator steps and one generator step, without that of training methods.
 
     Args:
         config: the run.
@@ -118,7 +126,6 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
             data=reals,
             generator_data=reals if parts.objective.loss.relativistic else None,
             num_classes=parts.num_classes,
-            methods=parts.methods,
             device=device,
         )
         found = [elapsed_iteration(task, accelerator)]
@@ -141,7 +148,7 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
 
 
 def classifier_step_time(config: ClassifierRunConfig, network: nn.Module, classes: int, accelerator: Accelerator) -> StepTime:
-    """Return the time of one step.
+    """Return the time of one step, without that of training methods.
 
     Args:
         config: the run.

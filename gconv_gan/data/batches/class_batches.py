@@ -4,6 +4,7 @@ As in ``loaders``, every draw is a function of the image count and the place in 
 of processes, and a resumed run has the batches of an uninterrupted one.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -110,6 +111,12 @@ class ClassBatches:
         self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
         self._sampler = order_of(dataset, seed=seed, indices=indices)
         self._places = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
+
+    def whole(self) -> "ClassBatches":
+        """Return the source of the batches of all processes, which shares images and order with this one."""
+        source = copy.copy(self)
+        source._places = torch.arange(self.batch_size)
+        return source
 
     def batch(self, images_seen: int) -> LabelledBatch:
         """Return this process's share of the global batch at ``images_seen``."""

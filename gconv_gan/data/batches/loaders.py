@@ -7,6 +7,7 @@ a CIFAR batch of 64 takes well under a millisecond. On a CUDA device several bat
 launch operations. Where the images are decoded at every access, the next batch is begun while this one is used.
 """
 
+import copy
 import math
 from typing import Literal
 
@@ -90,6 +91,13 @@ class BatchSource:
         self._block = 1 if decoded else max(1, min(longest, block or (BLOCK if self.device.type == "cuda" else 1)))
         self._held: tuple[int, Stored] | None = None
         self._sampler = order_of(dataset, seed=seed) if balance == "none" else _balanced(dataset, seed, balance, batch_size)
+
+    def whole(self) -> "BatchSource":
+        """Return the source of the batches of all processes, which shares images and order with this one."""
+        source = copy.copy(self)
+        source._share, source._block, source._held = torch.arange(self.batch_size), 1, None
+        source._places = source._share.to(self.device)
+        return source
 
     def batch(self, images_seen: int) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"] | None]:
         """Return our share of the global batch at ``images_seen``: reals in [-1, 1] [b, 3, S, S] and labels [b], or None."""

@@ -218,16 +218,21 @@ class PowerIterations:
         self._advance(training_only=False)
 
     @contextmanager
-    def once(self) -> Iterator[None]:
-        """Take one step of each that is in training mode, on entry, and none within the scope.
+    def once(self, *, hold: bool = True) -> Iterator[None]:
+        r"""Take one step of each that is in training mode, on entry, and none within the scope.
 
         All passes between two optimiser steps (micro-batches, penalties) then use the same weights; a single pass is the same as without
         the scope.
+
+        Args:
+            hold: divide by the σ of the step in every pass; False: each pass computes :math:`u^\top W v` of the weights that it is run
+                with, which may be others (``torch.func.functional_call``).
+
         """
         moved = self._advance(training_only=True)
         for step, singular in moved:
             step.training = False
-            if isinstance(step, SpectralNorm):
+            if hold and isinstance(step, SpectralNorm):
                 step.held = singular
         try:
             yield

@@ -27,9 +27,22 @@ class _SumOverProcesses(torch.autograd.Function):
         return _SumOverProcesses.apply(gradient)
 
 
+_alone: ContextVar[bool] = ContextVar("statistics_of_one_process", default=False)
+
+
 def several_processes() -> bool:
-    """Return whether training runs on more than one process."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    """Return whether statistics are sums over more than one process."""
+    return not _alone.get() and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@contextmanager
+def statistics_of_one_process() -> Iterator[None]:
+    """Take statistics from this process's images alone: each process passes the whole global batch."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 _pending: ContextVar[dict[Tensor, int] | None] = ContextVar("batches_to_count", default=None)

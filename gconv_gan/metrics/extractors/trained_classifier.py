@@ -1,12 +1,12 @@
 """A trained classifier on disk: ``model.safetensors`` and ``model.json`` in one folder.
 
 The JSON object holds ``network`` (a name), ``arguments`` (its config without the name, and ``image_size``), ``classes`` (their names,
-in the order of the logits) and, where the network standardises its input, ``standardise`` (mean and deviation). Whatever else it
-holds is for people.
+in the order of the logits), where the network standardises its input, ``standardise`` (mean and deviation), and, where training methods
+changed its structure, ``methods`` (their records, see ``models.changes``). Whatever else it holds is for people.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gconv_gan.config.schema import PartConfig
 from gconv_gan.config.sections.classifier_units import NamedClassifierConfig
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sorts import require_folder_of
+from gconv_gan.models.changes import Record, made, rebuild
 from gconv_gan.models.classifiers.standardised import Standardised
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.tables import CLASSIFIERS
@@ -34,6 +35,12 @@ def describe(config: PartConfig, *, image_size: int, classes: Sequence[str]) -> 
     return {"network": name, "arguments": {"image_size": image_size, **arguments}, "classes": list(classes)}
 
 
+def with_changes(description: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+    """Return a description with the records of a run's training methods behind those that it holds; none without changes."""
+    changes = [*description.get("methods", []), *made(records)]
+    return {**description, **({"methods": changes} if changes else {})}
+
+
 def load_classifier(folder: Path | str) -> tuple[Any, dict[str, Any]]:
     """Return the network in ``folder`` and its description.
 
@@ -47,7 +54,7 @@ def load_classifier(folder: Path | str) -> tuple[Any, dict[str, Any]]:
         if not path.is_file():
             raise UserError(f"{folder} is not a classifier: {path} is missing")
     fields = _fields(folder / DESCRIPTION)
-    network = _built(fields, folder / DESCRIPTION)
+    network = built(fields, folder / DESCRIPTION)
     try:
         network.load_state_dict(load_file(folder / TENSORS))
     except RuntimeError as error:
@@ -66,7 +73,13 @@ def _fields(path: Path) -> dict[str, Any]:
     return dict(fields)
 
 
-def _built(fields: dict[str, Any], path: Path) -> nn.Module:
+def built(fields: Mapping[str, Any], path: Path) -> nn.Module:
+    """Return a new network as a description, read from ``path``, says.
+
+    Raises:
+        UserError: it describes no known network.
+
+    """
     name, classes, arguments = fields["network"], fields["classes"], dict(fields["arguments"])
     image_size, expected = arguments.pop("image_size", None), arguments.pop("num_classes", len(classes))
     if len(classes) != expected:
@@ -83,4 +96,6 @@ def _built(fields: dict[str, Any], path: Path) -> nn.Module:
         network = build_classifier_network(config, num_classes=len(classes), image_size=image_size)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return Standardised(network, **fields["standardise"]) if fields.get("standardise") else network
+    network = Standardised(network, **fields["standardise"]) if fields.get("standardise") else network
+    rebuild("classifier", network, fields.get("methods", []), source=path)
+    return network

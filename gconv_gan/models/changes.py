@@ -1,0 +1,88 @@
+"""Changes of a network's structure by training methods: recorded in run folders, and repeated on every newly built network.
+
+A record is JSON: ``{"method": {"kind": "…", keys of its section}, "facts": {…}}``. It holds all that repeats the change, so that a
+checkpoint, a trained classifier and an exported generator need nothing else.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from torch import nn
+
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import did_you_mean
+from gconv_gan.config.load import validated
+from gconv_gan.config.schema import PartConfig, constructor, table
+
+NetworkName = Literal["generator", "discriminator", "classifier"]
+Record = dict[str, Any]
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """A training method, as far as structure is concerned; see ``methods.method.Method``."""
+
+    section: PartConfig | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain data about its changes."""
+        ...
+
+    def rebuild(self, name: NetworkName, network: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Repeat them on a newly built network."""
+        ...
+
+
+def records_of(methods: Sequence[Changing]) -> list[Record]:
+    """Return a record of each method that a config lists, in its order; without changes its facts are empty."""
+    return [{"method": method.section.model_dump(mode="json"), "facts": method.facts()} for method in methods if method.section is not None]
+
+
+def read_records(state: Path) -> list[Record]:
+    """Return the records in the ``state.json`` of a checkpoint; none where an earlier version wrote it."""
+    return list(json.loads(state.read_text()).get("methods", []))
+
+
+def made(records: Sequence[Record]) -> list[Record]:
+    """Return the records that hold changes."""
+    return [record for record in records if record["facts"]]
+
+
+def repeat(networks: Mapping[NetworkName, nn.Module], records: Sequence[Record], methods: Sequence[Changing]) -> None:
+    """Repeat recorded changes on newly built ``networks`` in place, by the methods of the run that goes on, which learn of them."""
+    listed = [method for method in methods if method.section is not None] if records else []
+    for method, record in zip(listed, records, strict=True):
+        if record["facts"]:
+            for name, network in networks.items():
+                method.rebuild(name, network, record["facts"])
+
+
+def rebuild(name: NetworkName, network: nn.Module, records: Sequence[Record], *, source: Path) -> None:
+    """Repeat recorded changes on a newly built ``network`` in place, before its weights are loaded.
+
+    Args:
+        name: whose network it is; "generator" for its average too.
+        network: as its config builds it.
+        records: of the run.
+        source: the file or folder that holds them, for messages.
+
+    Raises:
+        UserError: a method is unknown, or has other keys in this version.
+
+    """
+    changed = made(records)
+    repeat({name: network}, changed, [_method(record["method"], source) for record in changed])
+
+
+def _method(section: Mapping[str, Any], source: Path) -> Changing:
+    kinds = table("METHODS").models()
+    kind = section["kind"]
+    if kind not in kinds:
+        hint = did_you_mean(kind, kinds) or ": give --plugins with the file that adds it"
+        raise UserError(f"{source}: the training method '{kind}', which changed the network, is not known{hint}")
+    config = validated(kinds[kind], dict(section), f"{source}, methods")
+    method: Changing = constructor(config, "methods")()
+    method.section = config if isinstance(config, PartConfig) else None
+    return method
