@@ -4,17 +4,21 @@ import copy
 import functools
 import json
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from jaxtyping import Float
-from pydantic import PositiveInt, ValidationError
+from pydantic import PositiveInt, ValidationError, create_model
 from torch import Tensor, nn
 
 from gconv_gan import parts
+from gconv_gan.config import schema
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides, validated
@@ -330,6 +334,31 @@ def test_configs_are_equal_only_as_objects_of_one_class_which_is_made_once(tmp_p
     assert resolved(GANRunConfig) is resolved(GANRunConfig)
     assert isinstance(tiny(tmp_path), GANRunConfig)
     assert tiny(tmp_path) == tiny(tmp_path)
+
+
+def test_threads_that_read_a_config_at_once_get_one_class(table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = table("INNER", {"layer": Layer, "wide": Wide}, given=("num_classes",))
+
+    class Run(Config):
+        layer: Annotated[PartConfig, Choice("INNER", default="layer")]
+
+    def slow(*names: str, **fields: Any) -> Any:
+        time.sleep(0.02)  # the other threads run meanwhile
+        return create_model(*names, **fields)
+
+    monkeypatch.setattr(schema, "create_model", slow)
+    together = threading.Barrier(4)
+
+    def read(_: int) -> tuple[Any, ...]:
+        together.wait()
+        return resolved(Run), inner.models()["wide"], validated(Run, {"layer": {"kind": "wide", "width": 2}}, "here")
+
+    with ThreadPoolExecutor(4) as threads:
+        (run, wide, values), *others = threads.map(read, range(4))
+    for other in others:
+        assert other[0] is run
+        assert other[1] is wide
+        assert other[2] == values
 
 
 def test_configs_can_be_copied_and_pickled(tmp_path: Path) -> None:
