@@ -351,13 +351,13 @@ def test_threads_that_read_a_config_at_once_get_one_class(table: Callable[..., T
 
     def read(_: int) -> tuple[Any, ...]:
         together.wait()
-        return resolved(Run), inner.models()["wide"], validated(Run, {"layer": {"kind": "wide", "width": 2}}, "here")
+        return inner.models()["wide"], resolved(Run), validated(Run, {"layer": {"kind": "wide", "width": 2}}, "here")
 
     with ThreadPoolExecutor(4) as threads:
-        (run, wide, values), *others = threads.map(read, range(4))
+        (wide, run, values), *others = threads.map(read, range(4))
     for other in others:
-        assert other[0] is run
-        assert other[1] is wide
+        assert other[0] is wide
+        assert other[1] is run
         assert other[2] == values
 
 
