@@ -95,8 +95,8 @@ class GANRunConfig(Config):
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)  # type: ignore[arg-type]  # its choices have defaults when resolved
     augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
-    generator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
-    discriminator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
+    generator_optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam", kind="adam")]
+    discriminator_optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam", kind="adam")]
     schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     ema: EmaConfig = EmaConfig()
     trainer: TrainerConfig
