@@ -181,10 +181,7 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
         UserError: a flag is unknown, or its value is wrong or not valid UTF-8.
 
     """
-    for argument in arguments:
-        if any("\udc80" <= character <= "\udcff" for character in argument):
-            named = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
+    _require_utf8(arguments)
     kinds, rest = _take_kinds(type(config), list(arguments))
     default: Any = config
     for keys, kind in kinds:
@@ -194,15 +191,32 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     return validated(type(config), json.loads(result.model_dump_json()), "command line")
 
 
-def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
-    """Return a command line without a config file as ``model``; raise ``UserError`` if it is wrong.
+def parse_command(model: type[Model], arguments: Sequence[str], *, start: Model | None = None) -> Model:
+    """Return a command line without a config file as ``model``. Plug-ins, ``--plugins mine.py``, are imported first.
 
-    A boolean that is false by default is a bare flag, such as ``--mark``. Plug-ins, ``--plugins mine.py``, are imported first.
+    Args:
+        model: the options of the command.
+        arguments: its command line. A boolean that is false by default is a bare flag, such as ``--mark``.
+        start: values of options that are left out, where they are not the model's defaults (``tyro.MISSING``: required); a boolean then
+            takes a value, ``--download false``, as keys of a config do.
+
+    Raises:
+        UserError: a flag is unknown, or its value is wrong or not valid UTF-8.
+
     """
+    _require_utf8(arguments)
     named, rest = take_plugins(arguments)
     load_plugins(named)
-    result: Model = _tyro(resolved(model), rest, None, flags=tyro.conf.FlagCreatePairsOff)
+    flags = tyro.conf.FlagCreatePairsOff if start is None else tyro.conf.FlagConversionOff
+    result: Model = _tyro(resolved(model), rest, start, flags=flags)
     return result
+
+
+def _require_utf8(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if any("\udc80" <= character <= "\udcff" for character in argument):
+            named = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
 
 
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False}
@@ -240,8 +254,9 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
     except SystemExit as stop:
         if not stop.code:  # --help
             print("--plugins FILE.py or MODULE …: import these first; they add parts (docs/plugins.md)")
-            if default is not None:
-                print(choices(model))
+            kinds = choices(model)
+            if default is not None and "\n" in kinds:
+                print(kinds)
             raise
         raise UserError(f"command line: {_from_box(captured.getvalue(), model, default)}") from None
 
