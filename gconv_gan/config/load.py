@@ -23,10 +23,11 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.describe import kind_of as _kind
 from gconv_gan.config.describe import members as _members
+from gconv_gan.config.earlier import translated
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import WAYS, did_you_mean, nearest_key
 from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
-from gconv_gan.config.schema import resolved
+from gconv_gan.config.schema import PartConfig, resolved
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
@@ -104,7 +105,7 @@ def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
     """Return ``data`` as a ``model``; raise ``UserError`` naming ``source`` and the first wrong key."""
     model = resolved(model)
     try:
-        return model.model_validate_json(json.dumps(data, default=str))
+        return model.model_validate_json(json.dumps(translated(model, data), default=str))
     except ValidationError as error:
         # a misspelt required key is also a missing one: report the misspelling
         first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
@@ -262,7 +263,7 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
 
 
 def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:
-    """Split off ``--X.kind VALUE`` and ``--X.kind=VALUE``, outermost first."""
+    """Split off ``--X.kind VALUE`` and ``--X.kind=VALUE``, outermost first, entries of a list in their order."""
     kinds: list[tuple[list[str], str]] = []
     rest: list[str] = []
     waiting = iter(arguments)
@@ -276,7 +277,7 @@ def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[l
         if not value or value.startswith("--"):
             raise UserError(f"command line: {flag} needs a value")
         kinds.append((flag[2:].removesuffix(".kind").replace("-", "_").split("."), value))
-    return sorted(kinds, key=lambda item: len(item[0])), rest
+    return sorted(kinds, key=lambda item: (len(item[0]), [word.zfill(4) for word in item[0]])), rest
 
 
 def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Config:
@@ -306,11 +307,11 @@ def _of_kind(old: Config, kind: str, dotted: str, members: Sequence[type[Config]
 
 
 def _with_kind_in_list(old: tuple[Any, ...], keys: list[str], kind: str, dotted: str, members: Sequence[type[Config]]) -> tuple[Any, ...]:
-    """Return a list of parts with the entry at ``keys[1]``, or a part of it, switched; a command line cannot add an entry."""
+    """Return a list of parts with the entry at ``keys[1]``, or a part of it, switched; the number after the last adds an entry."""
     name, number, *inner = [*keys, ""] if len(keys) == 1 else keys
-    if not (number.isdigit() and int(number) < len(old)):
-        raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; add one in the file")
-    entry = old[int(number)]
+    if not (number.isdigit() and int(number) < len(old) + (not inner)):
+        raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; --{name}.{len(old)}.kind adds one")
+    entry = old[int(number)] if int(number) < len(old) else PartConfig()
     new = _with_kind(entry, inner, kind, dotted) if inner else _of_kind(entry, kind, dotted, members)
     return (*old[: int(number)], new, *old[int(number) + 1 :])
 

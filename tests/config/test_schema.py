@@ -216,7 +216,15 @@ def test_a_list_of_parts_in_an_explicit_model(table: Callable[..., Table]) -> No
     }.items():
         with pytest.raises(UserError, match=sentence):
             validated(Run, {"methods": json.loads(wrong)}, "here")
-    with pytest.raises(UserError, match=r"--methods\.2\.kind: methods has 2 entries, numbered from 0"):
+    longer = apply_overrides(values, ["--methods.3.kind", "layer", "--methods.2.kind", "wide", "--methods.2.width", "9"])
+    assert longer.methods[:2] == values.methods
+    assert [method.model_dump() for method in longer.methods[2:]] == [
+        {"kind": "wide", "width": 9, "size": 3, "share": 0.5, "coupled": False},
+        {"kind": "layer", "size": 3, "share": 0.5, "coupled": False},
+    ]
+    with pytest.raises(UserError, match=r"--methods\.3\.kind: methods has 2 entries, numbered from 0; --methods\.2\.kind adds one"):
+        apply_overrides(values, ["--methods.3.kind", "wide"])
+    with pytest.raises(UserError, match=r"--methods\.2\.width must be given"):
         apply_overrides(values, ["--methods.2.kind", "wide"])
 
 
