@@ -15,9 +15,10 @@ from gconv_gan.layers.tables import (
 )
 from gconv_gan.losses.tables import LOSSES, PENALTIES
 from gconv_gan.methods.tables import METHODS
+from gconv_gan.metrics.protocols import PROTOCOLS
 from gconv_gan.metrics.tables import EXTRACTORS, METRICS
 from gconv_gan.models.tables import CLASSIFIERS, DISCRIMINATORS, GENERATORS, MAPPINGS
-from gconv_gan.optim.tables import OPTIMIZERS, PLAYER_OPTIMIZERS, SCHEDULES
+from gconv_gan.optim.tables import OPTIMIZERS, SCHEDULES
 from gconv_gan.runtime.tracking import TRACKERS
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
     "NORMS",
     "OPTIMIZERS",
     "PENALTIES",
-    "PLAYER_OPTIMIZERS",
+    "PROTOCOLS",
     "SCHEDULES",
     "TRACKERS",
     "WEIGHT_NORMS",

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
+from gconv_gan.runtime.tracking import read_metrics
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)
@@ -31,6 +32,10 @@ penalty = { kind = "largest_slope", every = 2 }
 [[methods]]
 kind = "weight_clipping"
 limit = 0.02
+[evaluation]
+every = 32
+protocol = "spread10k"
+num_fake = 40
 [trainer]
 total_images = 64
 batch_size = 16
@@ -52,7 +57,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_example_is_short() -> None:
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
     for example in EXAMPLES:
         body = [line for line in example.splitlines() if line.strip() and not line.startswith(("import ", "from "))]
         assert len(body) <= 25, example
@@ -71,6 +76,8 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     checkpoint = tmp_path / "runs" / "run" / "checkpoint-96"
     assert [line.split("\t")[0] for line in (tmp_path / "runs" / "run" / "loss.tsv").read_text().splitlines()][-1] == "96"
+    logged = [line for line in read_metrics(tmp_path / "runs" / "run" / "metrics.jsonl") if "spread10k (num_fake=40)/spread" in line]
+    assert [line["images"] for line in logged] == [32, 64, 96]
     saved = load_file(checkpoint / "discriminator.safetensors")
     assert max(float(saved[name].abs().max()) for name in saved if name.endswith(("bias", "original"))) == pytest.approx(0.02)
 
@@ -82,7 +89,17 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     assert list(written["scores"]) == ["fd", "spread"]
     assert written["card"]["formula"]["more"] == {"spread": {"variance": "trace of the covariance"}}
     assert (written["card"]["extractor"]["name"], written["card"]["reference"]["source"]) == ("colours", "stripes")
+    by_protocol = command(
+        tmp_path, *score[:2], "--protocol", "spread10k", "--num-fake", "40", "--json", "same.json", "--plugins", "mine.py"
+    )
+    assert by_protocol.returncode == 0, by_protocol.stderr
+    again = json.loads((tmp_path / "same.json").read_text())
+    assert again["scores"] == written["scores"]
+    assert again["card"]["formula"]["protocol"] == "spread10k (num_fake=40)"
+    during = json.loads((tmp_path / "runs" / "run" / "scores" / "during_training" / "96.json").read_text())
+    assert during["scores"].keys() == {"fd", "spread"}
     for wrong, said in (
+        (("--protocol", "spread1k"), "there is no protocol 'spread1k'; known are .*did you mean 'spread10k'"),
         (("--extractor", "colors"), "there is no extractor 'colors'; known are .*, colours; did you mean 'colours'"),
         (("--extractor", "colours:large"), "there is no extractor 'colours:large'"),
         (("--extractor", "colours", "--weights", "mine.py"), "the extractor colours takes none"),

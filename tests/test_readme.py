@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,8 +80,8 @@ def recipe_commands() -> list[tuple[str, list[str]]]:
 def test_its_commands_take_these_arguments(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = importlib.import_module(module)
 
-    def parse_and_stop(model: type[Config], given: Sequence[str]) -> None:
-        raise Parsed(parse_command(model, given))
+    def parse_and_stop(model: type[Config], given: Sequence[str], **options: Any) -> None:
+        raise Parsed(parse_command(model, given, **options))
 
     monkeypatch.setattr(recipe, "parse_command", parse_and_stop)
     with pytest.raises(Parsed):

@@ -36,6 +36,7 @@ WAYS = {
     "gpus": "accelerate launch --num_processes N starts N processes",
     "num_gpus": "accelerate launch --num_processes N starts N processes",
     "workers": "images are held converted, there are no loader processes",
+    "orthogonal": "the method of this name adds it, --methods.0.kind orthogonal --methods.0.generator 5e-5",
     "num_workers": "images are held converted, there are no loader processes",
 }
 """Flags of other platforms -> the corresponding usage here."""

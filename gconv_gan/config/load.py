@@ -23,10 +23,11 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.describe import kind_of as _kind
 from gconv_gan.config.describe import members as _members
+from gconv_gan.config.earlier import translated
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import WAYS, did_you_mean, nearest_key
 from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
-from gconv_gan.config.schema import resolved
+from gconv_gan.config.schema import PartConfig, resolved
 from gconv_gan.config.sorts import other_sort
 
 Model = TypeVar("Model", bound=Config)
@@ -104,7 +105,7 @@ def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
     """Return ``data`` as a ``model``; raise ``UserError`` naming ``source`` and the first wrong key."""
     model = resolved(model)
     try:
-        return model.model_validate_json(json.dumps(data, default=str))
+        return model.model_validate_json(json.dumps(translated(model, data), default=str))
     except ValidationError as error:
         # a misspelt required key is also a missing one: report the misspelling
         first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
@@ -181,10 +182,7 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
         UserError: a flag is unknown, or its value is wrong or not valid UTF-8.
 
     """
-    for argument in arguments:
-        if any("\udc80" <= character <= "\udcff" for character in argument):
-            named = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
+    _require_utf8(arguments)
     kinds, rest = _take_kinds(type(config), list(arguments))
     default: Any = config
     for keys, kind in kinds:
@@ -194,15 +192,32 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     return validated(type(config), json.loads(result.model_dump_json()), "command line")
 
 
-def parse_command(model: type[Model], arguments: Sequence[str]) -> Model:
-    """Return a command line without a config file as ``model``; raise ``UserError`` if it is wrong.
+def parse_command(model: type[Model], arguments: Sequence[str], *, start: Model | None = None) -> Model:
+    """Return a command line without a config file as ``model``. Plug-ins, ``--plugins mine.py``, are imported first.
 
-    A boolean that is false by default is a bare flag, such as ``--mark``. Plug-ins, ``--plugins mine.py``, are imported first.
+    Args:
+        model: the options of the command.
+        arguments: its command line. A boolean that is false by default is a bare flag, such as ``--mark``.
+        start: values of options that are left out, where they are not the model's defaults (``tyro.MISSING``: required); a boolean then
+            takes a value, ``--download false``, as keys of a config do.
+
+    Raises:
+        UserError: a flag is unknown, or its value is wrong or not valid UTF-8.
+
     """
+    _require_utf8(arguments)
     named, rest = take_plugins(arguments)
     load_plugins(named)
-    result: Model = _tyro(resolved(model), rest, None, flags=tyro.conf.FlagCreatePairsOff)
+    flags = tyro.conf.FlagCreatePairsOff if start is None else tyro.conf.FlagConversionOff
+    result: Model = _tyro(resolved(model), rest, start, flags=flags)
     return result
+
+
+def _require_utf8(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if any("\udc80" <= character <= "\udcff" for character in argument):
+            named = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
 
 
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False}
@@ -240,14 +255,15 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
     except SystemExit as stop:
         if not stop.code:  # --help
             print("--plugins FILE.py or MODULE …: import these first; they add parts (docs/plugins.md)")
-            if default is not None:
-                print(choices(model))
+            kinds = choices(model)
+            if default is not None and "\n" in kinds:
+                print(kinds)
             raise
         raise UserError(f"command line: {_from_box(captured.getvalue(), model, default)}") from None
 
 
 def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[list[str], str]], list[str]]:
-    """Split off ``--X.kind VALUE`` and ``--X.kind=VALUE``, outermost first."""
+    """Split off ``--X.kind VALUE`` and ``--X.kind=VALUE``, outermost first, entries of a list in their order."""
     kinds: list[tuple[list[str], str]] = []
     rest: list[str] = []
     waiting = iter(arguments)
@@ -261,7 +277,7 @@ def _take_kinds(model: type[Config], arguments: list[str]) -> tuple[list[tuple[l
         if not value or value.startswith("--"):
             raise UserError(f"command line: {flag} needs a value")
         kinds.append((flag[2:].removesuffix(".kind").replace("-", "_").split("."), value))
-    return sorted(kinds, key=lambda item: len(item[0])), rest
+    return sorted(kinds, key=lambda item: (len(item[0]), [word.zfill(4) for word in item[0]])), rest
 
 
 def _with_kind(config: Config, keys: list[str], kind: str, dotted: str) -> Config:
@@ -291,11 +307,11 @@ def _of_kind(old: Config, kind: str, dotted: str, members: Sequence[type[Config]
 
 
 def _with_kind_in_list(old: tuple[Any, ...], keys: list[str], kind: str, dotted: str, members: Sequence[type[Config]]) -> tuple[Any, ...]:
-    """Return a list of parts with the entry at ``keys[1]``, or a part of it, switched; a command line cannot add an entry."""
+    """Return a list of parts with the entry at ``keys[1]``, or a part of it, switched; the number after the last adds an entry."""
     name, number, *inner = [*keys, ""] if len(keys) == 1 else keys
-    if not (number.isdigit() and int(number) < len(old)):
-        raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; add one in the file")
-    entry = old[int(number)]
+    if not (number.isdigit() and int(number) < len(old) + (not inner)):
+        raise UserError(f"command line: --{dotted}.kind: {name} has {len(old)} entries, numbered from 0; --{name}.{len(old)}.kind adds one")
+    entry = old[int(number)] if int(number) < len(old) else PartConfig()
     new = _with_kind(entry, inner, kind, dotted) if inner else _of_kind(entry, kind, dotted, members)
     return (*old[: int(number)], new, *old[int(number) + 1 :])
 

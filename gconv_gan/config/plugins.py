@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.schema import PARTS
+from gconv_gan.config.schema import DERIVATION, PARTS
 
 _LOADED: dict[str, str] = {}
 """Loaded plug-ins: name given by the user -> SHA-256 of the file."""
@@ -86,21 +86,26 @@ def load_plugins(names: Sequence[str]) -> dict[str, str]:
     """
     if names:
         importlib.import_module(PARTS)
-    for name in names:
-        key = _named(name)
-        path = Path(key) if name.endswith(".py") else None
-        if key in _LOADED:
-            continue
-        if path is not None and not path.is_file():
-            raise UserError(f"plugins: {name} does not exist")
-        try:
-            source = _import_file(path) if path is not None else _import_module(name)
-        except UserError as error:
-            raise UserError(f"plugins: {name}: {error}") from error
-        except Exception as error:
-            raise UserError(f"plugins: {name} cannot be imported: {type(error).__name__}: {error}") from error
-        _LOADED[key] = hashlib.sha256(source.read_bytes()).hexdigest()
-    return dict(_LOADED)
+    with DERIVATION:  # another thread that loads the same file waits, instead of adding its rows again
+        for name in names:
+            _load(name)
+        return dict(_LOADED)
+
+
+def _load(name: str) -> None:
+    key = _named(name)
+    path = Path(key) if name.endswith(".py") else None
+    if key in _LOADED:
+        return
+    if path is not None and not path.is_file():
+        raise UserError(f"plugins: {name} does not exist")
+    try:
+        source = _import_file(path) if path is not None else _import_module(name)
+    except UserError as error:
+        raise UserError(f"plugins: {name}: {error}") from error
+    except Exception as error:
+        raise UserError(f"plugins: {name} cannot be imported: {type(error).__name__}: {error}") from error
+    _LOADED[key] = hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 def _import_file(path: Path) -> Path:

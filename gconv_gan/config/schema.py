@@ -14,6 +14,7 @@ part with its keywords bound; :func:`give` binds what only the surroundings know
 import importlib
 import inspect
 import re
+import threading
 import types
 from collections import UserDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -125,16 +126,17 @@ class Table(UserDict[str, Any]):
         self.data[kind] = row
 
     def models(self) -> dict[str, type[Config]]:
-        """Return the config model of every kind; from then on the table takes no more rows."""
-        if self.derived is None:
-            if self.name in _DERIVING:
-                raise UserError(f"the table {self.name} holds a part that is chosen from {self.name} again")
-            _DERIVING.append(self.name)
-            try:
-                self.derived = {kind: _derived(self, kind, row) for kind, row in self.data.items()}
-            finally:
-                _DERIVING.pop()
-        return self.derived
+        """Return the config model of every kind, in every thread the same; from then on the table takes no more rows."""
+        with DERIVATION:
+            if self.derived is None:
+                if self.name in _DERIVING:
+                    raise UserError(f"the table {self.name} holds a part that is chosen from {self.name} again")
+                _DERIVING.append(self.name)
+                try:
+                    self.derived = {kind: _derived(self, kind, row) for kind, row in self.data.items()}
+                finally:
+                    _DERIVING.pop()
+            return self.derived
 
     def kind_of(self, row: Any) -> str | None:
         """Return the kind of a part that is a row of this table, by identity; None for any other."""
@@ -144,6 +146,9 @@ class Table(UserDict[str, Any]):
 TABLES: dict[str, Table] = {}
 """Every table by its name."""
 _DERIVING: list[str] = []
+"""Tables whose models are being derived, outermost first; guarded by ``DERIVATION``."""
+DERIVATION = threading.RLock()
+"""One lock for all tables and models, since deriving one derives others: a second thread waits and gets the same classes."""
 
 
 def table(name: str) -> Table:
@@ -416,9 +421,10 @@ def _default_of(choice: Choice, default: Any, place: str) -> Any:
 def resolved(model: type[Model]) -> type[Model]:
     """Return an explicit model with every choice in it, and in the sections within it, replaced by the union of its table.
 
-    The result is cached: two configs are equal only if they are of one class.
+    The result is cached, for all threads: two configs are equal only if they are of one class.
     """
-    found = _resolved(model)
+    with DERIVATION:
+        found = _resolved(model)
     assert issubclass(found, model)
     return found
 

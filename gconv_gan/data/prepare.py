@@ -26,7 +26,7 @@ from typing import Any
 import tyro
 
 from gconv_gan.config.errors import UserError, reworded
-from gconv_gan.config.load import apply_overrides
+from gconv_gan.config.load import parse_command
 from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
@@ -63,7 +63,8 @@ def config_of(arguments: Sequence[str]) -> DataConfig:
         near = difflib.get_close_matches(arguments[0], DATASETS, n=1) if arguments else []
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"the first argument names the kind of data: {', '.join(DATASETS)}{hint}")
-    config: DataConfig = apply_overrides(_defaults(DATASETS.models()[arguments[0]]), arguments[1:])
+    model: Any = DATASETS.models()[arguments[0]]
+    config: DataConfig = parse_command(model, arguments[1:], start=_defaults(model))
     return config
 
 

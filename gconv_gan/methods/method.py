@@ -61,7 +61,6 @@ class Progress:
 
     images_seen: int = 0
     best_score: float | None = None
-    """Smaller is better."""
     best_name: str | None = None
     """Name of the score, "protocol/fd"; another name resets the best value."""
     best_images: int | None = None
@@ -70,10 +69,12 @@ class Progress:
     g_steps: int = 0
     """Generator steps of a GAN."""
 
-    def improved_by(self, name: str, value: float) -> bool:
+    def improved_by(self, name: str, value: float, *, lower_is_better: bool = True) -> bool:
         """Return whether ``value`` is the best of the score ``name`` so far, and if so store it with the images seen."""
-        if self.best_score is not None and self.best_name == name and value >= self.best_score:
-            return False
+        if self.best_score is not None and self.best_name == name:
+            better = value < self.best_score if lower_is_better else value > self.best_score
+            if not better:
+                return False
         self.best_score, self.best_name, self.best_images = value, name, self.images_seen
         return True
 

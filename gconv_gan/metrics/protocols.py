@@ -3,6 +3,7 @@
 Two numbers may be compared when their protocols are equal. A protocol that is changed on the command line changes its name.
 """
 
+from collections import UserDict
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -16,7 +17,8 @@ from gconv_gan.metrics.neighbours import Comparison
 class Protocol(Config):
     """What is computed, from how many images, by which formula."""
 
-    name: str
+    name: str = ""
+    """Given by ``PROTOCOLS``; a changed protocol's lists the changes."""
     metrics: tuple[str, ...]
     """fid: Fréchet distance; is: Inception Score; kid: Kernel Inception Distance; prdc: precision, recall, density, coverage;
     intra_fid: mean of the classes' Fréchet distances; fid_infinity: Fréchet distance extrapolated to infinitely many fakes;
@@ -54,17 +56,32 @@ class Protocol(Config):
         return self
 
 
-PROTOCOLS = {
-    protocol.name: protocol
-    for protocol in (
+class Protocols(UserDict[str, Protocol]):
+    """Name -> protocol, open to plug-ins. A protocol is told its name here, and a name means one protocol for ever."""
+
+    def __setitem__(self, name: str, protocol: Protocol) -> None:
+        """Add a protocol.
+
+        Raises:
+            UserError: the name is taken, or the protocol has another one.
+
+        """
+        if name in self.data:
+            raise UserError(f"PROTOCOLS[{name!r}] exists: give the protocol another name")
+        if protocol.name not in ("", name):
+            raise UserError(f"PROTOCOLS[{name!r}] is a protocol that is called {protocol.name!r}: leave its name out")
+        self.data[name] = protocol.model_copy(update={"name": name})
+
+
+PROTOCOLS = Protocols(
+    {
         # mimicry's tables: 50k against 50k of the training set; KID of 10 subsets of 5000.
-        Protocol(
-            name="fid50k_train", metrics=("fid", "is", "kid"), extractor="inception", num_real=50_000, kid_subsets=10, kid_subset_size=5000
+        "fid50k_train": Protocol(
+            metrics=("fid", "is", "kid"), extractor="inception", num_real=50_000, kid_subsets=10, kid_subset_size=5000
         ),
         # StudioGAN's tables: as many fakes as test images, its "legacy" resizer (the default of its --post_resizer), biased
         # logits, one split, prdc's k and comparison. Its generators ran with --batch-norm batch.
-        Protocol(
-            name="fid10k_test",
+        "fid10k_test": Protocol(
             metrics=("fid", "is", "prdc"),
             extractor="inception:pytorch_fid",
             num_fake=10_000,
@@ -76,31 +93,27 @@ PROTOCOLS = {
             comparison="<",
         ),
         # How well each class is drawn, and how much of the distance is due to the number of fakes.
-        Protocol(name="intra_fid50k_train", metrics=("fid", "intra_fid"), extractor="inception"),
-        Protocol(name="fid_infinity50k_train", metrics=("fid", "fid_infinity"), extractor="inception"),
+        "intra_fid50k_train": Protocol(metrics=("fid", "intra_fid"), extractor="inception"),
+        "fid_infinity50k_train": Protocol(metrics=("fid", "fid_infinity"), extractor="inception"),
         # StyleGAN2 and later: all reals.
-        Protocol(name="fid50k_full", metrics=("fid", "is", "kid", "prdc"), extractor="inception"),
+        "fid50k_full": Protocol(metrics=("fid", "is", "kid", "prdc"), extractor="inception"),
         # torch-fidelity's defaults on two sets of images.
-        Protocol(
-            name="torch_fidelity",
+        "torch_fidelity": Protocol(
             metrics=("fid", "is", "kid", "prdc"),
             extractor="inception",
             num_fake=None,
             split="any",
             is_permutation_seed=2020,
         ),
-        Protocol(name="clean_fid", metrics=("fid",), extractor="inception:clean_fid", split="any"),
-        Protocol(name="pytorch_fid", metrics=("fid",), extractor="inception:pytorch_fid", num_fake=None, split="any"),
+        "clean_fid": Protocol(metrics=("fid",), extractor="inception:clean_fid", split="any"),
+        "pytorch_fid": Protocol(metrics=("fid",), extractor="inception:pytorch_fid", num_fake=None, split="any"),
         # Tracked during training: biased upward by the few images, comparable with itself alone.
-        Protocol(name="fid2k", metrics=("fid",), extractor="inception", num_fake=2_000, num_real=2_000, split="any"),
+        "fid2k": Protocol(metrics=("fid",), extractor="inception", num_fake=2_000, num_real=2_000, split="any"),
         # lite0: EfficientNet-Lite0 at 96 pixels (bilinear); lite0_224: at 224 (bicubic). Their features are different spaces.
-        Protocol(
-            name="fd2k_lite0", metrics=("fid",), extractor="efficientnet_lite0:bilinear96", num_fake=2_000, num_real=2_000, split="any"
-        ),
+        "fd2k_lite0": Protocol(metrics=("fid",), extractor="efficientnet_lite0:bilinear96", num_fake=2_000, num_real=2_000, split="any"),
         # Offline scores in EfficientNet-Lite0's features.
-        Protocol(name="fd50k_lite0_224", metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
-        Protocol(
-            name="fd5k_lite0",
+        "fd50k_lite0_224": Protocol(metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
+        "fd5k_lite0": Protocol(
             metrics=("fid", "kid", "prdc"),
             extractor="efficientnet_lite0:bilinear96",
             num_fake=5_000,
@@ -109,17 +122,16 @@ PROTOCOLS = {
             comparison="<",
         ),
         # DINOv2's and CLIP's features.
-        Protocol(name="fd50k_dinov2", metrics=("fid", "kid", "prdc"), extractor="dinov2", neighbours=5, comparison="<"),
-        Protocol(name="fd50k_clip", metrics=("fid", "kid", "prdc"), extractor="clip", neighbours=5, comparison="<"),
+        "fd50k_dinov2": Protocol(metrics=("fid", "kid", "prdc"), extractor="dinov2", neighbours=5, comparison="<"),
+        "fd50k_clip": Protocol(metrics=("fid", "kid", "prdc"), extractor="clip", neighbours=5, comparison="<"),
         # Small sets and small classifiers: the quickstart's digits.
-        Protocol(
-            name="fd1k_classifier", metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=1_000, kid_subset_size=500, split="any"
-        ),
+        "fd1k_classifier": Protocol(metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=1_000, kid_subset_size=500, split="any"),
         # Two sets of images, as they are.
-        Protocol(name="images", metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=None, split="any"),
-        Protocol(name="images_without_classes", metrics=("fid", "kid", "prdc"), extractor=None, num_fake=None, split="any"),
-    )
-}
+        "images": Protocol(metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=None, split="any"),
+        "images_without_classes": Protocol(metrics=("fid", "kid", "prdc"), extractor=None, num_fake=None, split="any"),
+    }
+)
+"""The protocols, by the names that ``--protocol`` and ``evaluation.protocol`` take. A plug-in adds its own."""
 
 
 def protocol(name: str) -> Protocol:

@@ -3,6 +3,7 @@
 Each takes the network and puts its trainable parameters into groups if norms or biases are treated differently.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -93,3 +94,14 @@ def adamw(
     """
     groups = parameter_groups(network, norm_scale_divisor=norm_scale_divisor, decay=decay)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+def state_per_weight(build_optimizer: Callable[[nn.Module], torch.optim.Optimizer]) -> int:
+    """Return how many numbers the optimiser keeps per number of a weight (SGD's momentum 1, Adam's moments 2), found by one step."""
+    network = nn.Linear(2, 3)
+    optimizer = build_optimizer(network)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    kept = optimizer.state[network.weight].values()
+    return sum(isinstance(value, torch.Tensor) and value.shape == network.weight.shape for value in kept)

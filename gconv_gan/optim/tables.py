@@ -6,10 +6,7 @@ from gconv_gan.optim.optimizers import adam, adamw, sgd
 from gconv_gan.optim.schedules import Constant, Cosine, Linear, Step
 
 OPTIMIZERS = Table("OPTIMIZERS", {"sgd": sgd, "adam": adam, "adamw": adamw}, base=AnyOptimizer)
-"""Optimisers of a classifier: ``optimizer(network) -> torch.optim.Optimizer``."""
-
-PLAYER_OPTIMIZERS = Table("PLAYER_OPTIMIZERS", {"adam": adam}, base=AnyOptimizer)
-"""Optimisers of generator and discriminator."""
+"""Optimisers of every network: ``optimizer(network) -> torch.optim.Optimizer``."""
 
 SCHEDULES = Table(
     "SCHEDULES", {"constant": Constant, "linear": Linear, "cosine": Cosine, "step": Step}, given=("warmup_images",), base=AnySchedule

@@ -20,6 +20,7 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
 from gconv_gan.methods.method import Method, Player, PlayerName
+from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.modes import frozen, full_precision
@@ -31,7 +32,7 @@ from gconv_gan.training.step import concatenated, finish_step, half_batches, one
 from gconv_gan.training.task import Task
 
 Scorer = Callable[[nn.Module, int], dict[str, float]]
-"""``scorer(averaged generator, images seen) -> scores``; the first of them is the smaller the better."""
+"""``scorer(averaged generator, images seen) -> scores`` by "protocol/key"; the first of them decides the best checkpoint."""
 
 
 class Schedules(NamedTuple):
@@ -328,7 +329,8 @@ class Adversarial(Task):
         protocol = next(iter(scores)).rpartition("/")[0]
         numbers = "  ".join(f"{name.removeprefix(f'{protocol}/')} {value:.4g}" for name, value in scores.items())
         report.say(f"{images / 1000:9.1f} kimg  {protocol}{': ' if protocol else ''}{numbers}")
-        return self.progress.improved_by(*next(iter(scores.items())))
+        name, value = next(iter(scores.items()))
+        return self.progress.improved_by(name, value, lower_is_better=name.rpartition("/")[2] in lower_is_better())
 
 
 def penalty_factor(config: PartConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:

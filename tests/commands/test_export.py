@@ -74,6 +74,16 @@ def test_an_export_is_not_overwritten_and_a_stranger_is_named(folder: Path, tiny
             load_exported(stranger)
 
 
+def test_a_folder_of_an_earlier_version_with_a_key_of_the_training_in_it_is_read(folder: Path, tmp_path: Path) -> None:
+    earlier = Path(shutil.copytree(folder, tmp_path / "earlier"))
+    description = json.loads((earlier / "config.json").read_text())
+    for config in (description, description["run"]):
+        config["generator"]["orthogonal"] = 1e-4
+    (earlier / "config.json").write_text(json.dumps(description))
+    _, read = load_exported(earlier)
+    assert [(method.kind, method.generator) for method in read.run.methods] == [("orthogonal", 1e-4)]
+
+
 def test_a_folder_may_be_given_as_text(folder: Path) -> None:
     by_text, by_path = (load_exported(given)[0] for given in (str(folder), folder))
     assert all(torch.equal(by_text.state_dict()[name], value) for name, value in by_path.state_dict().items())

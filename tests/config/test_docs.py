@@ -8,6 +8,7 @@ import pytest
 from gconv_gan import parts
 from gconv_gan.config.describe import describe, markdown
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.schema import Table
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 
@@ -16,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "config.md"
 
 def test_the_page_of_all_keys_is_up_to_date() -> None:
     runs = {"A GAN's config": GANRunConfig, "A classifier's config": ClassifierRunConfig}
-    page = markdown(runs, {name: getattr(parts, name) for name in parts.__all__})
+    page = markdown(runs, {name: found for name in parts.__all__ if isinstance(found := getattr(parts, name), Table)})
     if os.environ.get("UPDATE_GOLDEN"):
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page)

@@ -4,17 +4,21 @@ import copy
 import functools
 import json
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from jaxtyping import Float
-from pydantic import PositiveInt, ValidationError
+from pydantic import PositiveInt, ValidationError, create_model
 from torch import Tensor, nn
 
 from gconv_gan import parts
+from gconv_gan.config import schema
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides, validated
@@ -212,7 +216,15 @@ def test_a_list_of_parts_in_an_explicit_model(table: Callable[..., Table]) -> No
     }.items():
         with pytest.raises(UserError, match=sentence):
             validated(Run, {"methods": json.loads(wrong)}, "here")
-    with pytest.raises(UserError, match=r"--methods\.2\.kind: methods has 2 entries, numbered from 0"):
+    longer = apply_overrides(values, ["--methods.3.kind", "layer", "--methods.2.kind", "wide", "--methods.2.width", "9"])
+    assert longer.methods[:2] == values.methods
+    assert [method.model_dump() for method in longer.methods[2:]] == [
+        {"kind": "wide", "width": 9, "size": 3, "share": 0.5, "coupled": False},
+        {"kind": "layer", "size": 3, "share": 0.5, "coupled": False},
+    ]
+    with pytest.raises(UserError, match=r"--methods\.3\.kind: methods has 2 entries, numbered from 0; --methods\.2\.kind adds one"):
+        apply_overrides(values, ["--methods.3.kind", "wide"])
+    with pytest.raises(UserError, match=r"--methods\.2\.width must be given"):
         apply_overrides(values, ["--methods.2.kind", "wide"])
 
 
@@ -332,6 +344,31 @@ def test_configs_are_equal_only_as_objects_of_one_class_which_is_made_once(tmp_p
     assert tiny(tmp_path) == tiny(tmp_path)
 
 
+def test_threads_that_read_a_config_at_once_get_one_class(table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = table("INNER", {"layer": Layer, "wide": Wide}, given=("num_classes",))
+
+    class Run(Config):
+        layer: Annotated[PartConfig, Choice("INNER", default="layer")]
+
+    def slow(*names: str, **fields: Any) -> Any:
+        time.sleep(0.02)  # the other threads run meanwhile
+        return create_model(*names, **fields)
+
+    monkeypatch.setattr(schema, "create_model", slow)
+    together = threading.Barrier(4)
+
+    def read(_: int) -> tuple[Any, ...]:
+        together.wait()
+        return inner.models()["wide"], resolved(Run), validated(Run, {"layer": {"kind": "wide", "width": 2}}, "here")
+
+    with ThreadPoolExecutor(4) as threads:
+        (wide, run, values), *others = threads.map(read, range(4))
+    for other in others:
+        assert other[0] is wide
+        assert other[1] is run
+        assert other[2] == values
+
+
 def test_configs_can_be_copied_and_pickled(tmp_path: Path) -> None:
     config = tiny(tmp_path)
     for part in (config, config.generator, config.generator.conv, config.data):
@@ -359,9 +396,11 @@ def test_arguments_of_a_docstring() -> None:
     assert documentation(None) == ("None.", {})
 
 
+OWNERS = {name: found for name in parts.__all__ if isinstance(found := getattr(parts, name), Table)}
+
+
 def every_key() -> Iterator[Any]:
-    for name in parts.__all__:
-        owner: Table = getattr(parts, name)
+    for name, owner in OWNERS.items():
         for kind, found in owner.models().items():
             for key, field in found.model_fields.items():
                 yield pytest.param(found, key, field.description, id=f"{name}.{kind}.{key}")
@@ -376,9 +415,9 @@ def test_every_key_says_what_it_is(found: type[Config], key: str, text: str | No
         assert not text.startswith(("see ", "as in ")), text
 
 
-@pytest.mark.parametrize("name", parts.__all__)
+@pytest.mark.parametrize("name", OWNERS)
 def test_every_row_has_a_config(name: str) -> None:
-    owner: Table = getattr(parts, name)
+    owner = OWNERS[name]
     assert owner.name == name
     for kind, found in owner.models().items():
         required = [key for key, field in found.model_fields.items() if field.is_required()]

@@ -58,6 +58,7 @@ def test_skipped_images_are_listed(pets: Path, capsys: pytest.CaptureFixture[str
         (["cifar10", "--path", "/nowhere", "--download", "False"], "set --download true (170 MB)"),
         (["cifar1000"], "; did you mean cifar100?"),
         (["folder", "--path", "/nowhere", "--size", "33"], "'33'"),
+        (["folder", "--path", "/no\udcffwhere"], r"/no\xffwhere is not valid UTF-8"),
     ],
 )
 def test_wrong_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,6 @@ def test_a_mapping_network_is_left_alone() -> None:
 
 def test_the_config_asks_for_it(tmp_path: Path) -> None:
     assert methods(tiny(tmp_path)) == ()
-    [method] = methods(tiny(tmp_path, generator={"orthogonal": 5e-5}))
+    [method] = methods(tiny(tmp_path, methods=[{"kind": "orthogonal", "generator": 5e-5}]))
     assert isinstance(method, OrthogonalRegularisation)
     assert method.strengths == {"generator": pytest.approx(5e-5)}

@@ -1,5 +1,6 @@
 """Methods are listed in configs of both sorts, act in the run, come back after a break, and are refused where they cannot act."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,44 @@ from safetensors.torch import load_file
 
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as recipe
+from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import apply_overrides
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
 
 SHORT: dict[str, Any] = {"trainer": {"total_images": 96, "checkpoint_every": 96}}
 
 
-def test_a_listed_method_does_what_the_key_of_its_network_does(tmp_path: Path) -> None:
-    recipe.fit(tiny(tmp_path / "key", generator={"orthogonal": 1e-3}, **SHORT))
+def test_a_run_with_the_keys_of_an_earlier_version_is_trained_as_listed_and_resumes(tmp_path: Path) -> None:
+    """Orthogonal regularisation had a key of each network: a saved config.json still has them."""
     recipe.fit(tiny(tmp_path / "listed", methods=[{"kind": "orthogonal", "generator": 1e-3}], **SHORT))
     recipe.fit(tiny(tmp_path / "none", **SHORT))
     listed = final_files(tmp_path / "listed", 96)["generator.safetensors"]
-    assert listed == final_files(tmp_path / "key", 96)["generator.safetensors"]
     assert listed != final_files(tmp_path / "none", 96)["generator.safetensors"]
+    for name, weight in (("listed", 1e-3), ("none", 0.0)):
+        saved = tmp_path / name / "tiny" / "config.json"
+        data = json.loads(saved.read_text())
+        data.pop("methods", None)
+        data["generator"]["orthogonal"], data["discriminator"]["orthogonal"] = weight, 0.0
+        saved.write_text(json.dumps(data))
+        assert len(load_run(tmp_path / name / "tiny").config.methods) == (weight > 0)
+    with pytest.raises(UserError, match=r"other settings: methods: "):
+        recipe.fit(tiny(tmp_path / "listed", **SHORT))
+    recipe.fit(tiny(tmp_path / "listed", methods=[{"kind": "orthogonal", "generator": 1e-3}], **SHORT))
+    recipe.fit(tiny(tmp_path / "keys", generator={"orthogonal": 1e-3}, **SHORT))
+    assert listed == final_files(tmp_path / "keys", 96)["generator.safetensors"]
+
+
+def test_a_key_of_an_earlier_version_stands_before_the_listed_methods(tmp_path: Path) -> None:
+    anneal = {"kind": "gate_temperature", "images": 100}
+    keys = {"generator": {"orthogonal": 1e-3}, "discriminator": {"orthogonal": 2e-3}}
+    config = tiny(tmp_path, **keys, methods=[anneal])
+    assert config == tiny(tmp_path, methods=[{"kind": "orthogonal", "generator": 1e-3, "discriminator": 2e-3}, anneal])
+    with pytest.raises(UserError, match=r"option --generator\.orthogonal; the method of this name adds it, --methods\.0\.kind orthogonal"):
+        apply_overrides(config, ["--generator.orthogonal", "1e-3"])
+    added = apply_overrides(tiny(tmp_path), ["--methods.0.kind", "orthogonal", "--methods.0.generator", "1e-3"])
+    assert added == tiny(tmp_path, methods=[{"kind": "orthogonal", "generator": 1e-3}])
 
 
 def test_a_classifier_takes_methods_too(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extractors.factory import known_extractors
-from gconv_gan.metrics.protocols import PROTOCOLS, adjusted, other_variant, protocol
+from gconv_gan.metrics.protocols import PROTOCOLS, Protocol, adjusted, other_variant, protocol
 from gconv_gan.metrics.score_card import (
     ExtractorCard,
     FakesCard,
@@ -99,6 +99,16 @@ def test_protocols_name_extractors_that_exist() -> None:
     assert (studiogan.is_splits, studiogan.is_logit_bias, studiogan.neighbours, studiogan.comparison) == (1, True, 5, "<")
     with pytest.raises(UserError, match="no protocol 'fid3k'; known are fid50k_train"):
         protocol("fid3k")
+
+
+def test_a_name_of_a_protocol_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Protocol(metrics=("fid",), extractor=None)
+    monkeypatch.setitem(PROTOCOLS, "mine", mine)
+    assert protocol("mine") == mine.model_copy(update={"name": "mine"})
+    with pytest.raises(UserError, match=r"PROTOCOLS\['fid2k'\] exists: give the protocol another name"):
+        PROTOCOLS["fid2k"] = mine
+    with pytest.raises(UserError, match=r"PROTOCOLS\['yours'\] is a protocol that is called 'mine': leave its name out"):
+        PROTOCOLS["yours"] = protocol("mine")
 
 
 def test_one_name_means_one_feature_space() -> None:

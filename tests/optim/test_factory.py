@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gconv_gan.config.schema import constructor
 from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
+from gconv_gan.optim.optimizers import state_per_weight
 from gconv_gan.optim.tables import OPTIMIZERS
 
 START = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -81,3 +82,8 @@ def test_a_group_keeps_its_own_decay_and_its_share_of_the_learning_rate() -> Non
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(ValidationError, match="nesterov = true needs a momentum above 0"):
         OPTIMIZERS.models()["sgd"](nesterov=True, momentum=0.0)
+
+
+@pytest.mark.parametrize(("kind", "keys", "kept"), [("sgd", {}, 1), ("sgd", {"momentum": 0.0}, 0), ("adam", {}, 2), ("adamw", {}, 2)])
+def test_a_step_shows_what_an_optimiser_keeps_of_a_weight(kind: str, keys: dict[str, Any], kept: int) -> None:
+    assert state_per_weight(constructor(OPTIMIZERS.models()[kind](**keys))) == kept

@@ -120,6 +120,8 @@ EVERYTHING: dict[str, Any] = {
 RELATIVISTIC: dict[str, Any] = {
     "objective": {"loss": "relativistic_pairing", "penalty": {"kind": "wgan_gp", "schedule": {"kind": "cosine", "end_images": 300}}},
     "augment": {"kind": "scheduled", "rise_images": 200},
+    "generator_optimizer": {"kind": "sgd", "learning_rate": 0.01},
+    "discriminator_optimizer": {"kind": "adamw", "learning_rate": 2e-4},
     "trainer": {"micro_batches": 2},
 }
 

@@ -29,7 +29,11 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
     "scheduled augmentation": {"augment": {"kind": "scheduled", "probability": 0.5, "rise_images": 150}},
     "micro-batches": {"trainer": {"micro_batches": 2}},
     "clipping": {"trainer": {"max_grad_norm": 1.0}},
-    "orthogonal regularisation": {"generator": {"orthogonal": 1e-4}},
+    "orthogonal regularisation": {"methods": [{"kind": "orthogonal", "generator": 1e-4}]},
+    "SGD and AdamW": {
+        "generator_optimizer": {"kind": "sgd", "learning_rate": 0.01},
+        "discriminator_optimizer": {"kind": "adamw", "norm_scale_divisor": 10.0, "decay": "weights"},
+    },
     "annealed gates": {"generator": {"conv": {"kind": "dyconv", "num_kernels": 2, "anneal_images": 150}}},
     "one kernel of a bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank", "selection": "top_m", "top_m": 1}}},
     "class gates": {"generator": {"conv": {"kind": "gconv", "class_gates": True, "bias": "dynamic"}}},

@@ -4,7 +4,6 @@ Each part is a process of its own, with a time limit, and writes as it goes: one
 written.
 """
 
-import argparse
 import importlib.util
 import os
 import signal
@@ -17,7 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
+from pydantic import PositiveFloat, PositiveInt
+
+from gconv_gan.config.base import Config
+from gconv_gan.config.load import parse_command
 from gconv_gan.runtime.device import device_name
 
 TESTS = "tests/training/test_gpu.py"
@@ -27,6 +31,31 @@ WORKERS = 4  # of the tests: most of a tiny run is the host's
 SPARE = 12.0
 """Seconds between the end of the ablation and the end of the check."""
 RUN = "import sys; from gconv_gan.runtime.script import run_command; module = sys.argv.pop(1); run_command(module)"
+
+
+class GPUCheckCommand(Config):
+    """Run the tests for a GPU, measure a record of speed, and run an ablation in the time that is left."""
+
+    data_path: str = "data/cifar10"
+    """CIFAR-10's pictures as files, train/CLASS/NAME."""
+    out: str = "eval/speed/records"
+    """Folder of the results."""
+    seconds: PositiveFloat = 470.0
+    """Seconds of the whole check."""
+    seeds: str = "5"
+    """Seeds of the ablation, as eval/ablate.py takes them."""
+    only: Literal["tests", "speed", "ablation"] | None = None
+    """A single part."""
+    cache_dir: str = "cache"
+    """Folder of converted data."""
+    runs_dir: str = "runs/gpu_check"
+    """Folder of the ablation's runs."""
+    ablation: str = "configs/ablate/gconv_cifar10.toml"
+    """Config of the ablation."""
+    images: PositiveInt | None = None
+    """Images of a run of the ablation, where it is not the time that ends it."""
+    tiny: bool = False
+    """Tiny networks, to try the script on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -40,50 +69,40 @@ class Part:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the tests, the record and the ablation, in ``--seconds`` all together."""
-    parser = argparse.ArgumentParser(prog="gpu_check.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--out", type=Path, default=Path("eval/speed/records"), help="folder of the results")
-    parser.add_argument("--seconds", type=float, default=470, help="of the whole check")
-    parser.add_argument("--data-path", default="data/cifar10", help="CIFAR-10's pictures as files, train/CLASS/NAME")
-    parser.add_argument("--cache-dir", default="cache")
-    parser.add_argument("--runs-dir", default="runs/gpu_check")
-    parser.add_argument("--ablation", default="configs/ablate/gconv_cifar10.toml")
-    parser.add_argument("--seeds", default="5")
-    parser.add_argument("--images", type=int, help="of a run of the ablation, where it is not the time that ends it")
-    parser.add_argument("--only", choices=("tests", "speed", "ablation"), help="a single part")
-    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the script on a CPU")
-    options = parser.parse_args(arguments)
+    command = parse_command(GPUCheckCommand, arguments)
+    out = Path(command.out)
     begun = time.perf_counter()
-    options.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
 
     def chosen(part: str) -> bool:
-        return options.only in (None, part)
+        return command.only in (None, part)
 
-    data = ["--data-path", options.data_path, "--cache-dir", options.cache_dir]
+    data = ["--data-path", command.data_path, "--cache-dir", command.cache_dir]
     name = "".join(c if c.isalnum() else "_" for c in device_name())
-    record = options.out / f"{date.today()}_{name}.json"
+    record = out / f"{date.today()}_{name}.json"
     conversion = None
-    if options.only != "tests":  # while the tests run
+    if command.only != "tests":  # while the tests run
         convert = "from gconv_gan.config.sections.data import FolderDataConfig as F; from gconv_gan.data.cache import open_dataset; "
         convert += "import sys; "
         convert += "open_dataset(F(path=sys.argv[1], split='train', cache_dir=sys.argv[2]))"
-        conversion = subprocess.Popen([sys.executable, "-c", convert, options.data_path, options.cache_dir])
+        conversion = subprocess.Popen([sys.executable, "-c", convert, command.data_path, command.cache_dir])
     if chosen("tests"):
-        run(Part("tests", tests(), TESTS_SECONDS), options.out)
+        run(Part("tests", tests(), TESTS_SECONDS), out)
     if conversion is not None:
         conversion.wait()
         print(f"data: {time.perf_counter() - begun:.0f} s after the start", flush=True)
     if chosen("speed"):
         for precision, limit in SPEED_SECONDS.items():
-            command = ["gconv_gan.commands.cost.speed_record", "--precision", precision, "--record", str(record), *data]
-            command += ["--limit", str(limit - 15), *(["--tiny", "--seconds", "0.1"] if options.tiny else ["--seconds", "0.8"])]
-            run(Part(f"speed_{precision}", [sys.executable, "-c", RUN, *command], limit), options.out)
+            words = ["gconv_gan.commands.cost.speed_record", "--precision", precision, "--record", str(record), *data]
+            words += ["--limit", str(limit - 15), *(["--tiny", "--seconds", "0.1"] if command.tiny else ["--seconds", "0.8"])]
+            run(Part(f"speed_{precision}", [sys.executable, "-c", RUN, *words], limit), out)
     if chosen("ablation"):
-        left = options.seconds - (time.perf_counter() - begun) - SPARE
-        command = ["gconv_gan.commands.ablate", options.ablation, *data, "--seeds", options.seeds, "--runs-dir", options.runs_dir]
-        command += ["--json", str(options.out / "ablation.json"), "--hours", f"{max(1.0, left - SPARE) / 3600:.5f}"]
-        command += [] if options.images is None else ["--images", str(options.images)]
-        run(Part("ablation", [sys.executable, "-c", RUN, *command], left + SPARE), options.out)
-        pack(Path(options.runs_dir), options.out / "ablation.tar.gz")
+        left = command.seconds - (time.perf_counter() - begun) - SPARE
+        words = ["gconv_gan.commands.ablate", command.ablation, *data, "--seeds", command.seeds, "--runs-dir", command.runs_dir]
+        words += ["--json", str(out / "ablation.json"), "--hours", f"{max(1.0, left - SPARE) / 3600:.5f}"]
+        words += [] if command.images is None else ["--images", str(command.images)]
+        run(Part("ablation", [sys.executable, "-c", RUN, *words], left + SPARE), out)
+        pack(Path(command.runs_dir), out / "ablation.tar.gz")
     print(f"gpu_check: {time.perf_counter() - begun:.0f} s", flush=True)
 
 

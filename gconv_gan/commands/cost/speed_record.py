@@ -4,7 +4,6 @@ The iterations are those of the training loop with the run's own batches: draws,
 checkpoints are not.
 """
 
-import argparse
 import contextlib
 import gc
 import json
@@ -20,13 +19,14 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from pydantic import PositiveFloat
 
 from gconv_gan.commands.compare_layers import merged
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.gan_plan import iteration_macs
-from gconv_gan.config.base import EngineName
-from gconv_gan.config.load import validated
+from gconv_gan.config.base import Config, EngineName
+from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
@@ -60,6 +60,25 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+class SpeedRecordCommand(Config):
+    """Measure the time of an iteration of every case, called and captured, in one precision."""
+
+    record: str
+    """JSON file that the results are added to."""
+    data_path: str
+    """Folder of pictures, 32×32, whose sub-folder train is read."""
+    precision: Precision = "tf32"
+    """Precision of both networks; one a process."""
+    cache_dir: str = "cache"
+    """Folder of converted data."""
+    seconds: PositiveFloat = 1.5
+    """Seconds of measuring a case on an engine."""
+    limit: PositiveFloat = 1e9
+    """Seconds after which no further case is begun."""
+    tiny: bool = False
+    """Tiny networks, to try the script."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """One case on one engine in one precision."""
@@ -87,21 +106,9 @@ class Measured:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure every case; ``--precision`` fp32, tf32 or bf16, one a process."""
-    parser = argparse.ArgumentParser(prog="speed_record", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="tf32")
-    parser.add_argument("--record", type=Path, required=True, help="the JSON file that results are added to")
-    parser.add_argument("--data-path", required=True, help="folder of pictures, 32×32, whose sub-folder train is read")
-    parser.add_argument("--cache-dir", default="cache")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of measuring a case on an engine")
-    parser.add_argument("--limit", type=float, default=1e9, help="seconds after which no further case is begun")
-    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the script")
-    options = parser.parse_args(arguments)
-    record(options.precision, options.record, options)
-
-
-def record(precision: Precision, file: Path, options: argparse.Namespace) -> None:
-    """Measure the cases in one precision and add them to ``file`` one by one."""
+    """Measure every case in the precision of the command line and add the results to its file one by one."""
+    command = parse_command(SpeedRecordCommand, arguments)
+    file, precision = Path(command.record), command.precision
     begun = time.perf_counter()
     dataset: ImageDataset | None = None
     held = json.loads(file.read_text()) if file.exists() else about()
@@ -111,18 +118,18 @@ def record(precision: Precision, file: Path, options: argparse.Namespace) -> Non
         write_text(file, json.dumps(held, indent=1) + "\n")
 
     for case, changes in CASES.items():
-        config = _config(changes, precision, options)
+        config = _config(changes, command)
         dataset = dataset or open_dataset(config.data)
         if "ceilings" not in held and command_device().type == "cuda":
             held["ceilings"] = ceilings(command_device())
         accelerator = build_accelerator(Path("speed"), config.trainer)
         engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
         for engine in engines:
-            if time.perf_counter() - begun > options.limit:
+            if time.perf_counter() - begun > command.limit:
                 print(f"{precision}: no time for {case}, {engine}", flush=True)
                 continue
             try:
-                found = measured(case, config, engine, precision, dataset, accelerator, seconds=options.seconds)
+                found = measured(case, config, engine, precision, dataset, accelerator, seconds=command.seconds)
             except RuntimeError as error:  # the other cases are still worth knowing
                 held.setdefault("failures", []).append({"case": case, "engine": engine, "precision": precision, "error": str(error)})
                 print(f"{precision}  {case}  {engine}: {error}", flush=True)
@@ -137,13 +144,14 @@ def record(precision: Precision, file: Path, options: argparse.Namespace) -> Non
             gc.collect()
 
 
-def _config(changes: dict[str, Any], precision: Precision, options: argparse.Namespace) -> GANRunConfig:
+def _config(changes: dict[str, Any], command: SpeedRecordCommand) -> GANRunConfig:
+    precision = command.precision
     fixed = {
         "name": "speed",
-        "data": {"kind": "folder", "path": options.data_path, "split": "train", "cache_dir": options.cache_dir},
+        "data": {"kind": "folder", "path": command.data_path, "split": "train", "cache_dir": command.cache_dir},
         "trainer": {"total_images": 1, "mixed_precision": "bf16" if precision == "bf16" else "no", "tf32": precision != "fp32"},
     }
-    tiny = {"generator": {"width": 8}, "discriminator": {"width": 8}, "trainer": {"batch_size": 4, "n_dis": 1}} if options.tiny else {}
+    tiny = {"generator": {"width": 8}, "discriminator": {"width": 8}, "trainer": {"batch_size": 4, "n_dis": 1}} if command.tiny else {}
     base = merged(merged(SMALL, {"discriminator_optimizer": {"learning_rate": 4e-4}}), changes)
     return validated(GANRunConfig, merged(merged(base, fixed), tiny), "speed record")
 

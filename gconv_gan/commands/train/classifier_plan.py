@@ -11,11 +11,13 @@ from gconv_gan.commands.train.classifier_checks import check
 from gconv_gan.commands.train.gan_plan import goes_on, iterations_left, rounded_up
 from gconv_gan.commands.train.step_time import classifier_step_time
 from gconv_gan.config.errors import reworded
+from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.data import in_section
 from gconv_gan.data.cache import open_without_fetching
 from gconv_gan.data.datasets import not_there_yet, published_classes
 from gconv_gan.models.summary import summarise, table
+from gconv_gan.optim.optimizers import state_per_weight
 
 
 def plan(config: ClassifierRunConfig) -> str:
@@ -44,8 +46,7 @@ def plan(config: ClassifierRunConfig) -> str:
     steps = -(-trainer.total_images // trainer.batch_size)
     shown = steps * trainer.batch_size
     weights = sum(4 * tensor.numel() for tensor in network.state_dict().values())
-    # weights, moments (SGD one, Adam two), average
-    copies = 2 + (config.optimizer.kind != "sgd") + (config.average.half_life_images > 0)
+    copies = 1 + state_per_weight(constructor(config.optimizer)) + (config.average.half_life_images > 0)
     taken = classifier_step_time(config, network, classes, accelerator)
     return "\n".join(
         [

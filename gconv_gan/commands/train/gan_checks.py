@@ -17,7 +17,6 @@ from gconv_gan.data.datasets import published_classes, require_full_batch, requi
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.losses.objective import Objective
 from gconv_gan.methods.method import Method
-from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.temperature import GateTemperature
 from gconv_gan.runtime.random import stream_seed
 from gconv_gan.runtime.run_folder import RunFolder
@@ -115,10 +114,8 @@ def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
 
 
 def methods(config: GANRunConfig) -> tuple[Method, ...]:
-    """Return the training methods: first those that keys of the networks request, then those of ``[[methods]]``."""
+    """Return the training methods: that which ``generator.conv.anneal_images`` requests, then those of ``[[methods]]``."""
     found: list[Method] = []
-    if config.generator.orthogonal or config.discriminator.orthogonal:
-        found.append(OrthogonalRegularisation(generator=config.generator.orthogonal, discriminator=config.discriminator.orthogonal))
     conv = getattr(config.generator, "conv", None)
     images: int | None = getattr(conv, "anneal_images", None)
     if conv is not None and images is not None:

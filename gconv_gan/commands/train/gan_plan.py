@@ -9,12 +9,14 @@ from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.networks import narrow_maps
 from gconv_gan.commands.train.step_time import gan_step_time
+from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.classifiers import ClassifierTrainerConfig
 from gconv_gan.config.sections.runs import GANRunConfig, TrainerConfig
 from gconv_gan.data.cache import open_without_fetching
 from gconv_gan.data.datasets import not_there_yet
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.models.summary import summarise, table
+from gconv_gan.optim.optimizers import state_per_weight
 from gconv_gan.training.checkpoint import images_at
 from gconv_gan.training.state import due
 
@@ -33,9 +35,13 @@ def plan(config: GANRunConfig) -> str:
     y = None if parts.num_classes is None else torch.zeros(1, dtype=torch.long)
     g_rows = summarise(generator, torch.zeros(1, config.generator.latent_dim), y)
     d_rows = summarise(discriminator, torch.zeros(1, 3, config.data.size, config.data.size), y)
-    weights = sum(t.numel() * t.element_size() for net in (generator, discriminator) for t in net.state_dict().values())
-    averaged = sum(t.numel() * t.element_size() for t in generator.state_dict().values())
-    checkpoint = 3 * weights + averaged  # weights, two Adam moments, the average
+    checkpoint = sum(
+        sum(t.numel() * t.element_size() for t in network.state_dict().values()) * copies
+        for network, copies in (
+            (generator, 2 + state_per_weight(constructor(config.generator_optimizer))),  # weights and their average
+            (discriminator, 1 + state_per_weight(constructor(config.discriminator_optimizer))),
+        )
+    )
     f_g, f_d = (sum(row.macs for row in rows) for rows in (g_rows, d_rows))
     macs = iteration_macs(config.trainer, f_g, f_d)
     taken = gan_step_time(config, parts, accelerator, macs=macs, generator_macs=f_g)

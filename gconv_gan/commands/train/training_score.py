@@ -18,6 +18,7 @@ from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.images.sources import FakeSource
 from gconv_gan.metrics.protocols import Protocol, adjusted, other_variant, protocol
 from gconv_gan.metrics.score_card import FakesCard
+from gconv_gan.metrics.tables import metrics_of
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.training.adversarial import Scorer
 
@@ -43,19 +44,17 @@ def training_score(config: GANRunConfig, dataset: ImageDataset | None, generator
         device: where the extractor runs.
 
     Raises:
-        UserError: the protocol or extractor is unknown or absent, does not fit the data or the numbers of images, or computes no
-            Fréchet distance.
+        UserError: the protocol, a metric or the extractor is unknown or absent, or does not fit the data or the numbers of images.
 
     """
     evaluation = config.evaluation
     if evaluation.every == 0:
         return None
-    changes = {"num_fake": evaluation.num_fake, "num_real": evaluation.num_real}
+    changes = {"metrics": evaluation.metrics, "num_fake": evaluation.num_fake, "num_real": evaluation.num_real}
     chosen = protocol(evaluation.protocol)
     changed = {key: value for key, value in changes.items() if value is not None}
     chosen = adjusted(chosen, **changed, **other_variant(chosen, evaluation.extractor))
-    if "fid" not in chosen.metrics:
-        raise UserError(f"evaluation.protocol {chosen.name} has no Fréchet distance, by which the best checkpoint is kept")
+    metrics_of(chosen)
     name = evaluation.extractor or chosen.extractor or "inception"
     try:
         network = extractor(name, weights=Path(evaluation.weights) if evaluation.weights else None, device=device)
@@ -78,7 +77,7 @@ def training_score(config: GANRunConfig, dataset: ImageDataset | None, generator
 def training_scorer(plan: ScorePlan, config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, scores: Path) -> Scorer:
     """Return a function that scores the averaged generator against ``dataset`` according to ``plan``; compute the reference now.
 
-    A score is logged as "protocol/fd" and stored with its card as ``scores/during_training/<images>.json``.
+    A number is logged as "protocol/fd", and all are stored with their card as ``scores/during_training/<images>.json``.
     """
     evaluation, chosen, network = config.evaluation, plan.protocol, plan.extractor
     reference = reference_of(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from gconv_gan.config.schema import Choice, PartConfig, flagged
 
@@ -18,8 +18,6 @@ class AnyGenerator(PartConfig):
     """Spectral normalisation of every weight except class embeddings (SAGAN, BigGAN)."""
     spectral_eps: PositiveFloat = 1e-12
     """Lower bound of the vector norms in the power iteration."""
-    orthogonal: NonNegativeFloat = 0.0
-    """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
 
     @property
     def needs_classes(self) -> str | None:
@@ -32,8 +30,6 @@ class AnyDiscriminator(PartConfig):
 
     norm: Annotated[PartConfig, Choice("WEIGHT_NORMS", default="spectral")]
     """Normalisation of the discriminator's weights, which bounds its Lipschitz constant."""
-    orthogonal: NonNegativeFloat = 0.0
-    """Weight β of orthogonal regularisation; 5e-5 is BigGAN-PyTorch's strength of 1e-4."""
 
     @property
     def coupling(self) -> str | None:

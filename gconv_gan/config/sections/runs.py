@@ -62,9 +62,11 @@ class EvaluationConfig(Config):
     every: NonNegativeInt = 0
     """Images between scores; 0: never."""
     protocol: str = "fid2k"
-    """A named protocol with a Fréchet distance: fid2k, or fd2k_lite0 without Inception's weights."""
+    """A named protocol: fid2k, or fd2k_lite0 without Inception's weights. Its first number decides the best checkpoint."""
+    metrics: tuple[Annotated[str, Choice("METRICS", name_only=True)], ...] | None = Field(None, exclude_if=lambda names: names is None)
+    """Metrics to compute, in the order of METRICS; None: those of the protocol."""
     extractor: str | None = None
-    """inception, efficientnet_lite0 or checkpoint:PATH (and their variants); None: the protocol's."""
+    """inception, efficientnet_lite0, checkpoint:PATH (and their variants) or another of EXTRACTORS; None: the protocol's."""
     weights: str | None = None
     """File of Inception weights; None: its default path."""
     num_fake: SampleCount | None = None
@@ -95,8 +97,8 @@ class GANRunConfig(Config):
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)  # type: ignore[arg-type]  # its choices have defaults when resolved
     augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
-    generator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
-    discriminator_optimizer: Annotated[AnyOptimizer, Choice("PLAYER_OPTIMIZERS", default="adam", kind="adam")]
+    generator_optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam", kind="adam")]
+    discriminator_optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam", kind="adam")]
     schedule: Annotated[AnySchedule, Choice("SCHEDULES", default="constant")]
     ema: EmaConfig = EmaConfig()
     trainer: TrainerConfig

@@ -1,13 +1,15 @@
 """The check of a GPU on a CPU: its record of speed is whole, and a part that takes too long is stopped."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands.cost import gpu_check
+from gconv_gan.commands.cost import gpu_check, speed_record
 from gconv_gan.commands.cost.speed_record import CASES
+from gconv_gan.config.errors import UserError
 from tests.data.made import noise, save
 
 
@@ -34,3 +36,17 @@ def test_a_part_that_takes_too_long_is_stopped_and_what_it_said_is_kept(tmp_path
     gpu_check.run(gpu_check.Part("slow", command, 2.0), tmp_path)
     assert (tmp_path / "slow.txt").read_text() == "begun\n"
     assert "slow: stopped after 2 s" in capsys.readouterr().out
+
+
+def test_its_options_are_refused_as_those_of_every_command(tmp_path: Path) -> None:
+    flags = ["--data-path", "here", "--out", str(tmp_path / "out"), "--seconds", "400", "--seeds", "3"]
+    for wrong, sentence in (
+        (["--only", "test"], "--only: 'test' is not among "),
+        (["--second", "4"], "unknown option --second; did you mean --seconds?"),
+        (["--seconds", "-1"], "--seconds: Input should be greater than 0, got -1"),
+    ):
+        with pytest.raises(UserError, match=f"^command line: {re.escape(sentence)}"):
+            gpu_check.main([*flags, *wrong])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="^command line: --record and --data-path must be given"):
+        speed_record.main([])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gconv_gan.commands.score.checkpoint_choice import choose_checkpoint
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.training_score import CARDS
 from gconv_gan.config.errors import UserError
@@ -72,6 +73,18 @@ def test_the_score_has_a_seed_of_its_own(judge: Path, scored: Path, tmp_path: Pa
 def test_the_best_checkpoint_stays(scored: Path) -> None:
     best = min(curve(scored), key=curve(scored).__getitem__)
     assert {images for images, _ in checkpoints(scored / "tiny")} == {best, 480}
+
+
+def test_other_metrics_than_the_protocol_s_can_be_asked_for_and_the_first_number_decides(judge: Path, tmp_path: Path) -> None:
+    recipe.fit(tiny(tmp_path, **evaluation(judge, metrics=["prdc", "is"]), trainer={"keep_checkpoints": 1}))
+    name = "fd1k_classifier (metrics=('prdc', 'is'), num_fake=64, num_real=256)/is_mean"
+    found = {line["images"]: line[name] for line in read_metrics(tmp_path / "tiny" / "metrics.jsonl") if name in line}
+    assert len(set(found.values())) == 3
+    best = max(found, key=found.__getitem__)  # a higher Inception Score is better
+    assert {images for images, _ in checkpoints(tmp_path / "tiny")} == {best, 480}
+    assert choose_checkpoint(tmp_path / "tiny", "best").rule == f"best by {name} during training"
+    with pytest.raises(UserError, match=r"evaluation\.metrics\.0 = 'iss' is not among .*did you mean 'is'"):
+        tiny(tmp_path, **evaluation(judge, metrics=["iss"]))
 
 
 def test_scoring_does_not_touch_training(scored: Path, tmp_path: Path) -> None:
