@@ -21,13 +21,14 @@ from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train import gan_checks
 from gconv_gan.commands.train.training_score import ScorePlan
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
+from gconv_gan.config.load import merged
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.samples import SampleGrids
-from tests.training.tiny import final_files, merge, tiny
+from tests.training.tiny import final_files, tiny
 
 
 class PowerCutError(Exception):
@@ -128,7 +129,7 @@ RELATIVISTIC: dict[str, Any] = {
 def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_one(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = merge({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
+    changes = merged({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
     recipe.fit(tiny(tmp_path / "unbroken", **changes))
     with pytest.raises(PowerCutError):
         fit_with(monkeypatch, At(208, power_cut), tmp_path / "broken", **changes)

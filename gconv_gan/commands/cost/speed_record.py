@@ -21,12 +21,11 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 
-from gconv_gan.commands.compare_layers import merged
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.gan_plan import iteration_macs
 from gconv_gan.config.base import EngineName
-from gconv_gan.config.load import validated
+from gconv_gan.config.load import merged, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
