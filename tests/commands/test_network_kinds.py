@@ -16,7 +16,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import apply_overrides, merged, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.metrics.score_card import Score
-from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
+from tests.training.interrupted import At, PowerCutError, fit_with, power_cut
 from tests.training.tiny import TINY, final_files, tiny
 
 MAPPED_BIGGAN: dict[str, Any] = {
