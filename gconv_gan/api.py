@@ -22,7 +22,7 @@ from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.commands import CheckpointChoice
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean, does_not_exist
-from gconv_gan.config.load import load_config, validated
+from gconv_gan.config.load import load_config, merged, validated
 from gconv_gan.config.schema import resolved
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
@@ -160,7 +160,7 @@ def train(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierRunC
     """
     data = _content(config)
     for key, value in overrides.items():
-        data = _merged(data, _nested(key, value))
+        data = merged(data, _nested(key, value))
     source = str(config) if isinstance(config, str | Path) else "config"
     if "test_data" in data:
         supervised = validated(ClassifierRunConfig, data, source)
@@ -191,18 +191,6 @@ def _content(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierR
 def _nested(key: str, value: Any) -> dict[str, Any]:
     head, _, rest = key.partition(".")
     return {head: _nested(rest, value) if rest else value}
-
-
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``old`` with nested changes; a part that names another kind replaces the old one."""
-    result = dict(old)
-    for key, value in new.items():
-        before = result.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping) and value.get("kind", before.get("kind")) == before.get("kind"):
-            result[key] = _merged(before, value)
-        else:
-            result[key] = value
-    return result
 
 
 def score(source: str | Path, **options: Any) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ the seed and the counters. On a CUDA device every run is a graph, replayed on a 
 device idle by themselves fill it together.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -18,7 +17,6 @@ import torch
 from accelerate import Accelerator
 
 from gconv_gan.commands.ablation_report import ArmRuns, report, table
-from gconv_gan.commands.compare_layers import merged
 from gconv_gan.commands.cost.speed_record import measured
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan import build_task
@@ -26,10 +24,11 @@ from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.training_score import CARDS
 from gconv_gan.config.ablations import AblateCommand, AblationConfig
 from gconv_gan.config.errors import StoppedBySignalError, UserError
-from gconv_gan.config.load import load_config, parse_command, validated
+from gconv_gan.config.load import load_config, merged, parse_command
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.experiments.arms import named_run
 from gconv_gan.metrics.cost import synchronise
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device
@@ -118,20 +117,14 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def arm_run(config: AblationConfig, command: AblateCommand, arm: str, seed: int, *, folder: Path) -> GANRunConfig:
-    """Return the run of one arm with one seed; its name carries a hash of its settings, so changed settings are another run."""
+    """Return the run of one arm with one seed; raise ``UserError`` if it has no scores."""
     base = load_config(GANRunConfig, folder / config.base).model_dump(mode="json", exclude_unset=True)
     fields = merged(merged(base, config.run), config.arms[arm])
-    places = {"path": command.data_path, "cache_dir": command.cache_dir}
-    fields["data"] = {**fields["data"], **{name: value for name, value in places.items() if value is not None}}
-    if command.images is not None:
-        fields["trainer"] = {**fields["trainer"], "total_images": command.images}
-    run = validated(GANRunConfig, {**fields, "name": "arm", "seed": seed}, f"ablation {config.name}, arm {arm}")
+    left_out = {"data": {"path", "cache_dir", "resident"}, "trainer": {"total_images"}, "evaluation": {"every"}}
+    run = named_run(GANRunConfig, fields, command, (config.name, arm, seed), left_out=left_out)
     if not run.evaluation.every:
         raise UserError(f"ablation {config.name} scores nothing: set run.evaluation.every")
-    length = {"trainer": {"total_images"}, "evaluation": {"every"}}
-    settings = run.model_dump_json(exclude={"data": {"path", "cache_dir", "resident"}, **length})
-    key = hashlib.sha256(settings.encode()).hexdigest()[:10]
-    return run.model_copy(update={"name": f"{arm}-s{seed}-{key}", "runs_dir": str(Path(command.runs_dir) / config.name)})
+    return run
 
 
 def _one_dataset(runs: Sequence[GANRunConfig]) -> ImageDataset:

@@ -1,6 +1,5 @@
 """Train the same small network with a layer swapped, on paired seeds and equal budgets, and test the published claim."""
 
-import hashlib
 import json
 import math
 import time
@@ -17,12 +16,13 @@ from gconv_gan.commands.train.classifier import fit
 from gconv_gan.commands.train.classifier_data import splits
 from gconv_gan.commands.train.classifier_network import build_network
 from gconv_gan.config.errors import UserError, reworded
-from gconv_gan.config.load import load_config, parse_command, validated
+from gconv_gan.config.load import load_config, merged, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.comparisons import AttackConfig, CompareCommand, ComparisonConfig
 from gconv_gan.config.sections.data import as_flags
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.experiments.arms import named_run
 from gconv_gan.experiments.claims import ArmResult, judge, overall
 from gconv_gan.experiments.plot import plot
 from gconv_gan.experiments.report import ComparisonResult, table
@@ -114,27 +114,13 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
 
 
 def arm_run(config: ComparisonConfig, command: CompareCommand, arm: str, seed: int) -> ClassifierRunConfig:
-    """Return the run of one arm with one seed; its name contains a hash of its settings, so that changed settings give another run."""
+    """Return the run of one arm with one seed."""
     fields = merged(config.run, config.arms[arm])
-    for section in ("data", "test_data"):
-        places = {"path": command.data_path, "cache_dir": command.cache_dir}
-        fields[section] = {**fields[section], **{name: value for name, value in places.items() if value is not None}}
-    if command.images is not None:
-        fields["trainer"] = {**fields["trainer"], "total_images": command.images}
-    run = validated(ClassifierRunConfig, {**fields, "name": "arm", "seed": seed}, f"comparison {config.name}, arm {arm}")
-    settings = run.model_dump_json(exclude={"data": {"path", "cache_dir"}, "test_data": {"path", "cache_dir"}})
-    key = hashlib.sha256((settings + config.attacks.model_dump_json()).encode()).hexdigest()[:10]
-    return run.model_copy(update={"name": f"{arm}-s{seed}-{key}", "runs_dir": str(Path(command.runs_dir) / config.name)})
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with nested ``changes``; a table whose ``kind`` changes is replaced as a whole."""
-    result = dict(base)
-    for name, value in changes.items():
-        old = result.get(name)
-        same = isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("kind", old.get("kind")) == old.get("kind")
-        result[name] = merged(old, value) if same and isinstance(old, Mapping) else value
-    return result
+    data = {"path", "cache_dir"}
+    attacks = config.attacks.model_dump_json()
+    return named_run(
+        ClassifierRunConfig, fields, command, (config.name, arm, seed), left_out={"data": data, "test_data": data}, also=attacks
+    )
 
 
 def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str, float]:

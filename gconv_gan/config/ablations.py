@@ -6,7 +6,7 @@ import tyro
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config, FolderName
-from gconv_gan.config.commands import JsonFile
+from gconv_gan.config.commands import ExperimentCommand, JsonFile
 
 
 class PairConfig(Config):
@@ -45,21 +45,15 @@ class AblationConfig(Config):
         return self
 
 
-class AblateCommand(Config):
+class AblateCommand(ExperimentCommand):
     """Train the arms of an ablation on paired seeds, side by side, score them, and test the differences."""
 
     config: Annotated[str, tyro.conf.Positional]
     """TOML file of the ablation."""
     seeds: str | None = None
     """Seeds: 5 (0 to 4), 0..7, or 1,3,4; None: the file's."""
-    images: PositiveInt | None = None
-    """Images each run trains on; None: the file's."""
     hours: PositiveFloat | None = None
     """Stop all runs, at one length, so that the scores are there after so many hours; the same command again trains on."""
-    data_path: str | None = None
-    """Where the data set lies; None: where the run says."""
-    cache_dir: str | None = None
-    """Where converted data are kept; None: where the run says."""
     runs_dir: str = "runs/ablate"
     """Folder of the ablations."""
     json_out: JsonFile = None

@@ -3,6 +3,9 @@
 from typing import Annotated, Literal
 
 import tyro
+from pydantic import PositiveInt
+
+from gconv_gan.config.base import Config
 
 RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="The run folder.")]
 
@@ -19,3 +22,16 @@ Checkpoint = Annotated[
 ]
 
 JsonFile = Annotated[str | None, tyro.conf.arg(name="json", metavar="FILE")]
+
+
+class ExperimentCommand(Config):
+    """Options of the commands that train the arms of an experiment."""
+
+    images: PositiveInt | None = None
+    """Images each run trains on; None: the file's."""
+    data_path: str | None = None
+    """Path of the data set; None: the file's."""
+    cache_dir: str | None = None
+    """Folder of converted data; None: the file's."""
+    runs_dir: str
+    """Folder of the arms' runs; finished ones are not trained again."""

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +110,16 @@ def validated(model: type[Model], data: dict[str, Any], source: str) -> Model:
         # a misspelt required key is also a missing one: report the misspelling
         first = min(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
         raise UserError(f"{source}: {_sentence(model, first)}") from error
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a config with nested ``changes``; a part that names another ``kind`` is replaced as a whole."""
+    result = dict(base)
+    for name, value in changes.items():
+        old = result.get(name)
+        same = isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("kind", old.get("kind")) == old.get("kind")
+        result[name] = merged(old, value) if same and isinstance(old, Mapping) else value
+    return result
 
 
 def _keys(model: type[Config], prefix: str = "") -> list[str]:

@@ -1,7 +1,6 @@
 """Build a gallery: walk the table of pictures, write the files, the manifest and the page."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,12 +48,7 @@ def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: M
         seed=seed,
         versions=versions,
     )
-    with remove_outdated(out_dir, files):
-        for name, content in files.items():
-            write_bytes(out_dir / name, content)
-        write_bytes(out_dir / MANIFEST, manifest_json(Manifest(asdict(subject.run), versions, tuple(entries))))
-        write_bytes(out_dir / INDEX, page.encode())
-    return out_dir / INDEX
+    return write_gallery(out_dir, files, Manifest(asdict(subject.run), versions, tuple(entries)), page)
 
 
 def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, subject: Subject, *, seed: int) -> list[Entry]:
@@ -75,14 +69,15 @@ def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, subject
     ]
 
 
-@contextmanager
-def remove_outdated(out_dir: Path, files: Collection[str]) -> Iterator[None]:
-    """Make the folder, and after the block remove the files of an earlier gallery in it that are not among ``files``."""
+def write_gallery(out_dir: Path, files: Mapping[str, bytes], manifest: Manifest, page: str) -> Path:
+    """Write the files, the manifest and last the page, then remove the files of an earlier gallery; return the path of the page."""
     outdated = {entry.file for entry in read_manifest(out_dir).pictures} - set(files) if (out_dir / MANIFEST).is_file() else set()
     out_dir.mkdir(parents=True, exist_ok=True)
-    yield
+    for name, content in {**files, MANIFEST: manifest_json(manifest), INDEX: page.encode()}.items():
+        write_bytes(out_dir / name, content)
     for name in outdated:
         (out_dir / name).unlink(missing_ok=True)
+    return out_dir / INDEX
 
 
 def by_section(drawn: Mapping[str, list[Drawing]], pictures: Mapping[str, PictureKind]) -> dict[str, list[Drawing]]:

@@ -21,11 +21,10 @@ UNCONDITIONAL = "unconditional"  # latents of the first picture; gate maps, neig
 
 @dataclass(frozen=True)
 class Sheet:
-    """Latents ``z`` [n, d] and classes ``y`` [n] (None for an unconditional generator), laid out row by row, ``columns`` to a row."""
+    """Latents ``z`` [n, d] and classes ``y`` [n] (None for an unconditional generator) of the images of a grid, row by row."""
 
     z: Float[Tensor, "n d"]
     y: Int[Tensor, " n"] | None
-    columns: int
 
 
 def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int, threshold: float | None = None) -> Float[Tensor, "n d"]:
@@ -38,17 +37,16 @@ def fixed_labels(seed: int, purpose: str, *, count: int, num_classes: int) -> In
     return draw_labels(seed, f"gallery/{purpose}/labels", torch.arange(count), num_classes=num_classes)
 
 
-def random_sheet(seed: int, purpose: str, *, rows: int, columns: int, latent_dim: int, num_classes: int | None) -> Sheet:
-    """Independent latents, and independent uniform classes where the generator has classes: rows x columns images."""
-    count = rows * columns
+def random_sheet(seed: int, purpose: str, *, count: int, latent_dim: int, num_classes: int | None) -> Sheet:
+    """Return independent latents, and independent uniform classes where the generator has classes."""
     labels = None if num_classes is None else fixed_labels(seed, purpose, count=count, num_classes=num_classes)
-    return Sheet(fixed_latents(seed, purpose, count=count, latent_dim=latent_dim), labels, columns)
+    return Sheet(fixed_latents(seed, purpose, count=count, latent_dim=latent_dim), labels)
 
 
 def class_sheet(seed: int, purpose: str, *, classes: Sequence[int], columns: int, latent_dim: int) -> Sheet:
     """One row per class; column j has the same latent in every row, so that only the class changes down a column."""
     shared = fixed_latents(seed, purpose, count=columns, latent_dim=latent_dim)
-    return Sheet(shared.repeat(len(classes), 1), torch.tensor(classes).repeat_interleave(columns), columns)
+    return Sheet(shared.repeat(len(classes), 1), torch.tensor(classes).repeat_interleave(columns))
 
 
 def slerp_sheet(seed: int, purpose: str, *, rows: int, columns: int, latent_dim: int, num_classes: int | None) -> Sheet:
@@ -57,7 +55,7 @@ def slerp_sheet(seed: int, purpose: str, *, rows: int, columns: int, latent_dim:
     steps = torch.linspace(0, 1, columns)
     walks = torch.cat([slerp(start, stop, steps) for start, stop in zip(ends[0::2], ends[1::2], strict=True)])
     labels = None if num_classes is None else torch.arange(rows).remainder(num_classes).repeat_interleave(columns)
-    return Sheet(walks, labels, columns)
+    return Sheet(walks, labels)
 
 
 def slerp(a: Float[Tensor, " d"], b: Float[Tensor, " d"], t: Float[Tensor, " t"]) -> Float[Tensor, "t d"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gconv_gan.data.reading.decoded_images import DecodedImages
-from gconv_gan.gallery.latents import Sheet
+from gconv_gan.gallery.latents import Sheet, random_sheet
 from gconv_gan.gallery.pictures.grid import as_bytes
 from gconv_gan.runtime.modes import evaluating
 
@@ -110,21 +110,25 @@ class Subject:
         """Return the name of a class, or its number where the run has no names."""
         return self.run.class_names[index] if self.run.class_names else str(index)
 
+    def samples(self, seed: int, purpose: str, count: int) -> Sheet:
+        """Return independent latents in one row, and independent uniform classes where the generator has classes."""
+        return random_sheet(seed, purpose, count=count, latent_dim=self.latent_dim, num_classes=self.num_classes)
+
     def generate(self, sheet: Sheet) -> UInt8[Tensor, "n 3 h w"]:
         """Return the images of a sheet as bytes, generated in evaluation mode on the generator's device."""
         return generate(self.generator, sheet.z, sheet.y)
 
 
 @torch.no_grad()
-def run_in_batches(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> Float[Tensor, "n 3 h w"]:
-    """Return ``generator(z, y)`` on the CPU, computed batch by batch, in evaluation mode and on the generator's device."""
-    device = next(generator.parameters(), z).device
-    images = []
-    with evaluating(generator):
-        for start in range(0, len(z), SAMPLE_BATCH):
+def run_in_batches(network: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
+    """Return ``network(x, y)`` of latents or images on the CPU, batch by batch, in evaluation mode and on the network's device."""
+    device = next(network.parameters(), x).device
+    results = []
+    with evaluating(network):
+        for start in range(0, len(x), SAMPLE_BATCH):
             rows = slice(start, start + SAMPLE_BATCH)
-            images.append(generator(z[rows].to(device), None if y is None else y[rows].to(device)).cpu())
-    return torch.cat(images)
+            results.append(network(x[rows].to(device), None if y is None else y[rows].to(device)).cpu())
+    return torch.cat(results)
 
 
 def generate(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> UInt8[Tensor, "n 3 h w"]:

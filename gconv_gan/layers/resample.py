@@ -53,15 +53,15 @@ def fused_side(side: int, resample: Resample) -> int:
     return side + 1 if resample in ("up", "down") and side > 1 else side
 
 
-def taps_and_positions(kernel_size: tuple[int, int], resample: Resample, y: Tensor, *, fused: bool = True) -> tuple[int, int]:
+def taps_and_positions(kernel_size: tuple[int, int], resample: Resample, y: Tensor) -> tuple[int, int]:
     """Return the number of taps of the filters that computed ``y`` [B, O, H, W], and the number of positions.
 
     Fused resampling has (k+1)² taps per low-resolution pixel instead of k² per high-resolution one.
     """
     pixels = y.shape[2] * y.shape[3]
-    if resample != "none" and (fused or resample == "transposed"):
+    if resample != "none":
         return fused_side(kernel_size[0], resample) ** 2, pixels if resample == "down" else pixels // 4
-    return kernel_size[0] * kernel_size[1], 4 * pixels if resample == "down" else pixels
+    return kernel_size[0] * kernel_size[1], pixels
 
 
 @constant

@@ -37,22 +37,18 @@ class Row:
     shape: tuple[int, ...]
     parameters: int
     macs: int
-    naive_macs: int
-    """MACs with separate resampling and convolution."""
 
 
-def macs_of(layer: nn.Module, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+def macs_of(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     """Return the MACs per image of a layer with input ``x`` and result ``y``: by its own ``macs``, or those of torch's layers; else 0.
 
     A mixture of kernels is counted as one mixed k×k kernel per image and one convolution with it, the cheapest order.
     """
     own: Callable[..., int] | None = getattr(layer, "macs", None)
     if own is not None:
-        return own(x, y, fused=fused)
+        return own(x, y)
     if isinstance(layer, nn.Conv2d):
-        taps, positions = taps_and_positions(
-            (layer.kernel_size[0], layer.kernel_size[1]), getattr(layer, "resample", "none"), y, fused=fused
-        )
+        taps, positions = taps_and_positions((layer.kernel_size[0], layer.kernel_size[1]), getattr(layer, "resample", "none"), y)
         return layer.out_channels * (layer.in_channels // layer.groups) * taps * positions
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features * math.prod(y.shape[1:-1])
@@ -76,8 +72,7 @@ def summarise(network: nn.Module, *inputs: Tensor | None) -> list[Row]:
 
 def _record(rows: list[Row], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
     parameters = sum(p.numel() for p in _own_parameters(module))
-    macs, naive = (macs_of(module, inputs[0], output, fused=fused) for fused in (True, False))
-    rows.append(Row(name, _kind(module), tuple(output.shape[1:]), parameters, macs, naive))
+    rows.append(Row(name, _kind(module), tuple(output.shape[1:]), parameters, macs_of(module, inputs[0], output)))
 
 
 def _has_a_row(name: str, module: nn.Module) -> bool:

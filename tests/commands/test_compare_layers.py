@@ -10,7 +10,7 @@ import torch
 from gconv_gan.commands import compare_layers as recipe
 from gconv_gan.commands.train.classifier import fit
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config, validated
+from gconv_gan.config.load import load_config, merged, validated
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.comparisons import CompareCommand, ComparisonConfig
 from gconv_gan.experiments.claims import Finding
@@ -19,7 +19,6 @@ from gconv_gan.experiments.report import ComparisonResult, table
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.tables import CLASSIFIERS
 from gconv_gan.training.guards import NotFiniteError
-from tests.training.tiny import merge
 
 DIGITS = {"kind": "digits", "split": "train"}
 TINY: dict[str, Any] = {
@@ -51,7 +50,7 @@ def command(folder: Path, **changes: Any) -> CompareCommand:
 
 
 def comparison(**changes: Any) -> ComparisonConfig:
-    return validated(ComparisonConfig, merge(TINY, changes), "test")
+    return validated(ComparisonConfig, merged(TINY, changes), "test")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +202,7 @@ def test_a_stored_result_is_read_back_and_negative_results_stay(result: Comparis
 def test_a_table_whose_kind_changes_is_replaced_as_a_whole() -> None:
     base = {"network": {"kind": "digits_classifier", "width": 8}, "seed": 1, "labels": {"noise": 0.1, "smoothing": 0.2}}
     changes = {"network": {"kind": "named", "name": "wrn_10_1"}, "labels": {"noise": 0.4}}
-    assert recipe.merged(base, changes) == {
+    assert merged(base, changes) == {
         "network": {"kind": "named", "name": "wrn_10_1"},
         "seed": 1,
         "labels": {"noise": 0.4, "smoothing": 0.2},
@@ -212,7 +211,7 @@ def test_a_table_whose_kind_changes_is_replaced_as_a_whole() -> None:
 
 
 def test_a_wrong_key_is_named_with_its_arm(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"comparison widths, arm wide: unknown key 'network\.widht'; did you mean 'width'"):
+    with pytest.raises(UserError, match=r"experiment widths, arm wide: unknown key 'network\.widht'; did you mean 'width'"):
         recipe.compare(comparison(arms={"wide": {"network": {"widht": 16}}}), command(tmp_path))
     with pytest.raises(UserError, match="a claim names the arm 'wider', which is not among narrow, wide"):
         comparison(claims=[{"kind": "better", "proposed": "wider", "baseline": "narrow"}])

@@ -13,11 +13,11 @@ from gconv_gan.commands.score.scores import main
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.networks import build_networks, load_run
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import apply_overrides, validated
+from gconv_gan.config.load import apply_overrides, merged, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.metrics.score_card import Score
-from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
-from tests.training.tiny import TINY, final_files, merge, tiny
+from tests.training.interrupted import At, PowerCutError, fit_with, power_cut
+from tests.training.tiny import TINY, final_files, tiny
 
 MAPPED_BIGGAN: dict[str, Any] = {
     "generator": {
@@ -63,7 +63,7 @@ def test_a_file_without_a_kind_means_resnet_and_a_wrong_one_is_named(tmp_path: P
         tiny(tmp_path, generator={"kind": "biggan", "width": 8, "atention": [8]})
     with pytest.raises(UserError, match=r"--generator\.kind 'bigan' is not among .*did you mean 'biggan'"):
         apply_overrides(tiny(tmp_path), ["--generator.kind", "bigan"])
-    data = merge(TINY, {"generator": {"kind": "skip"}})
+    data = merged(TINY, {"generator": {"kind": "skip"}})
     with pytest.raises(UserError, match=r"key 'generator\.width' is required"):
         validated(GANRunConfig, data, "tiny")
 

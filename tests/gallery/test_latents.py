@@ -88,7 +88,7 @@ def test_a_slerp_sheet_keeps_the_class_of_a_row_and_uses_fresh_ends_in_each() ->
 
 
 def test_an_unconditional_sheet_has_no_classes() -> None:
-    assert random_sheet(0, "x", rows=2, columns=3, latent_dim=4, num_classes=None).y is None
+    assert random_sheet(0, "x", count=6, latent_dim=4, num_classes=None).y is None
     assert slerp_sheet(0, "x", rows=2, columns=3, latent_dim=4, num_classes=None).y is None
 
 

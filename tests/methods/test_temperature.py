@@ -14,7 +14,7 @@ from gconv_gan.layers import DyConv2d, GConv2d, ODConv2d
 from gconv_gan.methods.method import Player, Progress
 from gconv_gan.methods.temperature import GateTemperature
 from gconv_gan.optim.ema import Ema
-from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
+from tests.training.interrupted import At, PowerCutError, fit_with, power_cut
 from tests.training.tiny import final_files, tiny
 
 

@@ -4,9 +4,7 @@ import copy
 import dataclasses
 import json
 import os
-import signal
 import socket
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +14,16 @@ from safetensors.torch import load_file
 from torch.multiprocessing import spawn
 
 from gconv_gan.commands.train import classifier as recipe
-from gconv_gan.commands.train import classifier_checks
 from gconv_gan.commands.train.classifier_data import splits
 from gconv_gan.commands.train.classifier_network import build_network
-from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
+from gconv_gan.config.errors import GuardError, UserError
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.methods.method import Method, Player, PlayerName, Progress
+from gconv_gan.methods.method import Method, Player
 from gconv_gan.metrics.extractors.trained_classifier import load_classifier
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
-from tests.training.tiny import final_files
+from tests.training.interrupted import CLASSIFIER
 from tests.training.tiny_classifier import tiny_classifier
-
-
-class PowerCutError(Exception):
-    """Stands for whatever ends a process without warning."""
-
-
-class At(Method):
-    """Call ``action`` when the step that began at ``images`` images seen has been taken."""
-
-    def __init__(self, images: int, action: Callable[[], None]) -> None:
-        self.images, self.action, self.seen = images, action, 0
-
-    def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
-        self.seen = progress.images_seen
-
-    def after_step(self, player: Player) -> None:
-        assert player.name == "classifier"
-        if self.seen == self.images:
-            self.action()
-
-
-def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **changes: object) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(classifier_checks, "listed_methods", lambda _: (method,))
-        recipe.fit(tiny_classifier(folder, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -59,45 +31,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
     recipe.fit(tiny_classifier(folder))
     return folder
-
-
-def power_cut() -> None:
-    raise PowerCutError
-
-
-@pytest.mark.parametrize("images", [176, 320, 464])  # 324 images are trained on: after 320 the next epoch has begun
-def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(
-    images: int, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(PowerCutError):
-        fit_with(monkeypatch, At(images, power_cut), tmp_path)
-    torch.manual_seed(images)  # nothing may depend on torch's global generator
-    recipe.fit(tiny_classifier(tmp_path))
-    assert final_files(tmp_path) == final_files(unbroken)
-    for name in ("model.safetensors", "model.json"):
-        assert (tmp_path / "tiny" / name).read_bytes() == (unbroken / "tiny" / name).read_bytes()
-    ours, theirs = (read_metrics(folder / "tiny" / "metrics.jsonl") for folder in (tmp_path, unbroken))
-    for line in (*ours, *theirs):
-        line.pop("seconds_per_kimg", None), line.pop("peak_memory_gib", None)
-    assert [line["images"] for line in ours] == [line["images"] for line in theirs]
-    assert ours[-1] == theirs[-1]
-
-
-def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
-    before = torch.random.get_rng_state()
-    recipe.fit(tiny_classifier(tmp_path, trainer={"total_images": 64}))
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:
-    recipe.fit(tiny_classifier(tmp_path, seed=4))
-    assert final_files(tmp_path)["classifier.safetensors"] != final_files(unbroken)["classifier.safetensors"]
-
-
-def test_finished_means_finished(unbroken: Path) -> None:
-    before = final_files(unbroken)
-    recipe.fit(tiny_classifier(unbroken))
-    assert final_files(unbroken) == before
 
 
 def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
@@ -154,10 +87,6 @@ def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
     assert str(refusal.value).count("->") == 1
 
 
-def test_cadence_may_change(unbroken: Path) -> None:
-    recipe.fit(tiny_classifier(unbroken, trainer={"log_every": 64, "keep_checkpoints": 9}, evaluation={"every": 480}))
-
-
 def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Poison(Method):
         weights: dict[str, torch.Tensor] | None = None
@@ -169,17 +98,9 @@ def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch
 
     poison = Poison()
     with pytest.raises(GuardError, match=r"classifier's gradient is not finite after 0 images, first in network\.head\.bias"):
-        fit_with(monkeypatch, poison, tmp_path)
+        CLASSIFIER.fit_with(monkeypatch, poison, tmp_path)
     assert poison.weights is not None
     assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
-
-
-def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StoppedBySignalError, match="SIGTERM"):
-        fit_with(monkeypatch, At(224, lambda: os.kill(os.getpid(), signal.SIGTERM)), tmp_path)
-    assert checkpoints(tmp_path / "tiny")[0][0] == 240
-    recipe.fit(tiny_classifier(tmp_path))
-    assert final_files(tmp_path) == final_files(unbroken)
 
 
 PLAIN = {"kind": "digits_classifier", "width": 8}  # couples no images, drops nothing

@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,44 +18,15 @@ from torch import nn
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train import gan_checks
 from gconv_gan.commands.train.training_score import ScorePlan
-from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
-from gconv_gan.config.sections.runs import GANRunConfig
-from gconv_gan.methods.method import Method, Player, PlayerName, Progress
+from gconv_gan.config.errors import GuardError, UserError
+from gconv_gan.config.load import merged
+from gconv_gan.methods.method import Method, Player
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
 from gconv_gan.training.samples import SampleGrids
-from tests.training.tiny import final_files, merge, tiny
-
-
-class PowerCutError(Exception):
-    """Stands for whatever ends a process without warning."""
-
-
-class At(Method):
-    """Call ``action`` in the discriminator step that begins at ``images`` images seen."""
-
-    def __init__(self, images: int, action: Callable[[], None]) -> None:
-        self.images, self.action, self.seen = images, action, 0
-
-    def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
-        self.seen = progress.images_seen
-
-    def after_step(self, player: Player) -> None:
-        if player.name == "discriminator":
-            if self.seen == self.images:
-                self.action()
-            self.seen += 16
-
-
-def fit_with(monkeypatch: pytest.MonkeyPatch, method: Method, folder: Path, **changes: object) -> None:
-    def with_method(config: GANRunConfig) -> tuple[Method, ...]:
-        return (*methods(config), method)
-
-    methods = gan_checks.methods
-    with monkeypatch.context() as patch:
-        patch.setattr(gan_checks, "methods", with_method)
-        recipe.fit(tiny(folder, **changes))
+from tests.training.interrupted import At, PowerCutError, fit_with, power_cut
+from tests.training.tiny import final_files, tiny
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +34,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
     recipe.fit(tiny(folder))
     return folder
-
-
-def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
-    before = torch.random.get_rng_state()
-    recipe.fit(tiny(tmp_path, augment={"kind": "ada", "initial_probability": 0.5}, trainer={"total_images": 64}))
-    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(unbroken: Path, tmp_path: Path) -> None:
@@ -84,26 +47,6 @@ def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(unbroken: Path, 
         (path / "SHA256SUMS").write_text("".join(f"{new}  state.json\n" if "state.json" in line else f"{line}\n" for line in lines))
     with pytest.raises(UserError, match=r"checkpoint-\d+ was written in format 1 .* draws other random numbers .* under another --name"):
         recipe.fit(tiny(tmp_path))
-
-
-def power_cut() -> None:
-    raise PowerCutError
-
-
-@pytest.mark.parametrize("images", [176, 336, 464])  # digits' test split has 360 images: after 336 the next epoch has begun
-def test_a_broken_run_ends_with_the_bits_of_an_unbroken_one(
-    images: int, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(PowerCutError):
-        fit_with(monkeypatch, At(images, power_cut), tmp_path)
-    torch.manual_seed(images)  # nothing may depend on torch's global generator
-    recipe.fit(tiny(tmp_path))
-    assert final_files(tmp_path) == final_files(unbroken)
-    ours, theirs = (read_metrics(folder / "tiny" / "metrics.jsonl") for folder in (tmp_path, unbroken))
-    for line in (*ours, *theirs):
-        del line["seconds_per_kimg"], line["peak_memory_gib"]
-    assert [line["images"] for line in ours] == [line["images"] for line in theirs]
-    assert ours[-1] == theirs[-1]
 
 
 # every part that draws numbers or keeps state of its own; checkpoints every 160 images, ADA adjusts every 48, R1 every 3rd step
@@ -130,7 +73,7 @@ RELATIVISTIC: dict[str, Any] = {
 def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_one(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = merge({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
+    changes = merged({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
     recipe.fit(tiny(tmp_path / "unbroken", **changes))
     with pytest.raises(PowerCutError):
         fit_with(monkeypatch, At(208, power_cut), tmp_path / "broken", **changes)
@@ -158,22 +101,6 @@ def test_a_finished_run_may_be_lengthened_where_no_schedule_ends_with_it(unbroke
     assert final_files(tmp_path / "in_two", 320) == final_files(tmp_path / "at_once", 320)
     with pytest.raises(UserError, match="other settings: trainer.total_images: 480 -> 960"):
         recipe.fit(tiny(unbroken, trainer={"total_images": 960}))
-
-
-def test_another_seed_gives_other_weights(unbroken: Path, tmp_path: Path) -> None:
-    recipe.fit(tiny(tmp_path, seed=4))
-    assert final_files(tmp_path)["generator.safetensors"] != final_files(unbroken)["generator.safetensors"]
-
-
-def test_finished_means_finished(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = final_files(unbroken)
-    capsys.readouterr()
-    recipe.fit(tiny(unbroken))
-    assert final_files(unbroken) == before
-    said = capsys.readouterr().out
-    assert "checkpoint-480 is complete: all 480 images of trainer.total_images were seen" in said
-    assert "its schedule ends with it, so train for longer under a new --name" in said
-    assert "resuming" not in said
 
 
 def test_a_finished_run_says_how_to_lengthen_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,10 +212,6 @@ def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
         recipe.fit(tiny(unbroken, discriminator={"norm": {"kind": "none"}}))
 
 
-def test_cadence_may_change(unbroken: Path) -> None:
-    recipe.fit(tiny(unbroken, trainer={"log_every": 64, "keep_checkpoints": 9}))
-
-
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,15 +254,6 @@ def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch
     assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
     assert all(p.isfinite().all() for p in poison.average.parameters())
     assert not checkpoints(tmp_path / "tiny")
-
-
-def test_sigterm_saves_and_the_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = At(224, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(StoppedBySignalError, match="SIGTERM"):
-        fit_with(monkeypatch, method, tmp_path)
-    assert checkpoints(tmp_path / "tiny")[0][0] == 256  # the end of the iteration that was under way
-    recipe.fit(tiny(tmp_path))
-    assert final_files(tmp_path) == final_files(unbroken)
 
 
 def test_an_unlabelled_folder_is_refused_before_training(tmp_path: Path) -> None:

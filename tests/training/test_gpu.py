@@ -17,7 +17,7 @@ from gconv_gan.commands import ablate
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.config.ablations import AblationConfig
-from gconv_gan.config.load import load_config
+from gconv_gan.config.load import load_config, merged
 from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.runtime.random import Stream
 from gconv_gan.training import engine
@@ -25,7 +25,7 @@ from gconv_gan.training.draws import Draws
 from tests.commands.test_ablate import DIGITS, command, scored_by_weights
 from tests.data.made import in_memory
 from tests.training.test_host_free import CLASSIFIER_OPTIONS, GAN_OPTIONS
-from tests.training.tiny import final_files, merge, tiny
+from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
 
 pytestmark = pytest.mark.gpu
@@ -85,7 +85,7 @@ class WatchedEngine(engine.EagerEngine):
 
 def run(folder: Path, name: str, option: dict[str, Any]) -> dict[str, bytes]:
     """Train a tiny GAN on the engine ``name``; return its last checkpoint. The engine must not have fallen back."""
-    config = tiny(folder / name, **merge(merge(SHORT, option), {"trainer": {"engine": name}}))
+    config = tiny(folder / name, **merged(merged(SHORT, option), {"trainer": {"engine": name}}))
     gan_recipe.fit(config)
     log = (folder / name / "tiny" / "log.txt").read_text()
     assert "operation by operation" not in log, log
@@ -115,7 +115,7 @@ def test_the_graph_trains_as_the_operations_do_and_neither_waits(
 def test_a_graph_trains_a_classifier_as_the_operations_do(tmp_path: Path) -> None:
     scores = []
     for name in ("cuda_graph", "eager"):
-        options = merge(merge(SHORT, CLASSIFIER_OPTIONS["mixup and CutMix"]), {"trainer": {"engine": name}})
+        options = merged(merged(SHORT, CLASSIFIER_OPTIONS["mixup and CutMix"]), {"trainer": {"engine": name}})
         scores.append(classifier_recipe.fit(tiny_classifier(tmp_path / name, **options)))
         assert "operation by operation" not in (tmp_path / name / "tiny" / "log.txt").read_text()
     assert scores[0]["loss"] == pytest.approx(scores[1]["loss"], rel=0.05)
@@ -126,7 +126,7 @@ def test_a_killed_run_that_is_started_again_is_the_uninterrupted_one(tmp_path: P
     for folder, totals in (("killed", (160, 480)), ("whole", (480,))):
         for total in totals:
             AcceleratorState._reset_state(reset_partial_state=True)
-            gan_recipe.fit(tiny(tmp_path / folder, **merge(option, {"trainer": {"total_images": total, "engine": "cuda_graph"}})))
+            gan_recipe.fit(tiny(tmp_path / folder, **merged(option, {"trainer": {"total_images": total, "engine": "cuda_graph"}})))
     killed, whole = (final_files(tmp_path / folder) for folder in ("killed", "whole"))
     assert {name: killed[name] == content for name, content in whole.items()} == dict.fromkeys(whole, True)
 

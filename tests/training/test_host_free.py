@@ -11,9 +11,10 @@ import torch
 
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
+from gconv_gan.config.load import merged
 from gconv_gan.training import engine
 from tests.reference.host_free import HostFreeEngine, HostReadError, host_free
-from tests.training.tiny import merge, tiny
+from tests.training.tiny import tiny
 from tests.training.tiny_classifier import tiny_classifier
 
 SHORT: dict[str, Any] = {"trainer": {"total_images": 192, "checkpoint_every": 1000, "log_every": 64}}
@@ -56,7 +57,7 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
 def test_an_iteration_of_a_gan_is_free_of_the_host(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines: list[HostFreeEngine] = []
     monkeypatch.setattr(engine, "EagerEngine", lambda iterate: engines.append(HostFreeEngine(iterate)) or engines[0])
-    gan_recipe.fit(tiny(tmp_path, **merge(SHORT, GAN_OPTIONS[option])))
+    gan_recipe.fit(tiny(tmp_path, **merged(SHORT, GAN_OPTIONS[option])))
     assert all(len(calls) > 500 for calls in engines[0].calls.values())
     assert engines[0].calls
 
@@ -74,7 +75,7 @@ CLASSIFIER_OPTIONS: dict[str, dict[str, Any]] = {
 def test_an_iteration_of_a_classifier_is_free_of_the_host(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines: list[HostFreeEngine] = []
     monkeypatch.setattr(engine, "EagerEngine", lambda iterate: engines.append(HostFreeEngine(iterate)) or engines[0])
-    classifier_recipe.fit(tiny_classifier(tmp_path, **merge(SHORT, CLASSIFIER_OPTIONS[option])))
+    classifier_recipe.fit(tiny_classifier(tmp_path, **merged(SHORT, CLASSIFIER_OPTIONS[option])))
     assert [len(calls) > 100 for calls in engines[0].calls.values()] == [True]
 
 

@@ -18,9 +18,10 @@ from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.networks import build_networks
+from gconv_gan.config.load import merged
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.runtime.tracking import read_metrics
-from tests.training.tiny import merge, tiny
+from tests.training.tiny import tiny
 
 ADAM = {"learning_rate": 0.02, "eps": 0.1}
 SHARED: dict[str, Any] = {
@@ -56,7 +57,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 
 
 def config(folder: Path, objective: str, **changes: Any) -> Any:
-    return tiny(folder, **merge(merge(SHARED, OBJECTIVES[objective]), {"name": objective, **changes}))
+    return tiny(folder, **merged(merged(SHARED, OBJECTIVES[objective]), {"name": objective, **changes}))
 
 
 def one_of_two(rank: int, folder: str, ports: list[int]) -> None:

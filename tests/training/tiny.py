@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gconv_gan.config.load import validated
+from gconv_gan.config.load import merged, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 
 TINY: dict[str, Any] = {
@@ -27,21 +27,10 @@ TINY: dict[str, Any] = {
 }
 
 
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with nested ``changes``; a part that names its kind takes the place of one of another kind."""
-
-    def changed(old: Any, new: Any) -> Any:
-        if not (isinstance(old, dict) and isinstance(new, dict)) or new.get("kind", old.get("kind")) != old.get("kind"):
-            return new
-        return merge(old, new)
-
-    return {**base, **{key: changed(base.get(key), value) for key, value in changes.items()}}
-
-
 def tiny(folder: Path, **changes: Any) -> GANRunConfig:
     """Return the tiny run's config in ``folder`` with nested changes."""
-    data = merge(TINY, {"runs_dir": str(folder), "data": {"cache_dir": str(folder / "cache")}})
-    return validated(GANRunConfig, merge(data, changes), "tiny")
+    data = merged(TINY, {"runs_dir": str(folder), "data": {"cache_dir": str(folder / "cache")}})
+    return validated(GANRunConfig, merged(data, changes), "tiny")
 
 
 def toml(folder: Path, **changes: Any) -> Path:

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from gconv_gan.commands.compare_layers import merged
-from gconv_gan.config.load import validated
+from gconv_gan.config.load import merged, validated
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
-from tests.training.tiny import merge
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -29,5 +27,5 @@ TINY: dict[str, Any] = {
 def tiny_classifier(folder: Path, **changes: Any) -> ClassifierRunConfig:
     """Return the tiny run's config in ``folder`` with nested changes."""
     cache = {"cache_dir": str(folder / "cache")}
-    data = merge(TINY, {"runs_dir": str(folder), "data": cache, "test_data": cache})
+    data = merged(TINY, {"runs_dir": str(folder), "data": cache, "test_data": cache})
     return validated(ClassifierRunConfig, merged(data, changes), "tiny")

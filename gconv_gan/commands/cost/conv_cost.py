@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.schema import give
-from gconv_gan.layers import AdaptiveConv2d, Condition, Conditioned, ResampledConv2d, apply
+from gconv_gan.layers import AdaptiveConv2d, Condition, Conditioned, InvariantConv2d, IterNorm, ResampledConv2d, apply
 from gconv_gan.layers.dynamic.kernel_banks import per_channel
 from gconv_gan.layers.dynamic.modulated_conv import EPS
+from gconv_gan.layers.norms.invariant_conv import locally_normalised
 from gconv_gan.layers.resample import Resample
 from gconv_gan.layers.tables import CONVS
 from gconv_gan.layers.weights import channels_last
@@ -49,7 +50,7 @@ CONVOLUTIONS: dict[str, Callable[..., nn.Module]] = {
 
 
 class ConvCostCommand(Config):
-    """Time the convolutions of a generator at three resolutions, and its rewrites."""
+    """Time the convolutions of a generator at three resolutions, and every exact rewrite of a layer against its direct form."""
 
     channels: PositiveInt = 128
     """Input and output channels (SNGAN at 32 px: 256)."""
@@ -96,6 +97,49 @@ class ExplicitKernels(Conditioned):
         kernels = kernels * (kernels.square().sum((2, 3, 4), keepdim=True) + EPS).rsqrt()
         y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), padding=layer.geometry.padding, groups=len(x))
         return y.view(len(x), layer.out_channels, *y.shape[2:]) + per_channel(layer.bias, y)
+
+
+class GroupByGroup(nn.Module):
+    """``IterNorm`` by its definition: one group after another, powers of matrices, gradients of both factors of a covariance."""
+
+    def __init__(self, layer: IterNorm) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer, statistics = self.layer, self.layer.statistics
+        assert layer.weight is not None
+        assert layer.bias is not None
+        identity = torch.eye(statistics.running_matrix.shape[1], device=x.device)
+        white = []
+        for maps in x.chunk(statistics.groups, dim=1):
+            rows = maps.transpose(0, 1).flatten(1)
+            centred = rows - rows.mean(1, keepdim=True)
+            sigma = centred @ centred.T / rows.shape[1] + statistics.eps * identity
+            p = identity
+            for _ in range(statistics.iterations):
+                p = 1.5 * p - 0.5 * torch.linalg.matrix_power(p, 3) @ (sigma / sigma.trace())
+            white.append((p @ centred / sigma.trace().sqrt()).view(-1, x.shape[0], *x.shape[2:]).transpose(0, 1))
+        return torch.cat(white, 1) * layer.weight[:, None, None] + layer.bias[:, None, None]
+
+
+class WhitenedPatches(nn.Module):
+    """``InvariantConv2d`` by its definition: every patch is whitened, then multiplied by the kernels."""
+
+    def __init__(self, layer: InvariantConv2d) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        assert layer.whitening is not None
+        assert layer.bias is not None
+        x = locally_normalised(x, layer.local_norm, layer.eps)
+        mean, whitening = layer.whitening(layer._patches(x))
+        patches = F.unfold(x, 3, padding=1)
+        rows = patches.view(len(x), mean.shape[0], -1, patches.shape[2]) - mean[:, None, None]
+        white = torch.einsum("nfjl,fe->nejl", rows, whitening[0]).reshape(patches.shape)
+        return (layer.weight.flatten(1) @ white + layer.bias[:, None]).view(len(x), -1, *x.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -173,6 +217,15 @@ class Bench:
         adaptive = self.layer("gigagan, 2 kernels")
         assert isinstance(adaptive, AdaptiveConv2d)
         pairs["gigagan, 2 kernels: no kernel per sample"] = self.placed(ExplicitKernels(adaptive)), self.placed(adaptive), self.images(side)
+        if self.command.passes == "training":  # in evaluation both layers are affine maps
+            norm = IterNorm(channels)
+            invariant = InvariantConv2d(channels, channels, 3, padding=1, block_size=min(16, channels // 2))
+            pairs["IterNorm: all groups at once"] = self.placed(GroupByGroup(norm)), self.placed(norm), self.images(side)
+            pairs["InvariantConv2d: folded into the weights"] = (
+                self.placed(WhitenedPatches(invariant)),
+                self.placed(invariant),
+                self.images(side),
+            )
         return pairs
 
     def resampled(self, plain: nn.Module, fused: nn.Module, resample: Resample) -> tuple[nn.Module, nn.Module]:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
 from gconv_gan import layers
+from gconv_gan.commands.cost.conv_cost import UnderCondition
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import JsonFile
 from gconv_gan.config.load import parse_command
@@ -106,18 +106,6 @@ class LayerCost(Config):
     """Peak memory of forward and backward pass against the 3×3 convolution's."""
 
 
-class Conditioned(nn.Module):
-    """A layer with a condition, which is passed on if the layer takes one."""
-
-    def __init__(self, layer: nn.Module, condition: Condition) -> None:
-        super().__init__()
-        self.layer, self.condition = layer, condition
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        y: Tensor = layers.apply(self.layer, x, self.condition)
-        return y
-
-
 def main(arguments: Sequence[str]) -> None:
     """Print a table of every layer's costs for each shape."""
     command = parse_command(LayerCostCommand, arguments)
@@ -142,7 +130,7 @@ def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[st
         torch.manual_seed(seed)
         x = torch.randn(shape.batch, shape.channels, shape.size, shape.size).to(device)
         condition = Condition(torch.randn(shape.batch, LATENT_DIM).to(device), torch.arange(shape.batch, device=device) % CLASSES)
-        built = {name: Conditioned(LAYERS[name](shape.channels).to(device), condition) for name in dict.fromkeys([BASELINE, *names])}
+        built = {name: UnderCondition(LAYERS[name](shape.channels).to(device), condition) for name in dict.fromkeys([BASELINE, *names])}
     steps = {name: training_step(layer, x) for name, layer in built.items()}
     memory = {
         name: peak_bytes(step, device=device) for name, step in steps.items()

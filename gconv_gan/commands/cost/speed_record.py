@@ -21,12 +21,11 @@ import torch
 from accelerate import Accelerator
 from pydantic import PositiveFloat
 
-from gconv_gan.commands.compare_layers import merged
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.gan_plan import iteration_macs
 from gconv_gan.config.base import Config, EngineName
-from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.load import merged, parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset

@@ -6,6 +6,7 @@ import tyro
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from gconv_gan.config.base import Config, FolderName
+from gconv_gan.config.commands import ExperimentCommand
 
 Measure = Literal["accuracy", "top5", "loss", "calibration_error", "accuracy_gaussian", "accuracy_fgsm", "accuracy_pgd"]
 Cost = Literal["parameters", "macs", "step_seconds", "step_bytes"]
@@ -112,19 +113,13 @@ class ComparisonConfig(Config):
         return self
 
 
-class CompareCommand(Config):
+class CompareCommand(ExperimentCommand):
     """Train the same small network with a layer swapped, and test the published claim."""
 
     comparisons: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[COMPARISON ...]")] = ()
     """Names (files of configs/compare) or TOML files; none: all."""
     seeds: PositiveInt | None = None
     """Number of seeds; None: the comparison's."""
-    images: PositiveInt | None = None
-    """Images each arm trains on per seed; None: the comparison's."""
-    data_path: str | None = None
-    """Path of the data set; None: the comparison's."""
-    cache_dir: str | None = None
-    """Folder of converted data; None: the comparison's."""
     runs_dir: str = "runs/compare"
     """Folder of the arms' runs; finished ones are not trained again."""
     results: str = "eval/results"

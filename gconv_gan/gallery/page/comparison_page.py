@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.build import INDEX, entries_of, remove_outdated
+from gconv_gan.gallery.build import entries_of, write_gallery
 from gconv_gan.gallery.page.document import breakable, document_html, facts_html
-from gconv_gan.gallery.page.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json
+from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import panel_html, sheet_html
 from gconv_gan.gallery.page.score_pairs import scores_section
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import PICTURES, draw_unconditional
 from gconv_gan.gallery.subject import Subject
-from gconv_gan.runtime.atomic import write_bytes
 
 SIDES = ("a", "b")
 COLUMNS = {"columns": 6}  # two grids stand side by side on the page
@@ -68,7 +67,6 @@ def build_comparison(
         for drawings, subject in zip(sides, subjects, strict=True):
             entries += entries_of(kind, drawings, pictures[kind], subject, seed=seed)
             files |= {name: content for drawing in drawings for name, content in drawing.files().items()}
-    versions = library_versions()
     page = comparison_html(subjects, list(drawn.values()), seed=seed)
     first, second = (subject.run for subject in subjects)
     run = {
@@ -77,12 +75,7 @@ def build_comparison(
         "images_seen": max(first.images_seen, second.images_seen),
         **{side: asdict(subject.run) for side, subject in zip(SIDES, subjects, strict=True)},
     }
-    with remove_outdated(out_dir, files):
-        for name, content in files.items():
-            write_bytes(out_dir / name, content)
-        write_bytes(out_dir / MANIFEST, manifest_json(Manifest(run, versions, tuple(entries))))
-        write_bytes(out_dir / INDEX, page.encode())
-    return out_dir / INDEX
+    return write_gallery(out_dir, files, Manifest(run, library_versions(), tuple(entries)), page)
 
 
 def draw_side(row: PictureKind, subject: Subject, side: str, *, seed: int, **parameters: Any) -> list[Drawing]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
-from gconv_gan.gallery.latents import UNCONDITIONAL, random_sheet
+from gconv_gan.gallery.latents import UNCONDITIONAL
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import grid_png
 from gconv_gan.gallery.subject import Subject, TrainingImages
@@ -99,7 +99,7 @@ def neighbour_drawings(
     training = subject.training
     if training is None:
         return []
-    sheet = random_sheet(seed, UNCONDITIONAL, rows=samples, columns=1, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
+    sheet = subject.samples(seed, UNCONDITIONAL, samples)
     images = subject.generate(sheet)
     probes = np.linspace(0, len(training.images) - 1, samples).astype(int)
     reals = torch.from_numpy(np.array(training.images[probes]))

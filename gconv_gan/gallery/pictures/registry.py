@@ -5,9 +5,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, random_sheet, slerp_sheet
+from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, slerp_sheet
 from gconv_gan.gallery.page.theme import DARK, LIGHT
-from gconv_gan.gallery.page.verdicts import draw_verdicts
 from gconv_gan.gallery.pictures.class_blend import draw_class_blend
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.gate_map import draw_gate_map
@@ -18,6 +17,7 @@ from gconv_gan.gallery.pictures.neighbours import draw_feature_neighbours, draw_
 from gconv_gan.gallery.pictures.score_curves import curve_series
 from gconv_gan.gallery.pictures.spectrum import draw_spectrum
 from gconv_gan.gallery.pictures.truncation import draw_psi_truncation, draw_truncation
+from gconv_gan.gallery.pictures.verdicts import draw_verdicts
 from gconv_gan.gallery.pictures.walk import draw_walk
 from gconv_gan.gallery.subject import Subject
 
@@ -26,11 +26,10 @@ Item = TypeVar("Item")
 
 def draw_unconditional(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
     """Draw independent, unselected samples: the first rows x columns latents of the seed."""
-    sheet = random_sheet(seed, UNCONDITIONAL, rows=rows, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
     return [
         Drawing(
             file="unconditional.png",
-            content=grid_png(subject.generate(sheet), columns=columns),
+            content=grid_png(subject.generate(subject.samples(seed, UNCONDITIONAL, rows * columns)), columns=columns),
             title="Samples",
             caption=f"The first {rows * columns} samples of seed {seed}, in order, without selection.",
             alt=f"Grid of {rows} by {columns} generated {subject.run.dataset} images, {subject.image_size} pixels wide each.",
@@ -115,7 +114,7 @@ def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[
 
 def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int) -> list[Drawing]:
     """Draw the gates of the first samples, layer by layer, with their images; the statistics are over more latents."""
-    sheet = random_sheet(seed, UNCONDITIONAL, rows=measured, columns=1, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
+    sheet = subject.samples(seed, UNCONDITIONAL, measured)
     layers = record_gates(subject.generator, sheet.z, sheet.y)
     if not layers:
         return []

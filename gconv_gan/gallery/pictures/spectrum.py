@@ -12,7 +12,6 @@ from jaxtyping import Float, Float64, UInt8
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from gconv_gan.gallery.latents import random_sheet
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
@@ -61,8 +60,7 @@ def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
     reals = real_images(subject, count)
     if reals is None:
         return []
-    sheet = random_sheet(seed, "spectrum", rows=count, columns=1, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
-    sets = {"training images": reals, "samples": subject.generate(sheet)}
+    sets = {"training images": reals, "samples": subject.generate(subject.samples(seed, "spectrum", count))}
     curves = {name: decibels(radial_power_spectrum(images.double() / GREY_LEVELS))[1:] for name, images in sets.items()}
     gap = curves["samples"] - curves["training images"]
     widest = int(gap.abs().argmax())

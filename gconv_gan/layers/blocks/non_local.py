@@ -163,7 +163,7 @@ class NonLocal2d(nn.Module):
             return self.order
         return min(("associative", "attention"), key=lambda order: self._macs(order, pixels, keys))
 
-    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    def macs(self, x: Tensor, y: Tensor) -> int:
         """Return :meth:`product_macs` of maps of the size of ``x``."""
         return self.product_macs(x.shape[2], x.shape[3])
 

@@ -52,11 +52,11 @@ class CConv2d(KernelBank2d, Conditioned):
         self.register_buffer("ones", torch.ones(1, 1), persistent=False)
         self.reset_parameters()
 
-    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    def macs(self, x: Tensor, y: Tensor) -> int:
         """Return the multiply-accumulates per image, with those of the shifts of the input channels and of one box filter per group."""
-        taps, positions = taps_and_positions(self.kernel_size, self.geometry.resample, y, fused=fused)
+        taps, positions = taps_and_positions(self.kernel_size, self.geometry.resample, y)
         shifting = self.in_channels * x.shape[2] * x.shape[3] + self.geometry.groups * taps * positions
-        return super().macs(x, y, fused=fused) + shifting
+        return super().macs(x, y) + shifting
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
         y = condition.require_y("CConv2d")

@@ -207,17 +207,16 @@ class GConv2d(Conditioned):
         for name in ("dictionary", "mix") if self.mode == "dictionary" else ("bank",):
             yield self, name
 
-    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    def macs(self, x: Tensor, y: Tensor) -> int:
         """Return the multiply-accumulates per image that make ``y`` of ``x``, a bank mixed into one kernel per image first.
 
         Args:
             x: input [B, I, H, W].
             y: result [B, O, H', W'].
-            fused: count the fused resampling that is executed; otherwise a separate resampling.
 
         """
         filters = self.num_kernels if self.mode == "dictionary" else self.out_channels
-        macs = self.geometry.macs(filters, self.in_channels, self.kernel_size, y, fused=fused)
+        macs = self.geometry.macs(filters, self.in_channels, self.kernel_size, y)
         if self.mode == "dictionary":
             commutes = self.kernel_size == (1, 1) and self.geometry.resample == "up"
             return macs + self.num_kernels * self.out_channels * y.shape[2] * y.shape[3] // (4 if commutes else 1)

@@ -132,17 +132,16 @@ class KernelBank2d(nn.Module):
         """Yield (layer, name) of the weights for spectral normalisation and orthogonal regularisation, without gates and styles."""
         yield self, "bank"
 
-    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    def macs(self, x: Tensor, y: Tensor) -> int:
         """Return the multiply-accumulates per image that make ``y`` of ``x``, the kernels mixed into one per image first.
 
         Args:
             x: input [B, I, H, W].
             y: result [B, O, H', W'].
-            fused: count the fused resampling that is executed; otherwise a separate resampling.
 
         """
         mixing = self.bank.numel() if self.num_kernels > 1 else 0
-        return self.geometry.macs(self.out_channels, self.in_channels, self.kernel_size, y, fused=fused) + mixing
+        return self.geometry.macs(self.out_channels, self.in_channels, self.kernel_size, y) + mixing
 
     def convolve(
         self,

@@ -136,11 +136,11 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         """Return the constructor of the convolution that makes an image: one kernel, no demodulation, as StyleGAN2 has it."""
         return partial(ModulatedConv2d, demodulate=False, equalized_lr=value_of(conv, "equalized_lr"))
 
-    def macs(self, x: Tensor, y: Tensor, *, fused: bool = True) -> int:
+    def macs(self, x: Tensor, y: Tensor) -> int:
         """Return the multiply-accumulates per image; of a demodulated layer with the symmetric half of its kernels' products."""
         # the kernels' scalar products are computed once per batch; each image combines them
         products = self.num_kernels * (self.num_kernels + 1) // 2 * self.bank.shape[1] * self.bank.shape[2] if self.demodulate else 0
-        return super().macs(x, y, fused=fused) + products
+        return super().macs(x, y) + products
 
     @property
     def initial_gain(self) -> float:

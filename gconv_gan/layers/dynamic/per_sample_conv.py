@@ -93,9 +93,9 @@ class Geometry:
             resample=self.resample,
         )
 
-    def macs(self, filters: int, inputs: int, kernel_size: tuple[int, int], y: Tensor, *, fused: bool = True) -> int:
+    def macs(self, filters: int, inputs: int, kernel_size: tuple[int, int], y: Tensor) -> int:
         """Return the multiply-accumulates per image of ``filters`` filters over ``inputs`` channels that make maps of ``y``'s size."""
-        taps, positions = taps_and_positions(kernel_size, self.resample, y, fused=fused)
+        taps, positions = taps_and_positions(kernel_size, self.resample, y)
         return filters * (inputs // self.groups) * taps * positions
 
     def output_size(self, height: int, width: int, kernel_size: tuple[int, int]) -> tuple[int, int]:

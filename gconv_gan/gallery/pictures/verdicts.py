@@ -2,25 +2,12 @@
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from gconv_gan.gallery.latents import class_sheet, random_sheet
+from gconv_gan.gallery.latents import class_sheet
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import as_bytes, grid_png
-from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, run_in_batches
-from gconv_gan.runtime.modes import evaluating
-
-
-@torch.no_grad()
-def logits(discriminator: nn.Module, images: Float[Tensor, "n 3 h w"], y: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
-    """Return ``discriminator(images, y)`` on the CPU, batch by batch, in evaluation mode and on the discriminator's device."""
-    device = next(discriminator.parameters(), images).device
-    verdicts = []
-    with evaluating(discriminator):
-        for start in range(0, len(images), SAMPLE_BATCH):
-            rows = slice(start, start + SAMPLE_BATCH)
-            verdicts.append(discriminator(images[rows].to(device), None if y is None else y[rows].to(device)).cpu())
-    return torch.cat(verdicts)
+from gconv_gan.gallery.subject import Subject, run_in_batches
 
 
 def best_and_worst(verdicts: Float[Tensor, "r n"], kept: int) -> Int[Tensor, "r k"]:
@@ -34,14 +21,14 @@ def draw_verdicts(subject: Subject, *, seed: int, classes: int, candidates: int,
     if subject.discriminator is None:
         return []
     if subject.num_classes is None:
-        sheet = random_sheet(seed, "verdicts", rows=1, columns=candidates, latent_dim=subject.latent_dim, num_classes=None)
+        sheet = subject.samples(seed, "verdicts", candidates)
         names: tuple[str, ...] = ()
     else:
         shown = range(min(classes, subject.num_classes))
         sheet = class_sheet(seed, "verdicts", classes=shown, columns=candidates, latent_dim=subject.latent_dim)
         names = tuple(subject.class_name(index) for index in shown)
     images = run_in_batches(subject.generator, sheet.z, sheet.y)
-    verdicts = logits(subject.discriminator, images, sheet.y).view(-1, candidates)
+    verdicts = run_in_batches(subject.discriminator, images, sheet.y).view(-1, candidates)
     chosen = best_and_worst(verdicts, kept)
     grid = as_bytes(images).view(len(verdicts), candidates, *images.shape[1:])
     picked = torch.stack([row[places] for row, places in zip(grid, chosen, strict=True)])

@@ -3,7 +3,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from gconv_gan.gallery.page.verdicts import best_and_worst, draw_verdicts
+from gconv_gan.gallery.pictures.verdicts import best_and_worst, draw_verdicts
 from gconv_gan.gallery.subject import Subject
 
 
