@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.plugins import load_plugins
 from gconv_gan.models.changes import rebuild
+from gconv_gan.runtime.script import run_command
 from tests.training.test_two_processes import free_ports
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
@@ -197,10 +197,8 @@ def one_of_two(rank: int, config: str, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
     os.environ["MASTER_PORT"] = str(port)
-    load_plugins([PLUGIN])
-    from gconv_gan.commands.train import gan
-
-    gan.main([config, "--plugins", PLUGIN])
+    sys.argv = ["train_gan.py", config, "--plugins", PLUGIN]
+    run_command(TRAIN["gan"])
 
 
 def test_two_processes_change_what_one_changes_and_measure_the_same_losses(tmp_path: Path) -> None:
