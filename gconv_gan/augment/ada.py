@@ -88,8 +88,7 @@ def moved(images: Images, draws: Float[Tensor, "b n"], p: Float[Tensor, ""]) -> 
     first, second = _turns(angles).unbind(1)
     linear = second @ (torch.stack([s * t, s / t], 1)[:, :, None] * first)
     shift = normal(u[:, 9:], 0.125) * images.shape[-1] * chosen[:, 4:]
-    # resampling changes an image even for the identity map: images that were not selected are returned unchanged
-    return torch.where(chosen.any(1)[:, None, None, None], warp(images, torch.cat([linear, shift[:, :, None]], 2)), images)
+    return warp(images, torch.cat([linear, shift[:, :, None]], 2), chosen.any(1))
 
 
 def _turns(angles: Float[Tensor, "b n"]) -> Float[Tensor, "b n 2 2"]:

@@ -5,35 +5,61 @@ reduced twofold by the same filter. The filter is Lanczos' with three lobes: the
 which moves an image a little when it is turned.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gconv_gan.data.batches.augment import reflected
 
 LOBES = 3  # Lanczos' filter reaches 3 pixels of the small image, 6 of the large one, to either side
 
+BORDER = 2 * LOBES - 1  # pixels of the large image that the reducing filter reads beyond it
+
 Images = Float[Tensor, "b c s s"]
 
 
-def warp(images: Images, matrices: Float[Tensor, "b 2 3"]) -> Images:
-    """Return square images moved by affine maps of the plane: the content at p goes to M p.
+def warp(images: Images, matrices: Float[Tensor, "b 2 3"], chosen: Bool[Tensor, " b"]) -> Images:
+    """Return square images of which those ``chosen`` are moved by affine maps of the plane: the content at p goes to M p.
 
     ``matrices`` M act on (x, y, 1), in pixels to the right of and below the middle of the image. Outside, the image is continued by
-    reflection. The matrices are inverted in their own precision.
+    reflection. The matrices are inverted in their own precision. Images that are not chosen are returned as they are: resampling
+    changes an image even for the identity map.
+
+    It is a single operation, whose form depends on the device. On a CPU, which need not wait for itself, the chosen images alone are
+    moved; on other devices all are, so that no shape depends on a value.
     """
+    warped: Tensor = _warped(images, matrices, chosen)
+    return warped
+
+
+def _moved(images: Images, matrices: Float[Tensor, "b 2 3"]) -> Images:
+    """Return W images, linear in the images."""
+    rows, columns = _sources(matrices, images.shape[-1], images.dtype)
+    return halve(_bilinear(double(images), rows, columns))
+
+
+def _moved_transposed(images: Images, matrices: Float[Tensor, "b 2 3"]) -> Images:
+    """Return Wᵀ images: the gradient of ``_moved``."""
     size = images.shape[-1]
-    inverse = _inverse(matrices).to(images.dtype)
+    rows, columns = _sources(matrices, size, images.dtype)
+    large = _along_both_axes(images, _halving(2 * size + 2 * BORDER, images.dtype, images.device).mT)
+    return _along_both_axes(_spread(large, rows, columns, 2 * size), _doubling(size, images.dtype, images.device).mT)
+
+
+def _sources(matrices: Float[Tensor, "b 2 3"], size: int, dtype: torch.dtype) -> tuple[Float[Tensor, "b t t"], Float[Tensor, "b t t"]]:
+    """Return the fractional rows and columns of the enlarged image that the pixels of the moved, enlarged image are read from."""
+    inverse = _inverse(matrices).to(dtype)
     # the large image's pixels, with the margin that the reducing filter reads
-    border = 2 * LOBES - 1
-    positions = (torch.arange(-border, 2 * size + border, device=images.device, dtype=images.dtype) - (size - 0.5)) / 2
+    positions = (torch.arange(-BORDER, 2 * size + BORDER, device=inverse.device, dtype=dtype) - (size - 0.5)) / 2
     x = inverse[:, 0, 0, None, None] * positions + inverse[:, 0, 1, None, None] * positions[:, None] + inverse[:, 0, 2, None, None]
     y = inverse[:, 1, 0, None, None] * positions + inverse[:, 1, 1, None, None] * positions[:, None] + inverse[:, 1, 2, None, None]
     middle = (size - 1) / 2
     columns, rows = (2 * _folded(p + middle, size) + 0.5 for p in (x, y))  # pixel i of the image lies at 2 i + ½ of the large one
-    return halve(_bilinear(double(images), rows, columns))
+    return rows, columns
 
 
 def _inverse(matrices: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 2 3"]:
@@ -51,17 +77,38 @@ def _folded(position: Tensor, size: int) -> Tensor:
 
 
 def _bilinear(images: Images, rows: Float[Tensor, "b h w"], columns: Float[Tensor, "b h w"]) -> Float[Tensor, "b c h w"]:
-    """Return the images at fractional rows and columns inside them, by four gathers (``grid_sample`` has no second derivative)."""
-    b, c, height, width = images.shape
-    top, left = rows.floor().clamp(max=height - 2), columns.floor().clamp(max=width - 2)
-    down, right = (rows - top)[:, None], (columns - left)[:, None]
-    corner = (top * width + left).long().flatten(1)[:, None].expand(b, c, -1)
+    """Return the images at fractional rows and columns inside them, by four gathers."""
+    b, c, width = images.shape[:3]
+    corner, right, down = _corners(rows, columns, width)
+    corner = corner.expand(b, c, -1)
     flat = images.flatten(2)
 
     def at(offset: int) -> Tensor:
         return flat.gather(2, corner + offset).view(b, c, *rows.shape[1:])
 
     return torch.lerp(torch.lerp(at(0), at(1), right), torch.lerp(at(width), at(width + 1), right), down)
+
+
+def _spread(
+    values: Float[Tensor, "b c h w"], rows: Float[Tensor, "b h w"], columns: Float[Tensor, "b h w"], size: int
+) -> Float[Tensor, "b c s s"]:
+    """Return images [.., size, size] to which each value is added at its fractional row and column: the gradient of ``_bilinear``."""
+    b, c = values.shape[:2]
+    corner, right, down = _corners(rows, columns, size)
+    corner = corner.expand(b, c, -1)
+    images = values.new_zeros(b, c, size * size)
+    below = values * down
+    for offset, row in ((0, values - below), (size, below)):
+        beside = row * right
+        images.scatter_add_(2, corner + offset, (row - beside).flatten(2))
+        images.scatter_add_(2, corner + (offset + 1), beside.flatten(2))
+    return images.view(b, c, size, size)
+
+
+def _corners(rows: Tensor, columns: Tensor, size: int) -> tuple[Int[Tensor, "b 1 n"], Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 h w"]]:
+    """Return the pixel to the upper left of each place, counted by rows, and the distances to it to the right and down."""
+    top, left = rows.floor().clamp(max=size - 2), columns.floor().clamp(max=size - 2)
+    return (top * size + left).long().flatten(1)[:, None], (columns - left)[:, None], (rows - top)[:, None]
 
 
 def double(images: Images) -> Float[Tensor, "b c t t"]:
@@ -104,3 +151,31 @@ def _unit(positions: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
     """Return Lanczos' filter sinc(t) sinc(t/3) at ``positions``, with sum 1."""
     values = torch.sinc(positions) * torch.sinc(positions / LOBES) * (positions.abs() < LOBES)
     return values / values.sum()
+
+
+# ---- the operation, its gradient, and the gradient of that, which is the operation again ----------------------------------
+
+
+def _of_all(move: Callable[[Tensor, Tensor], Tensor], images: Tensor, matrices: Tensor, chosen: Tensor) -> Tensor:
+    return torch.where(chosen[:, None, None, None], move(images, matrices), images)
+
+
+def _of_chosen(move: Callable[[Tensor, Tensor], Tensor], images: Tensor, matrices: Tensor, chosen: Tensor) -> Tensor:
+    index = chosen.nonzero().squeeze(1)
+    return images.index_copy(0, index, move(images[index], matrices[index])) if len(index) else images.clone()
+
+
+def _operation(name: str, move: Callable[[Tensor, Tensor], Tensor]) -> torch.library.CustomOpDef:
+    schema = "(Tensor images, Tensor matrices, Tensor chosen) -> Tensor"
+    operation = torch.library.custom_op(f"gconv_gan::{name}", partial(_of_all, move), mutates_args=(), schema=schema)
+    operation.register_kernel("cpu", partial(_of_chosen, move))
+    return operation
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+_warped, _warped_transposed = _operation("warped", _moved), _operation("warped_transposed", _moved_transposed)
+for _one, _other in ((_warped, _warped_transposed), (_warped_transposed, _warped)):
+    _one.register_autograd(lambda ctx, gradient, other=_other: (other(gradient, *ctx.saved_tensors), None, None), setup_context=_keep)

@@ -9,6 +9,7 @@ The split of mathematics and loop follows R3GAN's ``Trainer.py``.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from gconv_gan.augment.adaptive import Augment, Scheduled
 from gconv_gan.augment.weak_augment import weak_augment
 from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
+from gconv_gan.losses.double_backward import DoubleBackward
 from gconv_gan.losses.lecam import LeCam
 from gconv_gan.losses.penalties import Examples, Penalty, PenaltyInputs, input_gradients, joined, with_gradient
 from gconv_gan.losses.top_k import TopK
@@ -142,7 +144,8 @@ def discriminator_loss(
         together = torch.cat([images.detach() for images in seen])
         seen += weak_augment(together, torch.cat([numbers.real_twins, numbers.fake_twins])).chunk(2)
         labels *= 2
-    logits = _logits(discriminator, seen, labels, alone=set(range(len(seen))) if objective.apart else alone)
+    with nullcontext() if points is None else DoubleBackward():
+        logits = _logits(discriminator, seen, labels, alone=set(range(len(seen))) if objective.apart else alone)
     real_logits, fake_logits = logits[:2]
 
     value = objective.loss.discriminator(real_logits, fake_logits).mean()

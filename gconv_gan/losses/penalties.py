@@ -23,6 +23,8 @@ from jaxtyping import Float, Int
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from gconv_gan.losses.double_backward import DoubleBackward
+
 Scalar = Float[Tensor, ""]
 
 
@@ -84,7 +86,9 @@ class Penalty:
     def __call__(self, critic: Critic, inputs: PenaltyInputs) -> Scalar:
         """Return the penalty, from a separate pass through ``critic``."""
         points = with_gradient(self.points(inputs))
-        return self.value(input_gradients(critic(points), points.images))
+        with DoubleBackward():
+            logits = critic(points)
+        return self.value(input_gradients(logits, points.images))
 
     def numbers_per_image(self, values: int) -> int:
         """Return the number of uniform numbers of an image with that many values."""

@@ -1,6 +1,7 @@
-"""Peak memory of a process."""
+"""Memory of a process: its peak, and what it keeps when tensors are freed."""
 
 import contextlib
+import ctypes
 import re
 import resource
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import torch
 
 PROCESS = Path("/proc/self")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+LARGEST_MMAP_THRESHOLD = 32 * 2**20  # of a 64-bit glibc; it refuses a larger one
 
 
 def peak_memory(device: torch.device) -> int:
@@ -23,9 +26,23 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Reset the peak to the memory in use now; on a CPU this requires Linux."""
+    """Reset the peak to the memory in use now; on a CPU this requires Linux. What ``keep_freed_memory`` keeps goes to the system."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
+    if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
     with contextlib.suppress(OSError):
         (PROCESS / "clear_refs").write_text("5")  # proc(5): reset the peak resident set size
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of freed tensors on a CPU, and return whether it can: glibc alone has the setting.
+
+    An iteration allocates the same tensors as the one before. By default glibc returns freed blocks to the system, which then fills
+    them with zeros, page by page, at the next use: up to a quarter of the time of a small network's iteration. The peak is not changed.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        return False
+    return bool(library.mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD) and library.mallopt(TRIM_THRESHOLD, -1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -63,9 +64,12 @@ def _like(inputs: Inputs, values: Sequence[Tensor | None]) -> Inputs:
     return like
 
 
-def backward(loss: Tensor) -> None:
-    """Accumulate gradients. Accelerate's own would divide by its gradient accumulation, which is 1 here, in an operation of its own."""
-    torch.autograd.backward(loss)
+def backward(loss: Tensor, *, parameters: list[nn.Parameter]) -> None:
+    """Accumulate the gradients of ``parameters`` alone: those of the images at which a penalty took a gradient are not computed again.
+
+    Accelerate's own backward would divide by its gradient accumulation, which is 1 here, in an operation of its own.
+    """
+    torch.autograd.backward(loss, inputs=parameters)
 
 
 def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
@@ -82,12 +86,13 @@ def over_micro_batches(
 
     The gradients of ``network``, as Accelerate wrapped it, are averaged over processes with the last part.
     """
+    accumulate = partial(backward, parameters=[parameter for parameter in network.parameters() if parameter.requires_grad])
     if count == 1:
-        return step(inputs, backward=backward, share=1.0)
+        return step(inputs, backward=accumulate, share=1.0)
     found: list[dict[str, Tensor]] = []
     for last, parts in micro_batches(count, *inputs):
         with nullcontext() if last else accelerator.no_sync(network):
-            found.append(step(type(inputs)(*parts), backward=backward, share=1 / count))
+            found.append(step(type(inputs)(*parts), backward=accumulate, share=1 / count))
     return {name: torch.stack([statistics[name] for statistics in found]).mean(0) for name in found[0]}
 
 

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from gconv_gan.augment import warp as module
 from gconv_gan.augment.warp import double, halve, warp
+from tests.reference.host_free import host_free
 
 SIZE = 24
 
@@ -36,7 +38,7 @@ def rotation(angle: float) -> torch.Tensor:
 
 
 def warped(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    return warp(images, matrix[None, :2].expand(len(images), 2, 3))
+    return warp(images, matrix[None, :2].expand(len(images), 2, 3), torch.ones(len(images), dtype=torch.bool))
 
 
 MAPS = {
@@ -78,3 +80,31 @@ def test_a_constant_stays_and_enlarging_puts_pixels_a_quarter_off() -> None:
     expected = (torch.arange(24, dtype=torch.float64) - 11.5) / 2
     torch.testing.assert_close(large[12, 8:16], expected[8:16], rtol=0, atol=0.02)
     assert halve(torch.zeros(1, 1, 2 * 9 + 10, 2 * 9 + 10)).shape == (1, 1, 9, 9)
+
+
+def some_chosen() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 2, 8, 8, generator=generator, dtype=torch.float64)
+    matrices = torch.stack(list(MAPS.values()))[[0, 1, 2, 3, 3], :2]
+    return images, matrices, torch.tensor([True, False, True, True, False])
+
+
+def test_a_cpu_moves_the_chosen_images_as_other_devices_move_all() -> None:
+    images, matrices, chosen = some_chosen()
+    for move in (module._moved, module._moved_transposed):
+        torch.testing.assert_close(module._of_chosen(move, images, matrices, chosen), module._of_all(move, images, matrices, chosen))
+        with host_free():
+            module._of_all(move, images, matrices, chosen)
+    assert warp(images, matrices, chosen)[~chosen].equal(images[~chosen])
+    nobody = torch.zeros_like(chosen)
+    assert warp(images, matrices, nobody).equal(images)
+
+
+def test_the_gradient_is_that_of_the_formula_and_can_be_differentiated_again() -> None:
+    images, matrices, chosen = some_chosen()
+    images.requires_grad_()
+    weights = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (expected,) = torch.autograd.grad((module._of_all(module._moved, images, matrices, chosen) * weights).sum(), images)
+    (found,) = torch.autograd.grad((warp(images, matrices, chosen) * weights).sum(), images)
+    torch.testing.assert_close(found, expected)
+    assert torch.autograd.gradgradcheck(lambda x: warp(x, matrices, chosen).tanh(), images, fast_mode=True)

@@ -12,6 +12,7 @@ import torch
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.config.load import merged
+from gconv_gan.layers.norms import whitening
 from gconv_gan.training import engine
 from tests.reference.host_free import HostFreeEngine, HostReadError, host_free
 from tests.training.tiny import tiny
@@ -48,6 +49,10 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "exact ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm", "scale": "exact", "detach": False}}},
     "bfloat16": {"trainer": {"mixed_precision": "bf16"}},
+    "frozen whitening": {
+        "generator": {"conv": {"kind": "invariant", "freeze": True, "block_size": 4}, "norm": {"kind": "iter"}},
+        "discriminator": {"conv": {"kind": "invariant", "freeze": True, "block_size": 4}, "norm": {"kind": "none"}},
+    },
     "relativistic pairs": {"objective": {"loss": "relativistic_pairing"}},
 }
 
@@ -57,6 +62,8 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
 def test_an_iteration_of_a_gan_is_free_of_the_host(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines: list[HostFreeEngine] = []
     monkeypatch.setattr(engine, "EagerEngine", lambda iterate: engines.append(HostFreeEngine(iterate)) or engines[0])
+    monkeypatch.setattr(whitening, "FREEZE_PERIOD", 10)  # statistics are frozen amid an iteration, and later used again
+    monkeypatch.setattr(whitening, "FREEZE_UPDATES", 4)
     gan_recipe.fit(tiny(tmp_path, **merged(SHORT, GAN_OPTIONS[option])))
     assert all(len(calls) > 500 for calls in engines[0].calls.values())
     assert engines[0].calls

@@ -12,6 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.device import process_state
 from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
+from gconv_gan.runtime.memory import keep_freed_memory
 from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.tracking import build_trackers
 
@@ -39,7 +40,8 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
 
     """
     require_plain_training()
-    process_state()  # fixes the device by the same rule as in every other command
+    if process_state().device.type == "cpu":  # the first call fixes the device by the same rule as in every other command
+        keep_freed_memory()
     if trainer.mixed_precision is None:
         require_known_precision()
     if trainer.tf32 is not None:

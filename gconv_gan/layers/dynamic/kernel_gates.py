@@ -126,7 +126,7 @@ class KernelGate(nn.Module):
                 gates = soft + (soft * mask - soft).detach()
             case "open":
                 gates = torch.ones_like(logits)
-        return gates * self.scale
+        return gates if self.scale == 1 else gates * self.scale
 
     def select(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b n"] | Float[Tensor, "b n c"]:
         """Return the gates [B, n(, channels)] of vectors [B, features]; constant gates are [1, n(, channels)]."""

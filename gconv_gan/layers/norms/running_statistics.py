@@ -52,7 +52,7 @@ _pending: ContextVar[dict[Tensor, int] | None] = ContextVar("batches_to_count", 
 def batches_counted_together() -> Iterator[None]:
     """Update the ``num_batches_tracked`` of all layers by one operation at the end of the scope.
 
-    Nested scopes share the update of the outermost. A layer with momentum None needs its counter and updates it immediately.
+    Nested scopes share the update of the outermost. A layer that reads its counter in every pass updates it immediately.
     """
     if _pending.get() is not None:
         yield
@@ -115,11 +115,15 @@ class RunningStatistics(nn.Module):
             factor = self.num_batches_tracked.to(buffer.dtype).reciprocal() if self.momentum is None else self.momentum
             buffer.lerp_(statistic.detach().to(buffer.dtype), factor)
 
+    def counts_immediately(self) -> bool:
+        """Return whether the next pass reads the counter, so that its update cannot wait for the end of ``batches_counted_together``."""
+        return self.momentum is None
+
     def count_batch(self) -> None:
         """Add one to ``num_batches_tracked``, now or at the end of ``batches_counted_together``."""
         assert self.num_batches_tracked is not None
         pending = _pending.get()
-        if pending is None or self.momentum is None:
+        if pending is None or self.counts_immediately():
             self.num_batches_tracked.add_(1)
         else:
             pending[self.num_batches_tracked] = pending.get(self.num_batches_tracked, 0) + 1

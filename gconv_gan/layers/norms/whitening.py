@@ -36,7 +36,7 @@ class Whitening(RunningStatistics):
         running: "matrix" averages W, as the papers' codes do; "covariance" averages the covariance (biased, without eps), and every
             evaluation computes its inverse root: closer to the batch's own W if weights change fast.
         freeze: in training, use and update batch statistics in the first 100 of every 1000 forward passes alone, and the running
-            ones in the others.
+            ones in the others. A pass takes the same operations in both cases: the choice is by ``num_batches_tracked`` on its device.
 
     Raises:
         ValueError: if the groups do not divide the channels, for fewer than one iteration or an unknown ``running`` or ``scale``, or in
@@ -74,17 +74,22 @@ class Whitening(RunningStatistics):
         # a buffer expanded from one matrix would share its memory and could not be updated in place
         self.register_buffer("running_matrix", torch.eye(size).repeat(groups, 1, 1))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
-        self._passes: int | None = None
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
-            if not self.training or self._frozen():
-                return self.running_mean.to(wide.dtype), self._running_whitening(wide.dtype)
-            mean, covariance = self.batch_statistics(wide)
-            whitening = self._root(covariance)
-            self.track(running_mean=mean, running_matrix=whitening if self.running == "matrix" else covariance)
-            return mean, whitening
+            if self.training:
+                mean, matrix = self.batch_statistics(wide)
+                if self.running == "matrix":
+                    matrix = self._root(matrix)
+                if self.freeze:
+                    frozen = self.num_batches_tracked.remainder(FREEZE_PERIOD) >= FREEZE_UPDATES
+                    mean = torch.where(frozen, self.running_mean.to(mean.dtype), mean)
+                    matrix = torch.where(frozen, self.running_matrix.to(matrix.dtype), matrix)
+                self.track(running_mean=mean, running_matrix=matrix)  # an average moved towards itself stays what it is, bit for bit
+            else:
+                mean, matrix = self.running_mean.to(wide.dtype), self.running_matrix.to(wide.dtype)
+            return mean, matrix if self.running == "matrix" else self._root(matrix)
 
     def batch_statistics(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
         """Return mean and biased covariance of a batch, without eps, in two passes, since one pass cancels for a large mean."""
@@ -97,31 +102,15 @@ class Whitening(RunningStatistics):
         eps = scaled_identity(covariance.shape[-1], self.eps, covariance.dtype, covariance.device)
         return inverse_square_root(covariance + eps, iterations=self.iterations, scale=self.scale)
 
-    def _running_whitening(self, dtype: torch.dtype) -> Tensor:
-        matrix = self.running_matrix.to(dtype)
-        return matrix if self.running == "matrix" else self._root(matrix)
-
-    def _frozen(self) -> bool:
-        if not self.freeze:
-            return False
-        if self._passes is None:  # reads the counter from its device once instead of in every pass
-            self._passes = int(self.num_batches_tracked)
-        frozen = self._passes % FREEZE_PERIOD >= FREEZE_UPDATES
-        self._passes += 1
-        if frozen:
-            self.count_batch()
-        return frozen
+    def counts_immediately(self) -> bool:
+        """Return whether the next pass reads the counter."""
+        return self.freeze or super().counts_immediately()
 
     def reset_running_stats(self) -> None:
         """Reset the statistics: mean 0, the identity for every group."""
         self.running_mean.zero_()
         self.running_matrix.copy_(torch.eye(self.running_matrix.shape[-1]))
         self.num_batches_tracked.zero_()
-        self._passes = None
-
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        self._passes = None
-        super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
         text = f"{self.channels}, groups={self.groups}, iterations={self.iterations}, eps={self.eps}, momentum={self.momentum}"
