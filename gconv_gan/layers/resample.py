@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -189,7 +190,7 @@ def _transposed(weight: Tensor, groups: int) -> Tensor:
     """Return a kernel [O, C/groups, k, k] in the order of ``conv_transpose2d``, [C, O/groups, k, k]."""
     if groups == 1:
         return weight.transpose(0, 1)
-    return weight.view(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+    return rearrange(weight, "(g o) c h w -> (g c) o h w", g=groups)
 
 
 class ResampledConv2d(nn.Conv2d):
