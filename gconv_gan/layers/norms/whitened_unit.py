@@ -21,8 +21,8 @@ class WhitenedUnit(nn.Sequential):
     .. math:: y = \varphi\big(A * N(x) + b\big)
 
     The norm has ``in_channels`` channels and, by default, neither scale nor shift: a convolution absorbs the scale, and a shift is a bias
-    except at borders. Zeros that pad the white map are its mean. Networks of such units are those of ``order = "whitened"``: no norm in the stem
-    or at the end of a branch, one on the shortcut's 1x1 convolution, one before the head.
+    except at borders. Zeros that pad the white map are its mean. A network with ``order="whitened"`` consists of such units: no norm in
+    the stem or at the end of a branch, one on the shortcut's 1x1 convolution, one before the head.
 
     Input [B, I, H, W]; the result has the input's size divided by the stride. The children are ``norm``, ``conv``, ``activation``.
 
