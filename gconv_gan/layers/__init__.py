@@ -27,7 +27,7 @@ from gconv_gan.layers.norms.group_norm import GroupNorm, GroupNormPlus
 from gconv_gan.layers.norms.invariant_conv import InvariantConv2d
 from gconv_gan.layers.norms.iter_norm import IterNorm
 from gconv_gan.layers.norms.self_modulation import SelfModulatedBatchNorm2d
-from gconv_gan.layers.norms.whitened_unit import WHITENED, WhitenedUnit
+from gconv_gan.layers.norms.whitened_unit import WhitenedUnit
 from gconv_gan.layers.resample import ResampledConv2d
 
 __all__ = [
@@ -67,7 +67,6 @@ __all__ = [
     "SelfModulatedBatchNorm2d",
     "SoftMask",
     "SqueezeExcite",
-    "WHITENED",
     "WhitenedUnit",
     "activation_gain",
     "apply",

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,20 +29,13 @@ def pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def widen(weight: Float[Tensor, "*bank o i k k"]) -> Float[Tensor, "*bank o i k+1 k+1"]:
-    r"""Return the full convolution of each kernel with a 2x2 box of ones.
+def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
+    r"""Return the kernel a fused form applies to W [.., k, k]: E(W)/4 for "down", E(W) turned by 180 degrees for "up", else W.
 
     .. math:: E(W)[u, v] = \sum_{r, s \in \{0, 1\}} W[u - r, v - s]
 
-    with W zero outside its k x k. It is linear in W. The four terms are summed in at least float32 and rounded once.
-    """
-    return _times(weight, _box_matrix(weight.shape[-1], "none", *_precision(weight)))
-
-
-def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
-    """Return the kernel a fused form applies to W [.., k, k]: E(W)/4 for "down", E(W) turned by 180 degrees for "up", else W.
-
-    The rotation is needed because conv2d correlates and conv_transpose2d scatters.
+    with W zero outside its k x k: the full convolution with a 2x2 box of ones, summed in at least float32 and rounded once. The rotation
+    is needed because conv2d correlates and conv_transpose2d scatters.
     """
     if resample in ("none", "transposed"):
         return weight
@@ -189,7 +183,7 @@ def _transposed(weight: Tensor, groups: int) -> Tensor:
     """Return a kernel [O, C/groups, k, k] in the order of ``conv_transpose2d``, [C, O/groups, k, k]."""
     if groups == 1:
         return weight.transpose(0, 1)
-    return weight.view(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+    return rearrange(weight, "(g o) c h w -> (g c) o h w", g=groups)
 
 
 class ResampledConv2d(nn.Conv2d):
@@ -198,7 +192,7 @@ class ResampledConv2d(nn.Conv2d):
     .. math:: y = \mathrm{pool}_2(W * x) + b \;\; (\text{"down"}), \qquad y = W * \mathrm{up}_2(x) + b \;\; (\text{"up"})
 
     The parameter stays the k x k kernel (initialisation, spectral normalisation, weight decay and averaging act on it) and
-    is widened in every forward pass, see :func:`widen`. Constructor, state dict and result shapes of "none" are ``Conv2d``'s;
+    is widened in every forward pass, see :func:`fused_kernel`. Constructor, state dict and result shapes of "none" are ``Conv2d``'s;
     "up" and "transposed" give [B, O, 2H, 2W], "down" [B, O, H//2, W//2].
 
     Args:

@@ -450,7 +450,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "tar with a broken header": (tar_with_a_broken_header, r"p\.tar is no whole plain tar: it is cut short or damaged at byte"),
     "compressed tar": (compressed_tar, r"p\.tar\.gz is no whole plain tar: unpack its compression first"),
     "pipe": (pipe, r"p\.zip is a pipe, socket or device, not a file"),
-    "link to nowhere": (link_to_nowhere, r"p: a/lost\.png is a link to a missing file"),
+    "link to nowhere": (link_to_nowhere, r"p: a/lost\.png is a link to a missing file; put the picture there, or remove the link"),
     "lost link in a tar": (lost_link_in_tar, r"p\.tar: a/lost\.png is a link to a missing file"),
     "no picture": (no_picture, r"p: b/page\.jpg cannot be used \(not a picture of a known format\)"),
     "cut short": (cut_short, r"p: a/cut\.jpg cannot be used \(.*truncated"),

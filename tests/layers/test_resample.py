@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.flop_counter import FlopCounterMode
 
-from gconv_gan.layers.resample import ResampledConv2d, resampled_conv2d, widen
+from gconv_gan.layers.resample import ResampledConv2d, fused_kernel, resampled_conv2d
 from tests.reference.per_sample_conv import plain_conv
 
 
@@ -22,6 +22,10 @@ def assert_equal_with_gradients(fused: Tensor, plain: Tensor, leaves: list[Tenso
     theirs = torch.autograd.grad(plain, leaves, direction)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def widen(weight: Tensor) -> Tensor:
+    return 4 * fused_kernel(weight, "down")
 
 
 def test_widen_adds_shifted_copies() -> None:

@@ -156,35 +156,22 @@ def test_two_steps_are_the_same_twice_and_draw_nothing(make: Callable[[], nn.Mod
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
+MAKERS = [*(partial(generator, kind) for kind in GENERATORS), *(partial(discriminator, kind) for kind in DISCRIMINATORS)]
+every_kind = pytest.mark.parametrize("make", MAKERS, ids=[*(f"G {kind}" for kind in GENERATORS), *(f"D {kind}" for kind in DISCRIMINATORS)])
+
+
+@every_kind
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", GENERATORS)
-def test_every_resolution_of_a_generator(kind: str, size: int) -> None:
-    network = generator(kind, size=size).eval()
+def test_every_resolution(make: Callable[..., nn.Module], size: int) -> None:
+    network = make(size=size).eval()
     with torch.no_grad():
-        assert network(*inputs(network, 2)).shape == (2, 3, size, size)
-    assert (network.image_size, network.latent_dim, network.num_classes) == (size, 60, CLASSES)
+        assert network(*inputs(network, 2)).shape == ((2, 3, size, size) if hasattr(network, "latent_dim") else (2,))
+    assert (network.image_size, network.num_classes, getattr(network, "latent_dim", 60)) == (size, CLASSES, 60)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", DISCRIMINATORS)
-def test_every_resolution_of_a_discriminator(kind: str, size: int) -> None:
-    network = discriminator(kind, size=size).eval()
-    with torch.no_grad():
-        assert network(*inputs(network, 2)).shape == (2,)
-    assert (network.image_size, network.num_classes) == (size, CLASSES)
-
-
-@pytest.mark.parametrize("kind", GENERATORS)
-def test_another_size_or_width_is_refused_in_words(kind: str) -> None:
+@every_kind
+def test_another_size_or_width_is_refused_in_words(make: Callable[..., nn.Module]) -> None:
     with pytest.raises(ValueError, match="image_size 48 is not among 8, 16, 32, 64, 128"):
-        generator(kind, size=48)
+        make(size=48)
     with pytest.raises(ValueError, match="width 6 must be a multiple of"):
-        generator(kind, size=128, width=6)
-
-
-@pytest.mark.parametrize("kind", DISCRIMINATORS)
-def test_another_size_or_width_of_a_discriminator_is_refused_in_words(kind: str) -> None:
-    with pytest.raises(ValueError, match="image_size 48 is not among 8, 16, 32, 64, 128"):
-        discriminator(kind, size=48)
-    with pytest.raises(ValueError, match="width 6 must be a multiple of"):
-        discriminator(kind, size=128, width=6)
+        make(size=128, width=6)

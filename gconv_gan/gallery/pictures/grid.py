@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
@@ -67,7 +68,7 @@ def tile(images: Images, *, columns: int, scale: int | None = None, padding: int
     rows = -(-count // columns)
     step_y, step_x = height * scale + padding, width * scale + padding
     canvas = np.full((rows * step_y - padding, columns * step_x - padding, 4), (255, 255, 255, 0), dtype=np.uint8)
-    pixels = as_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = rearrange(as_bytes(images), "n c h w -> n h w c").cpu().numpy()
     for index, image in enumerate(pixels):
         top, left = index // columns * step_y, index % columns * step_x
         cell = canvas[top : top + height * scale, left : left + width * scale]
@@ -97,7 +98,7 @@ def read_tiles(path: Path, *, side: int) -> UInt8[Tensor, "n 3 h w"]:
     corners = [(top, left) for top in range(0, height, step) for left in range(0, width, step)]
     cells = [pixels[top : top + side * scale : scale, left : left + side * scale : scale] for top, left in corners]
     images = np.stack([cell[..., :3] for cell in cells if cell[..., 3].all()])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return rearrange(torch.from_numpy(images), "n h w c -> n c h w").contiguous()
 
 
 def png_bytes(pixels: UInt8[np.ndarray, "height width channels"]) -> bytes:

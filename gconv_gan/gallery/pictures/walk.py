@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
@@ -68,7 +69,7 @@ def draw_walk(subject: Subject, *, seed: int, stops: int, frames_per_leg: int, t
     latents = fixed_latents(seed, "walk", count=shown * stops, latent_dim=subject.latent_dim).view(shown, stops, -1)
     walks = torch.stack([closed_walk(row, frames_per_leg) for row in latents], 1)  # [frames, shown, d]
     y = None if subject.num_classes is None else torch.arange(shown).remainder(subject.num_classes).repeat(len(walks))
-    images = generate(subject.generator, walks.flatten(0, 1), y).view(len(walks), shown, 3, subject.image_size, subject.image_size)
+    images = rearrange(generate(subject.generator, walks.flatten(0, 1), y), "(frame tile) c h w -> frame tile c h w", tile=shown)
     columns = min(shown, 6)
     frames = [tile(frame, columns=columns, scale=1, padding=PADDING) for frame in images]
     still = tile(images[0], columns=columns, scale=1, padding=PADDING)

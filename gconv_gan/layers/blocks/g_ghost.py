@@ -67,7 +67,7 @@ class GGhostStage(nn.Module):
             raise ValueError(
                 f"ratio {ratio} splits {out_channels} channels into {raw} and {cheap}, in groups of {reduced_group}: both must be positive"
             )
-        self.raw_channels, self.cheap_channels = raw, cheap
+        self.raw_channels = raw
         self.base = block(in_channels, out_channels, stride=stride, group_width=group_width, parts=parts)
         self.end = block(out_channels, out_channels, stride=1, group_width=group_width, parts=parts)
         self.blocks = nn.Sequential(*(block(raw, raw, stride=1, group_width=reduced_group, parts=parts) for _ in range(depth - 2)))

@@ -28,6 +28,7 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -266,8 +267,8 @@ def mix_kernels(bank: Tensor, gates: Tensor, granularity: Granularity = "kernel"
             return torch.einsum("bko,koipq->boipq", gates, bank)
         if granularity == "tap":
             return torch.einsum("bkp,koip->boip", gates, bank.flatten(3)).reshape(-1, *bank.shape[1:])
-        grouped_bank = bank.reshape(bank.shape[0], groups, -1, *bank.shape[2:])
-        grouped_gates = gates.view(*gates.shape[:2], groups, -1)
+        grouped_bank = rearrange(bank, "k (g o) i p q -> k g o i p q", g=groups)
+        grouped_gates = rearrange(gates, "b k (g i) -> b k g i", g=groups)
         return torch.einsum("bkgi,kgoipq->bgoipq", grouped_gates, grouped_bank).flatten(1, 2)
 
 
@@ -307,7 +308,7 @@ def _bmm(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularit
     if geometry.resample in ("up", "transposed"):
         # A transposed convolution is a product followed by the adjoint of unfold.
         x, crop = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
-        weight = weight.reshape(batch * groups, outputs // groups, bank.shape[2], -1).transpose(2, 3).flatten(1, 2)
+        weight = rearrange(weight, "b (g o) i h w -> (b g) (o h w) i", g=groups)
         pixels = x.reshape(batch * groups, bank.shape[2], -1)
         columns = torch.bmm(weight, pixels).view(batch, -1, pixels.shape[2])
         y = F.fold(columns, size, fused_side(kernel_size[0], geometry.resample), padding=crop, stride=2)
@@ -335,7 +336,7 @@ def _columns(x: Tensor, kernel_size: tuple[int, int], geometry: Geometry) -> Ten
 
 def _wide(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
     kernels, outputs, groups = bank.shape[0], bank.shape[1], geometry.groups
-    weight = bank.reshape(kernels, groups, -1, *bank.shape[2:]).transpose(0, 1).flatten(0, 2)
+    weight = rearrange(bank, "k (g o) i h w -> (g k o) i h w", g=groups)
     every = geometry.conv(x, weight)
     batch, size = x.shape[0], every.shape[2:]
     every = every.reshape(batch, groups, kernels, outputs // groups, -1)
@@ -349,15 +350,15 @@ def _wide(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granulari
 
 
 def _concat(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
-    batch, groups = x.shape[0], geometry.groups
-    by_group = x.reshape(batch, groups, 1, -1, *x.shape[2:])
+    groups = geometry.groups
+    by_group = rearrange(x, "b (g i) h w -> b g 1 i h w", g=groups)
     gates = gates.to(x.dtype)
     if granularity == "kernel":
-        scale = gates.view(batch, 1, -1, 1, 1, 1)
+        scale = rearrange(gates, "b k -> b 1 k 1 1 1")
     else:
-        scale = gates.view(batch, bank.shape[0], groups, -1, 1, 1).transpose(1, 2)
+        scale = rearrange(gates, "b k (g i) -> b g k i 1 1", g=groups)
     copies = (by_group * scale).flatten(1, 3)
-    weight = bank.transpose(0, 1).flatten(1, 2)
+    weight = rearrange(bank, "k o i h w -> o (k i) h w")
     if bias is None or bias.shape[0] == 1:
         return geometry.conv(copies, weight, None if bias is None else bias[0])
     return _plus(geometry.conv(copies, weight), bias)

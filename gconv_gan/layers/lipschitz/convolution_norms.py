@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
 
@@ -138,9 +139,8 @@ def _strided_spectrum(weight: Tensor, size: tuple[int, int], stride: int) -> Ten
     if size[0] % stride or size[1] % stride:
         raise ValueError(f"the norm of a strided circular convolution needs a size divisible by the stride, not {size} and {stride}")
     spectrum = kernel_spectrum(weight, size, half=False)
-    rows, columns = size[0] // stride, size[1] // stride
-    aliases = spectrum.reshape(stride, rows, stride, columns, *weight.shape[:2])  # frequency w + m j, index j before w
-    return aliases.permute(1, 3, 4, 0, 2, 5).flatten(3) / stride
+    # frequencies that a stride makes equal differ by size/stride: the index of the difference stands before that of the frequency
+    return rearrange(spectrum, "(a h) (b w) o i -> h w o (a b i)", a=stride, b=stride) / stride
 
 
 def _frobenius(matrices: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor
@@ -160,13 +161,13 @@ class InvariantConv2d(ResampledConv2d):
         """Return the kernel W D and the bias b - sum W D mu."""
         groups, size = matrices.shape[:2]
         with torch.autocast(matrices.device.type, enabled=False):
-            weight = self.weight.to(matrices.dtype).reshape(groups, self.out_channels // groups, size, -1)
-            rows = weight.transpose(2, 3).flatten(1, 2)  # [G, O/G J, f]
-            folded = (rows @ matrices).view(groups, self.out_channels // groups, -1, size)
-            bias = -(folded.sum(2) @ mean.view(groups, size, 1)).flatten()
+            patches = self.weight.to(matrices.dtype).flatten(1)
+            rows = rearrange(patches, "(g o) (f j) -> g (o j) f", g=groups, f=size)
+            folded = rearrange(rows @ matrices, "g (o j) f -> (g o) f j", o=self.out_channels // groups)
+            bias = -(folded.sum(2).view(groups, -1, size) @ mean.view(groups, size, 1)).flatten()
             if self.bias is not None:
                 bias = bias + self.bias
-            return folded.transpose(2, 3).reshape(self.weight.shape), bias
+            return folded.reshape(self.weight.shape), bias
 
     def extra_repr(self) -> str:
         text = f"{super().extra_repr()}, local_norm={self.local_norm!r}"

@@ -13,8 +13,6 @@ from gconv_gan.layers.blocks.block_parts import ActivationConstructor, ConvConst
 from gconv_gan.layers.norms.iter_norm import IterNorm
 
 BARE_ITER_NORM: NormConstructor = partial(IterNorm, affine=False)
-WHITENED = Parts(norm=BARE_ITER_NORM, order="whitened")
-"""The parts of a network of whitened units, of any kind that takes ``Parts``: residual (basic, bottleneck, wide) or plain."""
 
 
 class WhitenedUnit(nn.Sequential):
@@ -23,8 +21,8 @@ class WhitenedUnit(nn.Sequential):
     .. math:: y = \varphi\big(A * N(x) + b\big)
 
     The norm has ``in_channels`` channels and, by default, neither scale nor shift: a convolution absorbs the scale, and a shift is a bias
-    except at borders. Zeros that pad the white map are its mean. Networks of such units are built from ``WHITENED``: no norm in the stem
-    or at the end of a branch, one on the shortcut's 1x1 convolution, one before the head.
+    except at borders. Zeros that pad the white map are its mean. A network with ``order="whitened"`` consists of such units: no norm in
+    the stem or at the end of a branch, one on the shortcut's 1x1 convolution, one before the head.
 
     Input [B, I, H, W]; the result has the input's size divided by the stride. The children are ``norm``, ``conv``, ``activation``.
 

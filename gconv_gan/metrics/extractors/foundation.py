@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -96,9 +97,9 @@ def positions_at(embedding: Float[Tensor, "1 n d"], side: int) -> Float[Tensor, 
     trained = round(patches.shape[1] ** 0.5)
     if trained == side:
         return embedding
-    grid = patches.reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+    grid = rearrange(patches, "1 (h w) d -> 1 d h w", h=trained)
     resized = F.interpolate(grid, scale_factor=(side + 0.1) / trained, mode="bicubic")
-    return torch.cat([token, resized.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+    return torch.cat([token, rearrange(resized, "1 d h w -> 1 (h w) d")], 1)
 
 
 class ClipExtractor(NetworkExtractor):

@@ -1,37 +1,59 @@
-"""The data order: a pure function of seed and position."""
+"""Data orders, of images and of shards: pure functions of seed and position."""
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from gconv_gan.data.batches.sampler import BalancedSampler, InfiniteSampler, indices
+from gconv_gan.data.batches.shard_order import ShardedSampler
+
+LENGTHS = np.array([5, 0, 7, 3, 4, 6, 1])  # of shards
 
 
-def test_every_epoch_is_a_permutation_and_another_one() -> None:
-    epochs = indices(0, 0, 300, 100).reshape(3, 100)
+def sharded(window: int, seed: int) -> ShardedSampler:
+    return ShardedSampler(seed=seed, lengths=LENGTHS, window=window)
+
+
+Order = Callable[[int], InfiniteSampler | ShardedSampler]
+ORDERS: dict[str, Order] = {
+    "images": lambda seed: InfiniteSampler(seed=seed, length=26),
+    **{f"{window} shards": partial(sharded, window) for window in (1, 2, 3, 7, 100)},
+}
+every_order = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+
+
+@every_order
+def test_every_epoch_is_a_permutation_and_another_one(order: Order) -> None:
+    epochs = order(3).indices(0, 78).reshape(3, 26)
     for epoch in epochs:
-        assert epoch.sort().values.equal(torch.arange(100))
+        assert epoch.sort().values.equal(torch.arange(26))
     assert not epochs[0].equal(epochs[1])
     assert not epochs[1].equal(epochs[2])
 
 
-@pytest.mark.parametrize(("start", "count"), [(0, 1), (37, 20), (95, 10), (99, 202), (250, 0)])
-def test_any_stretch_is_cut_from_one_endless_row(start: int, count: int) -> None:
-    assert indices(3, start, count, 100).equal(indices(3, 0, 400, 100)[start : start + count])
+@every_order
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (17, 20), (24, 5), (25, 78), (60, 0)])
+def test_any_stretch_is_cut_from_one_endless_row(order: Order, start: int, count: int) -> None:
+    assert order(3).indices(start, count).equal(order(3).indices(0, 156)[start : start + count])
 
 
-def test_a_used_sampler_gives_what_a_fresh_one_gives_forwards_and_backwards() -> None:
-    sampler = InfiniteSampler(seed=5, length=30)
-    for start in (0, 28, 64, 10, 1000, 0):
-        assert sampler.indices(start, 7).equal(indices(5, start, 7, 30))
+@every_order
+def test_a_used_sampler_gives_what_a_fresh_one_gives_forwards_and_backwards(order: Order) -> None:
+    used = order(5)
+    for start in (0, 24, 64, 10, 1000, 0):
+        assert used.indices(start, 9).equal(order(5).indices(start, 9))
 
 
-def test_seeds_give_different_orders_and_the_global_generator_is_not_used() -> None:
+@every_order
+def test_seeds_give_different_orders_and_the_global_generator_is_not_used(order: Order) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = indices(0, 0, 100, 100)
+    first = order(0).indices(0, 26)
     assert torch.get_rng_state().equal(before)
-    assert not first.equal(indices(1, 0, 100, 100))
+    assert not first.equal(order(1).indices(0, 26))
 
 
 def test_the_order_of_seed_0_is_the_one_that_stored_runs_resume_in() -> None:

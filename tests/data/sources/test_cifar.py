@@ -113,14 +113,6 @@ def test_even_a_verified_pickle_runs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_absent_files_say_where_and_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as refused:
-        cifar10(CIFAR10DataConfig(path=str(tmp_path / "none")))
-    for part in (str(tmp_path / "none/cifar-10-batches-py/data_batch_1"), "data.download = true", CIFAR10.archive.url):
-        assert part in str(refused.value)
-    assert not (tmp_path / "none").exists()  # nothing is fetched unless asked
-
-
 def test_download_fetches_verifies_and_unpacks(tiny: tuple[Path, Release], web: Web, tmp_path: Path) -> None:
     root, release = tiny
     with tarfile.open(web.folder / release.archive.name, "w:gz") as file:

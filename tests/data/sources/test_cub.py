@@ -84,11 +84,6 @@ def test_lists_that_do_not_fit_are_named(tmp_path: Path) -> None:
         cub(config(base))
 
 
-def test_absent_data_say_where_and_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"x/CUB_200_2011; set data\.download = true \(1,151 MB\), or unpack https://data\.caltech\.edu"):
-        cub(config(tmp_path / "x"))
-
-
 def test_download(tmp_path: Path, web: Web) -> None:
     put(tmp_path / "made/CUB_200_2011")
     with tarfile.open(web.folder / "CUB_200_2011.tgz", "w:gz") as file:

@@ -1,7 +1,6 @@
 """Which files of a folder or zip are pictures, of which split, of which class."""
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,35 +122,11 @@ def test_a_folder_without_pictures_names_the_known_extensions(tmp_path: Path) ->
         found(tmp_path / "empty")
 
 
-def test_a_web_page_and_half_a_zip_are_no_zips(pets: Path, tmp_path: Path) -> None:
+def test_a_web_page_is_no_zip(tmp_path: Path) -> None:
     page = tmp_path / "page.zip"
     page.write_text("<!DOCTYPE html><title>Sign in</title>")
     with pytest.raises(UserError, match=r"page\.zip is no data but a web page \('Sign in'\): a failed download"):
         found(page)
-    whole = zipped(pets, tmp_path / "whole.zip").read_bytes()
-    half = tmp_path / "half.zip"
-    half.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="may be cut short"):
-        found(half)
-
-
-def test_an_encrypted_zip_is_refused(pets: Path, tmp_path: Path) -> None:
-    path = zipped(pets, tmp_path / "secret.zip")
-    data = bytearray(path.read_bytes())
-    entry = data.index(b"PK\x01\x02")
-    data[entry + 8] |= 1  # the flag of the first member in the central directory
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="is encrypted"):
-        found(path, split="test")
-
-
-def test_a_name_held_twice_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as file:
-        file.writestr("a.png", b"1")
-        with pytest.warns(UserWarning, match="Duplicate"):
-            file.writestr("a.png", b"2")
-    with pytest.raises(UserError, match=r"holds a\.png twice"):
-        found(tmp_path / "twice.zip")
 
 
 def test_links_are_followed_and_circles_end(pets: Path, tmp_path: Path) -> None:
@@ -161,12 +136,6 @@ def test_links_are_followed_and_circles_end(pets: Path, tmp_path: Path) -> None:
     classes, entries = found(pets, split="train")
     assert classes == ("bird", "cat", "dog")
     assert len(entries) == 7
-
-
-def test_a_link_to_nothing_is_named(pets: Path) -> None:
-    (pets / "train" / "cat" / "lost.png").symlink_to(pets / "nowhere.png")
-    with pytest.raises(UserError, match=r"train/cat/lost\.png is a link to a missing file; put the picture there, or remove the link"):
-        found(pets, split="train")
 
 
 def test_pixels_are_the_same_from_a_folder_and_from_its_zip(pets: Path, tmp_path: Path) -> None:

@@ -119,13 +119,6 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
         lsun_church(config(tmp_path / "lsun")).open()
 
 
-def test_absent_data_say_where_and_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as refused:
-        lsun_church(config(tmp_path / "x"))
-    for part in ("x/church_outdoor_train_lmdb/data.mdb", "x/church_outdoor_train;", "download = true (2,448 MB)", "http://dl.yf.io/lsun"):
-        assert part in str(refused.value)
-
-
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_lmdb(tmp_path / "lsun/church_outdoor_train_lmdb")
     original = builtins.__import__

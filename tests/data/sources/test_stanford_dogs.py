@@ -94,13 +94,6 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
         stanford_dogs(config(tmp_path / "packed"), files=files).open()
 
 
-def test_absent_data_say_where_and_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"looked for Images in .*x, and for .*x/images\.tar; set data\.download = true \(794 MB\), or put http"
-    ):
-        stanford_dogs(config(tmp_path / "x"))
-
-
 def test_download(tmp_path: Path, web: Web) -> None:
     files = put_tars(tmp_path / "packed", put_unpacked(tmp_path / "unpacked"))
     for file in files.values():

@@ -51,11 +51,6 @@ def test_another_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         source.open()
 
 
-def test_absent_files_say_where_and_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"x/extra_32x32\.mat, which does not exist; set data\.download = true \(1,329 MB\), or put http"):
-        svhn(SVHNDataConfig(path=str(tmp_path / "x"), split="extra"))
-
-
 def test_download(tmp_path: Path, web: Web) -> None:
     put(web.folder)
     config = SVHNDataConfig(path=str(tmp_path / "new"), split="test", download=True, cache_dir=str(tmp_path / "c"))

@@ -15,7 +15,7 @@ from tests.reference.randomised import randomise, x64
 def test_the_equations() -> None:
     torch.manual_seed(0)
     stage = randomise(GGhostStage(6, 16, 4, group_width=4))
-    assert (stage.raw_channels, stage.cheap_channels) == (6, 10)  # groups of 3
+    assert (stage.raw_channels, stage.cheap[0].out_channels) == (6, 10)  # groups of 3
     x = x64(2, 6, 8, 8)
     x0 = stage.base(x)
     e1 = stage.blocks[0](x0[:, :6])
@@ -53,7 +53,7 @@ def test_a_short_stage_is_plain(depth: int) -> None:
 def test_the_split_rounds_to_reduced_groups(channels: int, group_width: int, raw: int) -> None:
     with torch.device("meta"):
         stage = GGhostStage(8, channels, 3, group_width=group_width)
-    assert (stage.raw_channels, stage.cheap_channels) == (raw, channels - raw)
+    assert (stage.raw_channels, stage.cheap[0].out_channels) == (raw, channels - raw)
     assert stage.blocks[0].branch.unit2.conv.groups == raw // min(raw, int(0.75 * group_width))
 
 

@@ -117,28 +117,6 @@ def test_second_derivatives_as_gradient_penalties_need_them(preset: str) -> None
     assert torch.autograd.gradcheck(penalty, parameters, fast_mode=True)
 
 
-@pytest.mark.parametrize(
-    ("preset", "training"), [(p, t) for p in ALL for t in (False, True) if (p, t) != ("odconv", True)]
-)  # its BatchNorm
-def test_a_sample_depends_on_itself_alone(preset: str, training: bool) -> None:
-    layer = build(preset).train(training)
-    x, condition = inputs()
-    assert condition.z is not None
-    assert condition.y is not None
-    before = run(layer, x, condition)
-    x2, z, y = x.clone(), condition.z.clone(), condition.y.clone()
-    x2[1] += 1
-    z[1] += 1
-    y[1] = 2
-    changed = (run(layer, x2, Condition(z, y)) - before).abs().amax((1, 2, 3))
-    assert changed[1] > 1e-3
-    assert changed[[0, 2]].max() < 1e-12
-    if isinstance(layer, Conditioned):  # and it does depend on its condition
-        assert (run(layer, x, Condition(z, y)) - before)[1].abs().max() > 1e-3
-    order = torch.tensor([2, 0, 1])
-    torch.testing.assert_close(run(layer, x[order], Condition(condition.z[order], condition.y[order])), before[order], rtol=0, atol=1e-12)
-
-
 def test_the_attention_of_odconv_uses_the_statistics_of_the_batch_in_training() -> None:
     layer = build("odconv").train()
     x, condition = inputs()
@@ -159,19 +137,6 @@ def test_one_latent_vector_may_serve_the_batch(preset: str) -> None:
     assert condition.z is not None
     one = run(layer, x, Condition(z=condition.z[:1]))
     torch.testing.assert_close(one, run(layer, x, Condition(z=condition.z[:1].expand(3, -1))), rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("preset", ALL)
-def test_a_single_image_and_any_memory_layout(preset: str) -> None:
-    layer = build(preset).eval()
-    x, condition = inputs()
-    whole = run(layer, x, condition)
-    assert condition.z is not None
-    assert condition.y is not None
-    torch.testing.assert_close(run(layer, x[1:2], Condition(condition.z[1:2], condition.y[1:2])), whole[1:2], rtol=0, atol=1e-10)
-    for other in (x.to(memory_format=torch.channels_last), torch.stack([x, x], -1)[..., 0]):
-        assert not other.is_contiguous()
-        torch.testing.assert_close(run(layer, other, condition), whole, rtol=0, atol=1e-10)
 
 
 # ---- where it starts ---------------------------------------------------------------------------------------------------
@@ -220,7 +185,7 @@ def test_each_kernel_is_initialised_for_its_own_fan(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ALL)
-def test_state_survives_a_round_trip_and_does_not_depend_on_strategy_or_resampling(preset: str) -> None:
+def test_state_does_not_depend_on_strategy_or_resampling(preset: str) -> None:
     x, condition = inputs()
     layer = build(preset).eval()
     state = copy.deepcopy(layer.state_dict())
@@ -229,12 +194,6 @@ def test_state_survives_a_round_trip_and_does_not_depend_on_strategy_or_resampli
         other.load_state_dict(state)
         run(other, x, condition)
         assert all(torch.equal(state[name], value) for name, value in other.state_dict().items())
-    twin = copy.deepcopy(layer)
-    assert torch.equal(run(layer, x, condition), run(layer, x, condition))
-    assert torch.equal(run(twin, x, condition), run(layer, x, condition))
-    with torch.no_grad():  # a change in evaluation counts at once
-        twin.bank.add_(0.1 * torch.randn_like(twin.bank))
-        assert not torch.equal(run(twin, x, condition), run(layer, x, condition))
 
 
 def test_the_state_is_what_the_docstrings_say() -> None:
@@ -265,22 +224,6 @@ def test_with_nothing_to_vary_it_is_the_plain_layer(preset: str) -> None:
 
 
 # ---- precision ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("resample", ["none", "up"])
-@pytest.mark.parametrize("preset", ALL)
-def test_autocast_stays_close_to_float32(preset: str, resample: str) -> None:
-    layer = build(preset, resample=resample).float().eval()
-    x, condition = inputs()
-    assert condition.z is not None
-    x, condition = x.float(), Condition(condition.z.float(), condition.y)
-    exact = run(layer, x, condition)
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = run(layer, x, condition)
-    assert rounded.dtype == torch.bfloat16
-    assert (rounded - exact).square().mean().sqrt() / exact.square().mean().sqrt() < 1e-2
-    rounded.float().sum().backward()
-    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layer.parameters())
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------------------

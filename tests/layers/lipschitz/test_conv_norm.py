@@ -207,18 +207,6 @@ def test_state_dict_is_conv2ds_at_every_resolution_and_mode() -> None:
     assert torch.equal(trained, copy.deepcopy(layer)(x))
 
 
-def test_bf16_under_autocast_and_bf16_weights() -> None:
-    layer = ConvNorm2d(3, 4, 3, padding=1)
-    x = torch.randn(2, 3, 8, 8)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = layer(x)
-    assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y.float(), layer(x), rtol=0, atol=0.05)
-    y.float().sum().backward()
-    assert layer.weight.grad.isfinite().all()
-    assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
-
-
 def step_with(optimizer: Callable[..., torch.optim.Optimizer], **options: Any) -> Callable[[ConvNorm2d], None]:
     return lambda layer: optimizer(layer.parameters(), lr=0.1, **options).step()
 

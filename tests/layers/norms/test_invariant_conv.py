@@ -174,12 +174,6 @@ def test_resampling_is_that_of_the_plain_operations(resample: str) -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_first_and_second_derivatives() -> None:
-    layer, x = make(2, 2, 2, sampling_stride=1, iterations=3), correlated(3, 2, 3, 3, condition=4.0).requires_grad_()
-    assert torch.autograd.gradcheck(layer, (x,))
-    assert torch.autograd.gradgradcheck(layer, (x,), fast_mode=True)
-
-
 def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(ValueError, match="mostly inserted zeros"):
         InvariantConv2d(2, 2, 4, padding=1, resample="transposed")

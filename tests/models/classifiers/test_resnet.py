@@ -25,6 +25,9 @@ def test_a_whitened_network_has_no_norm_in_its_stem_and_one_before_its_head() ->
     assert names == ["stem", "stage1", "stage2", "stage3", "norm"]
     assert [name for name, _ in large.named_children()] == [*("stem", "stage1", "stage2", "stage3", "stage4"), "pool", "norm"]
     assert (small.norm.num_features, large.norm.num_features) == (64, 2048)
+    convolutions = [module for module in large.modules() if isinstance(module, nn.Conv2d)]
+    assert sum(isinstance(module, IterNorm) for module in large.modules()) == len(convolutions)  # not the stem's, but the head's
+    assert all(conv.bias is not None for conv in convolutions)
 
 
 def test_norms_of_a_whitened_bottleneck_have_the_widths_of_inputs() -> None:
