@@ -358,10 +358,10 @@ class Reading:
 
     .. math:: \frac{\partial L}{\partial z_c} = \sum_{W \text{ reads } c} \sum_i W_{ic}\, \frac{\partial L}{\partial W_{ic}}
 
-    summed over all weights that read the unit, since a factor on a channel is a factor on what multiplies it. Where the functions between
-    a norm and its readers are homogeneous (ReLU, leaky ReLU, pooling, addition), it is the derivative with respect to a gate after the norm,
-    :math:`\gamma_c \partial L / \partial \gamma_c + \beta_c \partial L / \partial \beta_c` (arXiv 1906.10771), by Euler's theorem; it needs
-    no such norm, and counts a channel of a residual stage once, wherever it is read.
+    summed over all weights that read the unit, since a factor on a channel is a factor on what multiplies it. Where the functions
+    between a norm and its readers are homogeneous (ReLU, leaky ReLU, pooling, addition), it is the derivative with respect to a gate
+    after the norm, :math:`\gamma_c \partial L / \partial \gamma_c + \beta_c \partial L / \partial \beta_c` (arXiv 1906.10771), by
+    Euler's theorem; it needs no such norm, and counts a channel of a residual stage once, wherever it is read.
 
     Args:
         network: without the units ``before``; its parameters must stay the same.
