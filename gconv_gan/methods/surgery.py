@@ -23,6 +23,7 @@ import copy
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,8 +57,19 @@ class Units:
     channels: Mapping[str, Mapping[Axis, Sequence[int | None]]]
     floors: Mapping[str, Mapping[Axis, int]] = field(default_factory=dict)
 
+    @cached_property
+    def _where(self) -> Mapping[int, Mapping[Slot, int]]:
+        """The number of channels of every unit on every axis."""
+        where: dict[int, dict[Slot, int]] = {}
+        for slot in self.slots():
+            for unit in self.of(*slot):
+                if unit is not None:
+                    found = where.setdefault(unit, {})
+                    found[slot] = found.get(slot, 0) + 1
+        return where
+
     def __len__(self) -> int:
-        return 1 + max((unit for slot in self.slots() for unit in self.of(*slot) if unit is not None), default=-1)
+        return len(self._where)
 
     def slots(self) -> Iterator[Slot]:
         """Yield every axis that has a unit."""
@@ -74,23 +86,16 @@ class Units:
 
     def removable(self, order: Iterable[int], count: int, removed: Collection[int] = ()) -> list[int]:
         """Return the first ``count`` units in ``order`` that may go besides ``removed``: every layer keeps its least number of channels."""
-        wide = [slot for slot in self.slots()]
-        where: dict[int, dict[Slot, int]] = {}
-        for slot in wide:
-            for unit in self.of(*slot):
-                if unit is not None:
-                    found = where.setdefault(unit, {})
-                    found[slot] = found.get(slot, 0) + 1
-        left = {slot: len(self.left(slot, removed)) for slot in wide}
-        least = {(layer, axis): self.floors.get(layer, {}).get(axis, 1) for layer, axis in wide}
+        left = {slot: len(self.left(slot, removed)) for slot in self.slots()}
+        least = {(layer, axis): self.floors.get(layer, {}).get(axis, 1) for layer, axis in left}
         gone, chosen = set(removed), []
         for unit in order:
             if len(chosen) == count:
                 break
-            if unit not in gone and all(left[slot] - channels >= least[slot] for slot, channels in where[unit].items()):
+            if unit not in gone and all(left[slot] - channels >= least[slot] for slot, channels in self._where[unit].items()):
                 gone.add(unit)
                 chosen.append(unit)
-                for slot, channels in where[unit].items():
+                for slot, channels in self._where[unit].items():
                     left[slot] -= channels
         return chosen
 
@@ -297,9 +302,6 @@ class Masks:
             for part, of in _parts(network, units, before)
             if isinstance(part.tensor, nn.Parameter) and part.held is not None
         ]
-        self._tensors = [part.tensor.data for part, _, _ in self._parts]
-        self._masks = [mask for _, _, mask in self._parts]
-        self._shifted = [(part.tensor.data, mask, part.held) for part, _, mask in self._parts if part.held]
 
     def set(self, removed: Collection[int]) -> None:
         """Let ``apply`` hold these units; the tensors that it reads stay the same."""
@@ -310,10 +312,10 @@ class Masks:
     @torch.no_grad()
     def apply(self) -> None:
         """Set what is held, on the device."""
-        for tensor, mask in zip(self._tensors, self._masks, strict=True):
-            tensor.mul_(mask)
-        for tensor, mask, held in self._shifted:
-            tensor.add_((1 - mask) * held)
+        for part, _, mask in self._parts:
+            part.tensor.mul_(mask)
+            if part.held:
+                part.tensor.add_((1 - mask) * part.held)
 
 
 def _along(part: Slice, count: int) -> tuple[int, ...]:
@@ -396,6 +398,11 @@ class Reading:
             products = torch.zeros_like(tensor) if tensor.grad is None else tensor.detach() * tensor.grad
             found.append(products.sum(dims) if dims else products)
         return torch.cat([*found, found[0].new_zeros(1)])[self._places].sum(1)
+
+    def ones(self) -> Float[Tensor, " units"]:
+        """Return a factor of 1 for every unit."""
+        first = self._parts[0].tensor
+        return torch.ones(len(self._places), device=first.device, dtype=first.dtype)
 
     def scaled(self, factors: Float[Tensor, " units"]) -> dict[str, Tensor]:
         """Return the parameters that read, with their graph, where every unit has its factor: for ``torch.func.functional_call``."""
