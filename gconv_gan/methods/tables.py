@@ -2,7 +2,8 @@
 
 from gconv_gan.config.schema import Table
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
+from gconv_gan.methods.taylor import TaylorPruning
 from gconv_gan.methods.temperature import GateTemperature
 
-METHODS = Table("METHODS", {"orthogonal": OrthogonalRegularisation, "gate_temperature": GateTemperature})
+METHODS = Table("METHODS", {"orthogonal": OrthogonalRegularisation, "gate_temperature": GateTemperature, "taylor": TaylorPruning})
 """Methods that act on the networks of a run, see ``Method``; ``[[methods]]`` of a config lists them."""

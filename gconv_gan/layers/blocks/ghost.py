@@ -6,6 +6,7 @@ figure 3; facts from huawei-noah/Efficient-AI-Backbones (``ghostnet_pytorch``), 
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -25,9 +26,23 @@ from gconv_gan.layers.blocks.block_parts import (
 )
 from gconv_gan.layers.initialisers import Init, initialise_, zero_bias_
 from gconv_gan.layers.resample import Resample
+from gconv_gan.layers.slicing import (
+    Axis,
+    Slice,
+    Sliceable,
+    Tie,
+    UnsliceableError,
+    ordinary_conv,
+    repeated,
+    resized,
+    sizes,
+    slices,
+    stand_in,
+    ties,
+)
 
 
-class GhostModule(nn.Module):
+class GhostModule(Sliceable, nn.Module):
     r"""A replacement of a dense ``Conv2d`` at about 1/s of its cost.
 
     .. math:: Y' = W * X \;\; (m = \lceil n/s \rceil \text{ maps}), \qquad Y''_{i,j} = w_{i,j} * Y'_i \;\; (j = 1 \dots s-1),
@@ -82,7 +97,9 @@ class GhostModule(nn.Module):
             raise ValueError(f"a ghost module replaces a dense convolution, not one of {groups} groups, whose cost it would increase")
         if ratio < 1 or cheap_kernel_size % 2 == 0:
             raise ValueError(f"ratio must be at least 1 and cheap_kernel_size odd, not {ratio} and {cheap_kernel_size}")
-        self.out_channels = out_channels
+        self.out_channels, self.ratio = out_channels, ratio
+        self._stand_in = partial(ordinary_conv, stride=(stride, stride), padding=padding, dilation=(dilation, dilation), resample=resample)
+        self.kernel_size = (kernel_size, kernel_size)
         conv = conv if resample == "none" else partial(conv, resample=resample)
         parts = Parts(conv=conv, norm=norm, activation=activation or nn.Identity)
         intrinsic, activate = math.ceil(out_channels / ratio), activation is not None
@@ -106,6 +123,51 @@ class GhostModule(nn.Module):
         for part in (self.primary, self.cheap):
             if part is not None:
                 zero_bias_(part.get_submodule("conv"))
+
+    def _units(self, axis: Axis) -> Iterator[tuple[nn.Module, int]]:
+        """Yield the layers with an axis of the channels, and how many of their channels belong to one map of W."""
+        yield self.primary.get_submodule("conv"), 1
+        if axis == "outputs":
+            yield from ((layer, 1) for name, layer in self.primary.named_children() if name == "norm")
+            if self.cheap is not None:
+                yield from ((layer, self.ratio - 1) for name, layer in self.cheap.named_children() if name != "activation")
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"inputs": sizes(self.primary.get_submodule("conv"))["inputs"], "outputs": self.out_channels}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``; a ghost's entries belong to its map of W, with which it is removed."""
+        intrinsic = math.ceil(self.out_channels / self.ratio)
+        for layer, times in self._units(axis):
+            for part in slices(layer, axis):
+                yield part if axis == "inputs" else replace(part, owners=repeated(intrinsic, times))
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        intrinsic = math.ceil(count / self.ratio)
+        for layer, times in self._units(axis):
+            resized(layer, axis, count if axis == "inputs" else intrinsic * times)
+        if axis == "outputs":
+            self.out_channels = count
+            if self.cheap is not None:
+                resized(self.cheap.get_submodule("conv"), "inputs", intrinsic)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        intrinsic = math.ceil(self.out_channels / self.ratio)
+        for channel in range(intrinsic):
+            ghosts = (intrinsic + channel * (self.ratio - 1) + index for index in range(self.ratio - 1))
+            yield (("outputs", channel), *(("outputs", ghost) for ghost in ghosts if ghost < self.out_channels))
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        for layer, _ in self._units("outputs"):
+            if stand_in(layer) is not None and (
+                isinstance(layer, nn.GroupNorm) or (layer is self.primary.get_submodule("conv") and any(ties(layer)))
+            ):
+                raise UnsliceableError("GhostModule can be cut only with norms and convolutions that treat every channel by itself")
+        return self._stand_in(self.sizes()["inputs"], self.out_channels, self.kernel_size)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b n h2 w2"]:
         intrinsic: Tensor = self.primary(x)

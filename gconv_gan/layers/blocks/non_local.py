@@ -7,6 +7,7 @@ arXiv 1805.08318 (2019), checked against BigGAN-PyTorch and mimicry.
 """
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, UnsliceableError, ordinary_conv, resized, slices
 
 AttentionNorm = Literal["scale", "softmax"]
 Order = Literal["auto", "attention", "associative"]
 OutputNorm = Literal["batch_norm", "gain"]
 
 
-class NonLocal2d(nn.Module):
+class NonLocal2d(Sliceable, nn.Module):
     r"""A non-local block: a residual sum over all pixels, weighted by the product of a pixel's query with another pixel's key.
 
     .. math::
@@ -123,6 +125,36 @@ class NonLocal2d(nn.Module):
             nn.init.zeros_(self.output_norm.weight)
         if self.gain is not None:
             nn.init.zeros_(self.gain)
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``; the widths between the maps are kept."""
+        return {"inputs": self.channels, "outputs": self.channels}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        for conv in (self.query, self.key, self.value) if axis == "inputs" else (self.output,):
+            yield from slices(conv, axis)
+        if axis == "outputs" and self.output_norm is not None:
+            yield from slices(self.output_norm, axis)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        for conv in (self.query, self.key, self.value) if axis == "inputs" else (self.output,):
+            resized(conv, axis, count)
+        if axis == "outputs":
+            self.channels = count
+            if self.output_norm is not None:
+                resized(self.output_norm, axis, count)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return ((("inputs", channel), ("outputs", channel)) for channel in range(self.channels))
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        if self.positions:
+            raise UnsliceableError("NonLocal2d with positions adds an encoding that depends on the number of channels")
+        return ordinary_conv(self.channels, self.channels, (1, 1))  # with ties for the addition
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         height, width = x.shape[2:]

@@ -6,7 +6,7 @@ BMVC 2016 (arXiv 1605.07146): the dropout and the projection of the activated in
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gconv_gan.layers.blocks.block_parts import STANDARD, Parts
 from gconv_gan.layers.dropout import Dropout
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, ordinary_conv
 
 BlockConstructor = Callable[..., nn.Module]
 """``block(in_channels, out_channels, *, stride, parts)``."""
@@ -62,7 +63,7 @@ class PreactBlock(nn.Module):
         return y
 
 
-class ZeroPadShortcut(nn.Module):
+class ZeroPadShortcut(Sliceable, nn.Module):
     """The parameter-free shortcut (option A): every ``stride``-th pixel, and zeros for the added channels.
 
     Input [B, I, H, W], result [B, O, ceil(H/stride), ceil(W/stride)].
@@ -76,10 +77,30 @@ class ZeroPadShortcut(nn.Module):
         super().__init__()
         if out_channels < in_channels:
             raise ValueError(f"a zero-padding shortcut cannot go from {in_channels} to {out_channels} channels")
-        self.new_channels, self.stride = out_channels - in_channels, stride
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"inputs": self.in_channels, "outputs": self.out_channels}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        return iter(())
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        setattr(self, "in_channels" if axis == "inputs" else "out_channels", count)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return ((("inputs", channel), ("outputs", channel)) for channel in range(self.in_channels))
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        return ordinary_conv(self.in_channels, self.out_channels, (1, 1), stride=(self.stride, self.stride))
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.out_channels - self.in_channels))
 
 
 def projection_shortcut(in_channels: int, out_channels: int, stride: int, parts: Parts) -> nn.Module:

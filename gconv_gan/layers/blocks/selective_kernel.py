@@ -4,14 +4,17 @@ Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019 (arXiv 1903.06586), s
 implus/SKNet. timm's ``SelectiveKernel`` (``skresnext50_32x4d``) computes the same.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.layers.blocks.block_parts import STANDARD, Parts
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, grouped_ties, ordinary_conv, resized, slices, stand_in, ties
 
 
-class SelectiveKernel2d(nn.Module):
+class SelectiveKernel2d(Sliceable, nn.Module):
     r"""SK[M, G, r]: a replacement of a ``Conv2d`` with norm and activation.
 
     .. math::
@@ -63,6 +66,8 @@ class SelectiveKernel2d(nn.Module):
             raise ValueError(f"the branches of a selective kernel need an odd kernel_size to keep one size, not {kernel_size}")
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{in_channels} and {out_channels} channels do not divide into {groups} groups")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
         reach = dilation * (kernel_size - 1) // 2
         self.branches = nn.ModuleList(
             parts.unit(
@@ -89,6 +94,45 @@ class SelectiveKernel2d(nn.Module):
         logits = self.select(self.activation(self.norm(self.reduce(pooled))))
         weights: Tensor = logits.unflatten(1, (len(self.branches), -1)).softmax(1)
         return weights
+
+    def _parts(self) -> Iterator[nn.Module]:
+        return (part for branch in self.branches for name, part in branch.named_children() if name != "activation")
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"inputs": self.in_channels, "outputs": self.out_channels}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        for part in self._parts():
+            yield from slices(part, axis)
+        if axis == "outputs":
+            yield Slice(self.reduce, "weight", 1, reads=True)
+            yield Slice(self.select, "weight", 0, [*range(self.out_channels)] * len(self.branches))
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        for part in self._parts():
+            resized(part, axis, count)
+        if axis == "inputs":
+            self.in_channels = count
+            return
+        self.groups = self.groups * count // self.out_channels
+        self.out_channels = self.reduce.in_channels = count
+        self.select.out_channels = count * len(self.branches)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        yield from grouped_ties(self.groups, self.in_channels, self.out_channels)
+        for part in self._parts():
+            yield from ties(part)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        for part in self._parts():
+            stand_in(part)  # raises for a part whose channels cannot be removed
+        size, stride, dilation = ((one, one) for one in (self.kernel_size, self.stride, self.dilation))
+        return ordinary_conv(self.in_channels, self.out_channels, size, stride=stride, padding=self.padding, dilation=dilation)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         maps = [branch(x) for branch in self.branches]

@@ -4,6 +4,7 @@ Paper: Sagong, Shin, Yeo, Park, Ko, "cGANs with Conditional Convolution Layer", 
 paper was available (filter-wise scaling, channel-wise shifting); the form is that of public implementations.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Unpack
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.dynamic.kernel_banks import ConvOptions, KernelBank2d
 from gconv_gan.layers.resample import Pair, taps_and_positions
+from gconv_gan.layers.slicing import Axis, Slice
 
 
 class CConv2d(KernelBank2d, Conditioned):
@@ -57,6 +59,19 @@ class CConv2d(KernelBank2d, Conditioned):
         taps, positions = taps_and_positions(self.kernel_size, self.geometry.resample, y)
         shifting = self.in_channels * x.shape[2] * x.shape[3] + self.geometry.groups * taps * positions
         return super().macs(x, y) + shifting
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from super().slices(axis)
+        if axis == "inputs":
+            yield Slice(self.shift, "weight", 1, reads=True)
+        elif axis == "outputs":
+            yield Slice(self.scale, "weight", 1)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        super().resized(axis, count)
+        (self.shift if axis == "inputs" else self.scale).embedding_dim = count
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
         y = condition.require_y("CConv2d")

@@ -4,6 +4,7 @@ Paper: Yang, Bender, Le, Ngiam, "CondConv: Conditionally Parameterized Convoluti
 (2019), section 3. Facts were checked against tensorflow/tpu's ``condconv_layers.py`` and timm's ``cond_conv2d.py``.
 """
 
+from collections.abc import Iterator
 from typing import Unpack
 
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from torch import Tensor
 from gconv_gan.layers.dynamic.kernel_banks import Bias, GeometryOptions, KernelBank2d, pooled
 from gconv_gan.layers.dynamic.kernel_gates import FeatureGate
 from gconv_gan.layers.resample import Pair
+from gconv_gan.layers.slicing import Axis, Slice
 
 
 class CondConv2d(KernelBank2d):
@@ -47,6 +49,18 @@ class CondConv2d(KernelBank2d):
     def initial_gain(self) -> float:
         """Return the norm of the first gates."""
         return float(self.gate.initial_gates().norm())
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from super().slices(axis)
+        if axis == "inputs" and not self.gate.constant:
+            yield Slice(self.gate.linears()[0], "weight", 1, reads=True)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        super().resized(axis, count)
+        if axis == "inputs" and not self.gate.constant:
+            self.gate.linears()[0].in_features = count
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         return self.convolve(x, self.gate(pooled(x)))

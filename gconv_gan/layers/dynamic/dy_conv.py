@@ -4,6 +4,7 @@ Paper: Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", a
 against kaijieshi7/Dynamic-convolution-Pytorch, whose reshape of the mixed kernels is wrong for more than one group.
 """
 
+from collections.abc import Iterator
 from typing import Unpack
 
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from gconv_gan.config.ranges import Fraction
 from gconv_gan.layers.dynamic.kernel_banks import Bias, GeometryOptions, KernelBank2d, pooled
 from gconv_gan.layers.dynamic.kernel_gates import FeatureGate
 from gconv_gan.layers.resample import Pair
+from gconv_gan.layers.slicing import Axis, Slice
 
 
 class DyConv2d(KernelBank2d):
@@ -62,6 +64,18 @@ class DyConv2d(KernelBank2d):
     def initial_gain(self) -> float:
         """Return the norm of equal gates, the limit of high temperatures."""
         return float(self.gate.initial_gates().norm())
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from super().slices(axis)
+        if axis == "inputs" and not self.gate.constant:
+            yield Slice(self.gate.linears()[0], "weight", 1, reads=True)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        super().resized(axis, count)
+        if axis == "inputs" and not self.gate.constant:
+            self.gate.linears()[0].in_features = count
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         return self.convolve(x, self.gate(pooled(x)))

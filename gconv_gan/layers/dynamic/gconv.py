@@ -5,7 +5,7 @@ paper was available (select by the latent vector, then combine linearly); gate, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -19,6 +19,7 @@ from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.dynamic.dictionary_conv import dictionary_conv2d
 from gconv_gan.layers.dynamic.kernel_banks import (
     Bias,
+    bank_slices,
     check_channels,
     check_strategy,
     describe,
@@ -31,11 +32,12 @@ from gconv_gan.layers.dynamic.kernel_gates import LatentGate, Selection
 from gconv_gan.layers.dynamic.per_sample_conv import Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, UnsliceableError
 
 Mode = Literal["dictionary", "bank"]
 
 
-class GConv2d(Conditioned):
+class GConv2d(Sliceable, Conditioned):
     r"""A replacement of ``Conv2d`` whose kernel is a function of the latent vector z, in one of two forms.
 
     .. math::
@@ -221,6 +223,51 @@ class GConv2d(Conditioned):
             commutes = self.kernel_size == (1, 1) and self.geometry.resample == "up"
             return macs + self.num_kernels * self.out_channels * y.shape[2] * y.shape[3] // (4 if commutes else 1)
         return macs + (self.bank.numel() if self.num_kernels > 1 else 0)
+
+    # ---- channels, filters and kernels ---------------------------------------------------------------------------------
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``; ``kernels`` are the filters of a dictionary or the kernels of a bank."""
+        channels: dict[Axis, int] = {"inputs": self.in_channels, "outputs": self.out_channels}
+        removable = self.mode == "dictionary" or self.gate.can_close
+        return {**channels, "kernels": self.num_kernels} if removable else channels
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from self._dictionary_slices(axis) if self.mode == "dictionary" else self._bank_slices(axis)
+        if axis == "kernels":
+            yield from self.gate.kernel_slices()
+
+    def _dictionary_slices(self, axis: Axis) -> Iterator[Slice]:
+        dims = {"inputs": ("dictionary", 1), "outputs": ("mix", 0), "kernels": ("dictionary", 0)}
+        yield Slice(self, *dims[axis], reads=axis == "inputs")
+        if axis == "kernels":
+            yield Slice(self, "mix", 1, reads=True)
+        if self.bias is not None and axis == ("kernels" if self.bias_kind == "dynamic" else "outputs"):
+            yield Slice(self, "bias")
+
+    def _bank_slices(self, axis: Axis) -> Iterator[Slice]:
+        yield from bank_slices(self, self.bias, axis)
+        if axis == {"filter": "outputs", "channel": "inputs"}.get(self.granularity):
+            yield from self.gate.channel_slices()
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        setattr(self, {"inputs": "in_channels", "outputs": "out_channels", "kernels": "num_kernels"}[axis], count)
+        if axis == "kernels":
+            self.gate.resized(num_gates=count)
+        elif axis == {"filter": "outputs", "channel": "inputs"}.get(self.granularity):
+            self.gate.resized(channels=count)
+
+    def floor(self, axis: Axis) -> int:
+        """See ``Sliceable``."""
+        return self.gate.top_m or 1 if axis == "kernels" else 1
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        if self.geometry.groups > 1:
+            raise UnsliceableError("GConv2d with groups has blocks of filters and channels that cannot be removed one by one")
+        return self.geometry.stand_in(self.in_channels, self.out_channels, self.kernel_size)
 
     # ---- running -------------------------------------------------------------------------------------------------------
 

@@ -22,18 +22,22 @@ differ in the input from which the five are computed:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
+from gconv_gan.layers.dynamic.kernel_gates import KernelGate
 from gconv_gan.layers.dynamic.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, grouped_ties
 
 Bias = Literal["static", "dynamic", "none"]
 
@@ -56,7 +60,7 @@ class ConvOptions(GeometryOptions, total=False):
     bias: Bias
 
 
-class KernelBank2d(nn.Module):
+class KernelBank2d(Sliceable, nn.Module):
     """K kernels of one convolution and the application of their mixtures; the ``forward`` of a subclass computes the gates.
 
     Parameters: ``bank`` [K, O, I/groups, k, k] and ``bias``, [O] if static, [K, O] if dynamic (mixed by the kernels' gates).
@@ -143,6 +147,44 @@ class KernelBank2d(nn.Module):
         mixing = self.bank.numel() if self.num_kernels > 1 else 0
         return self.geometry.macs(self.out_channels, self.in_channels, self.kernel_size, y) + mixing
 
+    # ---- channels and kernels ------------------------------------------------------------------------------------------
+
+    @property
+    def kernel_gate(self) -> KernelGate | None:
+        """Return the gate over the kernels, if there is one that can leave a kernel out."""
+        gate: KernelGate | None = getattr(self, "gate", None)
+        return gate if gate is not None and gate.can_close else None
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        channels: dict[Axis, int] = {"inputs": self.in_channels, "outputs": self.out_channels}
+        return channels if self.kernel_gate is None else {**channels, "kernels": self.num_kernels}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        if axis != "inputs" or self.geometry.groups == 1:
+            yield from bank_slices(self, self.bias, axis)
+        if axis == "kernels" and self.kernel_gate is not None:
+            yield from self.kernel_gate.kernel_slices()
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        if axis == "outputs" and self.geometry.groups > 1:
+            self.geometry = replace(self.geometry, groups=self.geometry.groups * count // self.out_channels)
+        setattr(self, {"inputs": "in_channels", "outputs": "out_channels", "kernels": "num_kernels"}[axis], count)
+        if axis == "kernels" and self.kernel_gate is not None:
+            self.kernel_gate.resized(num_gates=count)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return grouped_ties(self.geometry.groups, self.in_channels, self.out_channels)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        return self.geometry.stand_in(self.in_channels, self.out_channels, self.kernel_size)
+
+    # ---- running -------------------------------------------------------------------------------------------------------
+
     def convolve(
         self,
         x: Float[Tensor, "b i h w"],
@@ -208,6 +250,19 @@ def check_strategy(strategy: Strategy | None, granularity: Granularity) -> None:
     if strategy not in ADMISSIBLE[granularity]:
         allowed = ", ".join(ADMISSIBLE[granularity])
         raise ValueError(f"strategy {strategy!r} does not support gates per {granularity}: use one of {allowed}")
+
+
+def bank_slices(layer: nn.Module, bias: nn.Parameter | None, axis: Axis) -> Iterator[Slice]:
+    """Yield what a bank and its bias have of the channels of ``axis``, without the gate.
+
+    Kernels that are spectrally normalised one by one read nothing: they do not depend on a factor.
+    """
+    kernels = axis == "kernels"
+    reads = axis == "inputs" or (kernels and not parametrize.is_parametrized(layer, "bank"))
+    held = None if kernels else 0.0
+    yield Slice(layer, "bank", {"kernels": 0, "outputs": 1, "inputs": 2}[axis], reads=reads, held=held)
+    if bias is not None and (axis == "outputs" or (kernels and bias.ndim == 2)):
+        yield Slice(layer, "bias", 0 if kernels else bias.ndim - 1, reads=kernels and reads, held=held)
 
 
 def new_bias(kind: Bias, out_channels: int, dynamic: tuple[int, ...]) -> nn.Parameter | None:

@@ -4,6 +4,7 @@ The vector is the latent one (``LatentGate``) or is computed from the feature ma
 """
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -12,8 +13,13 @@ from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.conditioning import Condition, as_condition
+from gconv_gan.layers.slicing import Slice, repeated
 
 Selection = Literal["sigmoid", "softmax", "relu", "softplus", "top_m", "open"]
+
+
+CLOSED = -1e4
+"""Bias of a gate that is held at 0, under any selection: at temperatures below 90 not even its exponential differs from 0."""
 
 
 class KernelGate(nn.Module):
@@ -100,6 +106,36 @@ class KernelGate(nn.Module):
     def linears(self) -> list[nn.Linear]:
         """Return the linear layers in order."""
         return [module for module in self.modules() if isinstance(module, nn.Linear)]
+
+    @property
+    def can_close(self) -> bool:
+        """Return whether the gate of a kernel can be held at 0, by its bias."""
+        return not self.constant and self.linears()[-1].bias is not None
+
+    def kernel_slices(self) -> Iterator[Slice]:
+        """Yield the tensors with an axis of the kernels."""
+        yield from self._last_slices(repeated(self.num_gates, self.channels or 1), dim=1, held=CLOSED)
+
+    def channel_slices(self) -> Iterator[Slice]:
+        """Yield the tensors with an axis of the channels, of a gate that has one."""
+        yield from self._last_slices([*range(self.channels or 1)] * self.num_gates, dim=2)
+
+    def _last_slices(self, owners: list[int], *, dim: int, held: float = 0.0) -> Iterator[Slice]:
+        if self.constant:
+            yield Slice(self, "ones", dim)
+            return
+        last = self.linears()[-1]
+        yield Slice(last, "weight", 0, owners)
+        if last.bias is not None:
+            yield Slice(last, "bias", 0, owners, held=held)
+
+    def resized(self, *, num_gates: int | None = None, channels: int | None = None) -> None:
+        """Change the stored numbers of kernels and channels, after the tensors were cut."""
+        self.num_gates = self.num_gates if num_gates is None else num_gates
+        self.channels = self.channels if channels is None else channels
+        self.shape = (self.num_gates,) if self.channels is None else (self.num_gates, self.channels)
+        if not self.constant:
+            self.linears()[-1].out_features = math.prod(self.shape)
 
     def initial_gates(self) -> Float[Tensor, " n"]:
         """Return the gates of the kernels at the nominal first logits (their value does not depend on the channel)."""

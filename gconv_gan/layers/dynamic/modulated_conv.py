@@ -6,7 +6,7 @@ Synthesis", arXiv 2303.05511 (CVPR 2023), section 3.1, checked against lucidrain
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated, Unpack
 
@@ -22,6 +22,7 @@ from gconv_gan.layers.dynamic.kernel_banks import ConvOptions, KernelBank2d
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.layers.dynamic.per_sample_conv import compute_dtype
 from gconv_gan.layers.resample import Pair
+from gconv_gan.layers.slicing import Axis, Slice
 
 EPS = 1e-8
 
@@ -152,6 +153,19 @@ class ModulatedConv2d(KernelBank2d, Conditioned):
         self.reset_kernels(lambda weight: nn.init.normal_(weight, std=1 / math.sqrt(self.fan_in)))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from super().slices(axis)
+        if axis == "inputs":
+            yield Slice(self.style, "weight", 0)
+            yield Slice(self.style, "bias")
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        super().resized(axis, count)
+        if axis == "inputs":
+            self.style.out_features = count
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
         style = self.style(condition.require_z(type(self).__name__, self.latent_dim))

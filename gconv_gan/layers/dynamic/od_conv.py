@@ -5,6 +5,7 @@ OSVAI/ODConv's ``modules/odconv.py``.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Unpack
 
 import torch
@@ -19,6 +20,7 @@ from gconv_gan.layers.dynamic.kernel_banks import ConvOptions, KernelBank2d, che
 from gconv_gan.layers.dynamic.kernel_gates import FeatureGate
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.resample import Pair
+from gconv_gan.layers.slicing import Axis, Slice
 
 MIN_HIDDEN = 16
 """Least width of the attention's hidden layer in the official code."""
@@ -83,6 +85,25 @@ class ODConv2d(KernelBank2d):
         """Return the norm of equal gates times one half for each sigmoid."""
         sigmoids = sum(head is not None for head in (self.channel, self.filter, self.tap))
         return float(self.gate.initial_gates().norm()) * 0.5**sigmoids
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from super().slices(axis)
+        if axis == "inputs":
+            yield Slice(self.squeeze, "weight", 1, reads=True)
+        head = {"inputs": self.channel, "outputs": self.filter}.get(axis)
+        if head is not None:
+            yield Slice(head, "weight", 0)
+            yield Slice(head, "bias")
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        super().resized(axis, count)
+        if axis == "inputs":
+            self.squeeze.in_features = count
+        head = {"inputs": self.channel, "outputs": self.filter}.get(axis)
+        if head is not None:
+            head.out_features = count
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         if self.training and x.shape[0] == 1 and not self.norm.shares_statistics():

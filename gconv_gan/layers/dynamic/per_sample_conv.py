@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.resample import (
@@ -45,6 +45,7 @@ from gconv_gan.layers.resample import (
     resampled_conv2d,
     taps_and_positions,
 )
+from gconv_gan.layers.slicing import ordinary_conv
 
 Strategy = Literal["grouped", "unfused", "bmm", "wide", "concat", "bucketed"]
 Granularity = Literal["kernel", "filter", "channel", "tap"]
@@ -98,6 +99,18 @@ class Geometry:
         """Return the multiply-accumulates per image of ``filters`` filters over ``inputs`` channels that make maps of ``y``'s size."""
         taps, positions = taps_and_positions(kernel_size, self.resample, y)
         return filters * (inputs // self.groups) * taps * positions
+
+    def stand_in(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int]) -> nn.Module:
+        """Return an ordinary dense convolution of this geometry, see ``Sliceable``."""
+        return ordinary_conv(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            resample=self.resample,
+        )
 
     def output_size(self, height: int, width: int, kernel_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) of the result."""

@@ -7,7 +7,7 @@ is added after the filter; the learned depthwise convolution and the batch norma
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Literal, cast
@@ -24,6 +24,7 @@ from gconv_gan.layers.lipschitz.circular import kernel_spectrum, power_spectrum,
 from gconv_gan.layers.lipschitz.convolution_norms import gram_norm
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, grouped_ties, ordinary_conv, resized, slices
 
 Scale = Literal["none", "sqrt_out", "exact"]
 EPS = 1e-4  # relative to the spectrum's peak; the authors' first version added the same absolute number
@@ -54,7 +55,7 @@ def cached_spectra() -> Iterator[None]:
         _cache.reset(token)
 
 
-class ConvNorm2d(nn.Conv2d):
+class ConvNorm2d(Sliceable, nn.Conv2d):
     r"""A ``Conv2d`` whose output channels are normalised in the Fourier domain (arXiv 2103.00673).
 
     .. math::
@@ -121,10 +122,46 @@ class ConvNorm2d(nn.Conv2d):
     def _normalise(self, *, affine: bool, bn: bool, eps: float, detach: bool, scale: Scale) -> None:
         self.eps, self.detach, self.scale = eps, detach, scale
         out, (kh, kw) = self.out_channels, self.kernel_size
+        self.bound = math.sqrt(out / self.groups)  # it stays when channels are removed: the layer remains 1-Lipschitz
         self.affine = nn.Conv2d(out, out, (kh, kw), padding=(kh // 2, kw // 2), groups=out) if affine else nn.Identity()
         self.bn = BatchNorm2d(out, affine=affine) if bn else nn.Identity()
         for extra in (self.affine, self.bn):
             extra.to(self.weight.device, self.weight.dtype).train(self.training)
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"inputs": self.in_channels, "outputs": self.out_channels}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        if axis == "outputs":
+            yield Slice(self, "weight", 0)
+            if self.bias is not None:
+                yield Slice(self, "bias")
+            yield from slices(self.affine, axis)
+            yield from slices(self.bn, axis)
+        elif self.groups == 1:
+            yield Slice(self, "weight", 1, reads=True)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        if axis == "inputs":
+            self.in_channels = count
+            return
+        self.groups = self.groups * count // self.out_channels if self.groups > 1 else 1
+        self.out_channels = count
+        for extra in (self.affine, self.bn):
+            resized(extra, "outputs", count)
+        resized(self.affine, "inputs", count)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return grouped_ties(self.groups, self.in_channels, self.out_channels)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        size, stride = (self.kernel_size[0], self.kernel_size[1]), (self.stride[0], self.stride[1])
+        return ordinary_conv(self.in_channels, self.out_channels, size, stride=stride, padding=self.padding, resample=self.resample)
 
     def weights(self) -> tuple[tuple[nn.Module, str], ...]:
         """Return no weights: the layer does not depend on the scale of its filters, so that normalisation of its weight has no effect."""
@@ -150,7 +187,7 @@ class ConvNorm2d(nn.Conv2d):
             eps = self.eps if grid != (1, 1) else 0.0
             gain = (power + eps * power.amax((1, 2), keepdim=True) + FLOOR).rsqrt()
             if self.scale == "sqrt_out":
-                gain = gain / math.sqrt(self.out_channels / self.groups)
+                gain = gain / self.bound
             elif self.scale == "exact":
                 gain = gain / _norm_bound(weight, gain, self.groups, dtype)
             return gain.to(dtype)
@@ -237,7 +274,7 @@ def remove_conv_norm(module: nn.Module) -> nn.Conv2d:
     """
     if not isinstance(module, ConvNorm2d):
         raise ValueError(f"remove_conv_norm expects a ConvNorm2d, not {type(module).__name__}")
-    for name in ("affine", "bn", "eps", "detach", "scale"):
+    for name in ("affine", "bn", "eps", "detach", "scale", "bound"):
         delattr(module, name)
     plain = cast(nn.Conv2d, module)
     plain.__class__ = nn.Conv2d if module.resample == "none" else ResampledConv2d

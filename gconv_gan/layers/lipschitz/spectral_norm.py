@@ -86,6 +86,15 @@ class SpectralNorm(parametrizations._SpectralNorm):
         normalised: Tensor = _Divided.apply(weight, *singular)
         return normalised
 
+    def cut(self, shape: torch.Size, dim: int, positions: Tensor) -> None:
+        """Cut u and v as a weight of ``shape`` is cut to ``positions`` along ``dim``, without normalising them again."""
+        bank = len(shape[:-4])
+        u, v = self._u, self._v.view(*shape[:bank], *shape[bank + 1 :])
+        if dim <= bank:
+            self._u = u.index_select(dim, positions)
+        if dim != bank:
+            self._v = v.index_select(dim if dim < bank else dim - 1, positions).flatten(bank)
+
     @torch.no_grad()
     def _estimate(self, weight: Tensor) -> Singular:
         u, v = self._u.clone(), self._v.clone()  # the buffers may change before the backward pass

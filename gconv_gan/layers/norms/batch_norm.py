@@ -4,7 +4,7 @@ Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional f
 (2016); initial values are those of mimicry's ``modules/layers.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, resized, sizes, slices, stand_in, ties
 
 
 class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
@@ -82,7 +83,44 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         return narrow
 
 
-class LatentNorm2d(Conditioned):
+class ModulatedNorm2d(Sliceable, Conditioned):
+    """Base of a ``norm`` without scale and shift, followed by those that ``scale`` and ``shift`` compute from the condition."""
+
+    norm: nn.Module
+    scale: nn.Linear | nn.Embedding
+    shift: nn.Linear | nn.Embedding
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return sizes(self.norm)
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield from slices(self.norm, axis)
+        for table in (self.scale, self.shift):
+            if isinstance(table, nn.Embedding):
+                yield Slice(table, "weight", 1)
+            else:
+                yield from slices(table, "outputs")
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        resized(self.norm, axis, count)
+        for table in (self.scale, self.shift):
+            setattr(table, "embedding_dim" if isinstance(table, nn.Embedding) else "out_features", count)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return ties(self.norm)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        found = stand_in(self.norm)
+        assert found is not None
+        return found
+
+
+class LatentNorm2d(ModulatedNorm2d):
     r"""A norm without scale and shift, followed by a scale and a shift that are linear in the condition's vector, as in BigGAN's blocks.
 
     .. math:: y_b = m (1 + A z_b) \odot \mathrm{N}(x)_b + B z_b, \qquad m = 1
@@ -128,7 +166,7 @@ class LatentBatchNorm2d(LatentNorm2d):
         super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, latent_dim)
 
 
-class ClassConditionalNorm2d(Conditioned):
+class ClassConditionalNorm2d(ModulatedNorm2d):
     r"""A norm without scale and shift, followed by one scale and shift per class.
 
     .. math:: y_b = \gamma_{c(b)} \odot \mathrm{N}(x)_b + \beta_{c(b)}

@@ -4,7 +4,7 @@ Wu and He, "Group Normalization", ECCV 2018, arXiv 1803.08494. Gunawan, Yin, Zha
 arXiv 2207.01972 (2022); checked against agusgun/CS-570-Project, taken to be its authors' code ("GN first", the later "NewGN").
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.roles import NORM_ROLES, Role
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, blocks, resized, slices
 
 BatchPart = Literal["batch", "batch_position"]
 
@@ -45,7 +46,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(group_count(num_features, num_groups), num_features, eps=eps, affine=affine)
 
 
-class GroupNormPlus(nn.Module):
+class GroupNormPlus(Sliceable, nn.Module):
     r"""GN+: a learned mixture of group normalisation and batch normalisation of its result.
 
     .. math:: y = \gamma \odot \big( \sigma(\lambda)\, u + (1 - \sigma(\lambda))\, \mathrm{BN}(u) \big) + \beta, \qquad u = \mathrm{GN}(x)
@@ -96,6 +97,33 @@ class GroupNormPlus(nn.Module):
         self.mix = nn.Parameter(torch.ones(()))
         self.register_parameter("weight", nn.Parameter(torch.ones(num_features)) if affine else None)
         self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if affine else None)
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"outputs": self.num_features}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        if self.weight is not None:
+            yield Slice(self, "weight")
+            yield Slice(self, "bias")
+        if self.batch_norm is not None:
+            yield from slices(self.batch_norm, axis)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        self.num_groups = self.num_groups * count // self.num_features
+        self.num_features = count
+        if self.batch_norm is not None:
+            resized(self.batch_norm, axis, count)
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return blocks("outputs", self.num_features, self.num_groups)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        return nn.BatchNorm2d(self.num_features)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if self.batch_norm is None:

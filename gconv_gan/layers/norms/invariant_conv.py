@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from pydantic import PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.norms.whitening import Running, Whitening
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pad
+from gconv_gan.layers.slicing import Sliceable, UnsliceableError
 
 LocalNorm = Literal["layer", "l1", "none"]
 
@@ -53,7 +54,7 @@ def block_of(channels: int, block_size: int, groups: int = 1) -> int:
     return channels // groups if groups > 1 or block_size >= channels else math.gcd(block_size, channels)
 
 
-class InvariantConv2d(ResampledConv2d):
+class InvariantConv2d(Sliceable, ResampledConv2d):
     r"""A convolution of locally normalised (S), whitened (D) patches.
 
     .. math::
@@ -138,6 +139,10 @@ class InvariantConv2d(ResampledConv2d):
             self.whitening = Whitening(
                 size * groups, groups, iterations=iterations, eps=eps, scale="frobenius", momentum=momentum, running=running, freeze=freeze
             ).to(self.weight.device, self.weight.dtype)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        raise UnsliceableError("InvariantConv2d normalises its input channels together")
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         x = locally_normalised(x, self.local_norm, self.eps)

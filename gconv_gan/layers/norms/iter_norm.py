@@ -5,7 +5,7 @@ arXiv 1904.03441; checked against huangleiBuaa/IterNorm-pytorch. Where this diff
 plain (twice differentiable) autograd, statistics over all processes, groups of 64, and a group size that is first clamped to C.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.dynamic.grouped_products import grouped_product
 from gconv_gan.layers.norms.whitening import Running, Whitening
 from gconv_gan.layers.roles import NORM_ROLES, Role
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, blocks
 
 
 def whitening_group_size(channels: int, group_size: int) -> int:
@@ -27,7 +28,7 @@ def whitening_group_size(channels: int, group_size: int) -> int:
     return size
 
 
-class IterNorm(nn.Module):
+class IterNorm(Sliceable, nn.Module):
     r"""Iterative whitening of groups of channels over batch and positions (algorithm 1 of the paper).
 
     .. math::
@@ -83,6 +84,32 @@ class IterNorm(nn.Module):
         self.statistics = Whitening(num_features, groups, iterations=iterations, eps=eps, momentum=momentum, running=running)
         self.register_parameter("weight", nn.Parameter(torch.ones(num_features)) if affine else None)
         self.register_parameter("bias", nn.Parameter(torch.zeros(num_features)) if affine else None)
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"outputs": self.num_features}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        if self.weight is not None:
+            yield Slice(self, "weight")
+            yield Slice(self, "bias")
+        yield Slice(self.statistics, "running_mean")
+        size = self.num_features // self.statistics.groups
+        yield Slice(self.statistics, "running_matrix", 0, range(0, self.num_features, size))
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        self.statistics.groups = self.statistics.groups * count // self.num_features
+        self.num_features = self.statistics.channels = count
+
+    def ties(self) -> Iterable[Tie]:
+        """See ``Sliceable``."""
+        return blocks("outputs", self.num_features, self.statistics.groups)
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        return nn.BatchNorm2d(self.num_features)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         with torch.autocast(x.device.type, enabled=False):

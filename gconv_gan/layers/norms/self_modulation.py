@@ -13,12 +13,12 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.schema import Fixed
-from gconv_gan.layers.conditioning import Condition, Conditioned
-from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.layers.conditioning import Condition
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d, ModulatedNorm2d
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
 
 
-class SelfModulatedBatchNorm2d(Conditioned):
+class SelfModulatedBatchNorm2d(ModulatedNorm2d):
     r"""BatchNorm whose scale and shift are functions of the latent vector and, in a conditional run, of the class.
 
     .. math::

@@ -90,4 +90,4 @@ class ELUNet(Classifier):
             steps["norm"] = parts.normalisation(channels)
         super().__init__(nn.Sequential(steps), channels, num_classes=num_classes)
         classifier = parts.convolution(channels, num_classes, 1, bias=True)
-        self.head = nn.Sequential(OrderedDict(map=nn.Unflatten(1, (channels, 1, 1)), conv=classifier, flatten=nn.Flatten()))
+        self.head = nn.Sequential(OrderedDict(map=nn.Unflatten(1, (-1, 1, 1)), conv=classifier, flatten=nn.Flatten()))

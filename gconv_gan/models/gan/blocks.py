@@ -4,7 +4,7 @@ Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for GANs", arXiv 1802.
 Projection Discriminator", arXiv 1802.05637 (2018); attention as in SAGAN, arXiv 1805.08318 (2019).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -19,6 +19,7 @@ from gconv_gan.layers.blocks.non_local import NonLocal2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
 from gconv_gan.layers.resample import Resample, ResampledConv2d
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable
 
 Pooling = Literal["sum", "mean"]
 BASE = 4
@@ -196,6 +197,43 @@ class AttentionAfter(nn.ModuleDict):
         return result
 
 
+class ClassProjection(Sliceable, nn.Embedding):
+    r"""The scalar product of features with the embedding of the class.
+
+    .. math:: p(h, y) = \langle e_y, h \rangle
+
+    Input h [B, d] and y [B], result [B]; state dict of ``nn.Embedding``.
+    """
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``."""
+        return {"inputs": self.embedding_dim}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """See ``Sliceable``."""
+        yield Slice(self, "weight", 1, reads=True)
+
+    def resized(self, axis: Axis, count: int) -> None:
+        """See ``Sliceable``."""
+        self.embedding_dim = count
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        return _LinearProjection(self.embedding_dim)
+
+    def forward(self, h: Float[Tensor, "b d"], y: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        projected: Tensor = (super().forward(y) * h).sum(1)
+        return projected
+
+
+class _LinearProjection(nn.Linear):
+    def __init__(self, features: int) -> None:
+        super().__init__(features, 1)
+
+    def forward(self, h: Tensor, y: Tensor) -> Tensor:
+        return super().forward(h).squeeze(1)
+
+
 class ProjectionDiscriminator(nn.Module):
     r"""Base of discriminators: images [B, 3, s, s] in [−1, 1] and, if conditional, y [B] -> logits [B].
 
@@ -210,7 +248,7 @@ class ProjectionDiscriminator(nn.Module):
     """
 
     linear: nn.Linear
-    embedding: nn.Embedding | None
+    embedding: ClassProjection | None
 
     def __init__(self, *, image_size: int, num_classes: int | None) -> None:
         super().__init__()
@@ -220,7 +258,7 @@ class ProjectionDiscriminator(nn.Module):
         """Create the maps of h(x) to the logit, with Glorot-uniform weights."""
         self.linear = nn.Linear(feature_dim, 1)
         glorot_(self.linear)
-        self.embedding = nn.Embedding(self.num_classes, feature_dim) if self.num_classes is not None else None
+        self.embedding = ClassProjection(self.num_classes, feature_dim) if self.num_classes is not None else None
         if self.embedding is not None:
             glorot_(self.embedding)
 
@@ -233,7 +271,7 @@ class ProjectionDiscriminator(nn.Module):
         h = self.features(images)
         logits: Tensor = self.linear(h).squeeze(1)
         if self.embedding is not None:
-            logits = logits + (self.embedding(y) * h).sum(1)
+            logits = logits + self.embedding(h, y)
         return logits
 
 

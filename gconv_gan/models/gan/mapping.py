@@ -7,6 +7,7 @@ the mean were checked against NVlabs/stylegan3's ``networks_stylegan2.py`` and s
 
 import copy
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.layers.norms.running_statistics import several_processes
+from gconv_gan.layers.slicing import Axis, Constant, Sliceable
 from gconv_gan.models.gan.blocks import check_labels
 
 SLOPE = 0.2
@@ -50,7 +52,7 @@ class MappingLayer(nn.Linear):
         return math.sqrt(2) * F.leaky_relu(y, SLOPE)
 
 
-class MappingNetwork(nn.Module):
+class MappingNetwork(Sliceable, nn.Module):
     """StyleGAN2's mapping network: layers are selected and modulated by w = f(z, y).
 
     z [B, latent_dim] and, if conditional, y [B] -> w [B, width]: z and, with classes, an embedding of y are
@@ -78,6 +80,14 @@ class MappingNetwork(nn.Module):
         self.embedding = None if num_classes is None else nn.Embedding(num_classes, width)
         sizes = [latent_dim + (0 if num_classes is None else width)] + [width] * depth
         self.layers = nn.ModuleList(MappingLayer(i, o, lr_multiplier=lr_multiplier) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """See ``Sliceable``: w is the condition of other layers, and none of its components is a channel."""
+        return {}
+
+    def stand_in(self) -> nn.Module:
+        """See ``Sliceable``."""
+        return Constant(self.layers[-1].out_features)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b w"]:
         with torch.autocast(z.device.type, enabled=False):
