@@ -125,6 +125,15 @@ def test_a_checkpoint_written_with_the_change_resumes(gan: Path, tmp_path: Path)
     assert final_files(tmp_path) == final_files(gan)
 
 
+def test_a_broken_gan_in_bfloat16_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path) -> None:
+    short = {**GAN, "trainer": {"mixed_precision": "bf16", "total_images": 256, "checkpoint_every": 224, "log_every": 256}}
+    unbroken, broken = ((TRAIN["gan"], [written(tmp_path / name, "gan", **short)]) for name in ("unbroken", "broken"))
+    done(unbroken)
+    assert run([broken], power_cut=256).returncode == 9
+    done(broken)
+    assert final_files(tmp_path / "broken", 256) == final_files(tmp_path / "unbroken", 256)
+
+
 def test_a_broken_classifier_ends_with_the_bits_of_an_unbroken_one(classifier: Path, tmp_path: Path) -> None:
     assert shapes(classifier, 320, "classifier")["network.trunk.stage1.0.branch.conv2.weight"] == (16, 8, 3, 3)
     command = (TRAIN["classifier"], [written(tmp_path, "classifier", **CLASSIFIER)])
