@@ -45,8 +45,8 @@ def full_precision(network: nn.Module) -> Iterator[None]:
 
 
 def without_autocast(network: nn.Module) -> None:
-    """Undo what Accelerate's ``prepare`` does to a network itself: the autocast around its ``forward``."""
-    for name in ("forward", "_original_forward"):
+    """Undo what Accelerate's ``prepare`` does to a network itself: the autocast around its ``forward``, and the mark that it is there."""
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
         network.__dict__.pop(name, None)
 
 
