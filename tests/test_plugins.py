@@ -196,9 +196,7 @@ def test_a_process_with_another_file_is_named(tmp_path: Path) -> None:
     assert ended.returncode != 0
     said = [line for line in ended.stderr.splitlines() if "plugins: " in line]
     assert len(said) == 1, ended.stderr
-    assert re.search(
-        r"plugins: mine\.py of process 1 on .* is another file than that of process 0 on .*: give every node the same file$", said[0]
-    )
+    assert re.search(r"plugins: mine\.py of process 1 on .* is another file than that of process 0 .*: give every node the same", said[0])
     assert not list(tmp_path.glob("*/runs"))
 
 
