@@ -5,7 +5,7 @@ The functions do the same as the commands, in this process, and raise ``UserErro
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.commands import CheckpointChoice
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean, does_not_exist
-from gconv_gan.config.load import load_config, merged, validated
+from gconv_gan.config.load import load_config, merged, validated, with_plugins
+from gconv_gan.config.plugins import load_plugins
 from gconv_gan.config.schema import resolved
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
@@ -116,17 +117,19 @@ class Classifier:
         return torch.cat(parts)
 
 
-def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None) -> GAN | Classifier:
+def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None, plugins: Sequence[str | Path] = ()) -> GAN | Classifier:
     """Return the trained model in a run folder, or in a folder that ``gconv_gan.export`` wrote.
 
     Args:
         folder: the folder.
         checkpoint: images seen at a checkpoint of a GAN's run, or "best"; None: the newest complete one.
+        plugins: files and modules to import first; a run that was made with plug-ins asks for them, and imports nothing by itself.
 
     Raises:
         UserError: there is no complete model in the folder, or it is an export or a classifier and ``checkpoint`` is given.
 
     """
+    load_plugins([str(name) for name in plugins])
     folder = Path(folder)
     if not folder.exists():
         raise UserError(does_not_exist(folder))
@@ -151,17 +154,17 @@ def train(config: str | Path | Mapping[str, Any] | GANRunConfig | ClassifierRunC
     Args:
         config: a TOML file, its content as nested dicts, or a config object. A file's ``name`` is its stem.
         **overrides: keys of the config: ``name="mine"``, ``trainer={"batch_size": 32}`` or, dotted, ``**{"trainer.batch_size": 32}``.
-            A part whose ``kind`` changes is replaced as a whole.
+            A part whose ``kind`` changes is replaced as a whole. ``plugins=["mine.py"]``, or those of a TOML file, are imported first.
 
     Raises:
         UserError: a key or value is wrong, or the data are absent.
         GuardError: a guard stopped training (a number that is not finite, a full disk).
 
     """
-    data = _content(config)
+    source = str(config) if isinstance(config, str | Path) else "config"
+    data = with_plugins(_content(config), [str(name) for name in overrides.pop("plugins", ())], Path(source))
     for key, value in overrides.items():
         data = merged(data, _nested(key, value))
-    source = str(config) if isinstance(config, str | Path) else "config"
     if "test_data" in data:
         supervised = validated(ClassifierRunConfig, data, source)
         classifier.fit(supervised)
@@ -193,13 +196,14 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return {head: _nested(rest, value) if rest else value}
 
 
-def score(source: str | Path, **options: Any) -> list[dict[str, Any]]:
+def score(source: str | Path, *, plugins: Sequence[str | Path] = (), **options: Any) -> list[dict[str, Any]]:
     """Score a run, or images in a folder or zip, and return what ``eval/gan_metrics.py --json`` writes: one entry a protocol.
 
     Each is ``{"scores": {"fid": …, "is_mean": …, …}, "card": …}``; a run keeps them in its folder, too.
 
     Args:
         source: a run folder, or images in a folder or zip.
+        plugins: files and modules to import first, see :func:`load`.
         **options: the options of ``eval/gan_metrics.py``, such as ``protocol="fid50k_train"``, ``reference="reals/"``,
             ``extractor="efficientnet_lite0"``, ``metrics=["fid", "kid"]``, ``num_fake=10_000``, ``checkpoint="best"``.
 
@@ -207,6 +211,7 @@ def score(source: str | Path, **options: Any) -> list[dict[str, Any]]:
         UserError: something is absent or does not fit.
 
     """
+    load_plugins([str(name) for name in plugins])
     known = {name for name in ScoreCommand.model_fields if name not in ("source", "json_out")}
     for name in options:
         if name not in known:

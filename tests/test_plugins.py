@@ -1,16 +1,20 @@
 """Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample."""
 
+import hashlib
 import json
 import re
+import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
+from gconv_gan.config.plugins import copy_of, load_plugins, require_loaded, take_plugins
+from gconv_gan.runtime.run_folder import keep_plugins
 from gconv_gan.runtime.tracking import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +58,12 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         env=ENVIRONMENT,
     )
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def test_an_example_is_short() -> None:
@@ -114,6 +124,7 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     assert page.returncode == 0, page.stderr
     assert '<th scope="row">spread</th>' in (tmp_path / "samples" / "run" / "index.html").read_text()
 
+    # reading a run executes nothing that the user does not name
     without = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx")
     assert without.returncode == 2
     assert re.search(r"runs/run/config\.json was made with mine\.py \(SHA-256 [0-9a-f]{12}…\): give --plugins mine\.py\n$", without.stderr)
@@ -124,11 +135,107 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     assert sampled.returncode == 0, sampled.stderr
 
     (tmp_path / "mine.py").write_text("\n".join(EXAMPLES) + "\n# changed\n")
+    copy = "runs/run/plugins/mine.py"
     changed = command(tmp_path, *train)
     assert changed.returncode == 2
-    assert "holds a run with other plug-ins: mine.py changed since. Restore the file, or give a new --name" in changed.stderr
+    assert f"with other plug-ins: mine.py changed since. Restore the file, from {copy}, or give a new --name" in changed.stderr
     unread = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx", "--plugins", "mine.py")
-    assert "which has changed since: restore that file" in unread.stderr
+    assert unread.stderr.endswith(f", which has changed since: read its copy, and give --plugins {copy}\n")
+    (tmp_path / "mine.py").unlink()
+    again = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx", "--out", "again", "--plugins", copy)
+    assert again.returncode == 0, again.stderr
+    sampled = command(tmp_path, "gconv_gan.sample", "again", "--num", "2", "--out", "same.zip", "--plugins", "again/plugins/mine.py")
+    assert sampled.returncode == 0, sampled.stderr
+    assert (tmp_path / "same.zip").read_bytes() == (tmp_path / "images.zip").read_bytes()
+    resumed = command(tmp_path, "train_gan.py", "runs/run/config.json", "--trainer.total-images", "112", "--plugins", copy)
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_python_names_the_plugins_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("\n".join(EXAMPLES))
+    (tmp_path / "run.toml").write_text(RUN.replace("every = 32", "every = 0"))
+    lines = """
+    import gconv_gan, sys
+    from gconv_gan.config.errors import UserError
+    if sys.argv[1] == "train":
+        gconv_gan.train("run.toml", plugins=["mine.py"])
+    else:
+        try:
+            gconv_gan.load("runs/run")
+        except UserError as error:
+            print(error)
+        print(gconv_gan.load("runs/run", plugins=["runs/run/plugins/mine.py"]).sample(2, seed=0).shape)
+    """
+    (tmp_path / "run.py").write_text(textwrap.dedent(lines))
+    for step in ("train", "load"):
+        ended = subprocess.run([sys.executable, "run.py", step], cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
+        assert ended.returncode == 0, ended.stderr
+    assert re.search(r"config\.json was made with mine\.py .*: give --plugins mine\.py\ntorch\.Size\(\[2, 3, 8, 8\]\)\n$", ended.stdout)
+
+
+def test_a_process_with_another_file_is_named(tmp_path: Path) -> None:
+    for rank in range(2):
+        (tmp_path / str(rank)).mkdir()
+        (tmp_path / str(rank) / "mine.py").write_text("\n".join(EXAMPLES) + f"\n# {rank}\n")
+        (tmp_path / str(rank) / "run.toml").write_text(RUN)
+    lines = """
+    import os, sys
+    os.chdir(os.environ["RANK"])  # as on another node
+    from gconv_gan.runtime.script import run_command
+    run_command("gconv_gan.commands.train.gan")
+    """
+    (tmp_path / "node.py").write_text(textwrap.dedent(lines))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()), "node.py"]
+    ended = subprocess.run(
+        [*launch, "run.toml", "--plugins", "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"},
+    )
+    assert ended.returncode != 0
+    said = [line for line in ended.stderr.splitlines() if "plugins: " in line]
+    assert len(said) == 1, ended.stderr
+    assert re.search(r"plugins: mine\.py of process 1 on .* is another file than that of process 0 .*: give every node the same", said[0])
+    assert not list(tmp_path.glob("*/runs"))
+
+
+def test_a_run_names_the_file_that_it_was_made_with_or_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made, run = Path("made_with.py"), Path("run")
+    made.write_text("HERE = 1\n")
+    hashes = {"made_with.py": hashlib.sha256(made.read_bytes()).hexdigest()}
+    (run / "plugins").mkdir(parents=True)
+    copy = run / "plugins" / "made_with.py"
+
+    def said() -> str:
+        with pytest.raises(UserError) as refusal:
+            require_loaded(["made_with.py"], hashes, run / "config.json")
+        return re.sub(r" \(SHA-256 \w{12}…\)", "", str(refusal.value)).removeprefix("run/config.json was made with made_with.py")
+
+    assert said() == ": give --plugins made_with.py"
+    copy.write_bytes(made.read_bytes())
+    assert said() == ": give --plugins made_with.py"
+    made.unlink()
+    assert said() == f", which is not there: read its copy, and give --plugins {copy}"
+    made.write_text("HERE = 2\n")
+    assert said() == f", which has changed since: read its copy, and give --plugins {copy}"
+    load_plugins(["made_with.py"])
+    assert said() == f", which has changed since: read its copy, and give --plugins {copy}"
+    copy.write_text("HERE = 3\n")  # whatever lies there, it is not what the run was made with
+    assert said() == ", which has changed since: restore that file"
+
+
+def test_two_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.py").write_text(f"WHICH = {folder!r}\n")
+    names = [str(tmp_path / folder / "same.py") for folder in ("one", "two")]
+    load_plugins(names)
+    keep_plugins(tmp_path, names)
+    kept = json.loads((tmp_path / "plugins.json").read_text())
+    assert [copy_of(tmp_path, kept[name]).read_text() for name in names] == ["WHICH = 'one'\n", "WHICH = 'two'\n"]
+    assert len(list((tmp_path / "plugins").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -168,9 +275,11 @@ def test_a_file_is_loaded_once_and_hides_no_module_of_its_name(tmp_path: Path, m
     assert loads.read_text() == "x"
     assert sys.modules["random"] is random
     assert str(tmp_path) not in sys.path
-    require_loaded(["random.py"], {"random.py": first[str(path)]}, "here")
+    here = Path("here")
+    assert require_loaded(["random.py"], {"random.py": first[str(path)]}, here) == ["random.py"]
+    assert require_loaded(["elsewhere.py"], {"elsewhere.py": first[str(path)]}, here) == [str(path)]
     with pytest.raises(UserError, match=r"^here was made with other\.py: give --plugins other\.py$"):
-        require_loaded(["other.py"], {}, "here")
+        require_loaded(["other.py"], {}, here)
 
 
 def test_the_flag_takes_every_word_up_to_the_next_flag() -> None:

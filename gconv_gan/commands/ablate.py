@@ -136,7 +136,7 @@ def _one_dataset(runs: Sequence[GANRunConfig]) -> ImageDataset:
 
 def arm_costs(config: GANRunConfig, dataset: ImageDataset) -> dict[str, Any]:
     """Return parameters and MACs per image of an arm's generator, and the seconds of an iteration by itself on this device."""
-    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    accelerator = build_accelerator(config)
     found = measured("", config, config.trainer.engine, "tf32", dataset, accelerator, seconds=0.0)
     return {"parameters": found.parameters, "macs": found.generator_macs, "step_seconds": found.milliseconds / 1000}
 
@@ -223,7 +223,7 @@ def _free_memory() -> int | None:
 
 def _start(name: tuple[str, int], config: GANRunConfig, dataset: ImageDataset, signals: list[int], stack: ExitStack) -> Started:
     """Build a run, or read it back, and train its first iteration, before which a graph is captured."""
-    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    accelerator = build_accelerator(config)
     stream = torch.cuda.Stream(accelerator.device) if accelerator.device.type == "cuda" else None  # type: ignore[no-untyped-call]
     parts = check(config, accelerator, dataset)
     with torch.cuda.stream(stream):

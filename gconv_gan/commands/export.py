@@ -17,11 +17,12 @@ from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import PLUGINS, parse_command
+from gconv_gan.config.load import parse_command
 from gconv_gan.config.schema import resolved
 from gconv_gan.metrics.images.sources import shape_of
 from gconv_gan.models.changes import made
 from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
+from gconv_gan.runtime.run_folder import keep_plugins
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 ONNX = "generator.onnx"
@@ -65,8 +66,7 @@ def export(command: ExportCommand) -> Path:
         shutil.copyfile(run.checkpoint / "ema.safetensors", folder / TENSORS)
         description = describe(run, (folder / TENSORS).read_bytes())
         write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
-        if description.plugins:
-            shutil.copyfile(Path(command.run) / PLUGINS, folder / PLUGINS)
+        keep_plugins(folder, description.plugins)
         generator, _ = load_exported(folder)  # read back as a user of the folder would
         difference = None
         if not command.no_onnx:

@@ -48,7 +48,7 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
     """
     data = read_file(Path(path))
     named, overrides = take_plugins(overrides)
-    data = _with_plugins(data, named, Path(path))
+    data = with_plugins(data, named, Path(path))
     sort = other_sort(model, data)
     if sort is not None:
         raise UserError(f"{path} is {sort.file}")
@@ -60,16 +60,26 @@ def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] =
     return apply_overrides(validated(model, data, str(path)), overrides)
 
 
-def _with_plugins(data: dict[str, Any], named: list[str], path: Path) -> dict[str, Any]:
-    """Import the plug-ins of the command line and of a TOML file, and return the config's data with all of them."""
+def with_plugins(data: dict[str, Any], named: Sequence[str], path: Path) -> dict[str, Any]:
+    """Import the plug-ins that the user names, and those of a TOML file; return the config's data with all of them.
+
+    Args:
+        data: content of a config.
+        named: the plug-ins of the command line.
+        path: the config. One that a run has saved, ``.json``, imports nothing: its plug-ins have to be among those named.
+
+    Raises:
+        UserError: a plug-in cannot be imported, or one of a saved config is not named.
+
+    """
     load_plugins(named)
     known = data.get("plugins", [])
     if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
         raise UserError(f'{path}: plugins is a list of files and modules, such as ["mine.py"]')
     if path.suffix == ".json":
         hashes = path.parent / PLUGINS
-        require_loaded(known, json.loads(hashes.read_text()) if hashes.is_file() else {}, str(path))
-        return data
+        found = require_loaded(known, json.loads(hashes.read_text()) if hashes.is_file() else {}, path)
+        return data | {"plugins": found} if found else data
     load_plugins(known)
     names = list(dict.fromkeys([*known, *named]))
     return data | {"plugins": names} if names else data

@@ -6,12 +6,29 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import DERIVATION, PARTS
 
-_LOADED: dict[str, str] = {}
-"""Loaded plug-ins: name given by the user -> SHA-256 of the file."""
+COPIES = "plugins"
+"""Folder beside a saved config: a copy of the file of each plug-in."""
+
+
+class Plugin(NamedTuple):
+    """A loaded plug-in: the name of its copies, and the bytes of its file."""
+
+    copy: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of the file, by which plug-ins are compared."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+_LOADED: dict[str, Plugin] = {}
+"""Loaded plug-ins, by their absolute paths or the names of their modules."""
 
 
 def loaded_plugins() -> tuple[str, ...]:
@@ -44,31 +61,58 @@ def take_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return names, rest
 
 
-def require_loaded(names: Sequence[str], hashes: Mapping[str, str], source: str) -> None:
+def require_loaded(names: Sequence[str], hashes: Mapping[str, str], source: Path) -> list[str]:
     """Check that the plug-ins of a saved config are loaded: reading a run imports only plug-ins that the user names.
 
     Args:
         names: ``plugins`` of the config.
         hashes: the SHA-256 of each when the config was saved; a plug-in counts as loaded if a file with this hash was loaded.
-        source: the config, for the message.
+        source: the config; the folder ``plugins`` beside it may hold copies.
+
+    Returns:
+        The names under which they are loaded: other ones where a copy, or a file that has moved, was loaded.
 
     Raises:
-        UserError: one was not loaded, or its file has changed.
+        UserError: one was not loaded; the message names its file, or its copy where the file is absent or has changed.
 
     """
-    for name in names:
-        sha = hashes.get(name)
-        if sha in _LOADED.values() or (sha is None and name in _LOADED):
-            continue
-        said = f" (SHA-256 {sha[:12]}…)" if sha else ""
-        if _named(name) in _LOADED:
-            raise UserError(f"{source} was made with {name}{said}, which has changed since: restore that file")
-        raise UserError(f"{source} was made with {name}{said}: give --plugins {name}")
+    return [_loaded_name(name, hashes.get(name), source) for name in names]
+
+
+def _loaded_name(name: str, sha: str | None, source: Path) -> str:
+    here = _LOADED.get(_named(name))
+    if here is not None and sha in (None, here.sha256):
+        return name
+    alike = next((key for key, plugin in _LOADED.items() if plugin.sha256 == sha), None)
+    if alike is not None:
+        return alike
+    made = f"{source} was made with {name}{f' (SHA-256 {sha[:12]}…)' if sha else ''}"
+    file = Path(name) if name.endswith(".py") else None
+    changed = here is not None or (file is not None and file.is_file() and sha not in (None, hashlib.sha256(file.read_bytes()).hexdigest()))
+    copy = copy_of(source.parent, sha)
+    if copy is not None and (changed or (file is not None and not file.is_file())):
+        raise UserError(f"{made}, which {'has changed since' if changed else 'is not there'}: read its copy, and give --plugins {copy}")
+    raise UserError(f"{made}, which has changed since: restore that file" if changed else f"{made}: give --plugins {name}")
+
+
+def copy_of(folder: Path, sha: str | None) -> Path | None:
+    """Return the copy of the plug-in with this hash in the folder of a run or an export; None where there is none."""
+    found = sorted((folder / COPIES).glob("*.py"))
+    return next((path for path in found if hashlib.sha256(path.read_bytes()).hexdigest() == sha), None)
 
 
 def hashes_of(names: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of each of these loaded plug-ins."""
-    return {name: _LOADED[_named(name)] for name in names}
+    return {name: _LOADED[_named(name)].sha256 for name in names}
+
+
+def copies_of(names: Sequence[str]) -> dict[str, bytes]:
+    """Return file name -> bytes of the copies of these loaded plug-ins; of two files of one name, the second has its hash in it."""
+    found: dict[str, bytes] = {}
+    for plugin in (_LOADED[_named(name)] for name in names):
+        taken = found.get(plugin.copy, plugin.content) != plugin.content
+        found[f"{plugin.copy.removesuffix('.py')}_{plugin.sha256[:8]}.py" if taken else plugin.copy] = plugin.content
+    return found
 
 
 def _named(name: str) -> str:
@@ -89,7 +133,7 @@ def load_plugins(names: Sequence[str]) -> dict[str, str]:
     with DERIVATION:  # another thread that loads the same file waits, instead of adding its rows again
         for name in names:
             _load(name)
-        return dict(_LOADED)
+        return {key: plugin.sha256 for key, plugin in _LOADED.items()}
 
 
 def _load(name: str) -> None:
@@ -105,7 +149,7 @@ def _load(name: str) -> None:
         raise UserError(f"plugins: {name}: {error}") from error
     except Exception as error:
         raise UserError(f"plugins: {name} cannot be imported: {type(error).__name__}: {error}") from error
-    _LOADED[key] = hashlib.sha256(source.read_bytes()).hexdigest()
+    _LOADED[key] = Plugin(source.name if path is not None else f"{name}.py", source.read_bytes())
 
 
 def _import_file(path: Path) -> Path:

@@ -40,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        _sync(path.parent)
 
 
 def require_possible_folder(path: Path, flag: str) -> None:
@@ -67,12 +67,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary, lock = _locked_folder(path)
         try:
             yield temporary
-            for file in temporary.iterdir():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-            sync_folder(temporary)
+            for inside in (*temporary.rglob("*"), temporary):
+                _sync(inside)
             _rename(temporary, path)
-            sync_folder(path.parent)
+            _sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             os.close(lock)
@@ -127,8 +125,8 @@ def _rename(temporary: Path, path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "another process wrote it meanwhile", str(path)) from error
 
 
-def sync_folder(path: Path) -> None:
-    """Sync the folder ``path`` to disk, so that renames inside it survive a power failure."""
+def _sync(path: Path) -> None:
+    """Sync a file or folder to disk, so that its content, or renames inside it, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

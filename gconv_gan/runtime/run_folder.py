@@ -11,7 +11,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from typing import Any
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import PLUGINS, load_config
-from gconv_gan.config.plugins import hashes_of
+from gconv_gan.config.plugins import COPIES, copies_of, copy_of, hashes_of
 from gconv_gan.config.schema import PartConfig, flagged
-from gconv_gan.runtime.atomic import require_possible_folder, write_text
+from gconv_gan.runtime.atomic import require_possible_folder, write_bytes, write_text
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.locking import exclusive
 
@@ -45,7 +45,7 @@ MAY_CHANGE = (
     "data.resident",
 )
 LOCK = ".lock"
-WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", "samples", "scores", "events"})
+WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", PLUGINS, COPIES, "samples", "scores", "events"})
 VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
 
 
@@ -99,7 +99,7 @@ class RunFolder:
             with self._lock():
                 pass
         self._require_same(config, may_change)
-        self._plugin_hashes(config)
+        self._require_same_plugins(config)
 
     def prepare(self, config: Config, *, may_change: tuple[str, ...] = MAY_CHANGE) -> None:
         """Create the folder and write config, command and versions, or check that the folder's config is the same.
@@ -109,10 +109,9 @@ class RunFolder:
 
         """
         self._require_same(config, may_change)
-        hashes = self._plugin_hashes(config)
+        self._require_same_plugins(config)
         self.samples.mkdir(parents=True, exist_ok=True)
-        if hashes:
-            write_text(self.path / PLUGINS, json.dumps(hashes, indent=2) + "\n")
+        keep_plugins(self.path, getattr(config, "plugins", ()))
         self.scores.mkdir(exist_ok=True)
         write_text(self.config, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
         with writing(self.path), (self.path / "command.txt").open("a") as file:
@@ -132,17 +131,29 @@ class RunFolder:
                     f"{self.path} holds a run with other settings: {'; '.join(differences)}. Restore the old values, or give a new --name"
                 )
 
-    def _plugin_hashes(self, config: Config) -> dict[str, str]:
-        """Return the hash of every plug-in of ``config``; raise ``UserError`` where the folder's run had other files."""
+    def _require_same_plugins(self, config: Config) -> None:
+        """Raise ``UserError`` where the folder's run had other plug-ins than ``config``."""
         hashes = hashes_of(getattr(config, "plugins", ()))
         kept = self.path / PLUGINS
         earlier: dict[str, str] = json.loads(kept.read_text()) if kept.is_file() else {}
         if self.config.is_file() and sorted(earlier.values()) != sorted(hashes.values()):
             changed = [name for name in hashes if hashes[name] not in earlier.values()] or list(earlier)
+            copies = [copy for sha in earlier.values() if sha not in hashes.values() and (copy := copy_of(self.path, sha)) is not None]
+            place = f", from {' or '.join(map(str, copies))}" if copies else ""
             raise UserError(
-                f"{self.path} holds a run with other plug-ins: {', '.join(changed)} changed since. Restore the file, or give a new --name"
+                f"{self.path} holds a run with other plug-ins: {', '.join(changed)} changed since. Restore the file{place}, or give a new "
+                "--name"
             )
-        return hashes
+
+
+def keep_plugins(folder: Path, names: Sequence[str]) -> None:
+    """Write the hashes of loaded plug-ins, and a copy of each file, into the folder of a run or of an export."""
+    if not names:
+        return
+    write_text(folder / PLUGINS, json.dumps(hashes_of(names), indent=2) + "\n")
+    (folder / COPIES).mkdir(exist_ok=True)
+    for file, content in copies_of(names).items():
+        write_bytes(folder / COPIES / file, content)
 
 
 def ends_with_the_run(config: Config) -> bool:

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
         dataset = dataset or open_dataset(config.data)
         if "ceilings" not in held and command_device().type == "cuda":
             held["ceilings"] = ceilings(command_device())
-        accelerator = build_accelerator(Path("speed"), config.trainer)
+        accelerator = build_accelerator(config)
         engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
         for engine in engines:
             if time.perf_counter() - begun > command.limit:

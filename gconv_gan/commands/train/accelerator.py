@@ -1,15 +1,18 @@
 """The Accelerator of a run: device and processes from the launcher, trackers into the run folder."""
 
 import os
+import socket
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.plugins import hashes_of
 from gconv_gan.runtime.device import process_state
 from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
 from gconv_gan.runtime.memory import keep_freed_memory
@@ -19,7 +22,7 @@ from gconv_gan.runtime.tracking import build_trackers
 
 @runtime_checkable
 class BatchConfig(Protocol):
-    """The keys of a run's config that an Accelerator needs."""
+    """The keys of a run's trainer that an Accelerator needs."""
 
     @property
     def batch_size(self) -> int: ...
@@ -31,14 +34,29 @@ class BatchConfig(Protocol):
     def mixed_precision(self) -> Literal["no", "bf16"] | None: ...
 
 
-def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
-    """Return the Accelerator of the run in ``folder``.
+@runtime_checkable
+class RunConfig(Protocol):
+    """The keys of a run that an Accelerator needs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def runs_dir(self) -> str: ...
+    @property
+    def plugins(self) -> tuple[str, ...]: ...
+    @property
+    def trainer(self) -> BatchConfig: ...
+
+
+def build_accelerator(config: RunConfig) -> Accelerator:
+    """Return the Accelerator of a run.
 
     Raises:
-        UserError: the batch does not divide by the processes and micro-batches, a tracker cannot be made, or the launcher asks for what
-            changes a run's numbers without standing in its config.
+        UserError: the batch does not divide by the processes and micro-batches, a tracker cannot be made, the processes have loaded
+            different plug-ins, or the launcher asks for what changes a run's numbers without standing in its config.
 
     """
+    folder, trainer = Path(config.runs_dir) / config.name, config.trainer
     require_plain_training()
     if process_state().device.type == "cpu":  # the first call fixes the device by the same rule as in every other command
         keep_freed_memory()
@@ -60,6 +78,7 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
         print(
             "a single process runs, although several were requested: the launcher starts one with --cpu; use --multi_gpu", file=sys.stderr
         )
+    _require_same_plugins(config.plugins)
     parts = accelerator.num_processes * trainer.micro_batches
     if trainer.batch_size % parts:
         raise UserError(
@@ -67,3 +86,16 @@ def build_accelerator(folder: Path, trainer: BatchConfig) -> Accelerator:
             f"× {trainer.micro_batches} micro-batches"
         )
     return accelerator
+
+
+def _require_same_plugins(names: Sequence[str]) -> None:
+    """Raise ``UserError``, on every process, if one has loaded other files than the first."""
+    found = gather_object([(socket.gethostname(), hashes_of(names))])
+    host, expected = found[0]
+    for process, (other_host, hashes) in enumerate(found):
+        for name in names:
+            if hashes[name] != expected[name]:
+                raise UserError(
+                    f"plugins: {name} of process {process} on {other_host} is another file than that of process 0 on {host} "
+                    f"(SHA-256 {hashes[name][:12]}… and {expected[name][:12]}…): give every node the same file"
+                )

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,7 +44,7 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
         UserError: the run cannot start, for example because its folder holds another run; no folder is then created.
 
     """
-    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    accelerator = build_accelerator(config)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
     with reworded(partial(in_section, "test_data")):
         test = open_dataset(config.test_data, progress=accelerator.is_main_process)

@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -27,7 +26,7 @@ def plan(config: ClassifierRunConfig) -> str:
         UserError: the run would be refused, as far as this can be checked without data that are not downloaded yet.
 
     """
-    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    accelerator = build_accelerator(config)
     dataset = open_without_fetching(config.data)
     with reworded(partial(in_section, "test_data")):
         test = open_without_fetching(config.test_data)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 from accelerate import Accelerator
 
@@ -37,7 +36,7 @@ def fit(config: GANRunConfig) -> Progress:
         UserError: the run cannot start; its folder is then not created.
 
     """
-    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    accelerator = build_accelerator(config)
     dataset = open_dataset(config.data, progress=accelerator.is_main_process)
     parts = check(config, accelerator, dataset)
     folder = parts.folder

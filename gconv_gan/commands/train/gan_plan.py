@@ -28,7 +28,7 @@ def plan(config: GANRunConfig) -> str:
         UserError: the run would be refused, as far as this can be checked without data that are not downloaded yet.
 
     """
-    accelerator = build_accelerator(Path(config.runs_dir) / config.name, config.trainer)
+    accelerator = build_accelerator(config)
     dataset = open_without_fetching(config.data)
     parts = check(config, accelerator, dataset)
     generator, discriminator = parts.generator, parts.discriminator
