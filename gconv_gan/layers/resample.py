@@ -68,7 +68,7 @@ def _box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch
     box = torch.kron(band, band)
     if resample == "up":
         return box.flip(1)  # reversing the flattened axis rotates by 180 degrees
-    return box / 4 if resample == "down" else box
+    return box / 4
 
 
 def _precision(weight: Tensor) -> tuple[torch.dtype, torch.device]:

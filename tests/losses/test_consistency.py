@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from gconv_gan.config.sections.objective import ConsistencyConfig
 from gconv_gan.losses.consistency import Consistency
-from gconv_gan.losses.factory import consistency
 
 
 def test_the_penalty_is_that_of_the_equation() -> None:
@@ -17,8 +15,3 @@ def test_gradients_flow_through_image_and_twin() -> None:
     logits = torch.tensor([[1.0], [1.0], [0.0], [0.0]], requires_grad=True)
     Consistency(10.0, 10.0)(*logits).backward()
     assert logits.grad.flatten().tolist() == [20.0, 20.0, -20.0, -20.0]
-
-
-def test_no_weight_no_regulariser() -> None:
-    assert consistency(ConsistencyConfig()) is None
-    assert consistency(ConsistencyConfig(real_weight=10.0)) == Consistency(10.0, 0.0)

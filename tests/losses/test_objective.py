@@ -277,6 +277,18 @@ def test_the_config_decides_what_stays_apart(tmp_path: Path, parts: dict[str, An
     assert build_objective(config, nn.Identity(), None).apart is apart
 
 
+def test_no_weight_no_regulariser(tmp_path: Path) -> None:
+    none = build_objective(tiny(tmp_path), nn.Identity(), None)
+    assert (none.consistency, none.lecam, none.top_k) == (None, None, None)
+    changes = {"consistency": {"real_weight": 10.0}, "lecam": {"weight": 0.3}, "top_k": {"final_fraction": 0.5}}
+    every = build_objective(tiny(tmp_path, objective=changes), nn.Identity(), None)
+    assert every.consistency == Consistency(10.0, 0.0)
+    assert every.lecam is not None
+    assert (every.lecam.weight, every.lecam.decay, every.lecam.start_images) == (0.3, 0.99, 64_000)
+    assert every.top_k is not None
+    assert (every.top_k.batch_size, every.top_k.final_fraction, every.top_k.decay_images) == (16, 0.5, 50_000)
+
+
 # ---- the generator's step ------------------------------------------------------------------------------------------
 
 
