@@ -16,7 +16,7 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_networks_and_layers_never_see_a_config() -> None:
-    allowed = {"factory.py", "summary.py", "tables.py"}
+    allowed = {"factory.py", "summary.py", "tables.py", "changes.py"}
     for path in (*ROOT.glob("gconv_gan/layers/*.py"), *ROOT.glob("gconv_gan/models/*.py"), *ROOT.glob("gconv_gan/losses/*.py")):
         if path.name in allowed:
             continue
