@@ -71,6 +71,7 @@ class ScheduledAugment(ADAPipeline, nn.Module):
         self.probability.fill_(self.final * 0.5 * (1 - math.cos(math.pi * risen)))
 
     def forward(self, images: Images, draws: Draws) -> Images:
+        """Return the images [B, 3, s, s], each transformed with the probability p."""
         return self.augmented(images, draws, self.probability)
 
 
@@ -116,6 +117,7 @@ class AdaptiveAugment(ADAPipeline, nn.Module):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Images, draws: Draws) -> Images:
+        """Return the images [B, 3, s, s], each transformed with the probability p."""
         return self.augmented(images, draws, self.probability)
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
 """An ablation: the arms of a GAN run on paired seeds, trained side by side in one process, scored alike, and compared seed by seed.
 
-Arms of one seed share latents, labels, the order of the images and the coins that mirror them, since all of these are functions of
-the seed and the counters. On a CUDA device every run is a graph, replayed on a stream of its own: small runs that leave most of the
-device idle by themselves fill it together.
+Arms of one seed share latents, labels, the order of the images and their mirroring, since all of these are functions of the seed and
+the counters. On a CUDA device every run is a CUDA graph that is replayed on a separate stream, so that several small runs use the
+device concurrently.
 """
 
 import json
@@ -40,17 +40,17 @@ from gconv_gan.training.loop import Run, iterations
 from gconv_gan.training.state import due
 
 QUEUED = 16
-"""Rounds that may be launched before the host waits for the device: the clock is read then."""
+"""Rounds that are launched before the host waits for the device and reads the clock."""
 ENDING = 0.5
-"""Seconds that pictures and a checkpoint of a run take at its end."""
+"""Reserved seconds for the pictures and the checkpoint at the end of a run."""
 SPOKEN = 250
-"""Rounds between two lines on the way."""
+"""Rounds between two progress lines."""
 FREE = 1.5
-"""Seeds are added while this many times the memory of the last one is free."""
+"""The next seed is started if this many times the memory of the last one is free."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train, score and compare what the command line names; print the table."""
+    """Train, score and compare the arms of the ablation that the command line names; print the table."""
     command = parse_command(AblateCommand, arguments)
     path = Path(command.config)
     config = load_config(AblationConfig, path)
@@ -123,19 +123,19 @@ def arm_run(config: AblationConfig, command: AblateCommand, arm: str, seed: int,
     left_out = {"data": {"path", "cache_dir", "resident"}, "trainer": {"total_images"}, "evaluation": {"every"}}
     run = named_run(GANRunConfig, fields, command, (config.name, arm, seed), left_out=left_out)
     if not run.evaluation.every:
-        raise UserError(f"ablation {config.name} scores nothing: set run.evaluation.every")
+        raise UserError(f"ablation {config.name} computes no scores: set run.evaluation.every")
     return run
 
 
 def _one_dataset(runs: Sequence[GANRunConfig]) -> ImageDataset:
-    """Open the data set of all arms; raise ``UserError`` where they differ, since arms would not be shown the same images."""
+    """Open the data set of all arms; raise ``UserError`` if they differ, since the arms must be trained on the same images."""
     if any(run.data != runs[0].data for run in runs):
         raise UserError("the arms of an ablation share their data: set [run.data], not the data of an arm")
     return open_dataset(runs[0].data)
 
 
 def arm_costs(config: GANRunConfig, dataset: ImageDataset) -> dict[str, Any]:
-    """Return parameters and MACs per image of an arm's generator, and the seconds of an iteration by itself on this device."""
+    """Return parameters and MACs per image of an arm's generator, and the seconds of an iteration of this arm alone on this device."""
     accelerator = build_accelerator(config)
     found = measured("", config, config.trainer.engine, "tf32", dataset, accelerator, seconds=0.0)
     return {"parameters": found.parameters, "macs": found.generator_macs, "step_seconds": found.milliseconds / 1000}
@@ -153,14 +153,14 @@ class Started:
     going: Generator[int, bool | None, None]
     accelerator: Accelerator
     stream: Any
-    """A stream of the device; None on a CPU."""
+    """CUDA stream of the run; None on a CPU."""
     images: int = 0
-    """Seen, before what is due there."""
+    """Images seen after the last iteration, before its status line, score and checkpoint."""
     ended: bool = False
 
     def go_on(self, *, end: bool = False) -> None:
-        """Do what is due after the last iteration and run the next one, or end the run there."""
-        with torch.cuda.stream(self.stream):  # None changes nothing
+        """Write status line, score and checkpoint due after the last iteration; then run the next iteration or end the run."""
+        with torch.cuda.stream(self.stream):  # with None, the current stream
             try:
                 self.images = self.going.send(end) if self.images else next(self.going)
             except StopIteration:
@@ -180,10 +180,10 @@ class Started:
 def side_by_side(
     runs: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, *, limit: float | None, along: Callable[[int, bool], None]
 ) -> int:
-    """Train all runs to their length, or until ``limit`` (a reading of ``time.perf_counter``); return the images that each has seen.
+    """Train all runs to their length, or until ``limit`` (a reading of ``time.perf_counter``); return the images seen by each.
 
-    As many seeds as the device's memory holds are trained together. The first ones tell how far a time limit lets all of them come.
-    ``along`` is told from time to time the images seen, and whether all runs of a batch have a new score there.
+    As many seeds as fit into the device's memory are trained together. With a time limit, the first of these groups determines the
+    length of all. ``along`` is called regularly with the images seen and whether all runs of a group have a new score.
     """
     left = dict(runs)
     length: int | None = None
@@ -201,7 +201,7 @@ def side_by_side(
 
 
 def _started(left: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, signals: list[int], stack: ExitStack) -> list[Started]:
-    """Start the runs of one seed after the other, as long as they fit into the device's memory."""
+    """Return the started runs: seeds in order, as long as they fit into the device's memory."""
     started: list[Started] = []
     for seed in dict.fromkeys(seed for _, seed in left):
         before = _free_memory()
@@ -222,7 +222,7 @@ def _free_memory() -> int | None:
 
 
 def _start(name: tuple[str, int], config: GANRunConfig, dataset: ImageDataset, signals: list[int], stack: ExitStack) -> Started:
-    """Build a run, or read it back, and train its first iteration, before which a graph is captured."""
+    """Build or resume a run, and train its first iteration, before which a graph is captured."""
     accelerator = build_accelerator(config)
     stream = torch.cuda.Stream(accelerator.device) if accelerator.device.type == "cuda" else None  # type: ignore[no-untyped-call]
     parts = check(config, accelerator, dataset)
@@ -242,9 +242,9 @@ def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | Non
 
     Args:
         runs: the runs.
-        length: end all at so many images; None: at their own length, or by the limit.
-        limit: the time by which all are to be scored and saved.
-        along: is told the images seen, and whether all have a new score there.
+        length: images at which all end; None: their own length, or the limit.
+        limit: reading of ``time.perf_counter`` by which all runs must be scored and saved.
+        along: called with the images seen, and whether all runs have a new score.
 
     """
     task = runs[0].task
@@ -254,13 +254,13 @@ def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | Non
     while going := [run for run in runs if not run.ended]:
         rounds += 1
         behind = min(run.images for run in going)
-        turn = [run for run in going if run.images == behind]  # those that were saved earlier than others catch up
+        turn = [run for run in going if run.images == behind]  # runs that resumed from an earlier checkpoint than others train first
         level = len(turn) == len(going)
         scored = level and due(behind - task.images_per_iteration, behind, task.evaluate_every)
         end = length is not None and behind >= length
         if rounds % QUEUED == 0 or scored:
             synchronise(task.device)
-            # a score that is due is the last one where there is no time for another
+            # the score that is due is the last one if no time is left for another
             end = end or (limit is not None and level and time.perf_counter() + (2 if scored else 1) * reserve > limit)
         for run in turn:
             try:
@@ -275,7 +275,7 @@ def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | Non
 
 
 def _scoring_seconds(run: Started) -> float:
-    """Return how long a score takes; what is computed once for all runs is computed before."""
+    """Return the seconds of a score; statistics that all runs share are computed before."""
     scorer, generator = run.task.scorer, run.task.players["generator"].tested
     assert scorer is not None
     seconds = []
@@ -288,11 +288,11 @@ def _scoring_seconds(run: Started) -> float:
     return min(seconds)
 
 
-# ---- what was found --------------------------------------------------------------------------------------------------
+# ---- results ---------------------------------------------------------------------------------------------------------
 
 
 def scores_of(config: GANRunConfig, images: int) -> dict[str, float] | None:
-    """Return the scores of a run at ``images`` images, by name; None: it ended before, by numbers that are not finite."""
+    """Return the scores of a run at ``images`` images, by name; None: it ended before, by non-finite numbers."""
     file = RunFolder(Path(config.runs_dir) / config.name).scores / CARDS / f"{images}.json"
     if not file.is_file():
         return None
@@ -300,7 +300,7 @@ def scores_of(config: GANRunConfig, images: int) -> dict[str, float] | None:
 
 
 def curves(runs: Mapping[tuple[str, int], GANRunConfig], arm: str, seeds: Sequence[int]) -> dict[int, dict[int, dict[str, float]]]:
-    """Return the scores of an arm's runs along the way: seed -> images -> name -> score."""
+    """Return the scores of an arm's runs during training: seed -> images -> name -> score."""
     found: dict[int, dict[int, dict[str, float]]] = {}
     for seed in seeds:
         config = runs[arm, seed]

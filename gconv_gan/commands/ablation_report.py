@@ -1,4 +1,4 @@
-"""What an ablation found, as plain data and as a table."""
+"""The result of an ablation, as plain data and as a table."""
 
 import math
 import statistics
@@ -10,9 +10,9 @@ from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.experiments.paired import holm, paired_test, pairs_needed
 
 EFFECT = 0.05
-"""Relative difference for which the seeds that are needed are worked out."""
+"""Relative difference for which the required number of seeds is computed."""
 FEW = 6
-"""Below so many seeds the test by signs cannot reach 0.05."""
+"""With fewer seeds the permutation test by signs cannot reach p = 0.05."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class ArmRuns:
 
     parameters: int
     macs: int
-    """Of the generator, per image."""
+    """MACs of the generator per image."""
     step_seconds: float
-    """Of an iteration of one run by itself."""
+    """Seconds of an iteration of one run alone."""
     scores: Mapping[int, Mapping[str, float] | None]
-    """Seed -> scores at the end; None: its numbers became non-finite."""
+    """Seed -> scores at the end; None: the run ended by non-finite numbers."""
     curves: Mapping[int, Mapping[int, Mapping[str, float]]]
     """Seed -> images seen -> scores."""
 
 
 def report(config: AblationConfig, arms: Mapping[str, ArmRuns], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result as plain data; the first score of the protocol decides, the others are given beside it."""
+    """Return the result as plain data; the tests use the first score of the protocol, the other scores are listed."""
     names = next((list(scores) for arm in arms.values() for scores in arm.scores.values() if scores is not None), [])
     paired = [
         found
@@ -84,7 +84,7 @@ def _compared(proposed: ArmRuns, baseline: ArmRuns, score: str, **names: str) ->
         "wins": sum(mine < theirs for mine, theirs in pairs.values()),
     }
     if all(value > 0 for pair in pairs.values() for value in pair):
-        # the spread of a distance grows with it: ratios have one that does not depend on the arm
+        # the deviation of a distance grows with the distance, that of a ratio does not
         logs = paired_test([math.log(mine / theirs) for mine, theirs in pairs.values()])
         found["ratio"] = {"mean": math.exp(logs.mean), "ci95": [math.exp(value) for value in logs.interval], "p": logs.p}
         found["seeds_for_5_percent"] = pairs_needed(math.log(1 + EFFECT) / logs.deviation) if logs.deviation else 2
@@ -100,7 +100,7 @@ def table(result: Mapping[str, Any]) -> str:
     ]
     primary = result["primary"]
     if primary is None:
-        return "\n".join([*lines, "no run has a score: all of them ended by numbers that are not finite"])
+        return "\n".join([*lines, "no run has a score: all of them ended by non-finite numbers"])
     width = max(len(name) for name in result["arms"])
     names = list(next(scores for arm in result["arms"].values() for scores in arm["scores"].values()))
     lines.append(f"{'arm':{width}}  parameters        MACs  ms/step  seeds  " + "  ".join(f"{name:>18}" for name in names))

@@ -1,4 +1,4 @@
-"""The gallery of a run: its generator, its records and its scores, as pictures and one page."""
+"""The gallery of a run: pictures of its generator, training log and scores, on one page."""
 
 import hashlib
 import json

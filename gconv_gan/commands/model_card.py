@@ -34,10 +34,10 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
     """Return the card as Markdown.
 
     Args:
-        generator: for its number of parameters.
-        description: what the folder's config.json says.
-        run: the run folder, whose ``scores/*.json`` of these weights are quoted.
-        onnx_difference: of images in [-1, 1], between generator.onnx and the weights; None: there is no such file.
+        generator: the generator, for its number of parameters.
+        description: content of the folder's config.json.
+        run: the run folder; the card contains those of ``scores/*.json`` that are of these weights.
+        onnx_difference: largest difference of images in [-1, 1] between generator.onnx and the weights; None: there is no such file.
 
     """
     config = description.run

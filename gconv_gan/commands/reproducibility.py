@@ -1,6 +1,6 @@
 """Test of reproducibility: a killed and resumed run against an uninterrupted one, and several processes against one.
 
-Every run is a real command under Accelerate's launcher, on the CPU, killed by SIGKILL with all its processes.
+Every run is a command under Accelerate's launcher, on the CPU, killed by SIGKILL with all its processes.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def kill_tree(pid: int) -> None:
 
 @dataclass(frozen=True)
 class RunCommand:
-    """One run, started as a user starts it."""
+    """One run, started by Accelerate's launcher as a subprocess."""
 
     task: Task
     config: Path
@@ -209,7 +209,7 @@ class Distance:
 
 
 def distance(one: RunCommand, other: RunCommand) -> Distance:
-    """Compare the last checkpoints and the records of two runs."""
+    """Return the differences between the last checkpoints and the loss curves of two runs."""
     weights = max(
         float((ours - theirs).norm() / ours.norm())
         for name in one.task.networks

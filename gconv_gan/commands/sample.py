@@ -21,7 +21,7 @@ from gconv_gan.gallery.pictures.grid import save_grid
 from gconv_gan.metrics.images.sources import BLOCK
 from gconv_gan.runtime.device import command_device
 
-BATCH = 32  # constant for all --num: a convolution may round differently at another batch size
+BATCH = 32  # the same for all --num, since a convolution may round differently at another batch size
 
 
 class SampleCommand(Config):

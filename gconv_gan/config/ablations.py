@@ -10,7 +10,7 @@ from gconv_gan.config.commands import ExperimentCommand, JsonFile
 
 
 class PairConfig(Config):
-    """A comparison that is asked for."""
+    """Two arms whose scores are compared."""
 
     arm: str
     """The arm that is proposed."""
@@ -19,22 +19,22 @@ class PairConfig(Config):
 
 
 class AblationConfig(Config):
-    """What is varied in a GAN run, and which comparisons answer the question."""
+    """A GAN run, the changes of each arm to it, and the comparisons between arms."""
 
     name: FolderName
     """Name of the ablation; its runs lie in a folder of this name."""
     question: str
-    """What is to be found out, in one line."""
+    """The question that the comparisons answer, in one line."""
     base: str
     """File of the GAN run that is varied; relative to this file."""
     run: dict[str, Any] = {}
-    """What all arms change in it: length, score, data."""
+    """Changes of all arms to it: length, score, data."""
     seeds: PositiveInt = 5
     """Every arm is trained with the seeds 0, 1, …"""
     arms: dict[str, dict[str, Any]] = Field(min_length=2)
-    """What each arm changes."""
+    """Arm -> its changes to the run."""
     compare: tuple[PairConfig, ...] = Field(min_length=1)
-    """The comparisons, chosen beforehand: their p-values are corrected for their number."""
+    """The comparisons; their p-values are corrected for their number (Holm)."""
 
     @model_validator(mode="after")
     def _pairs_are_of_arms(self) -> "AblationConfig":
@@ -53,7 +53,7 @@ class AblateCommand(ExperimentCommand):
     seeds: str | None = None
     """Seeds: 5 (0 to 4), 0..7, or 1,3,4; None: the file's."""
     hours: PositiveFloat | None = None
-    """Stop all runs, at one length, so that the scores are there after so many hours; the same command again trains on."""
+    """Time limit: all runs stop at the same length, in time to be scored; the same command again continues them."""
     runs_dir: str = "runs/ablate"
     """Folder of the ablations."""
     json_out: JsonFile = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 
 class UserError(ValueError):
-    """The user's input is wrong; the message names the file, key or shape and the way out. Exit code 2."""
+    """The user's input is wrong; the message names the file, key or shape and how to correct it. Exit code 2."""
 
 
 class AbsentDataError(UserError):

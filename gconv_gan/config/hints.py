@@ -44,7 +44,7 @@ WAYS = {
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'X'?" for the nearest of ``known``, or "" if none is near."""
-    if word.replace(".", "").isdecimal():  # common digits of two numbers are no indication
+    if word.replace(".", "").isdecimal():  # two numbers that share digits are not similar words
         return ""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

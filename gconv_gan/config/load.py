@@ -36,7 +36,7 @@ PLUGINS = "plugins.json"
 
 
 def load_config(model: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
-    """Read a TOML (or a saved JSON) file into ``model`` and apply command-line ``overrides`` such as ``--generator.width 64``.
+    """Return a TOML (or a saved JSON) file as ``model``, with command-line ``overrides`` such as ``--generator.width 64`` applied.
 
     A key ``name`` that the file does not set becomes the file's stem. ``--help`` prints every key with the file's values and exits,
     ``--help generator.conv`` every kind of a section with its keys. Plug-ins, ``--plugins mine.py`` or ``plugins`` of a TOML file, are
@@ -133,7 +133,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _keys(model: type[Config], prefix: str = "") -> list[str]:
-    """Return the dotted keys of ``model`` and of its possible parts."""
+    """Return the dotted keys of ``model`` and of all kinds of its parts."""
     found: list[str] = []
     for name, field in model.model_fields.items():
         members = _members(field)

@@ -2,13 +2,13 @@
 
 A *part* is a class or function that a user chooses by its ``kind`` from a :class:`Table`. Its keyword-only arguments become the keys of
 a strict pydantic model: annotations give types, ranges (``Annotated``) and choices (``Literal``), defaults are defaults, and the ``Args:``
-of the docstring are the help. Positional arguments are the caller's. No keys are what the table lists as *given* (the network knows it),
-a bare callable, and what is marked :class:`Fixed` (a keyword for Python alone).
+of the docstring are the help. Positional arguments are passed by the caller. A keyword is no key if the table lists it as *given*
+(the network passes it), if it is a bare callable, or if it is marked :class:`Fixed` (a keyword for Python alone).
 
 A keyword that is itself a part is annotated with an alias, ``Conv = Annotated[Callable[..., nn.Module], Choice("CONVS")]``; its default
 is a row of that table. An explicit model names a choice in the same way: ``conv: Annotated[PartConfig, Choice("CONVS")]``.
-:func:`resolved` puts the union of a table's models in the place of each choice; :func:`constructor` turns a model's values back into the
-part with its keywords bound; :func:`give` binds what only the surroundings know.
+:func:`resolved` replaces each choice by the union of a table's models; :func:`constructor` turns a model's values back into the
+part with its keywords bound; :func:`give` binds the values that only the caller knows.
 """
 
 import importlib
@@ -31,7 +31,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 
 PARTS = "gconv_gan.parts"
-"""The module that imports every table. It is imported when a model is derived: this room comes before those of the tables."""
+"""The module that imports every table. It is imported when a model is derived, since this package may not import those of the tables."""
 RESERVED = frozenset({"kind", *(name for name in dir(BaseModel) if not name.startswith("_"))})
 """Names that a key cannot have: pydantic's methods, and the name of the choice itself."""
 
@@ -48,10 +48,10 @@ class Choice:
 
     Attributes:
         table: name of the table.
-        name_only: the value is the name of a row, whose keys are not asked for.
-        default: kind of the section where it is left out (explicit models; a keyword has its default).
-        kind: kind that is meant where a section does not say it.
-        extra: further names of a ``name_only`` choice, which mean no row of the table.
+        name_only: the value is the name of a row; the keys of the row are not part of the config.
+        default: kind of an absent section (explicit models; a keyword has its own default).
+        kind: kind of a section without the key ``kind``.
+        extra: further values of a ``name_only`` choice that are not rows of the table.
 
     """
 
@@ -68,9 +68,9 @@ class PartConfig(Config):
     kind: str = ""
     table: ClassVar[str] = ""
     explicit: ClassVar[bool] = True
-    """Whether the model was written out: its part is then a function of it."""
+    """Whether the model is explicit, not derived: its part is then a function of the model."""
     choices: ClassVar[Mapping[str, Choice]] = {}
-    """The keys of the row itself, without those of the table's base; with the choice that a key is."""
+    """Key of the row, without those of the table's base -> its choice; None for a key that is no choice."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         from gconv_gan.config.plugins import loaded_plugins
@@ -79,18 +79,18 @@ class PartConfig(Config):
 
 
 class Table(UserDict[str, Any]):
-    """Kind -> part, open to plug-ins until a model was derived from it.
+    """Kind -> part. Plug-ins may add rows until the first model is derived.
 
-    A part is a class, a function, a ``partial`` of one (whose keywords are other defaults of keys, or bind what is no key), None for a
-    row that does nothing, or a function of one explicit config model, which is then the model of that kind.
+    A part is a class, a function, a ``partial`` of one (whose keywords change defaults of keys, or bind keywords that are no keys), None
+    for a row that does nothing, or a function of one explicit config model, which is then the model of that kind.
 
     Args:
-        name: in capitals, by which choices name it.
+        name: its name in capitals, as used in ``Choice``.
         rows: the built-in parts.
-        given: keywords that the surroundings know: they are no keys.
-        base: explicit model of the keys that belong to the surroundings and that every kind has.
-        changed: other defaults of the base's keys, by kind.
-        fixed: keywords that are no keys in this table, by kind.
+        given: keywords that the caller passes; they are no keys.
+        base: explicit model of the keys that every kind has and that the caller reads.
+        changed: kind -> changed defaults of the base's keys.
+        fixed: kind -> keywords that are no keys in this table.
 
     """
 
@@ -166,7 +166,7 @@ def table(name: str) -> Table:
 
 
 def _described(row: Any) -> str:
-    """Name a part for a message: module and name of what it is made of."""
+    """Return the module and name of the class or function of a part, for messages."""
     part, _ = unbound(row)
     return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', repr(part))}".lstrip(".")
 
@@ -175,9 +175,9 @@ def _described(row: Any) -> str:
 
 
 def unbound(part: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the class or function under all ``partial`` of a part, and the keywords they bind.
+    """Return the class or function that a part wraps in ``partial``, and the keywords bound by these.
 
-    ``inspect.signature`` of a ``partial`` is of no use here: it turns positional arguments behind a bound one into keywords.
+    ``inspect.signature`` of a ``partial`` cannot be used: it turns positional arguments after a bound one into keywords.
     """
     keywords: dict[str, Any] = {}
     while isinstance(part, partial):
@@ -187,7 +187,7 @@ def unbound(part: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _constructors(part: Any) -> list[Any]:
-    """Return the functions whose keywords a call of ``part`` takes: more than one where keywords are handed on by ``**``."""
+    """Return the functions whose keywords a call of ``part`` takes: more than one if ``part`` passes keywords on by ``**``."""
     if not isinstance(part, type):
         return [part]
     found: list[Any] = []
@@ -203,7 +203,7 @@ def _constructors(part: Any) -> list[Any]:
 def _signature(function: Any) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # written in C: it has no keywords that could be read
+    except (TypeError, ValueError):  # written in C: its keywords cannot be read
         return []
 
 
@@ -220,7 +220,7 @@ def _parameters(part: Any) -> dict[str, inspect.Parameter]:
 
 
 def _hints(part: Any, where: str) -> dict[str, Any]:
-    """Return the evaluated annotations of a part's parameters, those of the first constructor before those it hands on to."""
+    """Return the evaluated annotations of a part's parameters, those of the first constructor before those that it calls."""
     found: dict[str, Any] = {}
     for function in reversed(_constructors(part)):
         try:
@@ -239,7 +239,7 @@ def takes(part: Any, name: str) -> bool:
 
 
 def give(part: Any, **known: Any) -> Any:
-    """Return the part with those of ``known`` bound that it has a parameter for; what it has bound already stays."""
+    """Return the part with those of ``known`` bound for which it has a parameter; keywords that are bound already keep their values."""
     bound = unbound(part)[1]
     new = {name: value for name, value in known.items() if name not in bound and takes(part, name)}
     return partial(part, **new) if new else part
@@ -265,7 +265,7 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     if explicit is not None:
         found = resolved(explicit)
         explicit.table = found.table = owner.name
-        # --help shows the kinds to choose from, as of derived models
+        # --help then shows its kinds, as it does for derived models
         found.__annotations__ = {**found.__annotations__, "kind": Annotated[Literal[kind], _kinds(owner)]}
         return found
     base = resolved(owner.base if row is not None else PartConfig)
@@ -280,11 +280,11 @@ def _derived(owner: Table, kind: str, row: Any) -> type[Config]:
     summary, _ = documentation(part)
     kinds: Any = Annotated[Literal[kind], _kinds(owner)]
     model: type[Config] = create_model(
-        f"{owner.name}_{kind}",  # one word: messages about a model are told apart by it
+        f"{owner.name}_{kind}",  # one word: error messages are parsed by this name
         __base__=base,
         __module__=__name__,
         __doc__=summary,
-        # searching the sources of every module for docstrings of attributes takes longer than all else
+        # otherwise pydantic parses the source of every module for docstrings of attributes, the slowest step
         __cls_kwargs__={"use_attribute_docstrings": False},
         kind=(kinds, Field(kind, description=summary or f"{kind}.")),
         **(changed | own),
@@ -298,7 +298,7 @@ def _kinds(owner: Table) -> Any:
 
 
 def _explicit(part: Any) -> type[PartConfig] | None:
-    """Return the config model that a function is a row for: that of its one positional argument; None for any other part."""
+    """Return the config model of a function whose one positional argument is such a model; None for any other part."""
     if part is None or isinstance(part, type):
         return None
     names = [name for name, parameter in _parameters(part).items() if parameter.kind is not parameter.KEYWORD_ONLY]
@@ -344,7 +344,7 @@ def _keys(owner: Table, kind: str, row: Any, where: str) -> tuple[dict[str, Any]
 
 
 def _is_no_key(hint: Any) -> bool:
-    """Return whether a keyword is for Python alone: marked ``Fixed``, or a bare callable, or one or None."""
+    """Return whether a keyword is for Python alone: marked ``Fixed``, or of the type callable or callable | None."""
     if get_origin(hint) is Annotated:
         marks = get_args(hint)[1:]
         return any(mark is Fixed or isinstance(mark, Fixed) for mark in marks) or (
@@ -383,7 +383,7 @@ def _key_type(hint: Any, place: str) -> tuple[Any, Choice | None]:
 
 
 def union_of(choice: Choice) -> Any:
-    """Return the type of a chosen section: the union of the table's models, told apart by ``kind``; or a ``Literal`` of its names."""
+    """Return the type of a chosen section: the union of the table's models, discriminated by ``kind``; or a ``Literal`` of its names."""
     owner = table(choice.table)
     models = owner.models()
     if choice.name_only:
@@ -408,7 +408,7 @@ def _default_of(choice: Choice, default: Any, place: str) -> Any:
         return tuple(_default_of(choice, entry, place) for entry in default)
     owner = table(choice.table)
     kind = owner.kind_of(default)
-    if kind is None and isinstance(default, partial):  # a row with other defaults
+    if kind is None and isinstance(default, partial):  # a row with changed defaults
         kind = owner.kind_of(unbound(default)[0])
     if kind is None:
         raise UserError(f"{place} is {_described(default)} by default, which is no row of {choice.table}: {', '.join(owner)}")
@@ -440,7 +440,7 @@ def _resolved(model: type[Config]) -> type[Config]:
         default: Any = field.default
         if choice is not None and choice.default is not None:
             default = choice.default if choice.name_only else table(choice.table).models()[choice.default]()
-        elif field.default_factory is not None:  # a section whose own choices are made when it is resolved
+        elif field.default_factory is not None:  # a section with choices of its own, whose defaults exist after it is resolved
             default = annotation()
         elif isinstance(default, Config):
             default = annotation(**{key: getattr(default, key) for key in default.model_fields_set})
@@ -483,7 +483,7 @@ def _listed(item: Any) -> Any:
 
 
 def _reduce(config: Config) -> tuple[Any, ...]:
-    """Pickle a config of a derived class, which no name leads to, by the explicit class it was derived from."""
+    """Pickle a config of a derived class, which cannot be imported by name, as the explicit class from which it was derived."""
     from gconv_gan.config.plugins import loaded_plugins
 
     return _restored, (loaded_plugins(), type(config).__mro__[1], config.model_dump_json())
@@ -507,7 +507,7 @@ def _restored_part(plugins: tuple[str, ...], name: str, kind: str, values: str) 
 
 
 class Bound(partial[Any]):
-    """A part with keywords bound that says where in the config it stands when it refuses them."""
+    """A part with bound keywords; if the part refuses them, the message names the section of the config."""
 
     place: str = ""
 
@@ -522,7 +522,7 @@ class Bound(partial[Any]):
 
 def _row(config: PartConfig) -> Any:
     """Return the part that a config names, with the keywords that its table binds."""
-    if not config.table:  # an explicit model is told its table when the table's models are derived
+    if not config.table:  # the table of an explicit model is set when the models of the table are derived
         importlib.import_module(PARTS)
         for owner in TABLES.values():
             owner.models()
@@ -566,9 +566,9 @@ def _realised(value: Any, choice: Choice, place: str) -> Any:
 
 
 def flagged(config: PartConfig, flag: str, place: str) -> str | None:
-    """Return the key and value, as in a config file, by which a part, or one within it, has a property; None if none has.
+    """Return the key and value, as in a config file, by which a part or a part within it has a property; None if no part has it.
 
-    A part says so by an attribute of the name ``flag``: true, or the name of the key that has to be true for it, or a function of the keys.
+    The property is the attribute ``flag`` of the part: true, or the name of a key that must be true, or a function of the keys.
     """
     says = getattr(unbound(_row(config))[0], flag, False)
     if callable(says):

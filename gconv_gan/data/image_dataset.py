@@ -70,20 +70,20 @@ class ImageDataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their labels; empty for unlabelled pictures."""
+        """Return the names of the classes in the order of their labels; empty for unlabelled pictures."""
         return self.manifest.classes
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes; None for unlabelled pictures."""
+        """Return the number of classes; None for unlabelled pictures."""
         return len(self.classes) or None
 
     @property
     def classes_without_images(self) -> tuple[str, ...]:
-        """Names of the classes without images."""
+        """Return the names of the classes without images."""
         return tuple(name for name, count in zip(self.classes, self.manifest.class_counts, strict=True) if count == 0)
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of images, labels and class names: the identity of the data in a score card or a run."""
+        """Return the SHA-256 of images, labels and class names: the identity of the data in a score card or a run."""
         return self.manifest.content_hash

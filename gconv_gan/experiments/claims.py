@@ -1,8 +1,8 @@
-"""From the numbers of a comparison to a verdict on its claims.
+"""Verdicts on the claims of a comparison, from its measurements.
 
-A statistical claim *holds* where the one-sided paired t-test over seeds has p ≤ 0.05, *does not hold* where the test of the
-opposite has, or the mean points the wrong way, and is *undecided* otherwise. Counts decide at once. The bootstrap interval beside it
-decides nothing: of a few seeds it is too narrow, and may exclude 0 where the test is undecided.
+A statistical claim *holds* if the one-sided paired t-test over seeds has p ≤ 0.05; it *does not hold* if the test of the opposite
+claim has, or if the mean difference has the wrong sign; otherwise it is *undecided*. A claim about counts needs no test. The
+bootstrap interval is reported but not used: with few seeds it is too narrow, and may exclude 0 although the test is undecided.
 """
 
 import math
@@ -15,14 +15,14 @@ from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, Cla
 from gconv_gan.experiments.paired import PairedDifference, paired_difference
 
 LEVEL = 0.05
-FEW_SEEDS = 5  # a bootstrap interval of so few lies almost within their range: they are named one by one
+FEW_SEEDS = 5  # up to this number, the differences of the seeds are listed: a bootstrap interval of so few is too narrow
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
 Verdict = Literal["holds", "undecided", "does not hold"]
 
 
 class ArmResult(Config):
-    """What one arm cost and reached."""
+    """Costs and measures of one arm."""
 
     parameters: int
     macs: int
@@ -37,7 +37,7 @@ class ArmResult(Config):
 
 
 class Finding(Config):
-    """A claim, the numbers that speak to it, and the verdict."""
+    """A claim, the measured numbers, and the verdict."""
 
     claim: str
     measured: str
@@ -45,7 +45,7 @@ class Finding(Config):
 
 
 def judge(claim: Claim, arms: Mapping[str, ArmResult]) -> Finding:
-    """Return what ``arms`` say about ``claim``."""
+    """Return the verdict on ``claim`` from the measurements of ``arms``."""
     match claim:
         case BetterClaim() | NearClaim():
             return _statistical(claim, arms)
@@ -69,7 +69,7 @@ def overall(findings: Sequence[Finding]) -> Verdict:
 
 
 def in_short(claim: Claim, arms: Mapping[str, ArmResult]) -> str:
-    """Return what was measured of ``claim`` in one short phrase: both means and deviations with the p of the test, or the cost."""
+    """Return the measurements for ``claim`` in one phrase: means and deviations of both arms and the p-value, or the cost."""
     match claim:
         case BetterClaim() | NearClaim():
             shares = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
@@ -117,7 +117,7 @@ def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) 
 
 
 def _measured(measure: Measure, found: PairedDifference, sign: float) -> str:
-    """Return the mean difference, those of the seeds where they are few, the labelled interval, and the test."""
+    """Return the mean difference, the differences of the seeds if they are few, the interval, and the test."""
     low, high = sorted((sign * found.low, sign * found.high))
     seeds = ", ".join(_shown(measure, sign * one) for one in found.differences)
     single = f" (single seeds {seeds})" if found.n <= FEW_SEEDS else ""
@@ -148,6 +148,6 @@ def _words(name: str) -> str:
 
 
 def _shown(measure: str, value: float, *, signed: bool = True) -> str:
-    """Return a difference: in points of a percent for accuracies, as it is otherwise."""
+    """Return a difference as text: in percentage points for accuracies, unchanged for other measures."""
     sign = "+" if signed else ""
     return f"{value:{sign}.3f}" if measure == "loss" else f"{100 * value:{sign}.2f} points"

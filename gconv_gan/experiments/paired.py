@@ -1,6 +1,6 @@
-"""Two methods measured on the same seeds: is one better?
+"""Tests of the difference between two methods that were measured on the same seeds.
 
-The differences within a seed are compared, since what a seed decides (initial weights, order, noise) moves both alike.
+The tests use the differences within each seed, since a seed's initial weights, order and noise affect both methods alike.
 """
 
 import itertools
@@ -18,7 +18,7 @@ class PairedDifference:
     """Differences, first minus second, of n pairs."""
 
     differences: tuple[float, ...]
-    """Of the single pairs, in their order."""
+    """Difference of each pair, in their order."""
     n: int
     mean: float
     deviation: float
@@ -26,7 +26,7 @@ class PairedDifference:
     t: float
     """mean / (deviation / √n), of the differences plus the margin."""
     p: float
-    """One-sided: the chance of so large a t if the true difference were minus the margin."""
+    """One-sided p-value: probability of a t at least as large if the true difference is minus the margin."""
     low: float
     """2.5 % percentile of the mean over bootstrap resamples of the pairs."""
     high: float
@@ -36,9 +36,9 @@ class PairedDifference:
 def paired_difference(first: Sequence[float], second: Sequence[float], *, margin: float = 0.0) -> PairedDifference:
     """Return the one-sided paired t-test of "the first is greater than the second minus the ``margin``", and a bootstrap interval.
 
-    The interval is the percentile interval over 10,000 resamples from a fixed seed. Of three pairs it is coarse: there are
-    only ten different means, all within the range of the differences. Differences that are all equal have no deviation: p is 0
-    where they exceed minus the margin, else 1.
+    The interval is the percentile interval over 10,000 resamples from a fixed seed. For three pairs it is coarse: there are
+    only ten different means, all within the range of the differences. If all differences are equal, the deviation is 0, and p is 0
+    if they exceed minus the margin, else 1.
 
     Raises:
         ValueError: for unequal lengths, or fewer than two pairs.
@@ -73,13 +73,13 @@ class PairedTest:
     interval: tuple[float, float]
     """The mean ± the 97.5 % quantile of t · deviation / √n."""
     p: float
-    """Of the paired t-test."""
+    """p-value of the paired t-test."""
     p_signs: float
-    """Of the exact permutation test: the share of all 2ⁿ choices of signs whose mean is at least as far from 0; never below 2 / 2ⁿ."""
+    """p-value of the exact permutation test: share of all 2ⁿ choices of signs with a mean at least as far from 0; at least 2 / 2ⁿ."""
 
 
 def paired_test(differences: Sequence[float]) -> PairedTest:
-    """Return the two-sided paired t-test with its 95 % interval, and the exact test by signs, of two to 20 differences.
+    """Return the two-sided paired t-test with its 95 % interval, and the exact permutation test by signs, of two to 20 differences.
 
     Raises:
         ValueError: for fewer differences, or more.
@@ -112,7 +112,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def pairs_needed(effect: float, *, power: float = 0.8, level: float = 0.05, most: int = 10_000) -> int | None:
-    """Return the pairs that a two-sided paired t-test needs to see a mean of ``effect`` standard deviations; None: more than ``most``."""
+    """Return how many pairs a two-sided paired t-test needs to detect a mean of ``effect`` standard deviations; None: over ``most``."""
     for n in range(2, most + 1):
         threshold = stats.t.ppf(1 - level / 2, n - 1)
         noncentral = abs(effect) * n**0.5

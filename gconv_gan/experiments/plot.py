@@ -17,10 +17,10 @@ from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, n
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 EQUAL = 0.01  # MACs that differ by less than this share count as equal
-WIDE = 4.0  # ratio of costs above which their axis is logarithmic
-LINE = 0.2  # inches of a line of the legend
-COLOURS = 64  # of the palette
-BESIDE = 9  # points between the dots of an arm's seeds and their mean
+WIDE = 4.0  # the cost axis is logarithmic if the costs differ by more than this factor
+LINE = 0.2  # height of a line of the legend in inches
+COLOURS = 64  # number of colours of the PNG's palette
+BESIDE = 9  # distance in points between the dots of an arm's seeds and their mean
 
 
 @dataclass(frozen=True)

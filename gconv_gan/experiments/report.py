@@ -1,4 +1,4 @@
-"""The result of a comparison: its record and its table."""
+"""The result of a comparison, stored as JSON and printed as Markdown tables."""
 
 import statistics
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ def table(results: Sequence[ComparisonResult]) -> str:
 
 
 def overview(results: Sequence[ComparisonResult]) -> list[str]:
-    """Return a Markdown table of one row a comparison: the claim, what was measured (mean ± sd over seeds), step time, verdict.
+    """Return a Markdown table with one row per comparison: claim, measurement (mean ± sd over seeds), step time, verdict.
 
-    The time is that of a training step of the first claim's proposed arm against its baseline's; a claim of growth has no such pair.
+    The step time is the training step of the first claim's proposed arm over its baseline's; a claim about growth has none.
     """
     lines = ["| comparison | published claim | measured here | step time | verdict |", "|---|---|---|---|---|"]
     for result in results:

@@ -28,12 +28,12 @@ class Sheet:
 
 
 def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int, threshold: float | None = None) -> Float[Tensor, "n d"]:
-    """Draw z ~ N(0, I), [count, latent_dim], truncated at ``threshold`` if any; row i is a function of (seed, purpose, i, threshold)."""
+    """Return z ~ N(0, I), [count, latent_dim], truncated at ``threshold`` if any; row i is a function of (seed, purpose, i, threshold)."""
     return draw_latents(seed, f"gallery/{purpose}", torch.arange(count), latent_dim=latent_dim, threshold=threshold)
 
 
 def fixed_labels(seed: int, purpose: str, *, count: int, num_classes: int) -> Int[Tensor, " n"]:
-    """Draw classes uniformly, [count]; entry i is a function of (seed, purpose, i)."""
+    """Return uniform classes [count]; entry i is a function of (seed, purpose, i)."""
     return draw_labels(seed, f"gallery/{purpose}/labels", torch.arange(count), num_classes=num_classes)
 
 
@@ -44,13 +44,13 @@ def random_sheet(seed: int, purpose: str, *, count: int, latent_dim: int, num_cl
 
 
 def class_sheet(seed: int, purpose: str, *, classes: Sequence[int], columns: int, latent_dim: int) -> Sheet:
-    """One row per class; column j has the same latent in every row, so that only the class changes down a column."""
+    """Return one row per class; column j has the same latent in every row, so that only the class changes down a column."""
     shared = fixed_latents(seed, purpose, count=columns, latent_dim=latent_dim)
     return Sheet(shared.repeat(len(classes), 1), torch.tensor(classes).repeat_interleave(columns))
 
 
 def slerp_sheet(seed: int, purpose: str, *, rows: int, columns: int, latent_dim: int, num_classes: int | None) -> Sheet:
-    """``rows`` walks between two latents each, ``columns`` images with both ends; row r keeps class r modulo the number of classes."""
+    """Return ``rows`` interpolations between two latents, ``columns`` images with both ends; row r has class r mod num_classes."""
     ends = fixed_latents(seed, purpose, count=2 * rows, latent_dim=latent_dim)
     steps = torch.linspace(0, 1, columns)
     walks = torch.cat([slerp(start, stop, steps) for start, stop in zip(ends[0::2], ends[1::2], strict=True)])
@@ -59,7 +59,7 @@ def slerp_sheet(seed: int, purpose: str, *, rows: int, columns: int, latent_dim:
 
 
 def slerp(a: Float[Tensor, " d"], b: Float[Tensor, " d"], t: Float[Tensor, " t"]) -> Float[Tensor, "t d"]:
-    r"""Interpolate along the great circle between two directions, and linearly between the two norms.
+    r"""Return the interpolation along the great circle between two directions, and linearly between the two norms.
 
     .. math::
         \operatorname{slerp}(a, b; t) = \bigl((1-t)\lVert a\rVert + t\lVert b\rVert\bigr)

@@ -61,7 +61,7 @@ class FeatureExtractor:
     name: str
     """Name on the command line."""
     features: Callable[[UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b d"]]
-    """Bytes to features on the CPU."""
+    """Function from uint8 images to features on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Subject:
         records: the run's metrics, one mapping per line of metrics.jsonl, oldest first.
         scores: score files of the run: ``{"scores": {name: number}, "card": {"protocol": ..., ...}}`` each.
         timeline: (images seen, PNG grid written by ``save_grid``) of the same latents during training.
-        reals: PNG grid of training images, written by ``save_grid``; None where the run kept none.
-        discriminator: called as ``discriminator(images, y)``; None where the run kept none.
+        reals: PNG grid of training images, written by ``save_grid``; None if the run has none.
+        discriminator: called as ``discriminator(images, y)``; None if the run has none.
         training: the training images; None if they are absent.
         extractor: for nearest neighbours in features; None: in pixels only.
 
@@ -93,21 +93,21 @@ class Subject:
 
     @property
     def latent_dim(self) -> int:
-        """Length of z."""
+        """Return the length of z."""
         return int(self.generator.latent_dim)  # type: ignore[arg-type]
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes; None for an unconditional generator."""
+        """Return the number of classes; None for an unconditional generator."""
         return None if self.generator.num_classes is None else int(self.generator.num_classes)  # type: ignore[arg-type]
 
     @property
     def image_size(self) -> int:
-        """Side of an image in pixels."""
+        """Return the side of an image in pixels."""
         return int(self.generator.image_size)  # type: ignore[arg-type]
 
     def class_name(self, index: int) -> str:
-        """Return the name of a class, or its number where the run has no names."""
+        """Return the name of a class, or its number if the run has no names."""
         return self.run.class_names[index] if self.run.class_names else str(index)
 
     def samples(self, seed: int, purpose: str, count: int) -> Sheet:

@@ -291,7 +291,7 @@ def ordinary_conv(
 
 
 class Constant(nn.Module):
-    """Zeros [B, d] for a batch of B, without a graph: the stand-in of what has no channels to remove."""
+    """A layer with the result zeros [B, d] for a batch of B, without a graph: it replaces a layer that has no channels to remove."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

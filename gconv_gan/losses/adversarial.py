@@ -51,9 +51,11 @@ class Hinge:
     relativistic: ClassVar[bool] = False
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """Return L_D, [B]."""
         return F.relu(1 - real) + F.relu(1 + fake)
 
     def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Return L_G, [B]."""
         return -fake
 
 
@@ -64,9 +66,11 @@ class NonSaturating:
     relativistic: ClassVar[bool] = False
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """Return L_D, [B]."""
         return F.softplus(-real) + F.softplus(fake)
 
     def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Return L_G, [B]."""
         return F.softplus(-fake)
 
 
@@ -77,9 +81,11 @@ class Wasserstein:
     relativistic: ClassVar[bool] = False
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """Return L_D, [B]."""
         return fake - real
 
     def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Return L_G, [B]."""
         return -fake
 
 
@@ -90,9 +96,11 @@ class LeastSquares:
     relativistic: ClassVar[bool] = False
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """Return L_D, [B]."""
         return 0.5 * ((real - 1).square() + fake.square())
 
     def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Return L_G, [B]."""
         return 0.5 * (fake - 1).square()
 
 
@@ -106,9 +114,11 @@ class RelativisticPairing:
     relativistic: ClassVar[bool] = True
 
     def discriminator(self, real: Logits, fake: Logits) -> Logits:
+        """Return L_D, [B]."""
         return F.softplus(fake - real)
 
     def generator(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Return L_G, [B]."""
         if real is None:
             raise ValueError("the relativistic pairing loss compares each generated image with a real one: give the logits of both")
         return F.softplus(real - fake)

@@ -44,6 +44,7 @@ class LeCam(nn.Module):
         self.inertia.fill_(self.decay if started else 0.0)
 
     def forward(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Return the penalty [] of logits [b] on real and generated images."""
         penalty: Tensor = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()
         return self.strength * penalty
 

@@ -17,7 +17,7 @@ PlayerName = NetworkName
 
 @dataclass
 class Player:
-    """A network that is trained, with its optimiser and, where it has one, its average.
+    """A network that is trained, with its optimiser and, if it has one, its average.
 
     A method that replaces parameters (pruning, factorisation) changes ``network`` in place, calls ``rebuild``, and returns True from
     ``between``.
@@ -28,10 +28,10 @@ class Player:
     """The bare network in float32, on the device: never the wrapper that averages gradients over processes."""
     build_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     learning_rate: float
-    """Base value, before schedule and methods."""
+    """Base learning rate, before schedule and methods."""
     build_average: Callable[[nn.Module], Ema] | None = None
     parameters: list[tuple[str, nn.Parameter]] = field(init=False)
-    """The trained ones, by name."""
+    """Name -> trained parameter."""
     optimizer: torch.optim.Optimizer = field(init=False)
     average: Ema | None = field(init=False)
 
@@ -41,8 +41,8 @@ class Player:
     def rebuild(self) -> None:
         """Create optimiser and average again for the current parameters of the network.
 
-        The optimiser starts without moments, and the average is a copy of the network. Kernels are laid out as those of a network that is
-        read from a checkpoint are, so that a resumed run computes the same bits.
+        The optimiser starts without moments, and the average is a copy of the network. Kernels get the memory
+        layout of a network that is loaded from a checkpoint, so that a resumed run computes the same bits.
         """
         channels_last(self.network)
         self.parameters = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
@@ -51,7 +51,7 @@ class Player:
 
     @property
     def tested(self) -> nn.Module:
-        """Return the network that is sampled from, scored and tested: the average, where there is one."""
+        """Return the network that is sampled from, scored and tested: the average if there is one."""
         return self.network if self.average is None else self.average.network
 
 
@@ -83,23 +83,23 @@ class Progress:
 class Losses(Protocol):
     """The training loss of each player as a function of numbers of half batches, for methods that measure before or between steps.
 
-    It leaves no trace: networks pass copies of their buffers (running statistics, power iterations), in float32, and no gradient is
-    accumulated. Differentiate it with ``torch.autograd.grad``: ``backward`` would fill ``.grad`` and, with several processes, start their
-    averaging.
+    It changes no state: networks run in float32 on copies of their buffers (running statistics, power iterations), and no gradient is
+    accumulated. Differentiate it with ``torch.autograd.grad``: ``backward`` would write to ``.grad`` and, with several processes, start
+    the averaging of gradients.
     """
 
     def __call__(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> Tensor:
         """Return the loss [] of ``player``, with its graph, on the concatenation of half batches; without a penalty.
 
         Half h is the (h mod 2)-th half of the global training batch ⌊h / 2⌋: (2i, 2i + 1) is the batch of the player's step i. Equal
-        numbers give equal pictures, labels, latents, masks of dropout and numbers of the augmentation. What is scheduled by images seen
-        or adaptive (the strength of an augmentation, top-k's k, LeCam's averages) is as it is now. Every process passes the *whole*
+        numbers give equal pictures, labels, latents, masks of dropout and numbers of the augmentation. Scheduled and adaptive values
+        (the strength of an augmentation, top-k's k, LeCam's averages) are the present ones. Every process passes the *whole*
         batch, so results are equal on one process and several. The other player is frozen.
 
         Args:
-            player: whose loss.
+            player: name of the player.
             halves: numbers of half batches.
-            network: stands in for the player's network: called as it is, ``(z, labels)``, ``(images, labels)`` or, of a classifier,
+            network: used in place of the player's network and called like it, ``(z, labels)``, ``(images, labels)`` or, of a classifier,
                 ``(images)``; for example with other weights (``torch.func.functional_call``). None: the bare network.
 
         """
@@ -131,7 +131,7 @@ class Method:
     def start(self, players: Mapping[PlayerName, Player], losses: Losses) -> None:
         """Act on the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps them.
 
-        Optimisers and averages are made anew afterwards.
+        Optimisers and averages are created again afterwards.
         """
 
     def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
@@ -140,9 +140,8 @@ class Method:
     def between(self, players: Mapping[PlayerName, Player], progress: Progress, losses: Losses) -> bool:
         """Act on the players after every iteration: measure, or change the structure of a network in place (then ``player.rebuild()``).
 
-        Called when the counters have advanced, before ``begin`` and before a status line or checkpoint. Return True where something that
-        an iteration uses is another object now (parameters, modules, optimisers): the loop then wraps the networks and captures the
-        iteration anew.
+        Called after the counters have advanced, before ``begin`` and before a status line or checkpoint. Return True if an object that the
+        iteration uses (parameter, module, optimiser) was replaced: the loop then wraps the networks and captures the iteration again.
         """
         return False
 
@@ -159,8 +158,8 @@ class Method:
     def state(self) -> Mapping[str, nn.Module]:
         """Return the state for checkpoints, as modules with buffers, by the name of their file.
 
-        Asked whenever it is needed, first after ``check`` and, where a run is resumed, ``rebuild``: by then the buffers have the shapes of
-        those that are loaded.
+        Called whenever the state is needed, first after ``check`` and, in a resumed run, ``rebuild``: the buffers must then have the shapes
+        of the saved ones.
         """
         return {}
 
@@ -171,8 +170,8 @@ class Method:
     def rebuild(self, name: PlayerName, network: nn.Module, facts: Mapping[str, Any]) -> None:
         """Repeat on a newly built ``network``, in place, its changes of structure in ``facts``; called before weights are loaded.
 
-        Whatever reads a run calls it, on a method that was made for this purpose: the average of a generator is named "generator". Where
-        training goes on it is called on the run's own method, before ``check``, for each network: ``facts()`` then returns these facts.
+        Every reader of a run calls it on a new method object; the average of a generator has the name "generator" too. On resume it is
+        called on the run's own method, before ``check``, for each network; ``facts()`` must then return these facts.
         """
 
     def status(self) -> Mapping[str, float]:

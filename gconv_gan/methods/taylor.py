@@ -179,7 +179,7 @@ class TaylorPruning(Method):
         one.masks.set(one.removed)
 
     def between(self, players: Mapping[PlayerName, Player], progress: Progress, losses: Losses) -> bool:
-        """Remove units where a removal is due."""
+        """Remove units from the networks whose removal is due; return whether a network has changed."""
         changed = [self._between(one, players[name], progress, losses) for name, one in self._pruned.items() if not one.done]
         return any(changed)
 

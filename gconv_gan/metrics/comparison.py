@@ -1,4 +1,4 @@
-"""Scores side by side, where their cards allow it: unlike numbers are refused, or marked with what sets them apart."""
+"""Tables of scores side by side; scores whose cards forbid a comparison are refused, or marked with the fields that differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.score_card import Score, ScoreCard, other_differences, unlike_fields, unlike_images
 
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
-# Differences that go without saying: they are what one compares, or circumstance.
+# Differences that are not reported: the compared runs, and the time.
 UNSAID = ("fakes.source", "fakes.images_sha256", "fakes.weights_sha256", "run.config_sha256", "run.seconds")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A score and what the user calls it."""
+    """A score and its label in the table."""
 
     label: str
     score: Score
 
 
 def kind_of(card: ScoreCard) -> tuple[str, ...]:
-    """Return what tells the scores of one run apart, except the checkpoint."""
+    """Return the card fields that distinguish the scores of one run, except the checkpoint."""
     fakes, extractor = card.fakes, card.extractor
     return (
         card.formula.protocol,
@@ -31,12 +31,12 @@ def kind_of(card: ScoreCard) -> tuple[str, ...]:
 
 
 def groups(sources: Sequence[tuple[str, Sequence[Score]]]) -> list[list[Entry]]:
-    """Return what to put side by side: for each kind of score that all sources have, the newest of each.
+    """Return the groups of scores to compare: for each kind of score that all sources have, the newest of each source.
 
-    Sources of a single score each are compared as they are, and what is unlike is for ``table`` to say.
+    If every source has a single score, these form one group of any kinds; ``table`` then reports the differences.
 
     Raises:
-        UserError: where the sources have no kind in common.
+        UserError: the sources have no kind in common.
 
     """
     if all(len(scores) == 1 for _, scores in sources):
@@ -55,11 +55,11 @@ def _newest(scores: Sequence[Score]) -> dict[tuple[str, ...], Score]:
 
 
 def table(entries: Sequence[Entry], *, mark: bool) -> list[str]:
-    """Return a table of scores, each with its change against the first where the two may be compared.
+    """Return a table of scores, each with its change against the first if the two are comparable.
 
     Args:
-        entries: the scores; the first is what the others are measured against.
-        mark: print numbers that may not be compared with the first too, marked "!", with the fields that differ.
+        entries: the scores; changes are relative to the first.
+        mark: also print scores that are not comparable with the first, marked "!", with the fields that differ.
 
     Raises:
         UserError: without ``mark``, naming the fields that forbid a comparison.

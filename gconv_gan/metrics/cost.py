@@ -1,7 +1,7 @@
-"""What a network or a layer costs: parameters, MACs, time and memory of a training step, latency.
+"""Costs of a network or a layer: parameters, MACs, time and memory of a training step, latency.
 
-Counts are exact. Times are medians of interleaved runs in one process, so that whatever else the machine does meets all
-candidates alike; compare them as ratios. Memory is what torch's allocator holds at its peak: on a CPU that is exact and repeats.
+Counts are exact. Times are medians of interleaved runs in one process, so that other load on the machine affects all candidates
+equally; compare them as ratios. Memory is the peak of torch's allocator, which on a CPU is exact and reproducible.
 """
 
 import os
@@ -20,7 +20,7 @@ from gconv_gan.runtime.modes import evaluating
 
 Key = TypeVar("Key")
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells standard error whenever it starts
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler writes to standard error at every start
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ def seconds(candidates: Mapping[str, Callable[[], object]], *, repeats: int, dev
 
 
 def synchronise(device: torch.device | str) -> None:
-    """Wait until a GPU has done what it was asked to do, so that a clock may be read."""
+    """Wait until a GPU has executed all launched operations, before a time is read."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu") -> int:
-    """Return by how many bytes torch's allocator grows at most while ``run`` runs; what lives before does not count."""
+    """Return the peak of torch's allocated bytes while ``run`` runs, minus the bytes allocated before."""
     if torch.device(device).type == "cuda":
-        run()  # lazy state (gradients, caches, workspaces) belongs to a steady step
+        run()  # the first call allocates gradients, caches and workspaces
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -75,7 +75,7 @@ def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu")
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        for _ in range(2):  # the second is a steady step, which frees the gradients of the first
+        for _ in range(2):  # the second call frees the gradients of the first
             run()
     now = peak = 0
     for event in recorded.profiler.kineto_results.events():

@@ -1,4 +1,4 @@
-"""From images to scores with their cards: any number of protocols and extractors from one pass over the images."""
+"""Scores of images, with their cards: one pass over the images serves any number of protocols and extractors."""
 
 import time
 from collections.abc import Sequence
@@ -24,9 +24,10 @@ from gconv_gan.metrics.tables import metrics_of
 
 @runtime_checkable
 class LabelledImages(Interface):
-    """A source that knows which class each image was asked to show; None: there are no classes."""
+    """An image source that knows the class of each image."""
 
-    def block_labels(self, index: int) -> Int[Tensor, " b"] | None: ...
+    def block_labels(self, index: int) -> Int[Tensor, " b"] | None:
+        """Return the classes [b] of block ``index``; None without classes."""
 
 
 def needs_real_features(protocol: Protocol) -> bool:
@@ -40,7 +41,7 @@ def needs_classes(protocol: Protocol) -> str | None:
 
 
 def _wanted(one: Evaluation) -> Wanted:
-    """Return what the pass over the images has to keep."""
+    """Return the data that the pass over the images must keep."""
     metrics = metrics_of(one.protocol).values()
     features, logits = any(metric.fake_features_wanted(one) for metric in metrics), any(metric.needs_logits for metric in metrics)
     return Wanted(one.extractor, one.num_fake, features=features, logits=logits)
@@ -57,7 +58,7 @@ def score(
     processes: Processes = ALONE,
     batch_size: int | None = None,
 ) -> Score:
-    """Return the scores of all of ``source`` by one protocol: ``score_all`` of one evaluation."""
+    """Return the scores of ``source`` under one protocol: ``score_all`` for a single evaluation."""
     one = Evaluation(protocol, len(source), extractor, reference)
     return score_all(source, [one], fakes=fakes, run=run, processes=processes, batch_size=batch_size)[0]
 
@@ -73,21 +74,21 @@ def score_all(
 ) -> list[Score]:
     """Return the scores of ``source`` and their cards, one for each evaluation; every process returns the same.
 
-    Every image is made once and passed once through each distinct extractor. The keys are those of
+    Every image is generated once and passed once through each distinct extractor. The keys are those of
     the protocol's metrics: fid, is_mean, is_std, kid_mean, kid_std, precision, recall, density, coverage, intra_fid and fid_infinity;
-    of any extractor but Inception, fd, intra_fd and fd_infinity. There is no kid_std where each subset is the whole of both sets.
+    of any extractor but Inception, fd, intra_fd and fd_infinity. kid_std is absent if each subset is the whole of both sets.
 
     Args:
         source: the images to be scored, as many as the largest evaluation takes.
         evaluations: what to compute; equal extractors must be the same object.
-        fakes: what is known about the images; their hash is filled in.
-        run: what is known about the training run; processes, batch size and seconds are filled in.
-        processes: who takes part.
+        fakes: card of the images; their hash is filled in.
+        run: card of the training run; processes, batch size and seconds are filled in.
+        processes: the processes that share the work.
         batch_size: images per call of an extractor; None: ``usual_batch_size``.
 
     Raises:
-        UserError: where numbers of images are not the protocol's or too few for it, the reference is another extractor's or has
-            no features, there are no classes where they are needed, or features are not finite.
+        UserError: the numbers of images are not the protocol's or too few for it, the reference is of another extractor or has
+            no features, required classes are absent, or features are not finite.
 
     """
     started = time.perf_counter()
@@ -117,7 +118,7 @@ def _labels(source: ImageSource, count: int) -> Int[Tensor, " n"]:
 
 
 def _checked(source: ImageSource, one: Evaluation) -> Evaluation:
-    """Return the evaluation with the labels of its fakes, where they are needed; raise ``UserError`` as ``score_all``."""
+    """Return the evaluation with the labels of its fakes, if they are needed; raise ``UserError`` as ``score_all``."""
     protocol, reference, ours = one.protocol, one.reference, extractor_card(one.extractor)
     if ours != reference.extractor:
         raise UserError(f"the reference statistics are by {reference.extractor.name} ({reference.extractor.resizer}), not {ours.name}")
@@ -138,7 +139,7 @@ def _checked(source: ImageSource, one: Evaluation) -> Evaluation:
 
 @dataclass(frozen=True)
 class RealCounts:
-    """How many reals there are, and of which classes: all that can be asked before their features are computed."""
+    """Number and classes of the reals, which are known before their features are computed."""
 
     source: str
     count: int | None
@@ -152,17 +153,17 @@ class RealCounts:
 
 
 def require_computable(source: ImageSource, protocol: Protocol, extractor: Extractor, *, num_fake: int, reals: RealCounts) -> None:
-    """Check, without computing anything, that a protocol's formulas exist for so many images, these classes, this extractor.
+    """Check, before features are computed, that a protocol can be evaluated for these numbers of images, classes and this extractor.
 
     Args:
-        source: the images to be scored; its labels are counted where the protocol compares class by class.
-        protocol: the formulas.
-        extractor: whose features they use.
-        num_fake: how many images of ``source`` are scored.
-        reals: the reference.
+        source: the images to be scored; its labels are counted if the protocol compares class by class.
+        protocol: the metrics and their formulas.
+        extractor: the network whose features they use.
+        num_fake: number of images of ``source`` that are scored.
+        reals: number and classes of the reference.
 
     Raises:
-        UserError: there are too few images, in all or of a class, or no classes, or no logits.
+        UserError: there are too few images, in total or of a class, or no classes, or no logits.
 
     """
     for name, metric in metrics_of(protocol).items():
@@ -175,7 +176,7 @@ def require_computable(source: ImageSource, protocol: Protocol, extractor: Extra
 
 
 def _check_enough(protocol: Protocol, num_fake: int, num_real: int | None) -> None:
-    """Raise where there are too few images for a formula; of statistics without features only the fakes are counted."""
+    """Raise ``UserError`` if there are too few images for a metric; ``num_real`` None is not checked."""
     smaller = num_fake
     if needs_real_features(protocol) and num_real is not None:
         smaller = min(smaller, num_real)
@@ -202,7 +203,7 @@ def _check_classes(metric: str, source: ImageSource, num_fake: int, reals: RealC
 
 
 def formula_card(source: ImageSource, one: Evaluation) -> FormulaCard:
-    """Return the formulas of a protocol as they apply to an evaluation of ``source``, without computing anything.
+    """Return the card of a protocol's formulas for an evaluation of ``source``, without computing features.
 
     Raises:
         UserError: as ``score_all``.
@@ -212,7 +213,7 @@ def formula_card(source: ImageSource, one: Evaluation) -> FormulaCard:
 
 
 def _formula_card(one: Evaluation) -> FormulaCard:
-    """Return what the metrics say; the fields of metrics that are not computed are None."""
+    """Return the card fields of the metrics; fields of metrics that are not computed are None."""
     fields: dict[str, Any] = {}
     more: dict[str, dict[str, Any]] = {}
     for name, metric in metrics_of(one.protocol).items():
@@ -224,7 +225,7 @@ def _formula_card(one: Evaluation) -> FormulaCard:
 
 
 def _numbers(seen: Seen) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Return the numbers of every metric, and those of each class where a metric has them."""
+    """Return the numbers of every metric, and the numbers per class if a metric has them."""
     scores: dict[str, float] = {}
     per_class: dict[str, float] = {}
     for name, metric in metrics_of(seen.evaluation.protocol).items():

@@ -1,13 +1,13 @@
 r"""FID∞: the Fréchet distance extrapolated to infinitely many fakes.
 
 Chong and Forsyth, "Effectively Unbiased FID and Inception Score and where to find them", arXiv 1911.07023 (2020), section 4:
-the distance of n fakes exceeds its limit by c/n to first order, with a c that depends on the generator. So it is measured on
-random subsets of several sizes and the line
+the distance of n fakes exceeds its limit by c/n to first order, with a c that depends on the generator. It is computed on
+random subsets of several sizes, and the line
 
 .. math:: d^2(n) = a + b / n
 
-is fitted by least squares; a is the score. Points as in its official code: 15 sizes, evenly spaced from a tenth of the fakes to
-all of them. The reals stay as they are, and with them the part of the bias that is theirs.
+is fitted by least squares; a is the score. As in the official code there are 15 sizes, evenly spaced from a tenth of the fakes to
+all of them. The set of reals is fixed, so the bias due to their number remains.
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ def fid_infinity(
         fake: features [m, d].
         real: moments of the reference.
         counts: sizes of the subsets; subset i is a random choice by (seed, "fid_infinity", i).
-        seed: of the choices.
-        real_root: root of the reference's covariance, where it is known.
+        seed: seed of the random choices.
+        real_root: root of the reference's covariance, if it is known.
 
     Raises:
         ValueError: for fewer than two different sizes, one below two or above m, or features that are not finite.

@@ -7,8 +7,8 @@ Nash Equilibrium", arXiv 1706.08500 (2017), equation 6:
 
 The last trace is the sum of the roots of the eigenvalues of :math:`\Sigma_1\Sigma_2`, which two *symmetric* matrices share:
 :math:`\Sigma_2^{1/2}\Sigma_1\Sigma_2^{1/2}` [d, d], and, for n₁ < d samples with centred rows
-:math:`A_1 = (X_1 - \mu_1)/\sqrt{n_1 - 1}`, the smaller :math:`A_1\Sigma_2 A_1^\top` [n₁, n₁]. A symmetric eigensolver cannot
-return complex values, so nothing has to be discarded.
+:math:`A_1 = (X_1 - \mu_1)/\sqrt{n_1 - 1}`, the smaller :math:`A_1\Sigma_2 A_1^\top` [n₁, n₁]. A symmetric eigensolver
+returns real values, so no imaginary part has to be discarded.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from torch import Tensor
 
 from gconv_gan.metrics.statistics import Moments, moments_of
 
-# A covariance this far from positive semi-definite (relative to its largest eigenvalue) is not round-off but damage.
+# A smallest eigenvalue below minus this share of the largest is not round-off: the statistics are damaged.
 NEGATIVE_EIGENVALUE = 1e-6
 
 
 def _eigenvalue_floor(eigenvalues: Float64[Tensor, " k"]) -> Float64[Tensor, ""]:
-    """Return k·ε·λ_max, below which an eigenvalue is round-off: its root would be √ε-sized, once for every null direction."""
+    """Return k·ε·λ_max, below which an eigenvalue is round-off; each such eigenvalue would add a root of order √ε."""
     return len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * eigenvalues.amax()
 
 
@@ -35,9 +35,9 @@ def _checked(matrix: Float64[Tensor, "k k"], what: str) -> Float64[Tensor, "k k"
 
 
 def symmetric_root(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
-    """Return the positive semi-definite root R of ``covariance`` = R R; raise ``ValueError`` where it has none.
+    """Return the positive semi-definite root R of ``covariance`` = R R; raise ``ValueError`` if it has none.
 
-    One symmetric eigenproblem, 4/3·d³ and more; the root of a reference is computed once and stored with it.
+    Costs one symmetric eigenproblem, at least 4/3·d³ operations; the root of a reference is computed once and stored with it.
     """
     eigenvalues, vectors = torch.linalg.eigh(_checked(covariance, "the covariance"))
     if eigenvalues[0] < -NEGATIVE_EIGENVALUE * eigenvalues[-1].abs():
@@ -50,7 +50,7 @@ def symmetric_root(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]
 
 @dataclass(frozen=True)
 class _RootTrace:
-    """The sum of the roots of the eigenvalues of a product of covariances, and how far round-off may have moved it."""
+    """The sum of the roots of the eigenvalues of a product of covariances, and a bound of its rounding error."""
 
     value: Float64[Tensor, ""]
     error: Float64[Tensor, ""]
@@ -70,7 +70,7 @@ def _sum_of_roots(matrix: Float64[Tensor, "k k"]) -> _RootTrace:
 
 
 def _assembled(mean_1: Tensor, mean_2: Tensor, trace_1: Tensor, trace_2: Tensor, root_trace: _RootTrace) -> float:
-    """Return the distance; 0 where it is below its own rounding error."""
+    """Return the distance; 0 if it is below its rounding error."""
     traces = trace_1 + trace_2
     distance = (mean_1 - mean_2).square().sum() + traces - 2 * root_trace.value
     if not distance >= -1e-6 * traces:
@@ -85,11 +85,11 @@ def frechet_distance(fake: Moments, real: Moments, *, real_root: Float64[Tensor,
     Args:
         fake: moments of one set.
         real: moments of the other.
-        real_root: R₂ [d, d], where it is already known (``symmetric_root``).
+        real_root: R₂ [d, d] from ``symmetric_root``, if it is known.
 
     Raises:
         ValueError: for statistics of unequal width, that are not finite, or whose distance is negative beyond round-off.
-            A result below its own rounding error, such as that of equal sets, is 0.
+            A result below its rounding error, such as that of equal sets, is 0.
 
     """
     if fake.mean.shape != real.mean.shape:
@@ -119,7 +119,7 @@ def frechet_distance_few_fakes(fake: Float[Tensor, "n d"], real: Moments) -> flo
 
 
 def frechet_distance_of_features(fake: Float[Tensor, "n d"], real: Moments, *, real_root: Float64[Tensor, "d d"] | None = None) -> float:
-    """Return the distance of a set of features by the cheaper of the two forms.
+    """Return the distance of a set of features, computed by the cheaper of the two forms.
 
     Raises:
         ValueError: as ``frechet_distance`` and ``frechet_distance_few_fakes``.

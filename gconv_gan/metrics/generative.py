@@ -3,8 +3,8 @@
 Papers: Salimans, Goodfellow, Zaremba, Cheung, Radford, Chen, "Improved Techniques for Training GANs", arXiv 1606.03498 (2016);
 Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", arXiv 1801.01401 (2018).
 
-Both are computed in float64. Permutations and subsets come from NumPy's frozen ``RandomState``, drawn as torch-fidelity draws
-them, so that equal features give equal scores there and here.
+Both are computed in float64. Permutations and subsets come from NumPy's frozen ``RandomState``, drawn in torch-fidelity's
+order, so that equal features give scores equal to torch-fidelity's.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Spread(NamedTuple):
 
 
 def _spread(values: list[Tensor]) -> Spread:
-    """Return mean and spread; 0 for a spread that is the round-off of equal values."""
+    """Return mean and standard deviation; 0 for a deviation within the round-off of equal values."""
     stacked = torch.stack(values)
     spread = stacked.std(correction=0)
     round_off = 16 * torch.finfo(torch.float64).eps * stacked.abs().amax()
@@ -45,7 +45,7 @@ def inception_score(logits: Float[Tensor, "n c"], *, splits: int = 10, permutati
     Args:
         logits: [n, c], in the order of the images.
         splits: number of chunks.
-        permutation_seed: shuffle the rows first, by ``RandomState(seed).permutation``; None keeps their order.
+        permutation_seed: shuffle the rows first, by ``RandomState(seed).permutation``; None: keep their order.
 
     Raises:
         ValueError: for fewer rows than chunks, or logits that are not finite.
@@ -86,7 +86,7 @@ def mmd2_unbiased(fake: Float[Tensor, "m d"], real: Float[Tensor, "n d"], *, til
 
     .. math:: \frac{\sum_{i\ne j}k(x_i,x_j)}{m(m-1)} + \frac{\sum_{i\ne j}k(y_i,y_j)}{n(n-1)} - \frac{2\sum_{ij}k(x_i,y_j)}{mn}
 
-    It may be negative; below its own rounding error it is 0. This is not ``kid``, which averages it over subsets.
+    It may be negative; below its rounding error it is 0. ``kid`` averages this over subsets.
 
     Raises:
         ValueError: for sets of fewer than two rows.
@@ -118,20 +118,20 @@ def kid(
 ) -> Spread:
     """Return mean and spread of ``mmd2_unbiased`` over ``subsets`` pairs of random subsets, each without replacement.
 
-    A subset is a choice of *images*, not of rows: where the rows are not in the order of the images, ``fake_index`` and
-    ``real_index`` say which image each one is, and the score does not depend on the order.
+    Subsets are drawn by image number. If the rows are not in the order of the images, ``fake_index`` and ``real_index`` give the
+    image number of each row, so that the score does not depend on the order of the rows.
 
     Args:
         fake: features [m, d].
         real: features [n, d].
         subsets: number of subsets.
         subset_size: images in each.
-        seed: of the ``RandomState`` that chooses, first from the fakes and then from the reals.
-        fake_index: image number of each row of ``fake``; None: they are in order.
-        real_index: image number of each row of ``real``; None: they are in order.
+        seed: seed of the ``RandomState`` that draws the subsets, first of the fakes and then of the reals.
+        fake_index: image number of each row of ``fake``; None: the row number.
+        real_index: image number of each row of ``real``; None: the row number.
 
     Raises:
-        ValueError: where a subset is larger than a set, or features are not finite.
+        ValueError: a subset is larger than a set, or features are not finite.
 
     """
     if not 2 <= subset_size <= min(len(fake), len(real)):

@@ -5,8 +5,8 @@ and ``NAME-EXTRACTOR-features-LAYER.pt``, a tensor [n, d], in its ``cache_root``
 ``mu`` and ``sigma``, and ``name_MODE_custom_na_kid.npz`` with ``feats`` [n, d], in the folder ``stats`` of its package; stylegan3's
 and StudioGAN's .npz hold ``mu`` and ``sigma`` too. Checked against torch-fidelity 0.4.0 and clean-fid 0.1.35.
 
-Such a file says neither of which images it is, nor (moments alone) of how many. Its card says so, and has the file's own hash as
-the fingerprint of the reference. Nothing that is loaded can run code.
+Such a file records neither its images nor, for moments alone, their number. The card says so, and has the hash of the file as
+the fingerprint of the reference. Loading a file never runs code from it.
 """
 
 import io
@@ -42,12 +42,12 @@ TORCH_FIDELITY_INCEPTION = "inception-v3-compat"
 
 
 def clean_fid_mode(extractor: Extractor) -> str | None:
-    """Return the mode in which clean-fid sees images as ``extractor`` does; None where it has none."""
+    """Return the mode of clean-fid with the preprocessing of ``extractor``; None if there is none."""
     return MODES.get(extractor.resizer) if extractor.is_inception else None
 
 
 def torch_fidelity_name(extractor: Extractor) -> str | None:
-    """Return what torch-fidelity calls ``extractor``; None where it has none like it."""
+    """Return torch-fidelity's name of ``extractor``; None if it has no such extractor."""
     if extractor.is_inception:
         return TORCH_FIDELITY_INCEPTION if extractor.resizer == "tf1_bilinear 299" else None
     model = extractor.name.split(" ")[0]
@@ -58,15 +58,15 @@ def torch_fidelity_name(extractor: Extractor) -> str | None:
 
 
 def import_statistics(path: Path, extractor: Extractor, *, count: int | None) -> ReferenceStatistics:
-    """Return another tool's statistics as a reference for images seen by ``extractor``.
+    """Return another tool's statistics as a reference for features of ``extractor``.
 
     Args:
         path: a .pt or .npz file of moments, or of features.
-        extractor: the network; where the file's name tells of another one, it is refused.
-        count: how many images the moments are of, where it is known; features are counted.
+        extractor: the network; a file whose name states another one is refused.
+        count: number of images of the moments, if it is known; features are counted.
 
     Raises:
-        UserError: where the file holds something else, is of another width, or by another extractor.
+        UserError: the file holds other data, has another number of features, or is of another extractor.
 
     """
     _check_name(path, extractor)
@@ -85,7 +85,7 @@ def import_statistics(path: Path, extractor: Extractor, *, count: int | None) ->
 
 
 def _check_name(path: Path, extractor: Extractor) -> None:
-    """Refuse a file whose name says that another extractor made it."""
+    """Raise ``UserError`` if the name of a file states another extractor."""
     mode = re.search(r"_(clean|legacy_tensorflow|legacy_pytorch)(_clip_\w+?)?_[a-z]+_(\d+|na)(_kid)?\.npz$", path.name)
     network = re.search(r"-(inception-v3-compat|vgg16|clip-[\w-]+?|dinov2-[\w-]+?)-(stat-fid|features)-[\w-]+\.pt$", path.name)
     if mode and (mode.group(2) or mode.group(1) != clean_fid_mode(extractor)):
@@ -139,27 +139,27 @@ def _moments(held: dict[str, Any], path: Path) -> Moments:
 
 
 def export_statistics(tool: Tool, folder: Path, name: str, statistics: ReferenceStatistics, extractor: Extractor) -> list[Path]:
-    """Write ``statistics`` for another tool, which then finds them by ``name``, and return the files.
+    """Write ``statistics`` for another tool, which finds them by ``name``, and return the files.
 
     torch-fidelity: ``calculate_metrics(…, input2_cache_name=name, cache_root=folder)``; clean-fid, with ``folder`` the ``stats`` of
     its package: ``compute_fid(…, dataset_name=name, dataset_split="custom")``.
 
     Args:
-        tool: which one.
-        folder: where to.
-        name: clean-fid knows lower case only.
-        statistics: moments, and features where they are kept.
-        extractor: who made them.
+        tool: the other tool.
+        folder: folder of the files.
+        name: name of the statistics; clean-fid accepts lower case only.
+        statistics: moments and, if they are kept, features.
+        extractor: the network of the statistics.
 
     Raises:
-        UserError: where the tool has no such extractor, or a file of that name exists.
+        UserError: the tool has no such extractor, or a file of that name exists.
 
     """
     mean, covariance = statistics.moments.mean.cpu().numpy(), statistics.moments.covariance.cpu().numpy()
     features = None if statistics.features is None else statistics.features.cpu()
     known = torch_fidelity_name(extractor) if tool == "torch_fidelity" else clean_fid_mode(extractor)
     if known is None:
-        raise UserError(f"{tool} does not see images as {extractor.name} ({extractor.resizer}) does, so it has no use for its statistics")
+        raise UserError(f"{tool} has no extractor like {extractor.name} ({extractor.resizer}), so it cannot use its statistics")
     if tool == "torch_fidelity":
         moments_file = folder / f"{name}-{known}-stat-fid-{extractor.layer}.pt"
         features_file = folder / f"{name}-{known}-features-{extractor.layer}.pt"
@@ -167,10 +167,10 @@ def export_statistics(tool: Tool, folder: Path, name: str, statistics: Reference
         moments_file, features_file = (folder / f"{name}_{known}_custom_na{end}.npz".lower() for end in ("", "_kid"))
     wanted = [moments_file] if features is None else [moments_file, features_file]
     if taken := [path for path in wanted if path.exists()]:
-        raise UserError(f"{taken[0]} exists: give another --name, for {tool} trusts the name alone")
+        raise UserError(f"{taken[0]} exists: give another --name, since {tool} identifies statistics by their name alone")
     folder.mkdir(parents=True, exist_ok=True)
     if tool == "torch_fidelity":
-        contents = [_torch_file({"mu": mean.astype(np.float32), "sigma": covariance})]  # it wants its own types
+        contents = [_torch_file({"mu": mean.astype(np.float32), "sigma": covariance})]  # the types that torch-fidelity expects
         if features is not None:
             contents.append(_torch_file(features))
     else:

@@ -1,7 +1,7 @@
-"""Intra-class Fréchet distance: does each class look like itself? One distance a class, between its fakes and its reals.
+"""Intra-class Fréchet distance: one distance per class, between its fakes and its reals.
 
 Miyato and Koyama, "cGANs with Projection Discriminator", arXiv 1802.05637 (2018), section 4.1. A class has few images, and the
-bias of a Fréchet distance falls as 1/n: numbers of unequal class sizes are unlike, so the sizes belong to the card.
+bias of a Fréchet distance falls as 1/n: distances at different class sizes are not comparable, so the card records the sizes.
 """
 
 import torch
@@ -13,7 +13,7 @@ from gconv_gan.metrics.statistics import moments_of
 
 
 def class_sizes(labels: Int[Tensor, " n"], num_classes: int) -> tuple[int, ...]:
-    """Return how many images each class has; longer than ``num_classes`` where a label lies beyond it."""
+    """Return the number of images of each class; longer than ``num_classes`` if a label is larger."""
     return tuple(torch.bincount(labels.cpu(), minlength=num_classes).tolist())
 
 
@@ -25,17 +25,17 @@ def intra_class_distances(
     *,
     num_classes: int,
 ) -> tuple[float, ...]:
-    """Return the Fréchet distance of the fakes from the reals of each class; the score is their plain mean over the classes.
+    """Return the Fréchet distance of the fakes from the reals of each class; the score is the mean over the classes.
 
     Args:
         fake: features [m, d].
-        fake_labels: [m], the class each fake was asked for.
+        fake_labels: [m], the requested class of each fake.
         real: features [n, d].
         real_labels: [n].
         num_classes: number of classes.
 
     Raises:
-        ValueError: where a class has fewer than two fakes or reals, or features are not finite.
+        ValueError: a class has fewer than two fakes or reals, or features are not finite.
 
     """
     distances = []

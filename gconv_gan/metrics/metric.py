@@ -1,4 +1,4 @@
-"""What a metric is: what it needs, its numbers, and its lines on the card."""
+"""The base of metrics: required data, numbers, and lines on the score card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.statistics import Moments
 
 CardLine = bool | int | float | str | tuple[int, ...] | None
-"""What a card says in one line."""
+"""Value of one line of a card."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Evaluation:
     extractor: Extractor
     reference: ReferenceStatistics
     labels: Int[Tensor, " n"] | None = None
-    """The class that each fake was asked for; None where no metric of the protocol needs classes."""
+    """The requested class of each fake; None if no metric of the protocol needs classes."""
 
     @property
     def few(self) -> bool:
-        """Whether there are fewer fakes than features: a smaller eigenproblem gives the same distance."""
+        """Whether there are fewer fakes than features, so that a smaller eigenproblem gives the distance."""
         return self.num_fake < self.extractor.feature_dim
 
     @property
     def num_real(self) -> int | None:
-        """Return the number of reals; None: not known."""
+        """Return the number of reals; None if it is not known."""
         return self.reference.moments.count
 
     @property
@@ -46,7 +46,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Seen:
-    """The fakes and the reals as the extractor saw them, on its device."""
+    """Features, logits and moments of fakes and reals, on the device of the extractor."""
 
     evaluation: Evaluation
     extraction: Extraction
@@ -88,22 +88,23 @@ class Seen:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a metric found: its scores by key, and where the score is a mean over classes, the number of each class."""
+    """Result of a metric: its scores by key and, if the score is a mean over classes, the number of each class."""
 
     scores: Mapping[str, float]
     per_class: Mapping[str, float] = field(default_factory=dict)
 
 
 class Metric:
-    """A row of ``METRICS``. A metric overrides ``numbers`` and says what it needs; it is made without arguments.
+    """Base of the rows of ``METRICS``. A metric overrides ``numbers`` and sets its attributes; its constructor takes no arguments.
 
     Attributes:
-        needs_fake_features: the features of every fake, not only their moments.
-        needs_real_features: the features of every real (and every fake).
-        needs_logits: the logits of every fake.
-        needs_classes: the class of every fake and real.
-        lower_is_better: the keys of its numbers that are the better the lower they are; of all others higher is better.
-        has_card_fields: its lines are fields of ``FormulaCard`` (built-in metrics); otherwise the card keeps them under its name.
+        needs_fake_features: whether it needs the features of every fake, not only their moments.
+        needs_real_features: whether it needs the features of every real (and every fake).
+        needs_logits: whether it needs the logits of every fake.
+        needs_classes: whether it needs the class of every fake and real.
+        lower_is_better: keys of the numbers for which lower is better; for all others higher is better.
+        has_card_fields: whether its lines are fields of ``FormulaCard`` (built-in metrics); otherwise the card stores them under its
+            name.
 
     """
 
@@ -119,11 +120,11 @@ class Metric:
         return self.needs_fake_features or self.needs_real_features
 
     def least(self, protocol: Protocol) -> int:
-        """Return how many images it needs at least."""
+        """Return the least number of fakes and of reals that it needs."""
         return 2
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:
-        """Return how features become numbers: everything that changes them; two scores with other lines are not compared."""
+        """Return the settings of the formula that change the numbers; scores with different lines are not comparable."""
         return {}
 
     def numbers(self, seen: Seen) -> Numbers:

@@ -1,13 +1,13 @@
-"""Precision, recall, density and coverage: which images lie inside the neighbourhood balls of the other set.
+"""Precision, recall, density and coverage: from the images inside the neighbourhood balls of the other set.
 
 Papers: Kynkäänniemi, Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing Generative Models",
 arXiv 1904.06991 (2019); Naeem, Oh, Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models",
 arXiv 2002.09797 (2020).
 
-A ball's radius is itself the distance of a pair of images, so "inside" must be decided exactly, or ties would depend on how the
-work was cut. Squared distances are first taken as |a|² + |b|² - 2ab (a matrix product); where that cannot decide, the pair is
-computed again as Σ(a - b)², whose value depends on the two rows alone. Beside the features as given, memory is O(tile²): no
-[n, n] matrix exists, and no copy of the features in float64.
+The radius of a ball is the distance of a pair of images, so "inside" must be decided exactly: otherwise ties would depend on the
+tile size. Squared distances are first computed as |a|² + |b|² - 2ab (a matrix product); if its rounding error could change the
+decision, the pair is computed again as Σ(a - b)², which depends on the two rows alone. Memory in addition to the features is
+O(tile²): there is no [n, n] matrix and no float64 copy of the features.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import Tensor
 
 Comparison = Literal["<", "<="]
 
-# Candidates kept beyond the k+1 nearest: the fast distance may swap neighbours that differ by round-off.
+# Candidates kept beyond the k+1 nearest, since the fast distance may swap neighbours whose distances differ by round-off.
 SPARE_NEIGHBOURS = 4
 # Elements of the differences formed at once when pairs are computed again (float64: 32 MiB).
 DIFFERENCES = 2**22
@@ -37,7 +37,7 @@ class Neighbourhoods:
 
 @dataclass(frozen=True)
 class _Points:
-    """Rows as given, and a point near their middle: about it the fast form loses fewer digits."""
+    """Rows, and a point near their mean, which is subtracted to reduce the rounding error of the fast form."""
 
     given: Float[Tensor, "n d"]
     centre: Float64[Tensor, " d"]
@@ -69,14 +69,14 @@ def _exact(a: _Points, b: _Points, rows: Int[Tensor, " p"], cols: Int[Tensor, " 
 
 
 class _Nearest:
-    """The nearest of all rows seen so far, for each of n rows: squared distances [n, kept], and which rows they are of."""
+    """The nearest rows found so far for each of n rows: squared distances [n, kept] and row numbers [n, kept]."""
 
     def __init__(self, count: int, kept: int, device: torch.device) -> None:
         self.distances = torch.full((count, kept), torch.inf, dtype=torch.float64, device=device)
         self.index = torch.zeros(count, kept, dtype=torch.long, device=device)
 
     def see(self, rows: slice, distances: Float64[Tensor, "m n"], first: int) -> None:
-        """Take the distances of ``rows`` from the rows numbered from ``first``."""
+        """Add the distances of ``rows`` from the rows numbered from ``first``."""
         nearest, columns = distances.topk(min(self.distances.shape[1], distances.shape[1]), 1, largest=False)
         candidates = torch.cat([self.distances[rows], nearest], 1)
         numbers = torch.cat([self.index[rows], columns + first], 1)
@@ -85,9 +85,9 @@ class _Nearest:
 
 
 def squared_radii(points: Float[Tensor, "n d"], *, k: int, tile: int = 2048) -> Float64[Tensor, " n"]:
-    """Return the squared distance of each row to its k-th nearest *other* row: the balls' radii.
+    """Return the squared distance of each row to its k-th nearest *other* row: the squared radii of the balls.
 
-    Every pair of tiles is formed once and serves the rows of both.
+    Every pair of tiles is computed once, for the rows of both tiles.
 
     Raises:
         ValueError: for k rows or fewer, or features that are not finite.
@@ -115,7 +115,7 @@ def squared_radii(points: Float[Tensor, "n d"], *, k: int, tile: int = 2048) -> 
 
 
 def _middle(points: Float[Tensor, "n d"], tile: int) -> Float64[Tensor, " d"]:
-    """Return the mean, tile by tile: ``points.double()`` would be a copy of all."""
+    """Return the mean, accumulated tile by tile to avoid a float64 copy of all rows."""
     return torch.stack([rows.double().sum(0) for rows in torch.split(points, tile)]).sum(0) / len(points)
 
 
@@ -128,7 +128,7 @@ def _check(points: Float[Tensor, "n d"], k: int) -> None:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """A tile of fakes against a tile of reals: their squared distances, and how far off these may be."""
+    """Squared distances of a tile of fakes from a tile of reals, and a bound of their rounding error."""
 
     fake: _Points
     real: _Points
@@ -136,7 +136,7 @@ class _Pairs:
     error: Float64[Tensor, "m n"]
 
     def inside(self, radii: Float64[Tensor, "m n"], comparison: Comparison) -> Bool[Tensor, "m n"]:
-        """Return whether each distance is within the radius, computing again the pairs that round-off could decide."""
+        """Return whether each distance is within the radius; pairs within the rounding error are computed again exactly."""
         inside = self.distances < radii
         rows, cols = ((self.distances - radii).abs_() <= self.error).nonzero(as_tuple=True)
         exact, radius = _exact(self.fake, self.real, rows, cols), radii[rows, cols]
@@ -169,11 +169,11 @@ def neighbourhoods(
     Args:
         fake: features [m, d].
         real: features [n, d].
-        k: which neighbour; 3 in torch-fidelity and StyleGAN3, 5 in prdc and StudioGAN.
+        k: number of the neighbour; 3 in torch-fidelity and StyleGAN3, 5 in prdc and StudioGAN.
         comparison: whether a point on the sphere is inside: "<=" in torch-fidelity, "<" in prdc (a set against itself then
-            scores exactly 1 four times).
-        real_radii: ``squared_radii(real, k=k)``, where they are known.
-        tile: rows and columns of distances held at once.
+            has all four scores equal to 1).
+        real_radii: ``squared_radii(real, k=k)``, if they are known.
+        tile: rows and columns of distances in memory at once.
 
     Raises:
         ValueError: for sets of k images or fewer, or features that are not finite.

@@ -1,6 +1,6 @@
 """Named, frozen protocols: everything that defines a score besides the images, the reference and the weights.
 
-Two numbers may be compared when their protocols are equal. A protocol that is changed on the command line changes its name.
+Scores under equal protocols are comparable. A protocol that is changed on the command line gets another name.
 """
 
 from collections import UserDict
@@ -15,10 +15,10 @@ from gconv_gan.metrics.neighbours import Comparison
 
 
 class Protocol(Config):
-    """What is computed, from how many images, by which formula."""
+    """Metrics, numbers of images and formulas of a score."""
 
     name: str = ""
-    """Given by ``PROTOCOLS``; a changed protocol's lists the changes."""
+    """Its name in ``PROTOCOLS``; the name of a changed protocol lists the changes."""
     metrics: tuple[str, ...]
     """fid: Fréchet distance; is: Inception Score; kid: Kernel Inception Distance; prdc: precision, recall, density, coverage;
     intra_fid: mean of the classes' Fréchet distances; fid_infinity: Fréchet distance extrapolated to infinitely many fakes;
@@ -26,11 +26,11 @@ class Protocol(Config):
     extractor: str | None
     """A name of ``EXTRACTORS``; None: the caller's choice."""
     num_fake: PositiveInt | None = 50_000
-    """Fakes; None: as many as there are."""
+    """Number of fakes; None: all."""
     num_real: PositiveInt | None = None
-    """Reals, chosen at random where there are more; None: all."""
+    """Number of reals, chosen at random if there are more; None: all."""
     split: Literal["train", "test", "any"] = "train"
-    """Which split the reals are."""
+    """Split of the reals."""
     is_splits: PositiveInt = 10
     is_permutation_seed: int | None = None
     """Shuffle the fakes before they are cut into splits; None: keep their order."""
@@ -38,7 +38,7 @@ class Protocol(Config):
     """Add the bias of Inception's last layer to the logits."""
     kid_subsets: PositiveInt = 100
     kid_subset_size: Annotated[int, Field(ge=2)] = 1000
-    """At most: smaller sets give smaller subsets, and the card says so."""
+    """Largest size of a subset: smaller sets give smaller subsets, which the card records."""
     kid_seed: int = 2020
     neighbours: PositiveInt = 3
     """k of precision, recall, density and coverage."""
@@ -47,7 +47,7 @@ class Protocol(Config):
     infinity_points: Annotated[int, Field(ge=2)] = 15
     """Subset sizes to which the line of fid_infinity is fitted."""
     infinity_seed: int = 0
-    """Of the choice of those subsets."""
+    """Seed of the choice of those subsets."""
 
     @model_validator(mode="after")
     def _some_metric_once(self) -> "Protocol":
@@ -57,7 +57,7 @@ class Protocol(Config):
 
 
 class Protocols(UserDict[str, Protocol]):
-    """Name -> protocol, open to plug-ins. A protocol is told its name here, and a name means one protocol for ever."""
+    """Name -> protocol, open to plug-ins. Adding a protocol sets its name; a name cannot be reassigned."""
 
     def __setitem__(self, name: str, protocol: Protocol) -> None:
         """Add a protocol.
@@ -92,7 +92,7 @@ PROTOCOLS = Protocols(
             neighbours=5,
             comparison="<",
         ),
-        # How well each class is drawn, and how much of the distance is due to the number of fakes.
+        # Distances per class, and the distance without the bias of the number of fakes.
         "intra_fid50k_train": Protocol(metrics=("fid", "intra_fid"), extractor="inception"),
         "fid_infinity50k_train": Protocol(metrics=("fid", "fid_infinity"), extractor="inception"),
         # StyleGAN2 and later: all reals.
@@ -107,9 +107,9 @@ PROTOCOLS = Protocols(
         ),
         "clean_fid": Protocol(metrics=("fid",), extractor="inception:clean_fid", split="any"),
         "pytorch_fid": Protocol(metrics=("fid",), extractor="inception:pytorch_fid", num_fake=None, split="any"),
-        # Tracked during training: biased upward by the few images, comparable with itself alone.
+        # Scores during training: biased upward by the few images, comparable only under the same protocol.
         "fid2k": Protocol(metrics=("fid",), extractor="inception", num_fake=2_000, num_real=2_000, split="any"),
-        # lite0: EfficientNet-Lite0 at 96 pixels (bilinear); lite0_224: at 224 (bicubic). Their features are different spaces.
+        # lite0: EfficientNet-Lite0 at 96 pixels (bilinear); lite0_224: at 224 (bicubic). Their features are not comparable.
         "fd2k_lite0": Protocol(metrics=("fid",), extractor="efficientnet_lite0:bilinear96", num_fake=2_000, num_real=2_000, split="any"),
         # Offline scores in EfficientNet-Lite0's features.
         "fd50k_lite0_224": Protocol(metrics=("fid", "is", "kid", "prdc"), extractor="efficientnet_lite0"),
@@ -135,21 +135,21 @@ PROTOCOLS = Protocols(
 
 
 def protocol(name: str) -> Protocol:
-    """Return the protocol called ``name``; raise ``UserError`` listing the known ones where there is none."""
+    """Return the protocol called ``name``; raise ``UserError`` listing the known ones if there is none."""
     if name not in PROTOCOLS:
         raise UserError(f"there is no protocol {name!r}; known are {', '.join(PROTOCOLS)}{did_you_mean(name, PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
 def family(network: str) -> str:
-    """Return what the variants of an extractor share: "inception" of "inception:clean", "dinov2" of "dinov2-vit-s-14"."""
+    """Return the common name of an extractor's variants: "inception" of "inception:clean", "dinov2" of "dinov2-vit-s-14"."""
     return network.split(":")[0].split("-")[0]
 
 
 def other_variant(base: Protocol, network: str | None) -> dict[str, object]:
-    """Return the change that ``network`` makes to ``base``, for ``adjusted``: another variant of its own extractor is another space.
+    """Return the change that ``network`` makes to ``base``, for ``adjusted``: another variant of its own extractor gives other features.
 
-    Of another network altogether no protocol's name says anything, but the name of every score does.
+    Another network is not a change of the protocol, since the name of every score states the extractor.
     """
     own = base.extractor
     return {"extractor": network} if network is not None and own not in (None, network) and family(own) == family(network) else {}

@@ -1,7 +1,7 @@
-"""Statistics of the real images, cached under a key made of content: never under a name.
+"""Statistics of the real images, cached under a hash of the content, not under a name.
 
-A cache keyed by a data set's name silently serves another data set's statistics. Here the key is a hash of everything that
-decides the numbers, and the file's own hash is stored beside it, so that a changed file is refused.
+A cache keyed by a data set's name may return the statistics of other data. Here the key is a hash of everything that determines
+the numbers, and the hash of the file is stored beside it, so that a changed file is refused.
 """
 
 import contextlib
@@ -36,10 +36,10 @@ TENSORS, DESCRIPTION = "statistics.safetensors", "statistics.json"
 
 
 class StatisticsKey(Config):
-    """What the statistics depend on; equal keys mean equal numbers."""
+    """All inputs that determine the statistics; equal keys mean equal numbers."""
 
     fingerprint: str
-    """Content hash of the data and the choice among them."""
+    """Content hash of the data and of the choice of images."""
     split: str | None
     recipe: str
     count: int
@@ -47,8 +47,8 @@ class StatisticsKey(Config):
     with_features: bool
     with_labels: bool = False
     rounding: str | None = None
-    """Of features: on which device and in batches of which size they were computed. It decides their last bits, and with these on which
-    side of a ball's surface an image lies that is in both sets. None: there are only moments."""
+    """Device and batch size with which the features were computed. They determine the last bits of the features, and with these whether an
+    image that is in both sets lies inside a ball. None: only moments are stored."""
     library_majors: dict[str, str]
 
     def digest(self) -> str:
@@ -72,7 +72,7 @@ def library_majors() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ReferenceStatistics:
-    """Count, mean and covariance of the reals' features, optionally the features themselves, and what they are of."""
+    """Count, mean and covariance of the reals' features, optionally the features, and the card of the reference."""
 
     moments: Moments
     features: Float32[Tensor, "n d"] | None
@@ -83,10 +83,10 @@ class ReferenceStatistics:
     classes: tuple[str, ...] = ()
     """Names of the classes in the order of their labels."""
     radii: dict[int, Float64[Tensor, " n"]] = field(default_factory=dict, compare=False)
-    """k -> squared radii of the balls around the features, where they were asked for."""
+    """k -> squared radii of the balls around the features, as far as they were computed."""
 
     def squared_radii(self, k: int, device: torch.device) -> Float64[Tensor, " n"]:
-        """Return the squared distance of each real image to its k-th neighbour, computed when first asked for."""
+        """Return the squared distance of each real image to its k-th neighbour, computed at the first call."""
         assert self.features is not None
         if k not in self.radii:
             self.radii[k] = squared_radii(self.features.to(device), k=k)
@@ -94,19 +94,19 @@ class ReferenceStatistics:
 
     @cached_property
     def root(self) -> Float64[Tensor, "d d"]:
-        """The root of the covariance, as it was stored or computed when first asked for (few fakes never ask)."""
+        """The root of the covariance, stored or computed at the first call; not needed for fewer fakes than features."""
         return symmetric_root(self.moments.covariance) if self.stored_root is None else self.stored_root
 
 
 def statistics_folder(cache_dir: Path, key: StatisticsKey) -> Path:
-    """Return where the statistics of ``key`` lie."""
+    """Return the folder of the statistics of ``key``."""
     return cache_dir / key.digest()[:32]
 
 
 def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceStatistics) -> Path:
-    """Write the statistics under their key, whole or not at all, read-only, and return their folder.
+    """Write the statistics atomically under their key, read-only, and return their folder.
 
-    One that exists is kept, also where another process makes it meanwhile: equal keys mean equal numbers.
+    An existing folder is kept, also if another process has written it meanwhile: equal keys mean equal numbers.
     """
     folder = statistics_folder(cache_dir, key)
     if folder.exists():
@@ -129,10 +129,10 @@ def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceSt
 
 
 def load_statistics(folder: Path) -> ReferenceStatistics:
-    """Read the statistics in ``folder``.
+    """Return the statistics in ``folder``.
 
     Raises:
-        UserError: where a file is missing, or one was changed after it was written.
+        UserError: a file is missing, or was changed after it was written.
 
     """
     description, tensors = folder / DESCRIPTION, folder / TENSORS
@@ -173,25 +173,25 @@ def reference_statistics(
     processes: Processes = ALONE,
     batch_size: int | None = None,
 ) -> ReferenceStatistics:
-    """Return the statistics of the reals, from the cache where they are in it.
+    """Return the statistics of the reals, from the cache if they are stored there.
 
     Args:
         images: the reals; their ``fingerprint`` is part of the cache key.
         extractor: the network.
-        source: what the card calls them.
-        split: which split they are.
-        recipe: how pictures became these pixels.
+        source: their name on the card.
+        split: their split.
+        recipe: the conversion of the pictures to these pixels.
         with_features: keep all features, for KID, precision and recall (``evaluate.needs_real_features``).
-        cache_dir: where statistics are kept; None: nowhere.
+        cache_dir: folder of the cache; None: no cache.
         size: side of the images, for the card.
-        order: what numbers the images, for the card; ``images`` come in it.
+        order: the rule that orders ``images``, for the card.
         labels: the class of each image, kept beside the features.
         classes: names of the classes.
-        processes: who takes part; the first one writes.
+        processes: the processes that share the work; the first one writes.
         batch_size: images per call of the extractor; None: ``usual_batch_size``.
 
     Raises:
-        UserError: where cached statistics were changed after they were written, or features are not finite.
+        UserError: cached statistics were changed after they were written, or features are not finite.
 
     """
     rounding = f"{extractor.device.type}, batches of {batch_size or usual_batch_size(extractor.device)}"
@@ -207,7 +207,7 @@ def reference_statistics(
         library_majors=library_majors(),
     )
     stored = None if cache_dir is None else _stored(cache_dir, key, rounding, processes, extractor.device)
-    if stored is not None:  # equal content may have had another name, and an older card tells less
+    if stored is not None:  # equal content may have been stored under another name or with an older card
         card = _reference_card(images, source, key, stored.reference.images_sha256, size, order)
         return dataclasses.replace(stored, reference=card)
     wanted = Wanted(extractor, len(images), features=with_features)
@@ -241,7 +241,7 @@ def _reference_card(
 
 
 def _stored(cache_dir: Path, key: StatisticsKey, rounding: str, processes: Processes, device: torch.device) -> ReferenceStatistics | None:
-    """Return the cached statistics of ``key``; where only moments are asked for, those with features serve as well."""
+    """Return the cached statistics of ``key``; for moments alone, statistics with features are returned too."""
     keys = [key]
     if not key.with_features:
         more = {"with_features": True, "rounding": rounding}
@@ -253,5 +253,5 @@ def _stored(cache_dir: Path, key: StatisticsKey, rounding: str, processes: Proce
 
 
 def _all_see(folder: Path, processes: Processes, device: torch.device) -> bool:
-    """Whether every process sees ``folder``: they must agree, or some would wait for the others for ever."""
+    """Whether ``folder`` exists on every process; all processes must take the same branch to avoid a deadlock."""
     return bool(processes.gather(torch.tensor([int(folder.is_dir())], device=device)).all().item())

@@ -1,6 +1,6 @@
-"""The card that travels with every score, and the rule by which two scores may be compared.
+"""The card of a score, which records how it was computed, and the rule by which two scores are comparable.
 
-Numbers of one generator differ between pipelines by more than most papers claim to gain, so a bare number means nothing.
+Scores of one generator differ between pipelines by more than the gains that most papers claim, so a score needs its card.
 """
 
 import importlib.metadata
@@ -14,18 +14,18 @@ from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.neighbours import Comparison
 
 Order = Literal["SHA-256 of pixels"]
-"""How files are numbered before any choice, split or subset."""
+"""Rule by which files are numbered before any choice, split or subset."""
 
 LIBRARIES = ("torch", "torchvision", "torch-fidelity", "timm", "numpy", "pillow", "gconv_gan")
 
 
 class FormulaCard(Config):
-    """How features became numbers. Fields of metrics that were not computed are None."""
+    """The formulas of the numbers. Fields of metrics that were not computed are None."""
 
     protocol: str
     num_fake: int
     num_real: int | None
-    """None: not known, the reference is another tool's statistics."""
+    """Number of reals; None: not known, the reference is another tool's statistics."""
     frechet: Literal["eigenvalues of R2 S1 R2", "eigenvalues of A1 S2 A1'"] | None = None
     frechet_threshold: Literal["order * eps * largest eigenvalue"] | None = None
     covariance_divisor: Literal["n - 1"] = "n - 1"
@@ -35,7 +35,7 @@ class FormulaCard(Config):
     kid_kernel: Literal["(x.y/d + 1)^3, unbiased"] | None = None
     kid_subsets: int | None = None
     kid_subset_size: int | None = None
-    """Images of each subset: the protocol's number, or the smaller set. If it is the whole of both sets, KID has no spread."""
+    """Images of each subset: the protocol's number, or the smaller set. If it is the whole of both sets, KID has no standard deviation."""
     kid_seed: int | None = None
     neighbours: int | None = None
     comparison: Comparison | None = None
@@ -47,16 +47,16 @@ class FormulaCard(Config):
     infinity_fit: Literal["least squares, a + b / n"] | None = None
     infinity_seed: int | None = None
     more: dict[str, dict[str, bool | int | float | str | tuple[int, ...] | None]] = Field({}, exclude_if=lambda more: not more)
-    """What metrics of plug-ins say, by their names."""
+    """Name of a plug-in's metric -> its lines."""
 
     @property
     def kid_is_of_all(self) -> bool:
-        """Whether each subset is the whole of both sets, so that a spread over them is round-off."""
+        """Whether each subset is the whole of both sets, so that the standard deviation over subsets is round-off."""
         return self.kid_subset_size is not None and self.kid_subset_size == self.num_fake == self.num_real
 
 
 class FakesCard(Config):
-    """Where the scored images come from. For images of unknown origin only ``source`` and the hash are set."""
+    """Origin of the scored images. For images of unknown origin only ``source`` and the hash are set."""
 
     source: str
     """A generator's checkpoint, or a folder, zip or tar."""
@@ -67,49 +67,49 @@ class FakesCard(Config):
     formats: tuple[str, ...] | None = None
     """Names of the file formats of the images; None: a generator's, or not recorded."""
     order: Order | None = None
-    """What numbers the images, where they are files; None: a generator's seed, or the names of files in cards without ``size``."""
+    """Rule that orders the images if they are files; None: ordered by a generator's seed, or by file names in cards without ``size``."""
     recipe: str | None = None
-    """How files became images; None for a generator's."""
+    """Conversion of files to images; None for a generator's images."""
     weights_sha256: str | None = None
     weights: Literal["ema", "raw"] | None = None
     images_seen: int | None = None
     generator_step: int | None = None
     n_dis: int | None = None
     batch_norm: str | None = None
-    """eval, standing (over how many batches), or batch (of which size)."""
+    """BatchNorm mode: eval, standing (with number of batches), or batch (with its size)."""
     truncation: float | None = None
     """Threshold of a truncated normal z, or ψ of a truncated w."""
     truncated: Literal["z", "w"] | None = None
     """Which of them."""
     precision: str | None = None
     labels: str | None = None
-    """none, uniform or empirical."""
+    """Distribution of the labels: none, uniform or empirical."""
     seed: int | None = None
-    """Of latents and labels, or of the choice among files."""
+    """Seed of latents and labels, or of the choice among files."""
 
 
 class ReferenceCard(Config):
-    """What the images are compared with."""
+    """The real images of the comparison."""
 
     source: str
     """The name of the data set, or a folder, zip or tar."""
     fingerprint: str
-    """Content hash of the data and, where not all are used, which were chosen."""
+    """Content hash of the data and, if not all images are used, the choice."""
     split: str | None
     recipe: str
-    """How pictures became pixels."""
+    """Conversion of the pictures to pixels."""
     images_sha256: str
     """Hash over the bytes of all images in order."""
     size: int | None = None
     """Side of the images in pixels; None: not recorded."""
     formats: tuple[str, ...] | None = None
-    """Names of the file formats of the images, "array" where they were none; None: not recorded."""
+    """Names of the file formats of the images, "array" if they were not files; None: not recorded."""
     order: Order | None = None
-    """What numbers the images, where they are the user's files; None: the data set's own order."""
+    """Rule that orders the images if they are the user's files; None: the data set's own order."""
 
 
 class ExtractorCard(Config):
-    """Which network saw the images, and how they were brought to its input."""
+    """The extractor and its preprocessing of the images."""
 
     name: str
     sha256: str
@@ -122,7 +122,7 @@ class ExtractorCard(Config):
 
 
 def extractor_card(extractor: Extractor) -> ExtractorCard:
-    """Return what a card says about ``extractor``."""
+    """Return the card of ``extractor``."""
     return ExtractorCard(
         name=extractor.name,
         sha256=extractor.sha256,
@@ -135,12 +135,12 @@ def extractor_card(extractor: Extractor) -> ExtractorCard:
 
 
 class RunCard(Config):
-    """What ran, when, on what."""
+    """Software, time and device of the computation."""
 
     config_sha256: str | None = None
     training_seed: int | None = None
     checkpoint_rule: str | None = None
-    """last, or best by what."""
+    """Rule of the checkpoint: last, chosen, or best by a score."""
     processes: int = 1
     batch_size: int
     device: str
@@ -149,7 +149,7 @@ class RunCard(Config):
 
 
 class ScoreCard(Config):
-    """Everything about one evaluation pass except its numbers."""
+    """The settings of one evaluation pass."""
 
     format: Literal[1] = 1
     formula: FormulaCard
@@ -164,19 +164,19 @@ class ScoreCard(Config):
 
 
 class Score(Config):
-    """The numbers of one pass, and their card."""
+    """The numbers of one evaluation pass, and their card."""
 
     scores: dict[str, float]
     card: ScoreCard
     per_class: dict[str, float] | None = None
-    """The distance of each class, where the score is their mean."""
+    """The distance of each class, if the score is their mean."""
 
     def to_json(self) -> str:
         """Return ``{"scores": …, "card": …}``, indented; ``Score.model_validate_json`` reads it back."""
         return self.model_dump_json(indent=2, exclude=None if self.per_class else {"per_class"})
 
     def lines(self) -> list[str]:
-        """Return one line per number for people: its name, the value, and in whose features; "!" where unlike images were compared."""
+        """Return the numbers as text, one per line, under protocol and extractor; lines with "!" name differences of the images."""
         width = max(len(key) for key in self.scores)
         num_real = self.card.formula.num_real
         counts = f"{self.card.formula.num_fake:,} against {'unknown' if num_real is None else format(num_real, ',')} images"
@@ -188,14 +188,14 @@ class Score(Config):
         return lines + [f"  ! {difference}, which is a part of these scores" for difference in unlike_images(self.card)]
 
 
-# Numbers that differ in one of these are not comparable. The statistics of the fakes' origin (weights, seed, images seen) are
-# what one wants to compare, and everything in ``run`` is circumstance. A reference is known by its content, not by its name.
+# Scores that differ in one of these fields are not comparable. The origin of the fakes (weights, seed, images seen) is what a
+# comparison varies, and ``run`` does not change the numbers. A reference is identified by its content, not by its name.
 COMPARED_GROUPS = ("formula", "reference", "extractor")
 COMPARED_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels", "recipe", "size", "formats", "order")
 NAMES = ("reference.source",)
-# Older cards do not have these: they are unlike where both cards tell.
+# Absent from older cards: compared only if both cards have them.
 RECORDED_LATER = ("recipe", "size", "formats")
-# Formats that keep every pixel: which of them it was makes no difference.
+# Lossless formats, which give the same pixels.
 LOSSLESS = frozenset({"PNG", "BMP", "PPM", "array"})
 
 
@@ -205,7 +205,7 @@ def _differences(a: Config, b: Config, prefix: str) -> list[str]:
 
 
 def contradictions(a: Config, b: Config, prefix: str) -> list[str]:
-    """Return the fields in which two parts of cards differ, but for what one of them does not tell and what makes no difference."""
+    """Return the fields in which two parts of cards differ; absent fields and lossless formats are not compared."""
     unlike = []
     for line in _differences(a, b, prefix):
         key = line.split(":")[0].removeprefix(f"{prefix}.")
@@ -219,7 +219,7 @@ def contradictions(a: Config, b: Config, prefix: str) -> list[str]:
 
 
 def unlike_fields(card_a: ScoreCard, card_b: ScoreCard) -> list[str]:
-    """Return the fields ("extractor.resizer: 'a' != 'b'") that forbid a comparison of two scores; none: they are alike."""
+    """Return the fields ("extractor.resizer: 'a' != 'b'") that forbid a comparison of two scores; empty: they are comparable."""
     groups = [line for group in COMPARED_GROUPS for line in contradictions(getattr(card_a, group), getattr(card_b, group), group)]
     fakes = contradictions(card_a.fakes, card_b.fakes, "fakes")
     alike = [line for line in groups if line.split(":")[0] not in NAMES]
@@ -235,7 +235,7 @@ def other_differences(card_a: ScoreCard, card_b: ScoreCard) -> list[str]:
 
 
 def unlike_images(card: ScoreCard) -> list[str]:
-    """Return in what the scored images are unlike the reference's beyond what they show: a part of every score on this card."""
+    """Return the differences in size and file format between scored and reference images, which affect every score on this card."""
     fakes, reference = card.fakes, card.reference
     found = []
     if None not in (fakes.size, reference.size) and fakes.size != reference.size:
@@ -246,7 +246,7 @@ def unlike_images(card: ScoreCard) -> list[str]:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the installed libraries that decide a score."""
+    """Return the versions of the installed libraries that affect a score."""
     found = {}
     for name in LIBRARIES:
         try:

@@ -1,6 +1,6 @@
 """Mean and covariance of a stream of features, in float64, mergeable over batches and processes.
 
-Sums are taken of x - c for a fixed shift c near the mean: without it the covariance would be a small difference of large
+The sums are of x - c for a fixed shift c near the mean; without it the covariance would be a small difference of large
 numbers. Chan, Golub, LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37 (1983), section 4.
 """
 
@@ -16,7 +16,7 @@ class Moments:
     """The number of samples, their mean [d] and their covariance [d, d] (divisor count - 1), in float64."""
 
     count: int | None
-    """None where it is not known: another tool's file."""
+    """Number of samples; None if it is not known (another tool's file)."""
     mean: Float64[Tensor, " d"]
     covariance: Float64[Tensor, "d d"]
 
@@ -28,9 +28,9 @@ class StreamingMoments:
 
     Args:
         dim: number of features d.
-        shift: c [d], the same for everything that is merged; a value near the mean (say, of the reference) keeps all digits.
-            Zero by default.
-        device: where the sums live.
+        shift: c [d], equal in all sums that are merged; a value near the mean, such as the reference's, avoids cancellation.
+            None: zero.
+        device: device of the sums.
 
     """
 
@@ -43,7 +43,7 @@ class StreamingMoments:
         self.second = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def update(self, features: Float[Tensor, "n d"]) -> None:
-        """Add the rows of ``features`` [n, d]; raise ``ValueError`` where the number of columns differs."""
+        """Add the rows of ``features`` [n, d]; raise ``ValueError`` if the number of columns differs."""
         if features.shape[1] != self.shift.numel():
             raise ValueError(f"features have {features.shape[1]} columns, the statistics {self.shift.numel()}")
         centred = features.to(self.shift) - self.shift
@@ -52,13 +52,13 @@ class StreamingMoments:
         self.second.addmm_(centred.T, centred)
 
     def copy(self) -> "StreamingMoments":
-        """Return the same sums, to go on separately."""
+        """Return an independent copy of the sums."""
         other = StreamingMoments(self.shift.numel(), shift=self.shift, device=self.shift.device)
         other.count, other.first, other.second = self.count, self.first.clone(), self.second.clone()
         return other
 
     def result(self) -> Moments:
-        """Return the moments of everything added so far; raise ``ValueError`` below two samples."""
+        """Return the moments of everything added so far; raise ``ValueError`` for fewer than two samples."""
         if self.count < 2:
             raise ValueError(f"a covariance needs at least two samples, got {self.count}")
         mean = self.first / self.count

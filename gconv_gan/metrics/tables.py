@@ -1,4 +1,4 @@
-"""The tables of scores: a new metric or extractor is its file and a row here."""
+"""The tables of metrics and extractors."""
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
@@ -32,8 +32,8 @@ EXTRACTORS = Table(
     {"inception": inception, "efficientnet_lite0": efficientnet_lite0, "dinov2": dinov2, "clip": clip, "checkpoint": checkpoint},
     given=("name", "weights", "device"),
 )
-"""Extractors, see ``Extractor``. A row is given what it has a keyword for: ``name`` as it was typed ("inception:clean"), without which it
-has no variants; ``weights``, a file; ``device``."""
+"""Extractors, see ``Extractor``. A row receives those of these arguments for which it has a keyword: ``name`` as typed
+("inception:clean"; a row without it has no variants), ``weights`` (a file), ``device``."""
 
 
 def metrics_of(protocol: Protocol) -> dict[str, Metric]:
@@ -50,5 +50,5 @@ def metrics_of(protocol: Protocol) -> dict[str, Metric]:
 
 
 def lower_is_better() -> frozenset[str]:
-    """Return the keys of the numbers that are the better the lower they are, of all metrics."""
+    """Return the keys of the numbers of all metrics for which lower is better."""
     return frozenset(key for metric in METRICS.values() for key in metric.lower_is_better)

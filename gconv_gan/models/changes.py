@@ -22,12 +22,12 @@ Record = dict[str, Any]
 
 @runtime_checkable
 class Changing(Protocol):
-    """A training method, as far as structure is concerned; see ``methods.method.Method``."""
+    """The part of a training method that changes structure; see ``methods.method.Method``."""
 
     section: PartConfig | None
 
     def facts(self) -> dict[str, Any]:
-        """Return plain data about its changes."""
+        """Return JSON data about its changes."""
         ...
 
     def rebuild(self, name: NetworkName, network: nn.Module, facts: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ def records_of(methods: Sequence[Changing]) -> list[Record]:
 
 
 def read_records(state: Path) -> list[Record]:
-    """Return the records in the ``state.json`` of a checkpoint; none where an earlier version wrote it."""
+    """Return the records in the ``state.json`` of a checkpoint; empty for a checkpoint of an earlier version."""
     return list(json.loads(state.read_text()).get("methods", []))
 
 
@@ -51,7 +51,7 @@ def made(records: Sequence[Record]) -> list[Record]:
 
 
 def repeat(networks: Mapping[NetworkName, nn.Module], records: Sequence[Record], methods: Sequence[Changing]) -> None:
-    """Repeat recorded changes on newly built ``networks`` in place, by the methods of the run that goes on, which learn of them."""
+    """Repeat recorded changes on newly built ``networks`` in place, by the methods of the resumed run, which store them."""
     listed = [method for method in methods if method.section is not None] if records else []
     for method, record in zip(listed, records, strict=True):
         if record["facts"]:
@@ -63,9 +63,9 @@ def rebuild(name: NetworkName, network: nn.Module, records: Sequence[Record], *,
     """Repeat recorded changes on a newly built ``network`` in place, before its weights are loaded.
 
     Args:
-        name: whose network it is; "generator" for its average too.
-        network: as its config builds it.
-        records: of the run.
+        name: name of the network; "generator" for its average too.
+        network: the network as built from its config.
+        records: records of the run.
         source: the file or folder that holds them, for messages.
 
     Raises:

@@ -34,6 +34,8 @@ def sgd(
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent with momentum.
 
+    Returns the optimiser of all parameters of ``network``.
+
     Args:
         network: whose parameters are optimised.
         norm_scale_divisor: Divisor of the learning rate of the norms' scales (100 for norms with initial scale 0.1).
@@ -58,6 +60,8 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Adam.
 
+    Returns the optimiser of all parameters of ``network``.
+
     Args:
         network: whose parameters are optimised.
         norm_scale_divisor: Divisor of the learning rate of the norms' scales (100 for norms with initial scale 0.1).
@@ -81,6 +85,8 @@ def adamw(
     decay: Decay = "all",
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay.
+
+    Returns the optimiser of all parameters of ``network``.
 
     Args:
         network: whose parameters are optimised.

@@ -39,12 +39,18 @@ class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]
 
 
 def jsonl(*, folder: Path) -> JsonLinesTracker:
-    """metrics.jsonl of the run folder."""
+    """metrics.jsonl of the run folder.
+
+    Returns the tracker that writes it.
+    """
     return JsonLinesTracker(folder / "metrics.jsonl")
 
 
 def tensorboard() -> str:
-    """TensorBoard's event files, in events/ of the run folder."""
+    """TensorBoard's event files, in events/ of the run folder.
+
+    Returns Accelerate's name of the tracker that writes them.
+    """
     return "tensorboard"
 
 

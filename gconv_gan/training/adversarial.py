@@ -1,7 +1,7 @@
 """Adversarial training as a task: n_dis discriminator steps, one generator step, the average.
 
-Accelerate holds one micro-step counter for all its models; two networks stepping in turn under its ``accumulate`` would starve one of
-them, so gradients are accumulated here. The optimisers are not wrapped: there is no loss scaler to share.
+Accelerate has one micro-step counter for all its models, so that under its ``accumulate`` one of two networks that step in turn would
+never step; gradients are therefore accumulated here. The optimisers are not wrapped, since there is no loss scaler.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,14 +32,14 @@ from gconv_gan.training.step import concatenated, finish_step, half_batches, one
 from gconv_gan.training.task import Task
 
 Scorer = Callable[[nn.Module, int], dict[str, float]]
-"""``scorer(averaged generator, images seen) -> scores`` by "protocol/key"; the first of them decides the best checkpoint."""
+"""``scorer(averaged generator, images seen) -> scores`` by "protocol/key"; the first score selects the best checkpoint."""
 
 
 class Schedules(NamedTuple):
-    """Numbers of an iteration that depend on the counters alone, on the device."""
+    """Values of an iteration that depend on the counters alone, as tensors on the device."""
 
     images_seen: Int[Tensor, ""]
-    """When the iteration began."""
+    """Images seen at the start of the iteration."""
     penalty: Float[Tensor, " n_dis"]
     """Factor on the penalty of each discriminator step."""
     average: Float[Tensor, ""]
@@ -47,7 +47,7 @@ class Schedules(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What an iteration reads."""
+    """The tensors that an iteration reads."""
 
     discriminator: tuple[DiscriminatorInputs, ...]
     generator: GeneratorInputs
@@ -61,14 +61,14 @@ class Adversarial(Task):
         config: the run.
         generator: bare, in fp32.
         discriminator: bare, in fp32.
-        objective: what they minimise.
+        objective: the losses of both networks.
         data: real images of discriminator steps.
         generator_data: real images of generator steps, for a relativistic loss.
         num_classes: None in an unconditional run.
-        pictures: writes the sample grids; None: there are none.
-        methods: what else acts on the networks.
+        pictures: writes the sample grids; None: no grids.
+        methods: the training methods, in order.
         scorer: the score during training.
-        device: where to train.
+        device: device of training.
 
     """
 
@@ -138,7 +138,7 @@ class Adversarial(Task):
     # ---- the iteration -----------------------------------------------------------------------------------------------
 
     def prepare(self) -> tuple[tuple[bool, ...], Inputs]:
-        """Return which discriminator steps are penalised, and what all steps read."""
+        """Return which discriminator steps are penalised, and the inputs of all steps."""
         config, trainer, progress = self.config, self.config.trainer, self.progress
         before, batch, total = progress.images_seen, trainer.batch_size, trainer.total_images
         seen = [before + batch * step for step in range(trainer.n_dis)]
@@ -169,7 +169,7 @@ class Adversarial(Task):
         return variant, Inputs(steps, generator, schedules)
 
     def iterate(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
-        """Run n_dis discriminator steps and one generator step, and move the average."""
+        """Run n_dis discriminator steps and one generator step, and update the average."""
         schedules = inputs.schedules
         generator, discriminator = self.players["generator"], self.players["discriminator"]
         finish = partial(
@@ -188,7 +188,7 @@ class Adversarial(Task):
             self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
 
-        # the bare discriminator: frozen, it has no gradients for DDP to wait for
+        # the bare discriminator: it is frozen, so DDP would wait for gradients that are never computed
         with one_step(self._power_iterations), frozen(discriminator.network):
             statistics = self._accumulate(self._generator_step, inputs.generator, self._parallel["generator"])
         norm = finish(generator)
@@ -236,14 +236,14 @@ class Adversarial(Task):
         return statistics
 
     def _weights(self, logits: Tensor) -> Tensor:
-        """Weigh this process's images that are among the k best of *all* processes by B/k, and the others by 0."""
+        """Return weights [b] of this process's images: B/k for those among the k largest logits of *all* processes, 0 for the others."""
         assert self.objective.top_k is not None
         everyone = self._accelerator.gather(logits.detach())
         mine: Tensor = self.objective.top_k(everyone).chunk(self._accelerator.num_processes)[self._accelerator.process_index]
         return mine
 
     def _observe(self, statistics: Statistics) -> None:
-        """Let LeCam and an adaptive augmentation take in a discriminator step's mean logits and signs. Collective."""
+        """Update LeCam and an adaptive augmentation with the mean logits and signs of a discriminator step. Collective."""
         objective = self.objective
         adaptive = objective.augment if isinstance(objective.augment, Adaptive) else None
         if objective.lecam is None and adaptive is None:
@@ -254,7 +254,7 @@ class Adversarial(Task):
             objective.lecam.follow(real, fake)
         if adaptive is not None:
             batch = self.config.trainer.batch_size
-            adaptive.observe((sign * batch).round(), batch)  # a whole number: the same on one process and two
+            adaptive.observe((sign * batch).round(), batch)  # rounded to a whole number: equal on any number of processes
 
     def advance(self) -> None:
         """See ``Task``."""
@@ -262,7 +262,7 @@ class Adversarial(Task):
         self.progress.g_steps += 1
         self.progress.images_seen += self.images_per_iteration
 
-    # ---- beside it ---------------------------------------------------------------------------------------------------
+    # ---- losses, status, pictures, score -----------------------------------------------------------------------------
 
     def _loss(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any]) -> Tensor:
         """See ``Task``."""
@@ -303,7 +303,7 @@ class Adversarial(Task):
         )[0]
 
     def status(self) -> Mapping[str, float]:
-        """Return the entropy of the gates, and what augmentation and LeCam follow."""
+        """Return the entropy of the gates and the state of augmentation and LeCam."""
         facts = {} if self._pictures is None else dict(self._pictures.gate_entropy(self.players["generator"].tested))
         probability = getattr(self.objective.augment, "probability", None)
         if probability is not None:
@@ -334,10 +334,10 @@ class Adversarial(Task):
 
 
 def penalty_factor(config: PartConfig, *, d_steps: int, images_seen: int, total_images: int) -> float:
-    """Return the factor on the penalty of the step after ``d_steps``: 0, or at every ``every``-th step that number, times the schedule.
+    """Return the factor on the penalty of the step after ``d_steps``: ``every`` times the schedule at every ``every``-th step, else 0.
 
-    StyleGAN2 takes an optimiser step of its own for a lazy penalty, and corrects Adam for the additional steps (arXiv 1912.04958,
-    appendix B); here it shares the step of the loss, and there is nothing to correct.
+    StyleGAN2 takes a separate optimiser step for a lazy penalty, and corrects Adam for the additional steps (arXiv 1912.04958,
+    appendix B); here the penalty is added to the loss of a step, so no correction is needed.
     """
     if not isinstance(config, AnyPenalty) or d_steps % config.every:
         return 0.0

@@ -1,6 +1,6 @@
-"""Checkpoints that a score has chosen: ``best.json`` in the run folder names them, and they are not deleted.
+"""Best checkpoints by score: ``best.json`` in the run folder lists them, and training does not delete them.
 
-Scores computed during training are kept in the training state; this file is for those computed afterwards, or beside it.
+Scores computed during training are kept in the training state; this file is for scores computed by another command.
 """
 
 import json
@@ -16,7 +16,7 @@ FILE = "best.json"
 def mark_best(folder: Path, score: str, *, images: int, value: float, out_of: int) -> None:
     """Record that of ``out_of`` checkpoints the one at ``images`` images has the best ``score`` ("protocol/fid").
 
-    Two commands may do so at once: the marks of both are kept.
+    Two commands may write at the same time: the entries of both are kept.
     """
     with exclusive(folder / f".{FILE}.lock", purpose=f"writing {folder / FILE}"):
         marks = _read(folder) or {}
@@ -25,7 +25,7 @@ def mark_best(folder: Path, score: str, *, images: int, value: float, out_of: in
 
 
 def marked(folder: Path) -> dict[str, int]:
-    """Return images seen at the best checkpoint by each score; raise ``UserError`` where the file cannot be read."""
+    """Return score -> images seen at its best checkpoint; raise ``UserError`` if the file cannot be read."""
     marks = _read(folder)
     if marks is None:
         raise UserError(f"{folder / FILE} cannot be read: run eval/score_curve.py again, or name the checkpoint by its images")
@@ -33,13 +33,13 @@ def marked(folder: Path) -> dict[str, int]:
 
 
 def is_marked(folder: Path, images: int) -> bool:
-    """Whether the checkpoint at ``images`` images is the best by some score; of a damaged file, every one may be."""
+    """Return whether the checkpoint at ``images`` images is the best by any score; True for every checkpoint if the file is damaged."""
     marks = _read(folder)
     return marks is None or any(mark["images"] == images for mark in marks.values())
 
 
 def _read(folder: Path) -> dict[str, dict[str, int | float]] | None:
-    """Return the marks; None where the file cannot be read."""
+    """Return the entries of the file; None if it cannot be read."""
     try:
         marks = json.loads((folder / FILE).read_text())
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Checkpoints: ``checkpoint-<images>/`` with one safetensors file a part, counters as JSON, and the SHA-256 of every file.
+"""Checkpoints: ``checkpoint-<images>/`` with a safetensors file per network and optimiser, counters as JSON, and all files' SHA-256.
 
 A checkpoint is written under a temporary name, synced and renamed, so a kill at any moment leaves the previous one. The newest
-one whose hashes match is loaded; a damaged one is named and skipped, is never deleted, and does not count among those that are kept.
-Nothing that is loaded can run code.
+checkpoint whose hashes match is loaded. A damaged one is reported and skipped, never deleted, and not counted among those kept.
+Loading a checkpoint never runs code from it.
 """
 
 import functools
@@ -35,7 +35,7 @@ from gconv_gan.training.state import TrainingState
 HASHES = "SHA256SUMS"
 STATE = "state.json"
 FORMAT = 2
-"""Of ``state.json``; a run continues from its own format only. 2: every random number is counter-based; before, there was no format."""
+"""Format of ``state.json``; a run resumes from this format only. 2: counter-based random numbers; older files have no such entry."""
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -45,14 +45,14 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def images_at(checkpoint: Path) -> int:
-    """Return the images seen at a checkpoint, which its name says."""
+    """Return the images seen at a checkpoint, from its name."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dict[str, Any], report: Callable[[str], None]) -> Path:
-    """Write ``folder/checkpoint-<images>``; of the whole ones, delete all but the newest ``keep`` and the best by any score.
+    """Write and return ``folder/checkpoint-<images>``; delete the undamaged ones except the newest ``keep`` and the best by any score.
 
-    A damaged checkpoint whose name is needed is renamed, and reported.
+    A damaged checkpoint of the same name is renamed, and reported.
     """
     path = folder / f"checkpoint-{state.progress.images_seen}"
     if path.exists():
@@ -74,7 +74,7 @@ def save_checkpoint(folder: Path, state: TrainingState, *, keep: int, facts: dic
     whole = [(images, old) for images, old in checkpoints(folder) if _is_whole(old)]
     for images, old in whole[keep:]:
         if images != state.progress.best_images and not is_marked(folder, images):
-            # the name goes first: a checkpoint half of which was deleted when the process was killed would count as damaged
+            # renamed before it is deleted: a kill during the deletion would otherwise leave a damaged checkpoint
             old.rename(old.with_name(f".{old.name}.deleted"))
     for left in (*folder.glob(".checkpoint-*.deleted"), *folder.glob(".checkpoint-*.partial")):
         shutil.rmtree(left, ignore_errors=True)
@@ -90,7 +90,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is undamaged; files that have not been touched since are not read again by the same process."""
+    """Return whether a checkpoint is undamaged; a process does not read unchanged files twice."""
     files = sorted(path.iterdir()) if path.is_dir() else []
     stats = [(file.name, file.stat()) for file in files]
     return _fault(path, tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)) is None
@@ -98,12 +98,12 @@ def _is_whole(path: Path) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _fault(path: Path, signature: tuple[tuple[str, int, int, int], ...]) -> str | None:
-    del signature  # it is part of the key
+    del signature  # it is part of the cache key
     return damage(path)
 
 
 def damage(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint in one phrase, or None where every file matches its hash."""
+    """Return the fault of a checkpoint in one phrase; None if every file matches its hash."""
     if not (path / HASHES).is_file():
         return f"{HASHES} is missing"
     sums = [line.partition("  ") for line in (path / HASHES).read_text(errors="replace").splitlines()]
@@ -119,7 +119,7 @@ def damage(path: Path) -> str | None:
 
 
 def newest_whole(folder: Path, report: Callable[[str], None]) -> Path | None:
-    """Return the newest undamaged checkpoint of a run folder; report each damaged one that is passed over."""
+    """Return the newest undamaged checkpoint of a run folder; report each damaged one that is skipped."""
     for _, path in checkpoints(folder):
         fault = damage(path)
         if fault is None:
@@ -129,7 +129,7 @@ def newest_whole(folder: Path, report: Callable[[str], None]) -> Path | None:
 
 
 def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
-    """Load every part of ``state`` strictly from ``path``; return the facts stored beside it.
+    """Load ``state`` strictly from the checkpoint ``path``; return the content of its ``state.json``.
 
     Raises:
         UserError: the checkpoint's tensors are not those of the networks.
@@ -146,16 +146,16 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
 
 
 def resumable(folder: Path, facts: Mapping[str, Any], report: Callable[[str], None]) -> Path | None:
-    """Return the checkpoint from which a run goes on, its newest whole one; None: it starts at 0 images.
+    """Return the checkpoint from which a run resumes, the newest undamaged one; None: the run starts at 0 images.
 
     Args:
         folder: the run folder.
-        facts: content hash of the run's "data" and its "mixed_precision"; what is not there is not compared.
-        report: is told of each damaged checkpoint that is passed over.
+        facts: content hash of the run's "data" and its "mixed_precision"; an absent entry is not compared.
+        report: called with a message for each damaged checkpoint that is skipped.
 
     Raises:
-        UserError: there are checkpoints, but none is whole; or it was trained on other data, in another precision, or by a
-            version that draws other random numbers.
+        UserError: there are checkpoints, but all are damaged; or the checkpoint was trained on other data, in another precision,
+            or by a version that draws other random numbers.
 
     """
     newest = newest_whole(folder, report)
@@ -191,9 +191,9 @@ def resume(
     report: Report,
     config: GANRunConfig | ClassifierRunConfig,
 ) -> None:
-    """Load the newest whole checkpoint, if there is one; drop the metrics beyond it, which will be written again.
+    """Load the newest undamaged checkpoint, if there is one, and delete the later lines of the metrics, which will be written again.
 
-    Says what it does, and where nothing is left to do, how the run can be lengthened.
+    Prints the checkpoint or, if the run is complete, how it can be lengthened.
 
     Raises:
         UserError: see ``resumable``.
@@ -212,7 +212,7 @@ def resume(
 
 
 def _complete(newest: Path, total: int, config: GANRunConfig | ClassifierRunConfig) -> str:
-    """Say that a run has nothing left to do, and how to go on."""
+    """Return the message that a run is complete, and how to train longer."""
     if ends_with_the_run(config):
         way_on = "its schedule ends with it, so train for longer under a new --name"
     else:
@@ -246,7 +246,7 @@ def _join(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: 
         index, _, key = name.partition(".")
         like = parameters[int(index)]
         if tensor.shape == like.shape:
-            # fused optimisers walk through memory: a moment must lie as its parameter does (channels last, say)
+            # fused optimisers ignore strides: a moment needs the memory layout of its parameter (such as channels last)
             tensor = torch.empty_like(like).copy_(tensor)
         slots.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": slots, "param_groups": groups})

@@ -1,4 +1,4 @@
-"""The random numbers of a step, of this process's images, on the device."""
+"""The random numbers of a step for this process's images, drawn on the device."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -11,13 +11,13 @@ from gconv_gan.runtime.random import Step, Stream, integers, normal, uniform
 from gconv_gan.runtime.sharing import share
 
 BLOCK = 32
-"""Steps that are drawn at once on a CUDA device."""
+"""Number of steps whose numbers are drawn in one call on a CUDA device."""
 MAX_WORDS = 2**23
-"""Words of a block of steps: as int64 numbers, 64 MiB."""
+"""Largest number of words drawn in one call: 64 MiB as int64."""
 
 
 class Drawn(NamedTuple):
-    """Latents, labels (None without classes), and uniform numbers [b, n] for each n that was asked for (None for n = 0)."""
+    """Latents, labels (None without classes), and uniform numbers [b, n] for each requested n (None for n = 0)."""
 
     z: Float[Tensor, "*steps b d"]
     labels: Int[Tensor, "*steps b"] | None
@@ -27,20 +27,20 @@ class Drawn(NamedTuple):
 class Draws:
     """A step's random numbers as functions of (seed, player, step, index in the global batch).
 
-    All numbers of a step come from one row of words for each image, latents first, then the label, then the uniform numbers in the order
-    in which they are asked for: one call of the generator, whose operations cost more than the numbers. For the same reason the numbers
-    of several steps are drawn at once where the device waits for the host to launch operations; their values are the same.
+    All numbers of a step come from one row of words per image: latents, then the label, then the uniform numbers in the order of the
+    arguments. So a step makes one call of the random generator, whose launched operations take more time than the numbers. On a CUDA
+    device one call draws several steps for the same reason; the values do not depend on it.
 
     Args:
-        seed: the run's.
+        seed: seed of the run.
         batch_size: global batch, over all processes and micro-batches.
         latent_dim: dimension of z.
         num_classes: number of classes; None: no labels.
-        process_index: which share of the global batch is ours.
-        num_processes: how many processes share the batch.
-        device: where the numbers are wanted.
-        micro_batches: into how many parts each process splits its share.
-        block: how many steps are drawn at once; None: ``BLOCK`` on a CUDA device, else 1.
+        process_index: index of this process, which selects its share of the global batch.
+        num_processes: number of processes.
+        device: device of the numbers.
+        micro_batches: number of parts of each process's share.
+        block: number of steps drawn in one call; None: ``BLOCK`` on a CUDA device, else 1.
 
     """
 
@@ -64,9 +64,9 @@ class Draws:
         self._blocks: dict[tuple[str, tuple[int, ...]], tuple[int, Drawn]] = {}
 
     def __call__(self, player: Literal["d", "g"], step: Step, uniform_numbers: Sequence[int] = ()) -> Drawn:
-        """Return what the step of ``player`` draws, with as many uniform numbers an image as each of ``uniform_numbers`` says.
+        """Return the numbers of a step of ``player``, with n uniform numbers per image for each n of ``uniform_numbers``.
 
-        Steps [k, 1], as a tensor, draw what k steps do, under a first axis of length k.
+        A tensor of steps [k, 1] gives the numbers of k steps, with a first axis of length k.
         """
         sizes = self._sizes(uniform_numbers)
         if isinstance(step, int) and (block := min(self._block, MAX_WORDS // (sum(sizes) * len(self._indices)))) > 1:
@@ -84,5 +84,5 @@ class Draws:
         return Drawn(normal(parts[0])[..., : self.latent_dim], labels, [uniform(part) if part.shape[-1] else None for part in parts[2:]])
 
     def _sizes(self, uniform_numbers: Sequence[int]) -> list[int]:
-        """Return the words of latents, label and each kind of uniform numbers of an image."""
+        """Return the number of words per image of the latents, the label and each kind of uniform numbers."""
         return [self.latent_dim + self.latent_dim % 2, 0 if self.num_classes is None else 2, *uniform_numbers]

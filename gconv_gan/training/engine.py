@@ -1,8 +1,8 @@
-"""How an iteration is executed: operation by operation, or captured once as a CUDA graph and replayed.
+"""Engines that execute an iteration: operation by operation, or captured once as a CUDA graph and replayed.
 
-Both engines call the same function on the same tensors. An iteration touches no host value: everything that changes from one to the
-next (inputs, learning rates, factors) is a tensor that the host fills beforehand. What differs in its operations is a *variant* (with
-and without a lazy penalty, say) and captured by itself.
+Both engines call the same function on the same tensors. An iteration reads no host value: every value that changes between iterations
+(inputs, learning rates, factors) is a tensor that the host fills before the iteration. Iterations with different operations, such as
+with and without a lazy penalty, are *variants*; each variant is captured separately.
 """
 
 import gc
@@ -27,14 +27,14 @@ WARM_UP = 3
 
 @runtime_checkable
 class Engine(Protocol):
-    """What the loop runs iterations with."""
+    """Executes iterations for the loop."""
 
     def run(self, variant: Hashable, inputs: Any) -> None:
         """Execute one iteration; the host does not wait for the device."""
 
 
 class EagerEngine:
-    """Call the iteration."""
+    """Executes an iteration by calling it."""
 
     def __init__(self, iteration: Iteration) -> None:
         self._iteration = iteration
@@ -45,19 +45,19 @@ class EagerEngine:
 
 
 class GraphEngine:
-    """Capture the iteration once a variant, on inputs that stay where they are, and replay it.
+    """Captures the iteration once per variant, on inputs at fixed addresses, and replays it.
 
-    A capture is preceded by warm-up iterations, which leave no trace: every tensor of ``state`` is set back afterwards, and one that
-    came into being meanwhile (an optimiser's moments) is set to zero, which is where optimisers begin. Where a variant cannot be
-    captured, this and all further iterations are called as the eager engine does.
+    A capture is preceded by warm-up iterations, whose effects are undone: every tensor of ``state`` is restored afterwards, and a tensor
+    that they created (an optimiser's moments) is set to zero, its initial value. If a variant cannot be captured, this and all further
+    iterations are called as by the eager engine.
 
     Args:
-        iteration: the function.
+        iteration: the function to execute.
         state: returns every tensor that an iteration changes: parameters, buffers, averages, moments, sums of statistics.
-        record: ``record(function)`` executes nothing and returns what replays the operations of ``function``; it raises
-            ``RuntimeError`` where there is one that cannot be replayed.
-        warm: runs the warm-up, on the stream of the capture; it may raise the same.
-        say: is told in a sentence why iterations are not captured.
+        record: ``record(function)`` captures ``function`` without executing it and returns a function that replays its operations;
+            it raises ``RuntimeError`` if an operation cannot be captured.
+        warm: runs the warm-up on the stream of the capture; it may raise ``RuntimeError`` too.
+        say: called with one sentence if iterations are not captured.
 
     """
 
@@ -90,7 +90,7 @@ class GraphEngine:
 
     def _capture(self, variant: Hashable, inputs: Any) -> None:
         leaves, structure = pytree.tree_flatten(inputs)
-        # clone() keeps the strides: a channels_last batch stays one
+        # clone() keeps the strides, such as those of channels_last
         static = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         kept = pytree.tree_unflatten(static, structure)
         before = [(tensor, tensor.detach().clone()) for tensor in self._state()]
@@ -108,7 +108,7 @@ class GraphEngine:
             raise
         except RuntimeError as error:
             for tensor, _ in before:
-                tensor.grad = None  # of the iteration that was broken off
+                tensor.grad = None  # a partial gradient of the failed iteration
             self._eager = True
             self._say(f"iterations are run operation by operation, not as a CUDA graph: {_place(error)} ({_first_line(error)})")
 
@@ -131,7 +131,7 @@ def build_engine(
 ) -> Engine:
     """Return the engine that ``trainer.engine`` names; "auto": CUDA graphs where one process trains on a CUDA device.
 
-    ``say`` is told where "cuda_graph" was asked for and cannot be.
+    ``say`` is called if "cuda_graph" was requested and is not possible.
     """
     obstacle = "it needs a CUDA device" if device.type != "cuda" else "several processes average their gradients" if processes > 1 else ""
     if name == "cuda_graph" and obstacle:
@@ -142,10 +142,10 @@ def build_engine(
 def cuda_graph_engine(
     iteration: Iteration, *, state: Callable[[], Iterable[Tensor]], device: torch.device, say: Callable[[str], None]
 ) -> GraphEngine:
-    """Return the engine that captures CUDA graphs, all on one stream of its own and in one memory pool.
+    """Return the engine that captures CUDA graphs, all on one separate stream and in one memory pool.
 
-    One stream for warm-up and capture: autograd remembers the stream on which a parameter's gradient was first accumulated, and cuBLAS
-    keeps its workspace by stream. Replays are launched on the current stream, in order with what fills their inputs.
+    Warm-up and capture use the same stream: autograd stores the stream on which a parameter's gradient was first accumulated, and cuBLAS
+    has one workspace per stream. Replays are launched on the current stream, after the copies that fill their inputs.
     """
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     pool = torch.cuda.graph_pool_handle()
@@ -156,7 +156,7 @@ def cuda_graph_engine(
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP - 1):
                     iterate()
-                # a capture that fails can leave the allocator unusable: whatever waits for the device is to be found here
+                # a failed capture can leave the allocator unusable, so operations that wait for the device are detected here
                 with no_waiting():
                     iterate()
         finally:
@@ -166,7 +166,7 @@ def cuda_graph_engine(
         graph = torch.cuda.CUDAGraph()
         gc.collect()
         collecting = gc.isenabled()
-        gc.disable()  # a tensor or graph that is freed during the capture would end it
+        gc.disable()  # freeing a tensor or graph during the capture would abort it
         try:
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 iterate()
@@ -192,7 +192,7 @@ def no_waiting() -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line of this package, outside of this file, that an error passed through."""
+    """Return the innermost source line of this package, outside this file, in an error's traceback."""
     package = Path(__file__).parents[1]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(package))]
     frames = [frame for frame in frames if frame.filename != __file__]

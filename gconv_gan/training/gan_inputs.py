@@ -1,7 +1,7 @@
-"""What the two steps are given: real images, latents, labels and uniform numbers, each a function of the counters.
+"""Inputs of discriminator and generator steps: real images, latents, labels and uniform numbers, functions of the counters.
 
-Generated images have labels drawn uniformly; under a relativistic loss, those of the real images that they are compared with, so that
-a pair differs in nothing but being real (as in R3GAN's ``Trainer.py``).
+Labels of generated images are drawn uniformly. Under a relativistic loss they are the labels of the paired real images, so that both
+images of a pair have the same class (as in R3GAN's ``Trainer.py``).
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -17,7 +17,7 @@ from gconv_gan.training.draws import Draws
 
 
 class DiscriminatorInputs(NamedTuple):
-    """A discriminator step's share of one process. Uniform numbers are there for those parts of the objective that need them."""
+    """Inputs of a discriminator step on this process. Uniform numbers are None for parts of the objective that need none."""
 
     reals: Float[Tensor, "b 3 s s"]
     real_labels: Int[Tensor, " b"] | None
@@ -32,7 +32,7 @@ class DiscriminatorInputs(NamedTuple):
 
 
 class GeneratorInputs(NamedTuple):
-    """A generator step's share of one process; the reals are there for a relativistic loss."""
+    """Inputs of a generator step on this process; the reals are None unless the loss is relativistic."""
 
     z: Float[Tensor, "b d"]
     fake_labels: Int[Tensor, " b"] | None
@@ -47,7 +47,7 @@ class RealImages(Protocol):
     """Batches of real images [b, 3, S, S] in [-1, 1] and their labels [b], addressed by the number of images seen before them."""
 
     def batch(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
-        """Return one process's share of one."""
+        """Return one process's share of the batch after ``images_seen`` images."""
         ...
 
     def whole(self) -> "RealImages":
@@ -84,7 +84,7 @@ def discriminator_inputs(
 
 
 def generator_inputs(data: RealImages | None, draws: Draws, objective: Objective, *, step: int, batch_size: int) -> GeneratorInputs:
-    """Return this process's share of the batch of generator step ``step``; ``data`` gives a relativistic loss its own reals."""
+    """Return this process's share of the batch of generator step ``step``; ``data`` supplies the real images of a relativistic loss."""
     augment = 0 if objective.augment is None else objective.augment.numbers_per_image
     z, labels, (fake_draws, real_draws) = draws("g", step, [augment, 0 if data is None else augment])
     if data is None:
@@ -94,7 +94,7 @@ def generator_inputs(data: RealImages | None, draws: Draws, objective: Objective
 
 
 def real_batch(data: RealImages, draws: Draws, position: int) -> tuple[Tensor, Tensor | None]:
-    """Return real images, as convolutions like them laid out, and their labels; None in an unconditional run."""
+    """Return real images in channels_last layout and their labels; None in an unconditional run."""
     reals, labels = data.batch(position)
     return reals.contiguous(memory_format=torch.channels_last), labels if draws.num_classes is not None else None
 

@@ -1,4 +1,4 @@
-"""What stops a run before it does harm: numbers that are not finite, and signals."""
+"""Guards that stop a run: non-finite gradients, and signals."""
 
 import math
 import signal
@@ -20,11 +20,11 @@ class NotFiniteError(GuardError):
 
 
 class FiniteGuard:
-    """Keep the weights of all players as they are from the first gradient that is not finite on, without asking the device.
+    """Freeze the weights of all players from the first non-finite gradient on, without a host read.
 
-    The norm of each parameter's gradient is kept until one is not finite, and then no more. ``failed`` [] is 1 from that step on; as
-    an optimiser's ``found_inf`` it makes steps leave parameters and moments alone, and it takes the average's weight to 0. The host
-    reads it when it waits for the device anyway, and ``require_finite`` then names what was bad.
+    The guard stores the norm of each parameter's gradient and stops storing at the first non-finite one. ``failed`` [] is 1 from that
+    step on. As ``found_inf`` of the optimisers it makes their steps leave parameters and moments unchanged, and it sets the weight of the
+    network in the average to 0. The host reads it when it waits for the device anyway; ``require_finite`` then names the gradient.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,11 +34,11 @@ class FiniteGuard:
 
     @torch.no_grad()
     def watch(self, player: str, gradients: Mapping[str, Tensor], images_seen: Tensor) -> Tensor:
-        """Return the norm of all gradients together, and note whether it is finite.
+        """Return the norm [] of all gradients as one vector, and record whether it is finite.
 
         Args:
-            player: whose they are.
-            gradients: by the name of their parameter; the same parameters at every step.
+            player: name of the player.
+            gradients: name of the parameter -> its gradient; the same parameters at every step.
             images_seen: images [] seen when the iteration began.
 
         """
@@ -58,7 +58,7 @@ class FiniteGuard:
         yield from (self.failed, self.images, *(norms for _, norms in self._norms.values()))
 
     def require_finite(self) -> None:
-        """Raise ``NotFiniteError`` naming the first bad gradient where there was one. Waits for the device."""
+        """Raise ``NotFiniteError`` naming the first non-finite gradient, if there was one. Waits for the device."""
         if not self.failed.item():
             return
         found = {
@@ -77,15 +77,15 @@ class FiniteGuard:
 
 @contextmanager
 def noticing_signals() -> Iterator[list[int]]:
-    """Collect the signals that end a process in the yielded list instead of dying, so that the loop can save first.
+    """Yield a list that collects the signals which end a process; the process continues, so that the loop can save first.
 
-    SIGINT, SIGTERM, SIGHUP (the terminal was closed; not under nohup), SIGPIPE (nobody reads the output any more, see ``Report.say``),
-    and the launcher's death, which counts as SIGTERM. A second one that a user can send kills.
+    SIGINT, SIGTERM, SIGHUP (the terminal was closed; not under nohup), SIGPIPE (the reader of the output has exited, see ``Report.say``),
+    and the exit of the launcher, which counts as SIGTERM. A second signal that a user can send ends the process at once.
     """
     received: list[int] = []
 
     def notice(number: int, _: FrameType | None) -> None:
-        if number == LAUNCHER_DIED:  # Linux sends one for each of the launcher's threads, as they end in turn
+        if number == LAUNCHER_DIED:  # Linux sends one for each thread of the launcher that ends
             received.append(signal.SIGTERM)
         else:
             received.append(number)
@@ -105,7 +105,7 @@ def noticing_signals() -> Iterator[list[int]]:
 
 
 def stop_signal(accelerator: Accelerator, signals: list[int]) -> int:
-    """Return the number of a signal that any process has received, 0 for none, the same on every process."""
+    """Return the number of a signal that any process has received, equal on every process; 0: none."""
     mine = signals[0] if signals else 0
     if accelerator.num_processes == 1:
         return mine

@@ -1,7 +1,7 @@
 """The training loop of every task, top to bottom; everything is counted in images.
 
-Every number that a task draws is a function of the counters, so a run that is killed and started again continues bit for bit. The
-host waits for the device where it reads something: at status lines, pictures, scores and checkpoints.
+Every number that a task draws is a function of the counters, so a run that is killed and started again gives the same bits. The host
+waits for the device only when it reads values: at status lines, pictures, scores and checkpoints.
 """
 
 from collections.abc import Generator
@@ -27,18 +27,18 @@ from gconv_gan.training.task import Task
 
 @dataclass(frozen=True)
 class Run:
-    """What the loop is told of a run besides its task."""
+    """The inputs of the loop besides its task."""
 
     config: GANRunConfig | ClassifierRunConfig
     folder: RunFolder
     facts: dict[str, Any]
-    """Plain data that every checkpoint holds."""
+    """JSON data that every checkpoint stores."""
     quiet: bool = False
-    """Say things in the run's log alone."""
+    """Write messages to the run's log only, not to the terminal."""
 
 
 def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
-    """Train until ``trainer.total_images``, from the newest whole checkpoint of the run folder if there is one.
+    """Train until ``trainer.total_images``, from the newest undamaged checkpoint of the run folder if there is one; return the counters.
 
     Raises:
         NotFiniteError: a gradient is not finite.
@@ -52,12 +52,12 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
 
 
 def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int]) -> Generator[int, bool | None, None]:
-    """Train as ``train`` does, and yield the images seen after every iteration, before what is due after it.
+    """Train as ``train`` does, and yield the images seen after every iteration, before its status line, score and checkpoint.
 
-    Whoever sends True ends the run there, as if its length were reached: it is scored and saved, and can be resumed.
+    If the caller sends True, the run ends there as if its length were reached: it is scored and saved, and can be resumed.
 
     Args:
-        task: what is trained.
+        task: the training task.
         run: its config and folder.
         accelerator: device and processes.
         signals: the numbers of signals that arrived; one of them ends the run.
@@ -67,7 +67,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     total = trainer.total_images
     report = Report(accelerator, run.folder.path / "log.txt", total_images=total, quiet=run.quiet)
 
-    # 1. resume, or let the methods see a new run
+    # 1. resume, or start the methods of a new run
     resume(run.folder, task.state, run.facts, accelerator, report, config)
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
     if progress.images_seen == 0:
@@ -112,7 +112,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         log, sample, evaluate, save = (
             due(before, after, every) for every in (trainer.log_every, task.sample_every, task.evaluate_every, trainer.checkpoint_every)
         )
-        # processes agree on a signal, which waits for the device where the processes talk through it
+        # processes agree on a signal; with NCCL this waits for the device
         stop = stop_signal(accelerator, signals) if log or not talk_waits else 0
         if log or sample or evaluate or save or finished or stop:
             task.guard.require_finite()

@@ -1,4 +1,4 @@
-"""What a run says while it trains: status lines, a progress bar on a terminal, and the same numbers to the trackers."""
+"""Output of a run during training: status lines, a progress bar on a terminal, and the same numbers to the trackers."""
 
 import errno
 import os
@@ -37,9 +37,9 @@ LABELS = {
 
 
 class Means:
-    """Means of named statistics since the last reading, summed on the device.
+    """Means of named statistics since the last read, accumulated on the device.
 
-    Statistics that come together are one vector, with their number behind them: one addition a step, on memory that stays where it is.
+    Statistics that are added together form one vector with the count as last entry: one addition per step, at a fixed address.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Means:
         yield from self._sums.values()
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
-        """Return the mean of each statistic over steps and processes, and start anew. Collective; waits for the device."""
+        """Return the mean of each statistic over steps and processes, and reset the sums. Collective; waits for the device."""
         if not self._sums:
             return {}
         sums = accelerator.reduce(torch.cat(list(self._sums.values())), reduction="sum").tolist()
@@ -81,7 +81,7 @@ class Means:
 class Report:
     """Status lines, on a terminal a bar, and the same numbers to the trackers.
 
-    What is done in ``paused`` (samples, gates, scores, checkpoints) is left out of the speed and of the peak memory.
+    Work within ``paused`` (samples, gates, scores, checkpoints) does not count in the speed or the peak memory.
     """
 
     def __init__(self, accelerator: Accelerator, log_file: Path, *, total_images: int, quiet: bool = False) -> None:
@@ -93,7 +93,7 @@ class Report:
         self._bar: tqdm[None] | None = None
 
     def start(self, images_seen: int) -> None:
-        """Begin counting at ``images_seen``; show a bar if a person is watching."""
+        """Begin counting at ``images_seen``; show a progress bar if standard error is a terminal."""
         self._since_images, self._started = images_seen, time.perf_counter()
         reset_peak_memory(self._accelerator.device)
         if self._accelerator.is_main_process and sys.stderr.isatty() and not self._quiet:
@@ -106,7 +106,7 @@ class Report:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time spent inside out of the speed, and its memory out of the peak. The device finishes training first."""
+        """Exclude time and memory of the body from speed and peak memory. Waits first until the device has finished training."""
         if self._accelerator.device.type == "cuda":
             torch.cuda.synchronize(self._accelerator.device)
         before = time.perf_counter()
@@ -118,7 +118,7 @@ class Report:
             self._started += time.perf_counter() - before
 
     def line(self, images_seen: int, means: Mapping[str, float]) -> dict[str, float]:
-        """Write one status line and send its numbers to the trackers."""
+        """Write one status line, send its numbers to the trackers, and return them."""
         seconds = time.perf_counter() - self._started
         self._peak_memory = max(self._peak_memory, peak_memory(self._accelerator.device))
         numbers = {
@@ -135,7 +135,7 @@ class Report:
         return numbers
 
     def say(self, text: str) -> None:
-        """Print a line once, on the main process, unless all is to be quiet, and keep it in ``log.txt``."""
+        """Append a line to ``log.txt`` on the main process, and print it unless the report is quiet."""
         if not self._accelerator.is_main_process:
             return
         with writing(self._log_file), self._log_file.open("a") as file:
@@ -147,16 +147,16 @@ class Report:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
         except OSError as error:
-            # The reader or the terminal is gone. A signal came with that, after which the loop saves and ends.
+            # The reader or the terminal has exited, and a signal was sent: the loop saves and ends.
             if not (error.errno == errno.EIO or (error.errno == errno.EPIPE and noticed)):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def log(self, values: dict[str, Any], images_seen: int) -> None:
-        """Send numbers that have no place in the status line to the trackers."""
+        """Send numbers that are not in the status line to the trackers."""
         self._accelerator.log(values, step=images_seen)
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()

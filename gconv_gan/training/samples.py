@@ -1,6 +1,6 @@
-"""Pictures during training: real images, and the averaged generator on latents that never change.
+"""Pictures during training: real images, and images of the averaged generator from fixed latents.
 
-The latents are the same for every run with their dimension, whatever its seed, so that runs can be compared picture by picture.
+The latents depend on their dimension alone, not on the seed of the run, so that pictures of different runs can be compared.
 """
 
 import torch
@@ -30,7 +30,7 @@ class SampleGrids:
         self._y = None if num_classes is None else torch.arange(rows).repeat_interleave(COLUMNS)
 
     def save_reals(self) -> None:
-        """Write a grid of real images, laid out as the fakes are."""
+        """Write a grid of real images in the layout of the generated ones."""
         rows = None if self._y is None else len(self._z) // COLUMNS
         images = fixed_batch(self._dataset, count=len(self._z), rows=rows)
         save_grid(images, self._folder.samples / "reals.png", columns=COLUMNS)
@@ -45,7 +45,7 @@ class SampleGrids:
         save_grid(images, self._folder.samples / f"{images_seen}.png", columns=COLUMNS)
 
     def gate_entropy(self, generator: nn.Module) -> dict[str, float]:
-        """Return the mean normalised entropy of the generator's kernel gates over the fixed latents; nothing without gates."""
+        """Return the mean normalised entropy of the generator's kernel gates over the fixed latents; empty without gates."""
         if not any(isinstance(module, KernelGate) for module in generator.modules()):
             return {}
         device = next(generator.parameters()).device

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on: networks, averages, optimisers, counters, and what methods and the objective remember."""
+"""The state of a run that a checkpoint saves: networks, averages, optimisers, counters, buffers of methods and objective."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 
 @dataclass
 class TrainingState:
-    """What a checkpoint holds: the bare networks (never their distributed wrappers), optimisers and counters."""
+    """Content of a checkpoint: the bare networks (without distributed wrappers), optimisers and counters."""
 
     players: Mapping[PlayerName, Player]
     progress: Progress = field(default_factory=Progress)
     extras: Mapping[str, nn.Module] = field(default_factory=dict)
-    """Whatever else a step changes and the next one reads, as modules whose buffers hold it (an adaptive probability, say)."""
+    """Further state that steps change and read, as modules with buffers (such as an adaptive probability)."""
     methods: Sequence[Method] = ()
-    """Their state is saved too."""
+    """Methods, whose states are saved too."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the modules by the name of their file in a checkpoint."""

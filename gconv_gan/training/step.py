@@ -1,4 +1,4 @@
-"""What every task does around an optimiser's step: micro-batches, clipping, the guard, the methods; and to measure without one."""
+"""Functions around an optimiser's step that all tasks share: micro-batches, clipping, guard, methods, and losses without a step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -19,14 +19,14 @@ from gconv_gan.training.guards import FiniteGuard
 
 @contextmanager
 def one_step(power_iterations: PowerIterations) -> Iterator[None]:
-    """Do once, within the scope, what all passes between two steps of an optimiser share: spectra, power iterations, counted batches."""
+    """Compute spectra, power iterations and batch counts once within the scope, for all passes between two optimiser steps."""
     with cached_spectra(), batches_counted_together(), power_iterations.once():
         yield
 
 
 @contextmanager
 def measuring(*networks: nn.Module) -> Iterator[None]:
-    """Let passes within the scope, each of a whole global batch, leave no trace, in float32, with the power iterations of the next step."""
+    """Run the passes of the scope in float32 with the next step's power iterations, each on a whole global batch; then restore buffers."""
     with ExitStack() as stack:
         for network in networks:
             stack.enter_context(full_precision(network))
@@ -40,7 +40,7 @@ Inputs = TypeVar("Inputs", bound=tuple[Tensor | None, ...])
 
 
 def half_batches(batch: Callable[[int], Inputs], halves: Sequence[int]) -> list[Inputs]:
-    """Return half (h mod 2) of ``batch(⌊h / 2⌋)``, a named tuple, for each h; None and scalars are in each."""
+    """Return half (h mod 2) of ``batch(⌊h / 2⌋)``, a named tuple, for each h; None and scalars are unchanged."""
     whole = {number: batch(number) for number in dict.fromkeys(half // 2 for half in halves)}
     return [_like(whole[half // 2], [_half(tensor, half % 2) for tensor in whole[half // 2]]) for half in halves]
 
@@ -53,7 +53,7 @@ def _half(tensor: Tensor | None, second: int) -> Tensor | None:
 
 
 def concatenated(parts: Sequence[Inputs]) -> Inputs:
-    """Return named tuples of tensors with a batch axis, or None, as one."""
+    """Return one named tuple: the tensors of ``parts`` concatenated along the batch axis; None stays None."""
     columns = zip(*parts, strict=True)
     return _like(parts[0], [None if column[0] is None else torch.cat(column) for column in columns])
 
@@ -65,15 +65,15 @@ def _like(inputs: Inputs, values: Sequence[Tensor | None]) -> Inputs:
 
 
 def backward(loss: Tensor, *, parameters: list[nn.Parameter]) -> None:
-    """Accumulate the gradients of ``parameters`` alone: those of the images at which a penalty took a gradient are not computed again.
+    """Accumulate the gradients of ``parameters`` alone, without those of the images, which a penalty has computed already.
 
-    Accelerate's own backward would divide by its gradient accumulation, which is 1 here, in an operation of its own.
+    ``Accelerator.backward`` would add an operation: it divides by its accumulation steps, here 1.
     """
     torch.autograd.backward(loss, inputs=parameters)
 
 
 def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
-    """Yield (whether it is the last, the parts) for each of ``count`` equal parts of the tensors; None and scalars are in each."""
+    """Yield (is last, slices of the tensors) for each of ``count`` equal parts; None and scalars are passed unchanged."""
     split = [[tensor] * count if tensor is None or tensor.ndim == 0 else tensor.chunk(count) for tensor in tensors]
     for index in range(count):
         yield index == count - 1, [parts[index] for parts in split]
@@ -84,7 +84,7 @@ def over_micro_batches(
 ) -> dict[str, Tensor]:
     """Run ``step(part, backward=…, share=…)`` on ``count`` parts of a named tuple ``inputs``; return the means of its statistics.
 
-    The gradients of ``network``, as Accelerate wrapped it, are averaged over processes with the last part.
+    The gradients of ``network``, the module that Accelerate wrapped, are averaged over processes at the last part.
     """
     accumulate = partial(backward, parameters=[parameter for parameter in network.parameters() if parameter.requires_grad])
     if count == 1:
@@ -99,7 +99,7 @@ def over_micro_batches(
 def finish_step(
     player: Player, *, methods: Sequence[Method], guard: FiniteGuard, max_grad_norm: float | None, images_seen: Tensor
 ) -> Tensor:
-    """Clip the complete gradient, step where it is finite, and clear it; return its norm [] before clipping."""
+    """Clip the complete gradient, step if it is finite, and clear it; return its norm [] before clipping."""
     for method in methods:
         method.after_backward(player)
     gradients = {name: parameter.grad for name, parameter in player.parameters if parameter.grad is not None}

@@ -28,7 +28,7 @@ class LabelledImages(Protocol):
     """Labelled batches, addressed by the number of images seen before them."""
 
     def batch(self, images_seen: int) -> LabelledBatch:
-        """Return one process's share of one."""
+        """Return one process's share of the batch after ``images_seen`` images."""
         ...
 
     def whole(self) -> "LabelledImages":
@@ -37,18 +37,18 @@ class LabelledImages(Protocol):
 
 
 class Batch(NamedTuple):
-    """One process's share of a batch; ``weight`` [] of ``labels`` counts, the rest of ``others``; None: nothing is mixed."""
+    """One process's share of a batch. The target is ``weight`` [] times ``labels`` plus the rest times ``others``; None: no mixing."""
 
     images: Float[Tensor, "b 3 s s"]
     labels: Int[Tensor, " b"]
     others: Int[Tensor, " b"]
     places: Int[Tensor, " b"]
-    """In the batch of all processes."""
+    """Indices in the batch of all processes."""
     weight: Float[Tensor, ""] | None
 
 
 class Inputs(NamedTuple):
-    """What an iteration reads."""
+    """The tensors that an iteration reads."""
 
     batch: Batch
     images_seen: Int[Tensor, ""]
@@ -63,10 +63,10 @@ class Supervised(Task):
         config: the run.
         network: bare, in fp32.
         data: training batches.
-        held_out: what the network is tested on while it trains; None: it is not.
+        held_out: images of the tests during training; None: no tests.
         held_out_name: "validation" or "test".
-        methods: what else acts on the network.
-        device: where to train.
+        methods: the training methods, in order.
+        device: device of training.
 
     """
 
@@ -121,7 +121,7 @@ class Supervised(Task):
         return Batch(images, batch.labels, batch.others, batch.places, batch.weight)
 
     def iterate(self, variant: None, inputs: Inputs) -> None:
-        """Run one step, and move the average."""
+        """Run one step, and update the average."""
         self._masks.step = inputs.images_seen
         with one_step(self._power_iterations):
             statistics = self._accumulate(self._step, inputs.batch, self._parallel["classifier"])

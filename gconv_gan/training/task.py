@@ -1,4 +1,4 @@
-"""What the loop asks of a task: adversarial or supervised training."""
+"""The interface between the loop and its task, adversarial or supervised training."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,17 +21,17 @@ from gconv_gan.training.step import measuring
 
 
 class Task(ABC):
-    """Players, their losses, and what one iteration does.
+    """Players, their losses, and one iteration.
 
-    An iteration is split in three: ``prepare`` works on the host and returns what the iteration reads, ``iterate`` touches no host value
-    (the engine may capture it), ``advance`` moves the counters.
+    An iteration has three parts: ``prepare`` runs on the host and returns the inputs, ``iterate`` reads no host value (the engine may
+    capture it), and ``advance`` increments the counters.
 
     Attributes:
         players: the networks that are trained.
-        state: what a checkpoint holds.
+        state: the content of a checkpoint.
         means: statistics since the last status line.
-        guard: notices gradients that are not finite.
-        images_per_iteration: real images that an iteration shows.
+        guard: detects non-finite gradients.
+        images_per_iteration: real images per iteration.
         sample_every: images between pictures; 0: never.
         evaluate_every: images between scores; 0: never.
 
@@ -52,7 +52,7 @@ class Task(ABC):
         self._place_states()
 
     def _place_states(self) -> None:
-        """Move what the methods hold to the device."""
+        """Move the states of the methods to the device."""
         for method in self.methods:
             for module in method.state().values():
                 module.to(self.device)
@@ -73,13 +73,13 @@ class Task(ABC):
         for method in self.methods:
             method.start(self.players, self.losses)
         for player in self.players.values() if self.methods else ():
-            player.rebuild()  # the averages copy what the methods made of the networks
+            player.rebuild()  # the averages become copies of the changed networks
 
     def begin(self, accelerator: Accelerator) -> None:
-        """Take networks and optimisers as they are after a resume, or after a method changed them, and let Accelerate wrap the networks."""
+        """Wrap the networks by Accelerate, after a resume or a change of structure, and use the players' present optimisers."""
         if self._parallel:
             self._parallel = {}
-            accelerator.free_memory()  # its references to the old wrappers, whose hooks go with them
+            accelerator.free_memory()  # its references to the old wrappers and their hooks
             self.guard = FiniteGuard(self.device)
         self._place_states()
         for player in self.players.values():
@@ -107,7 +107,7 @@ class Task(ABC):
             set_learning_rate(player.optimizer, player.learning_rate * factor * math.prod(factors))
 
     def losses(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> Tensor:
-        """See ``Losses``."""
+        """Return the loss [] of ``player`` on half batches, see ``Losses``."""
         networks = {name: one.network for name, one in self.players.items()}
         with measuring(*networks.values()):
             return self._loss(player, halves, networks[player] if network is None else network)
@@ -126,14 +126,14 @@ class Task(ABC):
 
     @abstractmethod
     def advance(self) -> None:
-        """Move the counters over the iteration that was run."""
+        """Increment the counters by the iteration that was run."""
 
     def status(self) -> Mapping[str, float]:
-        """Return further numbers of a status line; the loop's clock stands still meanwhile."""
+        """Return further numbers of a status line; the time of this call does not count in the speed."""
         return {}
 
-    def draw(self, images_seen: int) -> None:  # noqa: B027  # a task without pictures leaves it as it is
-        """Write pictures of what was learned, and at 0 images of what is there before; called on the main process."""
+    def draw(self, images_seen: int) -> None:  # noqa: B027  # a task without pictures does not override it
+        """Write pictures of the current state, and at 0 images of the data; called on the main process."""
 
     @abstractmethod
     def score(self, report: Report) -> bool:

@@ -1,4 +1,4 @@
-"""An ablation from the outside: its arms are trained side by side, each as it would be alone, resumed, ended together, and compared."""
+"""ablate from its command line: arms are trained side by side with the results of separate runs, resumed, ended together, and compared."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def command(folder: Path, **changes: Any) -> AblateCommand:
 
 @pytest.fixture
 def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Score a generator by its first weight: an extractor takes seconds, and is tested elsewhere."""
+    """Score a generator by its first weight, since an extractor takes seconds."""
 
     def scorer(_plan: Any, _config: Any, _dataset: Any, _accelerator: Any, scores: Path) -> Any:
         def score(generator: torch.nn.Module, images: int) -> dict[str, float]:
@@ -49,7 +49,7 @@ def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("scored_by_weights")
-def test_runs_side_by_side_are_those_alone_and_are_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
     arguments = [str(DIGITS), "--seeds", "2", "--cache-dir", str(tmp_path / "cache"), "--json", str(out)]
     for images in ("320", "640"):
@@ -128,12 +128,12 @@ def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: 
         assert sizes["other_latent"] == sizes["dictionary"]
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+def test_wrong_seeds_no_scores_and_arms_of_other_data_are_refused(tmp_path: Path) -> None:
     config = load_config(AblationConfig, DIGITS)
     with pytest.raises(UserError, match=r"--seeds 3\.\.1: give a number of seeds"):
         ablate.ablate(config, command(tmp_path, seeds="3..1"), folder=DIGITS.parent)
     unscored = config.model_copy(update={"run": {**config.run, "evaluation": {"every": 0}}})
-    with pytest.raises(UserError, match=r"scores nothing: set run\.evaluation\.every"):
+    with pytest.raises(UserError, match=r"computes no scores: set run\.evaluation\.every"):
         ablate.ablate(unscored, command(tmp_path), folder=DIGITS.parent)
     apart = config.model_copy(update={"arms": {**config.arms, "open": {"data": {"size": 16}}}})
     with pytest.raises(UserError, match="share their data"):

@@ -1,4 +1,4 @@
-"""Statistics files of torch-fidelity and clean-fid, each way, against the libraries themselves; and what is refused."""
+"""Statistics files of torch-fidelity and clean-fid, read and written, against the libraries; and refusals."""
 
 import pickle
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_clean_fid_reads_ours_and_we_read_its(random_inception: Path, tmp_path: 
         assert fid(fakes, import_statistics(tmp_path / "stats" / name, clean, count=4)) == pytest.approx(fid(fakes, ours), rel=1e-4)
 
 
-def test_the_card_says_what_is_known_and_what_is_not(tmp_path: Path) -> None:
+def test_the_card_marks_unknown_fields(tmp_path: Path) -> None:
     network = StubExtractor()
     moments = moments_of(torch.randn(40, 16, generator=torch.Generator().manual_seed(0)))
     np.savez(tmp_path / "moments.npz", mu=moments.mean.numpy(), sigma=moments.covariance.numpy())
@@ -157,7 +157,7 @@ class Attack:
         return print, ("code was run",)
 
 
-def test_what_is_no_statistics_is_refused(tmp_path: Path, tf: InceptionExtractor, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_without_statistics_are_refused(tmp_path: Path, tf: InceptionExtractor, capsys: pytest.CaptureFixture[str]) -> None:
     network = StubExtractor()
     eye = np.eye(16)
     torch.save({"mu": Attack()}, tmp_path / "attack.pt")
@@ -188,7 +188,7 @@ def test_what_is_no_statistics_is_refused(tmp_path: Path, tf: InceptionExtractor
 
 def test_exports_that_would_mislead_are_refused(tmp_path: Path, tf: InceptionExtractor) -> None:
     network = StubExtractor()
-    with pytest.raises(UserError, match="clean_fid does not see images as stub .none. does"):
+    with pytest.raises(UserError, match="clean_fid has no extractor like stub .none., so it cannot use its statistics"):
         export_statistics("clean_fid", tmp_path, "x", of_reals(network), network)
     (tmp_path / "x-inception-v3-compat-stat-fid-2048.pt").touch()
     with pytest.raises(UserError, match="exists: give another --name"):

@@ -76,6 +76,7 @@ class UnderCondition(nn.Module):
         self.layer, self.condition, self.resample = layer, condition, resample
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the resampled result of the layer."""
         x = F.interpolate(x, scale_factor=2.0, mode="nearest") if self.resample == "up" else x
         y = apply(self.layer, x, self.condition)
         return F.avg_pool2d(y, 2) if self.resample == "down" else y
@@ -89,6 +90,7 @@ class ExplicitKernels(Conditioned):
         self.layer = layer
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """Return the same as the layer, up to rounding."""
         layer = self.layer
         assert layer.gate is not None
         assert layer.bias is not None
@@ -107,6 +109,7 @@ class GroupByGroup(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the same as the layer in training, up to rounding."""
         layer, statistics = self.layer, self.layer.statistics
         assert layer.weight is not None
         assert layer.bias is not None
@@ -131,6 +134,7 @@ class WhitenedPatches(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the same as the layer, up to rounding."""
         layer = self.layer
         assert layer.whitening is not None
         assert layer.bias is not None
@@ -144,7 +148,7 @@ class WhitenedPatches(nn.Module):
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of one candidate over another's, round by round."""
+    """Ratios of two candidates' times, round by round: median and quartiles."""
 
     median: float
     low: float
@@ -178,7 +182,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class Bench:
-    """Builder of each table's candidates, which times them within a share of the total time."""
+    """Builds and times the candidates of each table, within its share of the total time."""
 
     def __init__(self, command: ConvCostCommand) -> None:
         self.command, self.device = command, command_device()
@@ -251,7 +255,7 @@ class Bench:
         return x.contiguous(memory_format=torch.channels_last)
 
     def passes(self, network: nn.Module, x: Tensor) -> Callable[[], None]:
-        """Return the passes to be timed."""
+        """Return the function that is timed."""
         run = training_step(network, x) if self.command.passes == "training" else inference(network, x)
         if self.command.precision == "float32":
             return run

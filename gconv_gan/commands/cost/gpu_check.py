@@ -1,7 +1,7 @@
-"""All that is worth knowing on a GPU that is at hand for minutes: the tests for it, a record of speed, and an ablation.
+"""Check of a GPU in a few minutes: the tests that need a GPU, a record of speed, and an ablation.
 
-Each part is a process of its own, with a time limit, and writes as it goes: one that fails or is stopped leaves the others and what it has
-written.
+Each part is a separate process with a time limit and writes its results as they are computed. A part that fails or is stopped does
+not affect the others, and its results up to then are kept.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ from gconv_gan.runtime.device import device_name
 TESTS = "tests/training/test_gpu.py"
 TESTS_SECONDS = 95.0
 SPEED_SECONDS = {"tf32": 55.0, "bf16": 45.0, "fp32": 25.0}
-WORKERS = 4  # of the tests: most of a tiny run is the host's
+WORKERS = 4  # processes of the tests: a tiny run is limited by the host
 SPARE = 12.0
 """Seconds between the end of the ablation and the end of the check."""
 RUN = "import sys; from gconv_gan.runtime.script import run_command; module = sys.argv.pop(1); run_command(module)"
@@ -41,7 +41,7 @@ class GPUCheckCommand(Config):
     out: str = "eval/speed/records"
     """Folder of the results."""
     seconds: PositiveFloat = 470.0
-    """Seconds of the whole check."""
+    """Time limit of the whole check in seconds."""
     seeds: str = "5"
     """Seeds of the ablation, as eval/ablate.py takes them."""
     only: Literal["tests", "speed", "ablation"] | None = None
@@ -53,14 +53,14 @@ class GPUCheckCommand(Config):
     ablation: str = "configs/ablate/gconv_cifar10.toml"
     """Config of the ablation."""
     images: PositiveInt | None = None
-    """Images of a run of the ablation, where it is not the time that ends it."""
+    """Length of a run of the ablation in images; None: limited by the time."""
     tiny: bool = False
     """Tiny networks, to try the script on a CPU."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is run, for how many seconds at most; its output goes to the terminal and to a file."""
+    """A command and its time limit in seconds; its output goes to the terminal and to a file."""
 
     name: str
     command: list[str]
@@ -68,7 +68,7 @@ class Part:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the tests, the record and the ablation, in ``--seconds`` all together."""
+    """Run the tests, the record and the ablation, in ``--seconds`` in total."""
     command = parse_command(GPUCheckCommand, arguments)
     out = Path(command.out)
     begun = time.perf_counter()
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def tests() -> list[str]:
-    """Return the command of the tests: in several processes where that is installed."""
+    """Return the command of the tests: in several processes if pytest-xdist is installed."""
     several = ["-n", str(WORKERS)] if importlib.util.find_spec("xdist") else []
     return [
         sys.executable,
@@ -128,7 +128,7 @@ def tests() -> list[str]:
 
 
 def run(part: Part, out: Path) -> None:
-    """Run a part, show and keep what it says, and stop it at its limit."""
+    """Run a part, print and store its output, and stop it at its time limit."""
     start = time.perf_counter()
     process = subprocess.Popen(
         part.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, env=os.environ
@@ -154,7 +154,7 @@ def run(part: Part, out: Path) -> None:
 
 
 def pack(runs: Path, archive: Path) -> None:
-    """Keep logs and scores of all runs, and the last pictures of the first seed."""
+    """Write logs and scores of all runs, and the last pictures of the first seed, into a tar file."""
     with tarfile.open(archive, "w:gz") as file:
         for folder in sorted(path for path in runs.glob("*/*") if path.is_dir()):
             kept = [folder / "log.txt", folder / "metrics.jsonl", *sorted((folder / "scores").rglob("*.json"))]

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
 def layer_costs(shape: Shape, *, repeats: int, seed: int = 0, names: Sequence[str] = tuple(LAYERS)) -> list[LayerCost]:
     """Return the costs of the named layers at ``shape``; all are timed in alternation in one process."""
     device = command_device()
-    with torch.random.fork_rng(devices=[]):  # drawn on the CPU
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.manual_seed(seed)
         x = torch.randn(shape.batch, shape.channels, shape.size, shape.size).to(device)
         condition = Condition(torch.randn(shape.batch, LATENT_DIM).to(device), torch.arange(shape.batch, device=device) % CLASSES)

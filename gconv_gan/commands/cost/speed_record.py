@@ -1,7 +1,7 @@
-"""How long an iteration takes, called and captured: a record of this device, written as it is measured.
+"""Record of the time of a training iteration on this device, called and as a CUDA graph.
 
-The iterations are those of the training loop with the run's own batches: draws, images and launches are in the time; pictures, scores and
-checkpoints are not.
+The iterations are those of the training loop with the run's own batches. The time includes random numbers, images and launches, not
+pictures, scores and checkpoints. Each result is written as soon as it is measured.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.engine import build_engine
 
 Precision = Literal["fp32", "tf32", "bf16"]
-CHUNK = 4  # iterations between two looks at the clock, or as many as a lazy penalty has in its cycle
+CHUNK = 4  # iterations between two readings of the clock; with a lazy penalty, those of its period
 
 SMALL: dict[str, Any] = {
     "generator": {"width": 32, "conv": {"kind": "plain"}},
@@ -63,15 +63,15 @@ class SpeedRecordCommand(Config):
     """Measure the time of an iteration of every case, called and captured, in one precision."""
 
     record: str
-    """JSON file that the results are added to."""
+    """JSON file to which results are added."""
     data_path: str
     """Folder of pictures, 32×32, whose sub-folder train is read."""
     precision: Precision = "tf32"
-    """Precision of both networks; one a process."""
+    """Precision of both networks; one per process."""
     cache_dir: str = "cache"
     """Folder of converted data."""
     seconds: PositiveFloat = 1.5
-    """Seconds of measuring a case on an engine."""
+    """Measuring time of a case on an engine in seconds."""
     limit: PositiveFloat = 1e9
     """Seconds after which no further case is begun."""
     tiny: bool = False
@@ -80,28 +80,28 @@ class SpeedRecordCommand(Config):
 
 @dataclass(frozen=True)
 class Measured:
-    """One case on one engine in one precision."""
+    """Measurement of one case on one engine in one precision."""
 
     case: str
     engine: EngineName
     precision: Precision
     parameters: int
-    """Of the generator."""
+    """Parameters of the generator."""
     generator_macs: int
-    """Of its forward pass, per image."""
+    """MACs of its forward pass per image."""
     macs: int
-    """Of an iteration, penalties left out."""
+    """MACs of an iteration without penalties."""
     milliseconds: float
-    """Of an iteration: the median of chunks, whose means are taken."""
+    """Time of an iteration: median over chunks of the mean within a chunk."""
     quartiles: tuple[float, float]
     iterations: int
     tflops: float
-    """Two operations a multiply-add."""
+    """Floating-point operations per second, two per multiply-add, in 10¹²."""
     first_seconds: float
-    """Of the first iterations: choice of algorithms, warm-up, captures."""
+    """Time of the first iterations: choice of algorithms, warm-up, captures."""
     peak_gib: float
     said: list[str]
-    """What the engine said: why it does not capture."""
+    """Messages of the engine: why it does not capture."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> None:
                 continue
             try:
                 found = measured(case, config, engine, precision, dataset, accelerator, seconds=command.seconds)
-            except RuntimeError as error:  # the other cases are still worth knowing
+            except RuntimeError as error:  # continue with the other cases
                 held.setdefault("failures", []).append({"case": case, "engine": engine, "precision": precision, "error": str(error)})
                 print(f"{precision}  {case}  {engine}: {error}", flush=True)
             else:
@@ -232,7 +232,7 @@ def _seconds(iteration: Callable[[], object], count: int, device: torch.device) 
 
 
 def about() -> dict[str, Any]:
-    """Return what a record is of: commit, day, device, versions; and no cases."""
+    """Return a record without cases: commit, day, device, versions."""
     commit = None
     with contextlib.suppress(OSError):  # no git
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
@@ -240,9 +240,9 @@ def about() -> dict[str, Any]:
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Return what a CUDA device reaches in the best case: TFLOP/s of large products and convolutions, TB/s of a copy.
+    """Return the measured limits of a CUDA device: TFLOP/s of large products and convolutions, TB/s of a copy.
 
-    Leaves TF32 switched on.
+    TF32 stays enabled afterwards.
     """
     source = torch.empty(2**28, device=device).normal_()
     found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}

@@ -96,9 +96,9 @@ def open_reference(
     cache_dir: Path,
     flags: Mapping[str, str] = SCORE_FLAGS,
 ) -> ReferenceStatistics | Reals | Path:
-    """Open what the command line names as reference; cached statistics are read, images are not.
+    """Return the reference that the command line names: statistics from the cache, or real images, which are not read yet.
 
-    Another tool's file of statistics is returned as its path, since its content depends on the extractor.
+    A statistics file of another tool is returned as its path, since its content depends on the extractor.
 
     Args:
         reference: a data set's name, images in a folder, zip or tar, or statistics; None: the run's training data.

@@ -48,7 +48,10 @@ Curve = dict[int, Score]
 
 
 def conclude(command: CurveCommand, job: Job, curve: Curve) -> Curve:
-    """Print a curve, mark its best checkpoint, and write every score again with the rule of its checkpoint: best, or last."""
+    """Print a curve, mark its best checkpoint, and return the curve; each card names the rule of its checkpoint: best, or last.
+
+    The score files are written again with these cards.
+    """
     key = _deciding(command, curve)
     best = min(curve, key=lambda images: _rank(curve[images].scores[key], key))  # the earliest among equal scores
     ruled = {}

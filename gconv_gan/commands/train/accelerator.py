@@ -25,13 +25,20 @@ class BatchConfig(Protocol):
     """The keys of a run's trainer that an Accelerator needs."""
 
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Return the global batch, over all processes and micro-batches."""
+
     @property
-    def micro_batches(self) -> int: ...
+    def micro_batches(self) -> int:
+        """Return the number of parts of each process's batch."""
+
     @property
-    def tf32(self) -> bool | None: ...
+    def tf32(self) -> bool | None:
+        """Return whether float32 products are computed in TF32 on a CUDA device; None: as torch does."""
+
     @property
-    def mixed_precision(self) -> Literal["no", "bf16"] | None: ...
+    def mixed_precision(self) -> Literal["no", "bf16"] | None:
+        """Return the autocast mode of the forward pass; None: that of Accelerate's launcher."""
 
 
 @runtime_checkable
@@ -39,13 +46,20 @@ class RunConfig(Protocol):
     """The keys of a run that an Accelerator needs."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name of the run's folder."""
+
     @property
-    def runs_dir(self) -> str: ...
+    def runs_dir(self) -> str:
+        """Return the folder of all runs."""
+
     @property
-    def plugins(self) -> tuple[str, ...]: ...
+    def plugins(self) -> tuple[str, ...]:
+        """Return the plug-ins of the run."""
+
     @property
-    def trainer(self) -> BatchConfig: ...
+    def trainer(self) -> BatchConfig:
+        """Return the section [trainer]."""
 
 
 def build_accelerator(config: RunConfig) -> Accelerator:
@@ -53,12 +67,12 @@ def build_accelerator(config: RunConfig) -> Accelerator:
 
     Raises:
         UserError: the batch does not divide by the processes and micro-batches, a tracker cannot be made, the processes have loaded
-            different plug-ins, or the launcher asks for what changes a run's numbers without standing in its config.
+            different plug-ins, or the launcher requests a setting that changes a run's numbers and is not in its config.
 
     """
     folder, trainer = Path(config.runs_dir) / config.name, config.trainer
     require_plain_training()
-    if process_state().device.type == "cpu":  # the first call fixes the device by the same rule as in every other command
+    if process_state().device.type == "cpu":  # the first call chooses the device by the rule of all commands
         keep_freed_memory()
     if trainer.mixed_precision is None:
         require_known_precision()
@@ -70,7 +84,7 @@ def build_accelerator(config: RunConfig) -> Accelerator:
         mixed_precision=trainer.mixed_precision,
         log_with=build_trackers(folder),
         project_dir=folder,
-        # statistics are shared by our own BatchNorm; broadcasting buffers in forward breaks two forwards before one backward
+        # our BatchNorm shares statistics; broadcasting buffers in forward would prevent two forward passes before one backward pass
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:

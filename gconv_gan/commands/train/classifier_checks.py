@@ -19,7 +19,7 @@ from gconv_gan.methods.method import Method
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
 from gconv_gan.training.checkpoint import resumable
 
-# location of the test data, which affect their own score alone
+# paths of the test data, which do not affect training
 TEST_DATA_MAY_CHANGE = tuple(f"test_{key}" for key in MAY_CHANGE if key.startswith("data."))
 
 
@@ -56,7 +56,7 @@ class CheckedClassifier:
 def check(
     config: ClassifierRunConfig, accelerator: Accelerator, dataset: ImageDataset | None, test: ImageDataset | None
 ) -> CheckedClassifier:
-    """Build everything ``config`` names and check that it can be trained.
+    """Build everything that ``config`` names, check that it can be trained, and return it.
 
     Args:
         config: the run.

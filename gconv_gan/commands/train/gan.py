@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def fit(config: GANRunConfig) -> Progress:
-    """Build the parts of ``config`` and train, from the run folder's newest checkpoint if there is one.
+    """Build the parts of ``config``, train from the newest checkpoint of the run folder if there is one, and return the counters.
 
     Raises:
         UserError: the run cannot start; its folder is then not created.
@@ -54,7 +54,7 @@ def fit(config: GANRunConfig) -> Progress:
 
 
 def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, accelerator: Accelerator) -> Adversarial:
-    """Return what is trained; statistics of ``dataset`` that scores need are computed, nothing is written to the run's folder."""
+    """Return the training task; computes the statistics of ``dataset`` for scores, writes nothing to the run's folder."""
     assert parts.data is not None
     scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, parts.folder.scores)
     return Adversarial(

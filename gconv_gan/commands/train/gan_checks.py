@@ -45,7 +45,7 @@ class CheckedGAN:
 
 
 def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset | None) -> CheckedGAN:
-    """Build everything ``config`` names and check that it can be trained.
+    """Build everything that ``config`` names, check that it can be trained, and return it.
 
     Args:
         config: the run.

@@ -22,7 +22,7 @@ from gconv_gan.runtime.random import stream_seed
 from gconv_gan.training.checkpoint import STATE, load_network
 
 FEW_CHANNELS = 16
-"""A warning is given for a feature map with fewer channels than this."""
+"""A feature map with fewer channels than this gives a warning."""
 
 
 def build_networks(config: GANRunConfig, num_classes: int | None) -> tuple[nn.Module, nn.Module]:

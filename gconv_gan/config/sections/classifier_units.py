@@ -1,4 +1,4 @@
-"""Config of a named classifier, whose parts can be exchanged."""
+"""Config of a named classifier, whose layers can be replaced."""
 
 from typing import Annotated, Literal
 
@@ -6,20 +6,20 @@ from gconv_gan.config.schema import Choice, PartConfig
 
 
 class NamedClassifierConfig(PartConfig):
-    """A network of the table in ``models/classifiers/named.py``, with any of its parts exchanged."""
+    """A network of the table in ``models/classifiers/named.py``, with some of its layers replaced."""
 
     kind: Literal["named"] = "named"
     name: str
-    """Its name in the table: wrn_28_10, resnet18_cifar, resnext29_32x4d, …"""
+    """Name in the table: wrn_28_10, resnet18_cifar, resnext29_32x4d, …"""
     conv: Annotated[PartConfig, Choice("CLASSIFIER_CONVS", default="defined")]
-    """Every convolution."""
+    """Kind of every convolution."""
     norm: Annotated[PartConfig, Choice("CLASSIFIER_NORMS", default="defined")]
-    """Every normalisation."""
+    """Kind of every normalisation."""
     activation: Annotated[str, Choice("ACTIVATIONS", name_only=True, default="defined", extra=("defined",))]
-    """Every activation of the trunk."""
+    """Kind of every activation of the trunk."""
     attention: Annotated[PartConfig, Choice("ATTENTIONS", default="defined")]
-    """At the end of each residual branch."""
+    """Kind of attention at the end of each residual branch."""
     order: Literal["defined", "standard", "whitened"] = "defined"
-    """convolution, norm, activation; or norm, convolution, activation, the whitening unit."""
+    """Order of the layers of a unit: convolution, norm, activation; or norm, convolution, activation (whitening unit)."""
     options: dict[str, bool | int | float | str | tuple[int | float, ...]] = {}
     """Keyword arguments of the network's class: dropout, widths, depths, …"""

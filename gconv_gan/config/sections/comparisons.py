@@ -33,7 +33,7 @@ class NearClaim(Config):
     baseline: str
     """The arm of comparison."""
     measure: Measure = "accuracy"
-    """What is measured."""
+    """The measure."""
     margin: PositiveFloat
     """Largest admissible loss of the measure."""
 
@@ -59,11 +59,11 @@ class GrowthClaim(Config):
     arms: tuple[str, ...] = Field(min_length=2)
     """Arms in order; each has twice the width of the previous one."""
     cost: Cost = "parameters"
-    """What is counted."""
+    """The cost."""
     exponent: PositiveFloat
     """Claimed power of the width: 1 is linear."""
     tolerance: PositiveFloat
-    """By how much log2 of each ratio of neighbours may differ from it."""
+    """Largest admissible difference of log2 of the ratio of two successive arms from it."""
 
 
 Claim = Annotated[BetterClaim | NearClaim | CheaperClaim | GrowthClaim, Field(discriminator="kind")]
@@ -101,7 +101,7 @@ class ComparisonConfig(Config):
     """Changes of each arm to these settings."""
     attacks: AttackConfig = AttackConfig()
     claims: tuple[Claim, ...] = Field(min_length=1)
-    """All of them must hold."""
+    """The claims; the verdict is positive if all of them hold."""
 
     @model_validator(mode="after")
     def _claims_are_of_arms(self) -> "ComparisonConfig":

@@ -52,7 +52,7 @@ class TrainerConfig(Config):
 
     @property
     def images_per_iteration(self) -> int:
-        """Real images of one iteration (n_dis discriminator steps, one generator step)."""
+        """Return the real images of one iteration (n_dis discriminator steps, one generator step)."""
         return self.batch_size * self.n_dis
 
 

@@ -9,7 +9,7 @@ from gconv_gan.runtime.random import Stream
 def stratified(
     labels: Int64[np.ndarray, " n"], indices: Int64[np.ndarray, " m"], *, fraction: float, seed: int, stream: str
 ) -> tuple[Int64[np.ndarray, " a"], Int64[np.ndarray, " b"]]:
-    """Split ``indices`` into a part with round(fraction · members) of every class, and the rest; both in increasing order.
+    """Return a part of ``indices`` with round(fraction · members) of every class, and the rest; both in increasing order.
 
     The choice of members depends on (seed, stream) and the labels alone.
 

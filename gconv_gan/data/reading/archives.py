@@ -161,6 +161,7 @@ class FolderTree:
         self.left_out: dict[str, list[Parts]] = {}
 
     def names(self) -> list[Parts]:
+        """Return the paths of all files that are not hidden."""
         self.left_out = {reason: [] for reason in (HIDDEN, NOWHERE, CIRCLE, SPECIAL)}
         try:
             return list(self._walk(self.root, (), frozenset()))
@@ -189,6 +190,7 @@ class FolderTree:
                     self.left_out[SPECIAL].append(parts)
 
     def read(self, parts: Parts) -> bytes:
+        """Return a file's content, see ``Tree``."""
         with self.open(parts) as file:
             try:
                 content = file.read(LARGEST + 1)
@@ -198,12 +200,14 @@ class FolderTree:
         return content
 
     def open(self, parts: Parts) -> EncodedFile:
+        """Return an open file for partial reading, see ``Tree``."""
         try:
             return self.root.joinpath(*parts).open("rb")
         except OSError as error:  # an error of the file system, not of the picture
             raise unreadable(error, self.root, where=self.where) from error
 
     def fingerprint(self, used: Callable[[], Iterable[Parts]], *, memory: Path) -> str:
+        """Return the SHA-256 of the files ``used``; unchanged ones are not read again."""
         try:
             return content_hash([("/".join(parts), self.root.joinpath(*parts)) for parts in used()], memory=memory)
         except OSError as error:
@@ -364,6 +368,7 @@ class ZipTree(_Archive[zipfile.ZipInfo]):
     _archive: zipfile.ZipFile
 
     def read(self, parts: Parts) -> bytes:
+        """Return a member's content, see ``Tree``."""
         member = self._members()[parts]
         _require_size(member.file_size)
         try:
@@ -419,6 +424,7 @@ class TarTree(_Archive[tuple[int, int]]):
     _descriptor: int
 
     def read(self, parts: Parts) -> bytes:
+        """Return a member's content, see ``Tree``."""
         offset, size = self._members()[parts]
         _require_size(size)
         try:

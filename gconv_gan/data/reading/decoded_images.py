@@ -41,7 +41,7 @@ class DecodedImages:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(n, 3, s, s)."""
+        """Return (n, 3, s, s)."""
         return len(self.kept), 3, self.size, self.size
 
     def __getitem__(self, index: slice | Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 s s"]:

@@ -66,7 +66,7 @@ def manifest_json(manifest: Manifest) -> bytes:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a gallery's folder.
+    """Return the manifest of a gallery's folder.
 
     Raises:
         UserError: if there is none, or it is not a manifest of this format.

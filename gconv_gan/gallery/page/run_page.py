@@ -16,7 +16,7 @@ PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page: ``name`` is the section of a ``PictureKind``, ``link`` the word in the navigation, ``terms`` a glossary."""
+    """A section of the page: ``name`` is the section of a ``PictureKind``, ``link`` the label in the navigation, ``terms`` a glossary."""
 
     name: str
     link: str

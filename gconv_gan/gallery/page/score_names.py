@@ -11,10 +11,10 @@ NAMES = {
     "recall": "Recall",
     "density": "Density",
     "coverage": "Coverage",
-    "intra_fid": "FID within classes",
-    "intra_fd": "Fréchet distance within classes",
-    "fid_infinity": "FID extrapolated to infinitely many images",
-    "fd_infinity": "Fréchet distance extrapolated to infinitely many images",
+    "intra_fid": "Intra-class FID",
+    "intra_fd": "Intra-class Fréchet distance",
+    "fid_infinity": "FID∞, extrapolated to infinitely many images",
+    "fd_infinity": "Fréchet distance, extrapolated to infinitely many images",
 }
 OTHER_FEATURES = {"kid_mean": "Kernel distance"}
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
@@ -22,18 +22,18 @@ LOWER_IS_BETTER = ("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infini
 
 
 def keys_of(scores: Collection[str]) -> list[str]:
-    """Return the keys to show, spreads left out: those with a name in the order of ``NAMES``, then those of plug-ins."""
+    """Return the keys to show, without standard deviations: those with a name in the order of ``NAMES``, then those of plug-ins."""
     return [key for key in NAMES if key in scores] + [key for key in scores if key not in NAMES and key not in SPREADS.values()]
 
 
 def score_name(key: str, beside: Collection[str]) -> str:
-    """Return the words for the score ``key``, given the keys of all scores of its card: "fd" among them tells of other features."""
+    """Return the words for the score ``key``, given the keys of all scores of its card: "fd" among them means other features."""
     name = NAMES.get(key, key)
     return OTHER_FEATURES.get(key, name) if "fd" in beside else name
 
 
 def direction(key: str) -> str:
-    """Return whether lower or higher is better, in words that follow the name; "" for a score of a plug-in, which a page does not know."""
+    """Return whether lower or higher is better, in words that follow the name; "" for the score of a plug-in."""
     if key not in NAMES:
         return ""
     return ", lower is better" if key in LOWER_IS_BETTER else ", higher is better"

@@ -1,4 +1,4 @@
-"""The scores of two runs: those of the same protocol and features side by side, those of one run alone in a section of their own."""
+"""The scores of two runs: those of the same protocol and features side by side, those of one run alone in a separate section."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The scores of a run as tables: one for each card, under its protocol, its features and how many images; the whole card below it."""
+"""The scores of a run as tables: one for each card, under its protocol, features and number of images; the whole card is below it."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -33,7 +33,7 @@ def card_of(score: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def score_rows(score: Mapping[str, object]) -> dict[str, str]:
-    """Return the numbers of one score file as words -> value, with its spread where there is one; raise as ``card_of`` does."""
+    """Return the numbers of one score file as name -> value, with its standard deviation if there is one; raise as ``card_of`` does."""
     card, values = card_of(score), score["scores"]
     assert isinstance(values, Mapping)
     rows = {}
@@ -46,7 +46,7 @@ def score_rows(score: Mapping[str, object]) -> dict[str, str]:
 
 
 def kid_is_of_all(card: Mapping[str, object]) -> bool:
-    """Return whether each subset of a kernel distance is the whole of both sets; the spread of older files is then round-off."""
+    """Return whether each subset of a kernel distance is the whole of both sets; the deviation in older files is then round-off."""
     size, fakes, reals = (card_field(card, "formula", field) for field in ("kid_subset_size", "num_fake", "num_real"))
     return size is not None and size == fakes == reals
 

@@ -47,7 +47,7 @@ def blended_classes(generator: nn.Module, partner: Int[Tensor, " c"], t: float) 
 
 
 def draw_class_blend(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
-    """Draw a row per pair of classes, with one latent per row; draw nothing if the class enters the generator other than by embeddings.
+    """Return a grid with a row and a latent per pair of classes; no drawing if the class enters the generator other than by embeddings.
 
     The function tests this: at t = 1 the interpolated image must equal the image of the partner class.
     """

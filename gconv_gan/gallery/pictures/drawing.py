@@ -47,13 +47,13 @@ class Drawing:
 
     @property
     def dark_file(self) -> str:
-        """Name of the dark variant: "x.png" -> "x-dark.png"."""
+        """Return the name of the dark variant: "x.png" -> "x-dark.png"."""
         stem, _, suffix = self.file.rpartition(".")
         return f"{stem}-dark.{suffix}"
 
     @property
     def still_file(self) -> str:
-        """Name of the still frame of an animation: "x.gif" -> "x-still.png"."""
+        """Return the name of the still frame of an animation: "x.gif" -> "x-still.png"."""
         return f"{self.file.rpartition('.')[0]}-still.png"
 
 

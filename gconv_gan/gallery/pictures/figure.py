@@ -40,7 +40,7 @@ def add_axes(figure: Figure, theme: Theme, *, left: float, right: float, bottom:
 
 
 def figure_png(figure: Figure, *, colours: int = 256) -> bytes:
-    """Render a figure as a PNG with a palette of at most ``colours``; equal figures give equal bytes."""
+    """Return a figure as a PNG with a palette of at most ``colours``; equal figures give equal bytes."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()  # type: ignore[no-untyped-call]

@@ -29,7 +29,7 @@ def draw_gate_map(
     images: UInt8[Tensor, "r 3 h w"] | None = None,
     largest: float | None = None,
 ) -> bytes:
-    """Draw a heat map as a PNG: a row per latent or class, a column per kernel, the strongest kernel first, each row's entropy beside it.
+    """Return a heat map as a PNG: a row per latent or class, a column per kernel, the largest mean first, each row's entropy beside it.
 
     The colour scale goes from zero to the largest possible gate, so that nearly equal gates have nearly equal colours.
 

@@ -46,7 +46,7 @@ def natural_scale(height: int, width: int) -> int:
 
 
 def tile(images: Images, *, columns: int, scale: int | None = None, padding: int = PADDING) -> UInt8[np.ndarray, "rows columns 4"]:
-    """Lay images out row by row, ``columns`` to a row, each pixel enlarged to scale x scale; gutters and empty cells are transparent.
+    """Return the images row by row, ``columns`` to a row, each pixel enlarged to scale x scale; gutters and empty cells are transparent.
 
     Args:
         images: floats in [-1, 1] or bytes.
@@ -102,7 +102,7 @@ def read_tiles(path: Path, *, side: int) -> UInt8[Tensor, "n 3 h w"]:
 
 
 def png_bytes(pixels: UInt8[np.ndarray, "height width channels"]) -> bytes:
-    """Encode RGB or RGBA pixels as a PNG without any metadata."""
+    """Return RGB or RGBA pixels as a PNG without metadata."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()

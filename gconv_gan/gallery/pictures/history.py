@@ -22,10 +22,10 @@ IMAGES = "images"  # key of the number of real images seen in a record of the tr
 HEIGHT = 2.5  # inches, like what follows
 LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.2, 0.48, 0.34  # margins around the axes of a panel
 HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and their distance to the left edge
-TITLE_CHARACTERS = 54  # that fit in a line of a panel's title
-FEW_POINTS = 20  # of a curve, each of which is marked
-COLOURS = 48  # of the palette: lines and text need few
-MAX_POINTS = 100  # per curve: with more points, noise draws a thick band
+TITLE_CHARACTERS = 54  # length of a line of a panel's title
+FEW_POINTS = 20  # up to this number, every point of a curve is marked
+COLOURS = 48  # number of colours of the palette
+MAX_POINTS = 100  # per curve; more points of noise would overlap to a band
 
 Record = Mapping[str, object]
 Points = tuple[tuple[float, float], ...]
@@ -33,7 +33,7 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure of one or more curves of the same unit: ``curves`` maps the words of the legend to keys of the records."""
+    """A figure of one or more curves of the same unit: ``curves`` maps the labels of the legend to keys of the records."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Series:
-    """Curves ready to draw: words of the legend -> (images seen, value) pairs."""
+    """Curves of one panel: label of the legend -> (images seen, value) pairs."""
 
     name: str
     title: str
@@ -131,14 +131,14 @@ def thin(curve: Points) -> Points:
 
 
 def draw_series(series: Series, *, theme: Theme) -> bytes:
-    """Draw one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and labelled."""
+    """Return one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and labelled."""
     figure = new_figure(theme, height=HEIGHT)
     plot_series(add_axes(figure, theme, left=LEFT, right=RIGHT, bottom=BOTTOM, top=TOP), series, theme=theme)
     return figure_png(figure, colours=COLOURS)
 
 
 def draw_sheet(panels: Sequence[Series], *, title: str, theme: Theme) -> bytes:
-    """Draw all panels as one PNG in two columns, each below its title, the whole below ``title``."""
+    """Return all panels as one PNG in two columns, each below its title, the whole below ``title``."""
     rows = -(-len(panels) // 2)
     figure = new_figure(theme, width=2 * WIDTH, height=HEADING + rows * (HEIGHT + HEADING))
     width, height = figure.get_size_inches()

@@ -29,12 +29,12 @@ def nearest(
     .. math:: d(q, x) = \min_v \lVert q - x_v \rVert_2
 
     over the variants v of a row (an image and its mirror image). Distances are sums of squared differences in float64, not differences of
-    products: they are exact near zero, the distance of a copy. k is ``count``, or the number of rows where there are fewer.
+    products: they are exact near zero, the distance of a copy. k is ``count``, or the number of rows if there are fewer.
 
     Args:
         queries: rows whose neighbours are searched.
         tiles: (number of the first row, variants of rows) of every part to search.
-        count: how many neighbours.
+        count: number of neighbours.
 
     """
     distances, numbers = torch.empty(len(queries), 0, dtype=torch.float64), torch.empty(len(queries), 0, dtype=torch.long)
@@ -63,7 +63,7 @@ def in_pixels(images: Bytes) -> Float[Tensor, "b d"]:
 
 
 def draw_pixel_neighbours(subject: Subject, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
-    """Draw the first samples with their nearest training images by the distance of pixels."""
+    """Return the first samples with their nearest training images by the distance of pixels."""
     return neighbour_drawings(
         subject,
         in_pixels,
@@ -77,7 +77,7 @@ def draw_pixel_neighbours(subject: Subject, *, seed: int, samples: int, nearest:
 
 
 def draw_feature_neighbours(subject: Subject, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
-    """Draw the first samples with their nearest training images by an extractor's features; draw nothing without one."""
+    """Return the first samples with their nearest training images by an extractor's features; no drawing without an extractor."""
     if subject.extractor is None:
         return []
     return neighbour_drawings(

@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 def draw_unconditional(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
-    """Draw independent, unselected samples: the first rows x columns latents of the seed."""
+    """Return a grid of independent, unselected samples: the first rows x columns latents of the seed."""
     return [
         Drawing(
             file="unconditional.png",
@@ -38,7 +38,7 @@ def draw_unconditional(subject: Subject, *, seed: int, rows: int, columns: int) 
 
 
 def draw_reals(subject: Subject, *, seed: int, columns: int) -> list[Drawing]:
-    """Draw a grid of training images, for comparison."""
+    """Return a grid of training images, for comparison."""
     if subject.reals is None:
         return []
     images = read_tiles(subject.reals, side=subject.image_size)
@@ -55,7 +55,7 @@ def draw_reals(subject: Subject, *, seed: int, columns: int) -> list[Drawing]:
 
 
 def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet: int) -> list[Drawing]:
-    """Draw one row of samples per class; all rows use the same latents."""
+    """Return grids with one row of samples per class; all rows use the same latents."""
     if subject.num_classes is None:
         return []
     drawings = []
@@ -77,7 +77,7 @@ def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet
 
 
 def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) -> list[Drawing]:
-    """Draw samples of the same latents during training, a row per number of images seen."""
+    """Return a grid of samples of the same latents during training, a row per number of images seen."""
     frames = evenly(sorted(subject.timeline), moments)
     if not frames:
         return []
@@ -96,7 +96,7 @@ def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) ->
 
 
 def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
-    """Draw interpolations along great circles between pairs of latents."""
+    """Return a grid of interpolations along great circles between pairs of latents."""
     sheet = slerp_sheet(seed, "slerp", rows=rows, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
     labels = () if sheet.y is None else tuple(subject.class_name(int(index)) for index in sheet.y[::columns])
     return [
@@ -113,7 +113,7 @@ def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[
 
 
 def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int) -> list[Drawing]:
-    """Draw the gates of the first samples, layer by layer, with their images; the statistics are over more latents."""
+    """Return heat maps of the gates of the first samples, layer by layer, with their images; the statistics are over more latents."""
     sheet = subject.samples(seed, UNCONDITIONAL, measured)
     layers = record_gates(subject.generator, sheet.z, sheet.y)
     if not layers:
@@ -123,7 +123,7 @@ def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int)
 
 
 def draw_class_gates(subject: Subject, *, seed: int, latents_per_class: int) -> list[Drawing]:
-    """Draw the mean gates of each class over the same latents; draw nothing for gates that do not depend on the class."""
+    """Return heat maps of the mean gates of each class over the same latents; no drawing for gates that do not depend on the class."""
     if subject.num_classes is None:
         return []
     sheet = class_sheet(seed, "gates", classes=range(subject.num_classes), columns=latents_per_class, latent_dim=subject.latent_dim)
@@ -163,14 +163,14 @@ def gate_drawing(
 
 
 def draw_scores(subject: Subject, *, seed: int) -> list[Drawing]:
-    """Scores over images seen, one panel per score and protocol: those of training, then those of its checkpoints."""
+    """Return the scores over images seen, a panel per score and protocol: those of training, then those of its checkpoints."""
     during = [series_drawing(series, "Computed during training.") for series in score_series(subject.records)]
     after = [series_drawing(series, f"Computed from the checkpoints: {words}.") for series, words in curve_series(subject.scores)]
     return during + after
 
 
 def draw_training(subject: Subject, *, seed: int) -> list[Drawing]:
-    """Draw the values of the training log over images seen."""
+    """Return the curves of the training log over images seen."""
     return [series_drawing(series, "") for series in training_series(subject.records)]
 
 

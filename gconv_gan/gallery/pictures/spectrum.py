@@ -56,7 +56,7 @@ def decibels(spectrum: Spectrum) -> Spectrum:
 
 
 def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
-    """Draw the power spectra of samples and of as many training images."""
+    """Return the plot of the power spectra of samples and of as many training images."""
     reals = real_images(subject, count)
     if reals is None:
         return []
@@ -93,7 +93,7 @@ def real_images(subject: Subject, count: int) -> UInt8[Tensor, "n 3 h w"] | None
 
 
 def plot(curves: Mapping[str, Spectrum], *, theme: Theme) -> bytes:
-    """Draw curves of decibels over cycles per image, from 1 cycle on, as a PNG."""
+    """Return curves of decibels over cycles per image, from 1 cycle on, as a PNG."""
     figure = new_figure(theme, height=HEIGHT)
     axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.44)
     axes.grid(axis="y", color=theme.rule, linewidth=0.6)

@@ -17,7 +17,7 @@ from gconv_gan.models.gan.mapping import MappedGenerator
 
 
 def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], columns: int) -> list[Drawing]:
-    """Draw samples of the first latents, a row per threshold of z, untruncated ones last; none for a generator with a mapping network."""
+    """Return a grid of the first latents, a row per threshold of z, the last row untruncated; no drawing with a mapping network."""
     if isinstance(subject.generator, MappedGenerator):
         return []
     y = subject.samples(seed, UNCONDITIONAL, columns).y
@@ -39,7 +39,7 @@ def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], col
 
 
 def draw_psi_truncation(subject: Subject, *, seed: int, psis: Sequence[float], columns: int) -> list[Drawing]:
-    r"""Draw samples of the first latents, a row per ψ, untruncated ones last; draw nothing without a mapping network.
+    r"""Return a grid of the first latents, a row per ψ, the last row untruncated; no drawing without a mapping network.
 
     .. math:: w' = \bar w + \psi\,(w - \bar w)
 

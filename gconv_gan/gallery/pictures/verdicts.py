@@ -17,7 +17,7 @@ def best_and_worst(verdicts: Float[Tensor, "r n"], kept: int) -> Int[Tensor, "r 
 
 
 def draw_verdicts(subject: Subject, *, seed: int, classes: int, candidates: int, kept: int) -> list[Drawing]:
-    """Draw a row per class (or one row): the ``kept`` candidates with the highest logits, then the ``kept`` with the lowest."""
+    """Return a grid, a row per class (or one row): the ``kept`` candidates with the highest logits, then the ``kept`` with the lowest."""
     if subject.discriminator is None:
         return []
     if subject.num_classes is None:

@@ -14,10 +14,10 @@ from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import natural_scale, png_bytes, tile
 from gconv_gan.gallery.subject import Subject, generate
 
-FRAME_PIXELS = 2**14  # of a frame, at most: fewer images where they are large
-MAX_BYTES = 1_000_000  # of the file; above it, every second frame is left out, repeatedly
+FRAME_PIXELS = 2**14  # largest number of pixels of a frame, which limits the number of images
+MAX_BYTES = 1_000_000  # largest size of the file; above it, every second frame is left out, repeatedly
 PADDING = 1  # px between images, in the file
-COLOURS = 255  # of all frames together; one of the 256 is the transparent gutter
+COLOURS = 255  # number of colours of all frames; one of the 256 is the transparent gutter
 MILLISECONDS = 80  # per frame of the full walk
 
 
@@ -64,7 +64,7 @@ def small_gif(frames: list[UInt8[np.ndarray, "h w 4"]]) -> bytes:
 
 
 def draw_walk(subject: Subject, *, seed: int, stops: int, frames_per_leg: int, tiles: int) -> list[Drawing]:
-    """Draw several paths in one animation, each with its own latents and, in a conditional generator, its own class."""
+    """Return one animation of several paths, each with its own latents and, in a conditional generator, its own class."""
     shown = max(1, min(tiles, FRAME_PIXELS // subject.image_size**2))
     latents = fixed_latents(seed, "walk", count=shown * stops, latent_dim=subject.latent_dim).view(shown, stops, -1)
     walks = torch.stack([closed_walk(row, frames_per_leg) for row in latents], 1)  # [frames, shown, d]

@@ -13,6 +13,8 @@ def as_defined() -> None:
 def classifier_batch_norm(num_features: int, *, initial_scale: PositiveFloat = 1.0, normalise_input: bool = False) -> nn.Module:
     """Batch normalisation over the batch of all processes, optionally of the images too.
 
+    Returns a ``BatchNorm2d``.
+
     Args:
         num_features: channels.
         initial_scale: γ before training, in every layer (0.1 goes with the optimiser's norm_scale_divisor = 100).

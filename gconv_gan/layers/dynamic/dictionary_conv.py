@@ -28,7 +28,7 @@ def dictionary_conv2d(
     filter_bias: Float[Tensor, " n"] | None = None,
     geometry: Geometry = PLAIN,
 ) -> Float[Tensor, "b o h2 w2"]:
-    r"""Filter x with a dictionary, gate the N results per sample and combine them.
+    r"""Return x filtered with a dictionary, the N results gated per sample and combined: [B, O, H', W'].
 
     .. math:: y_b = \mathrm{Mix}\,\big(g_b \odot (D * x_b + \beta_D)\big) + \beta
 

@@ -100,7 +100,7 @@ class KernelGate(nn.Module):
 
     @property
     def largest(self) -> float | None:
-        """Upper bound of a gate; None if there is none."""
+        """Return the upper bound of a gate; None if there is none."""
         return None if self.selection in ("relu", "softplus") else self.scale
 
     def linears(self) -> list[nn.Linear]:

@@ -76,6 +76,7 @@ class StyleAffine(nn.Linear):
         nn.init.ones_(self.bias)
 
     def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        """Return the styles [B, C] of latent vectors [B, d]."""
         with torch.autocast(z.device.type, enabled=False):
             return F.linear(z.to(self.weight.dtype), self.weight * self.scale, self.bias)
 

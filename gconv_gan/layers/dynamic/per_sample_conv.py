@@ -136,7 +136,7 @@ def per_sample_conv2d(
     one_hot: bool = False,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Float[Tensor, "b o h2 w2"]:
-    r"""Convolve every sample with its own mixture of a bank of kernels.
+    r"""Return every sample convolved with its own mixture of a bank of kernels: [B, O, H', W'].
 
     .. math:: y_b = \Big(\sum_k a_{bk} W_k\Big) * x_b + \beta_b
 

@@ -282,7 +282,7 @@ def remove_conv_norm(module: nn.Module) -> nn.Conv2d:
 
 
 def has_spectral_norm(module: nn.Module) -> bool:
-    """Tell whether ``module.weight`` is spectrally normalised, by torch's parametrisation or its older hook."""
+    """Return whether ``module.weight`` is spectrally normalised, by torch's parametrisation or its older hook."""
     if parametrize.is_parametrized(module, "weight"):
         chain = cast(nn.ModuleDict, module.parametrizations)["weight"]
         return any(isinstance(step, parametrizations._SpectralNorm) for step in chain.children())

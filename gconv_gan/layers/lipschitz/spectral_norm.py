@@ -80,6 +80,7 @@ class SpectralNorm(parametrizations._SpectralNorm):
         power_step([(self, weight)], steps=INITIAL_ITERATIONS)
 
     def forward(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the weight divided by its norm, in the same shape."""
         singular = self.held
         if singular is None:
             singular = power_step([(self, weight)], steps=self.n_power_iterations)[0] if self.training else self._estimate(weight)
@@ -309,7 +310,10 @@ def spectral_conv(
     groups: int = 1,
     bias: bool = True,
 ) -> nn.Module:
-    """Ordinary convolutions, each divided by its reshaped spectral norm."""
+    """Ordinary convolutions, each divided by its reshaped spectral norm.
+
+    Returns a ``Conv2d`` with the parametrisation ``SpectralNorm`` on its weight.
+    """
     return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias))
 
 

@@ -22,6 +22,8 @@ def generator_batch_norm(
 ) -> nn.Module:
     """BatchNorm; in a conditional run with scale and shift per class, in BigGAN linear in the block's chunk of z and the class embedding.
 
+    Returns the norm without conditions; the builder of the network puts it into a conditional norm.
+
     Args:
         num_features: channels.
         eps: Added to the variance (pfnet: 2e-5; StudioGAN: 1e-4).

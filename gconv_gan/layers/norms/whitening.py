@@ -76,6 +76,7 @@ class Whitening(RunningStatistics):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
+        """Return the mean [C] and the whitening matrices [G, d, d]."""
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
             if self.training:

@@ -1,6 +1,6 @@
-"""Images changed to fool a classifier, or by noise: how far its accuracy falls says how robust it is.
+"""Perturbations of images for robustness tests: adversarial attacks (FGSM, PGD) and Gaussian noise.
 
-Sizes are in units of the pixel range [0, 1], as papers give them (8/255); the networks' range [-1, 1] is twice as wide.
+Perturbation sizes are in units of the pixel range [0, 1], as papers give them (8/255); the networks' range [-1, 1] is twice as wide.
 """
 
 import torch
@@ -15,7 +15,7 @@ Images = Float[Tensor, "b 3 s s"]
 
 
 def _gradient_sign(network: nn.Module, images: Images, labels: Int[Tensor, " b"]) -> Images:
-    """Return the sign of the cross-entropy's gradient in the images, all else held fixed."""
+    """Return the sign of the cross-entropy's gradient with respect to the images; the parameters are frozen."""
     x = images.detach().requires_grad_(True)
     with evaluating(network), frozen(network), torch.enable_grad():
         (gradient,) = torch.autograd.grad(F.cross_entropy(network(x), labels, reduction="sum"), x)
@@ -32,7 +32,7 @@ def pgd(network: nn.Module, images: Images, labels: Int[Tensor, " b"], *, epsilo
 
     .. math:: x \leftarrow \mathrm{clip}_{[x_0 - \varepsilon,\, x_0 + \varepsilon]}\big(x + \alpha\, \mathrm{sign} \nabla_x H\big)
 
-    The start is :math:`x_0 + \varepsilon u` with u, the ``noise``, in [-1, 1]; the result stays in the range of pixels.
+    The start is :math:`x_0 + \varepsilon u` with u, the ``noise``, in [-1, 1]; the result is clipped to the pixel range.
     """
     low, high = (images - 2 * epsilon).clamp(min=-1), (images + 2 * epsilon).clamp(max=1)
     x = torch.minimum(torch.maximum(images + 2 * epsilon * noise, low), high)
@@ -47,7 +47,7 @@ def uniform_noise(seed: int, first: int, like: Images) -> Images:
 
 
 def gaussian_noise(images: Images, *, deviation: float, seed: int, first: int) -> Images:
-    """Return the images plus N(0, deviation²), clipped to the range of pixels; image i's noise depends on (seed, ``first`` + i) alone."""
+    """Return the images plus N(0, deviation²), clipped to the pixel range; image i's noise depends on (seed, ``first`` + i) alone."""
     noise = Stream(seed, "gaussian_noise").normal(0, _numbers(first, images), *images.shape[1:])
     return (images + 2 * deviation * noise.to(images)).clamp(-1, 1)
 

@@ -1,4 +1,4 @@
-"""Does a conditional generator draw what it is asked for? A classifier of real images is the judge."""
+"""Class agreement: the share of generated images that a classifier of real images assigns to the requested class."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from gconv_gan.metrics.images.sources import BLOCK, FakeSource
 
 @dataclass(frozen=True)
 class ClassAgreement:
-    """Share of images whose asked class has the classifier's largest logit: over all, and of each class."""
+    """Share of images whose requested class has the classifier's largest logit: over all, and of each class."""
 
     share: float
     per_class: tuple[float, ...]
@@ -24,12 +24,12 @@ def class_agreement(generator: nn.Module, classifier: Extractor, *, num_fake: in
     """Return mean over i of [argmax_k logit_k(G(z_i, y_i)) = y_i], z_i and y_i as ``FakeSource`` draws them from ``seed``.
 
     Raises:
-        UserError: the generator is unconditional, the classifier knows other classes, or a class was never drawn.
+        UserError: the generator is unconditional, the classifier has other classes, or a class was never drawn.
 
     """
     source = FakeSource(generator, count=num_fake, seed=seed, device=next(generator.parameters()).device)
     if source.num_classes is None:
-        raise UserError("the generator is unconditional: no class was asked for")
+        raise UserError("the generator is unconditional: it has no classes to compare")
     if source.num_classes != classifier.num_logits:
         raise UserError(f"the generator has {source.num_classes} classes, but the classifier {classifier.name} has {classifier.num_logits}")
     asked, seen = [], []

@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy, likelihood, calibration, from its logits on labelled images."""
+"""Accuracy, likelihood and calibration of a classifier, from its logits on labelled images."""
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ def predictions(
 
 
 def hits(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"], *, k: int = 1) -> Float[Tensor, " n"]:
-    """Return 1 where the label is among the ``k`` largest logits (or all of them, where there are fewer), else 0."""
+    """Return 1 where the label is among the ``k`` largest logits (or all, if there are fewer than k), else 0."""
     best = logits.topk(min(k, logits.shape[1]), dim=1).indices
     return (best == labels[:, None]).any(1).float()
 

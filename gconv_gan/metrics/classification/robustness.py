@@ -1,4 +1,4 @@
-"""Accuracy on changed images: Gaussian noise, FGSM, PGD."""
+"""Accuracy on perturbed images: Gaussian noise, FGSM, PGD."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,10 +13,10 @@ from gconv_gan.runtime.modes import evaluating
 
 Images = Float[Tensor, "b 3 s s"]
 Change = Callable[[Images, Int64[Tensor, " b"], int], Images]
-"""``change(images, labels, first) -> images``; ``first`` is the place of the first image in the test."""
+"""``change(images, labels, first) -> images``; ``first`` is the index of the first image in the test set."""
 
 PGD_STEPS = 20
-PGD_STEP = 2  # 255ths
+PGD_STEP = 2  # in 255ths
 
 
 def robustness(
@@ -29,7 +29,7 @@ def robustness(
     seed: int = 0,
     batch_size: int = 250,
 ) -> dict[str, float]:
-    """Return the accuracy on ``data`` under each change, by name: "gaussian 0.1", "fgsm 8/255", "pgd20 8/255".
+    """Return the accuracy on ``data`` under each perturbation, by name: "gaussian 0.1", "fgsm 8/255", "pgd20 8/255".
 
     Args:
         network: images in [-1, 1] -> logits.
@@ -37,8 +37,8 @@ def robustness(
         gaussian: deviations of the noise, in units of the pixel range [0, 1].
         fgsm_epsilons: ε in 255ths.
         pgd_epsilons: ε in 255ths; 20 steps of 2/255 from a uniform start.
-        seed: of the noise and of PGD's start; image i's depends on (seed, i) alone.
-        batch_size: images at a time.
+        seed: seed of the noise and of PGD's start; image i's depends on (seed, i) alone.
+        batch_size: images per forward pass.
 
     """
     changes: dict[str, Change] = {
@@ -66,7 +66,7 @@ def _pgd(network: nn.Module, epsilon: float, seed: int) -> Change:
 
 
 def accuracy_under(network: nn.Module, data: HeldOut, change: Change, *, batch_size: int = 250) -> float:
-    """Return the share of the changed images that the network still classifies rightly, in evaluation mode."""
+    """Return the share of the perturbed images that the network classifies correctly, in evaluation mode."""
     device = next(network.parameters()).device
     right = first = 0
     with evaluating(network), cached_spectra():

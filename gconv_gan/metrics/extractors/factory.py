@@ -1,4 +1,4 @@
-"""From the name of an extractor, as the command line and the protocols write it, to the extractor."""
+"""Construction of extractors from their names on the command line and in protocols."""
 
 import inspect
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def known_extractors() -> list[str]:
 
 
 def _variants(kind: str) -> tuple[str, ...]:
-    """Return the names that a row answers to: the choices of its keyword ``name``, or its kind; none where it reads the name itself."""
+    """Return the names of a row: the choices of its keyword ``name``, or its kind; none if it accepts any name."""
     row = EXTRACTORS[kind]
     if not takes(row, "name"):
         return (kind,)
@@ -34,11 +34,12 @@ def extractor(name: str, *, weights: Path | None = None, device: torch.device | 
 
     Args:
         name: with "checkpoint:", the rest is the path of the classifier's folder.
-        weights: a file of the extractor's format; one that is not the published file is taken, and named unofficial on every card.
-        device: where it runs.
+        weights: a file of the extractor's format; a file other than the published one is accepted and called unofficial on every card.
+        device: device of the extractor.
 
     Raises:
-        UserError: for an unknown name, missing weights, ``weights`` where the extractor takes none, or a row that makes no extractor.
+        UserError: the name is unknown, weights are missing, ``weights`` is given to an extractor without weights, or the row returns no
+            extractor.
 
     """
     kind = family(name)
@@ -50,7 +51,7 @@ def extractor(name: str, *, weights: Path | None = None, device: torch.device | 
     given = {"name": name, "device": device} | ({} if weights is None else {"weights": weights})
     made = give(EXTRACTORS[kind], **given)()
     if not isinstance(made, Extractor):
-        raise UserError(f"the extractor {name} lacks what an extractor has: see Extractor in gconv_gan/metrics/extractors/inception.py")
+        raise UserError(f"{name} does not have the attributes of an extractor: see Extractor in gconv_gan/metrics/extractors/inception.py")
     return made
 
 
@@ -60,10 +61,10 @@ def takes_weights(name: str) -> bool:
 
 
 def build_extractors(names: Sequence[str], *, weights: Path | None = None, device: torch.device | str = "cpu") -> dict[str, Extractor]:
-    """Return each extractor once, under its name; ``weights`` goes to those that take a file.
+    """Return each extractor once, under its name; ``weights`` is passed to those that take a file.
 
     Raises:
-        UserError: as ``extractor``, and where none of them takes ``weights``.
+        UserError: as ``extractor``, or none of them takes ``weights``.
 
     """
     some_take_it = any(takes_weights(name) for name in names)

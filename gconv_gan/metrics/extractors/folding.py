@@ -1,4 +1,4 @@
-"""Fold each BatchNorm of a network in eval mode into the convolution before it: the same function, about half the time."""
+"""Fold each BatchNorm of a network in eval mode into the convolution before it, which computes the same function in about half the time."""
 
 import torch
 from torch import nn
@@ -8,11 +8,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold_batch_norms(network: nn.Module) -> int:
     """Fold every (convolution, BatchNorm2d) pair of neighbouring children in place and return their number.
 
-    A BatchNorm that carries an activation (timm's ``BatchNormAct2d``) leaves that activation behind, any other an identity.
-    Neighbouring children must also be applied one after the other; a caller proves it by comparing outputs.
+    A BatchNorm that carries an activation (timm's ``BatchNormAct2d``) is replaced by that activation, any other by an identity.
+    Neighbouring children must also be applied in that order; tests of the callers check this by comparing outputs.
 
     Raises:
-        ValueError: where a network has BatchNorms but one of them follows no convolution, or is in training mode.
+        ValueError: a BatchNorm follows no convolution, or is in training mode.
 
     """
     folded = 0

@@ -1,9 +1,9 @@
-"""DINOv2 and CLIP as extractors, seen as torch-fidelity sees them; their weights are files on disk, never fetched.
+"""DINOv2 and CLIP as extractors, with torch-fidelity's input convention; their weights are local files and never downloaded.
 
 Stein et al., "Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion models", arXiv
 2306.04675 (2023) measures in DINOv2's features (Oquab et al., arXiv 2304.07193); Kynkäänniemi et al., "The Role of ImageNet
-Classes in Fréchet Inception Distance", arXiv 2203.06026 (2022), in CLIP's (Radford et al., arXiv 2103.00020). Neither knows
-classes, so there is no Inception Score in them, and no distance in them is called FID.
+Classes in Fréchet Inception Distance", arXiv 2203.06026 (2022), in CLIP's (Radford et al., arXiv 2103.00020). Neither
+network has classes, so there is no Inception Score of it, and Fréchet distances in its features are not called FID.
 """
 
 import pickle
@@ -39,15 +39,15 @@ def _checked_file(file: WeightsFile, weights: Path | None, name: str) -> tuple[P
 class DinoV2Extractor(NetworkExtractor):
     """DINOv2 ViT/14 at 224 pixels: features [b, 384 | 768 | 1024], the class token after the last norm; no logits.
 
-    torch-fidelity takes the network from torch hub, code and all; here it is timm's, with the published tensors in it.
+    torch-fidelity loads code and weights from torch hub; this class uses timm's network with the published tensors.
 
     Args:
         model: a key of ``weights.DINOV2``.
-        weights: a file of the published format; None: the published one, from its usual place.
-        device: where it runs.
+        weights: a file of the published format; None: the published one, from its default path.
+        device: device of the network.
 
     Raises:
-        UserError: where the file or timm is missing, or it hashes to something else or holds other tensors.
+        UserError: the file or timm is missing, or the file has another hash or other tensors.
 
     """
 
@@ -62,6 +62,7 @@ class DinoV2Extractor(NetworkExtractor):
         super().__init__(network, InputConvention("tf1_bilinear", 224, *imagenet), device)
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the features [b, d] and logits [b, 0]."""
         features = self.network.forward_features(x)[:, 0]
         return features, features[:, :0]
 
@@ -76,11 +77,11 @@ def _dinov2_network(model: str, path: Path) -> Any:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path} is not a file of tensors: {str(error).splitlines()[0]}") from error
     size = {"s": "small", "b": "base", "l": "large"}[model.split("-")[2]]
-    with torch.device("meta"):  # no memory and no random numbers for tensors that come from the file
+    with torch.device("meta"):  # the tensors come from the file: none are allocated or initialised here
         network = timm.create_model(f"vit_{size}_patch14_dinov2", img_size=224, num_classes=0)
     try:
         state["pos_embed"] = positions_at(state["pos_embed"], network.patch_embed.grid_size[0])
-        published = {name: tensor for name, tensor in state.items() if name != "mask_token"}  # of training alone
+        published = {name: tensor for name, tensor in state.items() if name != "mask_token"}  # used in training only
         network.load_state_dict(published, assign=True)
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{path} does not hold the tensors of {model}: {str(error).splitlines()[0]}") from error
@@ -107,11 +108,11 @@ class ClipExtractor(NetworkExtractor):
 
     Args:
         model: a key of ``weights.CLIP``.
-        weights: a file of the published format; None: the published one, from its usual place.
-        device: where it runs.
+        weights: a file of the published format; None: the published one, from its default path.
+        device: device of the network.
 
     Raises:
-        UserError: where the file is missing, hashes to something else, or is no CLIP.
+        UserError: the file is missing, has another hash, or is no CLIP network.
 
     """
 
@@ -126,6 +127,7 @@ class ClipExtractor(NetworkExtractor):
         super().__init__(network, InputConvention("tf1_bilinear", network.input_resolution, *statistics), device)
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the features [b, d] and logits [b, 0]."""
         features = self.network(x)
         return features, features[:, :0]
 
@@ -149,7 +151,10 @@ def dinov2(
     weights: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> DinoV2Extractor:
-    """DINOv2 ViT-L/14, or a smaller one."""
+    """DINOv2 ViT-L/14, or a smaller one.
+
+    Returns the extractor on ``device``.
+    """
     return DinoV2Extractor("dinov2-vit-l-14" if name == "dinov2" else name, weights, device=device)
 
 
@@ -159,5 +164,8 @@ def clip(
     weights: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> ClipExtractor:
-    """CLIP ViT-B/32, or another one."""
+    """CLIP ViT-B/32, or another one.
+
+    Returns the extractor on ``device``.
+    """
     return ClipExtractor("clip-vit-b-32" if name == "clip" else name, weights, device=device)

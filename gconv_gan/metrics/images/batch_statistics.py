@@ -1,4 +1,4 @@
-"""Normalisation by the batch at hand, as StudioGAN's tables are made: an image then depends on who else is in its batch."""
+"""Normalisation by batch statistics in evaluation, as in StudioGAN's tables: an image then depends on the others of its batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from gconv_gan.runtime.modes import evaluating
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Let every layer with running statistics use those of its batch, on this process alone, and restore all that moves.
+    """Let every layer with running statistics use those of its batch, on this process alone.
 
-    Everything else is in eval mode; flags and buffers are given back afterwards.
+    All other layers are in eval mode; flags and buffers are restored afterwards.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm | RunningStatistics)]
     shared = [(norm, norm.over_processes) for norm in norms if isinstance(norm, RunningStatistics)]

@@ -1,9 +1,9 @@
-"""Files of pictures in an order made of their pixels, so that no score depends on names, folders or archives.
+"""Order of picture files by the hash of their pixels, so that no score depends on file names, folders or archives.
 
-Whatever cuts or draws (the splits of the Inception Score, the subsets of KID and of FID∞, the choice of fewer images than there are)
-goes by an image's number. A generator's image i is a function of its seed and i. Files have no such number: what their names give
-changes with folders and renaming, and where the names are sorted by class, so are the splits. Here image i is the one whose pixels
-have the i-th smallest SHA-256. Pictures with equal pixels may change places, which changes nothing.
+The splits of the Inception Score, the subsets of KID and of FID∞, and the choice of fewer images than there are use image numbers.
+A generated image i is a function of its seed and i. Files have no such number: an order by name changes with folders and renaming,
+and an order by class makes splits of single classes. Here image i is the image whose pixels have the i-th smallest SHA-256. The order
+of images with equal pixels has no effect.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ class ContentOrder(Generic[Source]):
     """The images of ``source`` in the order of the SHA-256 of their pixels.
 
     Args:
-        source: the images; every one is read once, and what it hashes to is remembered.
-        memory: the folder that remembers it, under a name made of the source's fingerprint.
+        source: the images; each is read once, and its hash is stored.
+        memory: folder of the stored hashes; the file name is derived from the source's fingerprint.
 
     Attributes:
         order: the number in ``source`` of each image.
         size: side of the images in pixels.
         formats: names of their file formats.
-        fingerprint: SHA-256 over the images' hashes: equal for equal pictures, however they are called and packed.
+        fingerprint: SHA-256 over the images' hashes: equal for equal pixels, independent of file names and archives.
 
     """
 
@@ -53,9 +53,11 @@ class ContentOrder(Generic[Source]):
         return len(self.order)
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return block ``index`` in this order, see ``StoredImages``."""
         return self.take(block_range(index, len(self)))
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the images with these numbers in this order, see ``StoredImages``."""
         return self.source.take([self.order[index] for index in indices])
 
 

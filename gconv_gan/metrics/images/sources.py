@@ -1,7 +1,7 @@
-"""Images to be scored, in a fixed order and in fixed blocks of 256, whoever computes them.
+"""Sources of images to be scored, in a fixed order and in fixed blocks of 256.
 
-Processes take whole blocks, and everything random about image i is a function of (seed, i). So image i is the same on one
-process and on eight, at any batch size.
+Processes take whole blocks, and every random number of image i is a function of (seed, i). So image i does not depend on the
+number of processes or the batch size.
 """
 
 import contextlib
@@ -41,25 +41,28 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]: ...
+    def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return block ``index`` as bytes [b, 3, h, w]; only the last block has fewer than 256 images."""
 
 
 @runtime_checkable
 class StoredImages(Protocol):
-    """Images that exist before they are asked for: they can be taken in any order, and ``fingerprint`` identifies their content."""
+    """Stored images: they can be read in any order, and ``fingerprint`` identifies their content."""
 
     fingerprint: str
 
     @property
     def formats(self) -> Collection[str]:
-        """Names of the file formats ("PNG") of the images taken so far."""
+        """Return the names of the file formats ("PNG") of the images taken so far."""
         ...
 
     def __len__(self) -> int: ...
 
-    def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]: ...
+    def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return block ``index`` as bytes [b, 3, h, w], as ``ImageSource`` does."""
 
-    def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]: ...
+    def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the images with these numbers, in this order, as bytes [b, 3, h, w]."""
 
 
 def block_range(index: int, count: int) -> range:
@@ -70,7 +73,7 @@ def block_range(index: int, count: int) -> range:
 class ArrayImages:
     """Images held as bytes [n, 3, h, w], in memory or in a memory map; ``fingerprint`` identifies their content.
 
-    ``formats`` are the file formats they had.
+    ``formats`` are the formats of the original files.
     """
 
     def __init__(
@@ -82,9 +85,11 @@ class ArrayImages:
         return len(self.images)
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return block ``index``, see ``StoredImages``."""
         return self.take(block_range(index, len(self)))
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the images with these numbers, see ``StoredImages``."""
         return torch.from_numpy(self.images[np.asarray(indices, dtype=np.int64)])  # a copy: a memory map is read-only
 
 
@@ -95,19 +100,19 @@ class ImageFiles:
         path: the folder or archive.
         size: bring every picture to this side by the recipe of training, a centre crop and an antialiased resize; None: as stored.
         split: only the pictures of this top-level sub-folder.
-        memory: a folder that remembers the content hash and the headers of unchanged files, so that they are read once.
+        memory: folder of the stored content hash and headers of unchanged files, so that they are read once.
 
     Attributes:
-        size: as it was asked for.
-        names: the pictures' paths, as they are printed.
+        size: the argument.
+        names: the pictures' paths, as text for messages.
         headers: format, width and height of every picture, as stored.
-        side: of the images that are given.
-        recipe: how files become images, for the score card.
-        left_out: one sentence on the files that are no pictures, and why; "" where there are none.
+        side: side of the images in pixels.
+        recipe: the conversion of files to images, for the score card.
+        left_out: one sentence on skipped files and the reason; "" if there are none.
 
     Raises:
-        UserError: where there are no images, or one cannot be used; without ``size``, where one is not square, or of another size
-            than the first. It is named.
+        UserError: there are no images, or one cannot be used; without ``size``, one is not square, or of another size than the
+            first. The message names it.
 
     """
 
@@ -128,20 +133,22 @@ class ImageFiles:
 
     @property
     def formats(self) -> dict[str, int]:
-        """How many files are of each format."""
+        """Return the number of files of each format."""
         return dict(sorted(Counter(header.format for header in self.headers).items()))
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return block ``index``, see ``StoredImages``."""
         return self.take(block_range(index, len(self)))
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the images with these numbers, see ``StoredImages``."""
         return torch.stack([self._pixels(index) for index in indices])
 
     def _remembered_headers(self, memory: Path) -> list[Header]:
-        """Return all headers, from ``memory`` where they were read before from the same content by the same Pillow."""
+        """Return all headers; from ``memory`` if the same version of Pillow has read the same content before."""
         key = hashlib.sha256(json.dumps([self.fingerprint, PIL.__version__]).encode()).hexdigest()
         stored = memory / f"headers-{key}.json"
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # a torn file is made again
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # an incomplete file is written again
             found = [Header(*header) for header in json.loads(stored.read_text())]
             if len(found) == len(self):
                 return found
@@ -182,10 +189,10 @@ class ImageFiles:
 class ChosenImages:
     """``count`` of the images of ``source``, chosen at random by (seed, "eval_choice") and kept in their order.
 
-    ``key`` is the flag or config key that asks for so many.
+    ``key`` is the flag or config key of ``count``, for messages.
 
     Raises:
-        UserError: where ``source`` has fewer.
+        UserError: ``source`` has fewer images.
 
     """
 
@@ -200,16 +207,18 @@ class ChosenImages:
 
     @property
     def formats(self) -> Collection[str]:
-        """Names of the file formats of the images that were chosen from."""
+        """Return the names of the file formats of the images that were chosen from."""
         return self.source.formats
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return block ``index``, see ``StoredImages``."""
         return self.take(block_range(index, len(self)))
 
     def take(self, indices: Sequence[int]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the images with these numbers, see ``StoredImages``."""
         return self.source.take([self.indices[index] for index in indices])
 
 
@@ -221,18 +230,18 @@ class FakeSource:
     Args:
         generator: ``generator(z, y)`` with ``latent_dim`` and ``num_classes``; y is None where ``num_classes`` is.
         count: number of images.
-        seed: of latents and labels.
-        device: where the generator lives.
+        seed: seed of latents and labels.
+        device: device of the generator.
         class_counts: draw labels with these relative frequencies; None: uniform over the classes.
-        batch_size: images per call, at most 256, which changes them by float round-off alone; None: 32 on a CPU, whose caches
-            hold no more, else 256.
+        batch_size: images per call, at most 256, which changes them by float round-off alone; None: 32 on a CPU, which fits into
+            its caches, else 256.
         threshold: truncation of the latents, see ``draw_latents``; None: normal latents.
-        statistics_batch: normalise by the statistics of batches of this size, a divisor of 256, which are always whole: image i
-            then depends on its batch as well, but still on no other choice. None: by the running statistics.
+        statistics_batch: normalise by the statistics of whole batches of this size, a divisor of 256: image i then depends on the
+            other images of its batch too. None: normalise by the running statistics.
 
     Raises:
-        ValueError: for frequencies that do not fit the generator's classes, or another size of batches.
-        UserError: (from ``block``) for images that are not finite.
+        ValueError: the frequencies do not fit the generator's classes, or the batches do not divide 256.
+        UserError: (from ``block``) images are not finite.
 
     """
 
@@ -260,7 +269,7 @@ class FakeSource:
 
     @property
     def labels(self) -> str:
-        """Which labels are drawn, for the score card: "none", "uniform" or "empirical"."""
+        """Return which labels are drawn, for the score card: "none", "uniform" or "empirical"."""
         if self.num_classes is None:
             return "none"
         return "uniform" if self.class_counts is None else "empirical"
@@ -270,6 +279,7 @@ class FakeSource:
 
     @torch.no_grad()
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the generated images of block ``index``, see ``ImageSource``."""
         numbers = block_range(index, self.count)
         z = draw_latents(self.seed, "eval", self._whole(index), latent_dim=self.latent_dim, threshold=self.threshold)
         y = self._labels(index)
@@ -298,7 +308,7 @@ class FakeSource:
         if self.class_counts is None:
             return draw_labels(self.seed, "eval_labels", self._whole(index), num_classes=self.num_classes)
         ends = torch.tensor(self.class_counts, device=self.device).cumsum(0)
-        # a place in the row of all images, sorted by class
+        # rank of the image among all images, sorted by class
         place = draw_labels(self.seed, "eval_labels", self._whole(index), num_classes=sum(self.class_counts))
         return torch.searchsorted(ends, place, right=True)
 

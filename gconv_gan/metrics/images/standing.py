@@ -1,4 +1,4 @@
-"""Standing statistics: the running statistics of BatchNorm and its kin re-estimated for the weights that are scored.
+"""Standing statistics: the running statistics of BatchNorm and similar layers, re-estimated for the scored weights.
 
 Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096 (2018), appendix B.
 """
@@ -11,7 +11,7 @@ from gconv_gan.metrics.images.sources import shape_of
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
-STANDING = "standing, 16 batches of 64"  # what score cards say of the defaults below
+STANDING = "standing, 16 batches of 64"  # text of score cards for the defaults below
 
 
 @torch.no_grad()
@@ -20,8 +20,8 @@ def set_standing_statistics(
 ) -> None:
     """Replace all running statistics by plain averages over ``batches`` batches of the generator's own images.
 
-    Latents and labels depend on (seed, "standing", number of the image) alone, and every process computes the same, so nothing is
-    exchanged. Latents are truncated at ``threshold``: statistics belong to the distribution that is sampled.
+    Latents and labels depend on (seed, "standing", number of the image) alone, and every process computes the same values, without
+    communication. Latents are truncated at ``threshold``, as in sampling.
     """
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d | RunningStatistics)]
     latent_dim, classes = shape_of(generator)
@@ -30,7 +30,7 @@ def set_standing_statistics(
     with evaluating(generator):
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # a cumulative average
+            norm.momentum = None  # cumulative average over all batches
             norm.train()
             if isinstance(norm, RunningStatistics):
                 norm.over_processes = False

@@ -7,7 +7,7 @@ from gconv_gan.metrics.frechet import frechet_distance, frechet_distance_few_fak
 from gconv_gan.metrics.metric import CardLine, Evaluation, Metric, Numbers, Seen
 
 THRESHOLD = "order * eps * largest eigenvalue"
-"""What the card says about eigenvalues that are dropped as round-off."""
+"""Text of the card on the threshold below which eigenvalues are dropped as round-off."""
 
 
 class FrechetDistance(Metric):
@@ -21,7 +21,7 @@ class FrechetDistance(Metric):
         return one.few
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:
-        """Return which of two equal forms is computed, and what counts as round-off."""
+        """Return which of the two equivalent forms is computed, and the threshold of round-off."""
         return {"frechet": "eigenvalues of A1 S2 A1'" if one.few else "eigenvalues of R2 S1 R2", "frechet_threshold": THRESHOLD}
 
     def numbers(self, seen: Seen) -> Numbers:

@@ -17,11 +17,11 @@ class ExtrapolatedDistance(Metric):
     has_card_fields: ClassVar[bool] = True
 
     def least(self, protocol: Protocol) -> int:
-        """Return the images whose tenth, the smallest subset, has two."""
+        """Return the number of images of which a tenth, the smallest subset, is two."""
         return 20
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:
-        """Return sizes and seed of the subsets, and what is fitted to their distances."""
+        """Return sizes and seed of the subsets, and the fitted function."""
         return {
             "frechet_threshold": THRESHOLD,
             "infinity_counts": counts_to_fit(one.num_fake, points=one.protocol.infinity_points),

@@ -9,13 +9,13 @@ from gconv_gan.metrics.protocols import Protocol
 
 
 class InceptionScore(Metric):
-    """Inception Score: exp of the information that an image gives about the class."""
+    """Inception Score: exp of the mutual information between image and predicted class."""
 
     needs_logits: ClassVar[bool] = True
     has_card_fields: ClassVar[bool] = True
 
     def least(self, protocol: Protocol) -> int:
-        """Return an image a split."""
+        """Return the number of splits: one image per split."""
         return protocol.is_splits
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:

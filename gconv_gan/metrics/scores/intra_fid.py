@@ -17,7 +17,7 @@ class IntraClassDistance(Metric):
     has_card_fields: ClassVar[bool] = True
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:
-        """Return the numbers of images of every class: they bias its distance."""
+        """Return the number of images of every class, on which the bias of its distance depends."""
         assert one.labels is not None
         assert one.reference.labels is not None
         classes = len(one.reference.classes)

@@ -24,7 +24,7 @@ class KernelDistance(Metric):
         }
 
     def numbers(self, seen: Seen) -> Numbers:
-        """Return kid_mean and kid_std; no spread where every subset is the whole of both sets: they would all be the same."""
+        """Return kid_mean and kid_std; kid_std is absent if every subset is the whole of both sets, since all subsets are then equal."""
         fake, real, protocol, size = seen.fake, seen.real, seen.evaluation.protocol, _subset_size(seen.evaluation)
         if size == len(fake) == len(real):
             return Numbers({"kid_mean": kid(fake, real, subsets=1, subset_size=size, seed=protocol.kid_seed).mean})

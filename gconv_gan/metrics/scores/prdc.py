@@ -15,11 +15,11 @@ class PrecisionRecallDensityCoverage(Metric):
     has_card_fields: ClassVar[bool] = True
 
     def least(self, protocol: Protocol) -> int:
-        """Return an image and its k neighbours."""
+        """Return k + 1: an image and its k neighbours."""
         return protocol.neighbours + 1
 
     def card(self, one: Evaluation) -> Mapping[str, CardLine]:
-        """Return k, and whether a ball's surface belongs to it."""
+        """Return k, and whether points on a ball's surface are inside."""
         return {"neighbours": one.protocol.neighbours, "comparison": one.protocol.comparison}
 
     def numbers(self, seen: Seen) -> Numbers:

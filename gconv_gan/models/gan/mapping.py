@@ -127,6 +127,7 @@ class MappedGenerator(nn.Module):
         self.register_buffer("w_mean", torch.zeros(synthesis.latent_dim))
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
+        """Return images [B, 3, s, s] of latent vectors z [B, d] and, if conditional, classes y [B]."""
         assert self.num_classes is None or isinstance(self.num_classes, int)
         check_labels(y, self.num_classes, "generator")
         w = self.mapping(z, y)

@@ -22,7 +22,7 @@ def test_statistics_are_computed_kept_and_used(judge: Path, run: Path, tmp_path:
     held = load_statistics(folder)
     assert held.features is not None
     assert (len(held.features), held.reference.split, held.classes[:2]) == (90, "test", ("0", "1"))
-    with pytest.raises(UserError, match="torch_fidelity does not see images as checkpoint:digits_classifier"):
+    with pytest.raises(UserError, match="torch_fidelity has no extractor like checkpoint:digits_classifier"):
         main([str(folder), *judged, *cache, "--export", "torch_fidelity"])
 
     foreign = tmp_path / "mine.npz"
