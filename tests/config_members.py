@@ -1,4 +1,4 @@
-"""The members of a config union, read from the union itself: a kind that is added to it is tested from then on."""
+"""The members of a config union, read from the union itself, so that tests cover kinds that are added to it."""
 
 from typing import Any, get_args
 

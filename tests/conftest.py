@@ -1,4 +1,4 @@
-"""Fixtures for every room."""
+"""Fixtures of all tests."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The Python interface does what the commands do, and refuses as they do."""
+"""The Python interface gives the results and refusals of the commands."""
 
 from pathlib import Path
 

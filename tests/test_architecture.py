@@ -1,4 +1,4 @@
-"""The structure the design promises: one direction of imports, entry points that are thin, no drawer for odds and ends."""
+"""The structure of the package: one direction of imports, thin entry points, no catch-all modules."""
 
 import ast
 from pathlib import Path
@@ -32,5 +32,5 @@ def test_an_entry_point_is_thin_and_says_how_it_is_run(path: Path) -> None:
     assert f"{path.name}" in (ast.get_docstring(ast.parse(text)) or "")
 
 
-def test_there_is_no_drawer_for_odds_and_ends() -> None:
+def test_there_are_no_catch_all_modules() -> None:
     assert not [path for name in ("utils", "helpers", "common", "misc") for path in ROOT.glob(f"gconv_gan/**/{name}.py")]

@@ -1,4 +1,4 @@
-"""Plug-ins through the real commands: the examples of docs/plugins.md train, resume, score and sample."""
+"""Plug-ins through the commands: the examples of docs/plugins.md train, resume, score and sample."""
 
 import hashlib
 import json

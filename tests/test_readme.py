@@ -1,4 +1,4 @@
-"""The README keeps its word: its code runs, and its commands name scripts, configs and keys that exist."""
+"""The code of the README runs, and its commands name scripts, configs and keys that exist."""
 
 import importlib
 import re
@@ -59,7 +59,7 @@ def test_its_commands_name_what_exists(words: list[str]) -> None:
 
 
 class Parsed(Exception):  # noqa: N818
-    """The command line was understood; nothing more shall happen."""
+    """Raised after the command line was parsed, to stop the command."""
 
 
 def recipe_commands() -> list[tuple[str, list[str]]]:
@@ -89,7 +89,7 @@ def test_its_commands_take_these_arguments(module: str, arguments: list[str], mo
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
-def test_its_links_lead_somewhere(target: str) -> None:
+def test_its_links_have_targets(target: str) -> None:
     assert target.startswith("http") or (ROOT / target).exists()
 
 

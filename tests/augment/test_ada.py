@@ -1,4 +1,4 @@
-"""The pipeline of StyleGAN2-ADA against loops and matrices, and the laws that it must obey."""
+"""StyleGAN2-ADA's augmentations against loops and matrices, and their properties."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def tensor(p: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("p", [0.4, 1.0])
 @pytest.mark.parametrize("size", [8, 32])
-def test_blits_are_those_of_the_loops_to_the_last_bit(size: int, p: float) -> None:
+def test_flips_turns_and_shifts_equal_the_loops_bit_for_bit(size: int, p: float) -> None:
     images, draws = drawn(60, size, BLIT)
     expected = [ada_blit(image.numpy(), u.numpy(), p) for image, u in zip(images, draws, strict=True)]
     assert blitted(images, draws, tensor(p)).equal(torch.from_numpy(np.stack(expected)))

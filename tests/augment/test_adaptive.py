@@ -1,4 +1,4 @@
-"""How much is augmented: by overfitting, or by a schedule (gan_training.md, section 2)."""
+"""The probability of augmentation: adaptive (arXiv 2006.06676) and scheduled."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""DiffAugment against loops, and what training needs of it."""
+"""DiffAugment against loops, its extreme parameters, independence of images, and second derivatives."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Affine warps: the content at p goes to M p."""
+"""Affine warps: the image content at p moves to M p."""
 
 import math
 
@@ -50,7 +50,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_smooth_picture_is_moved_as_its_formula_is(name: str) -> None:
+def test_a_warp_of_a_smooth_picture_is_the_formula_at_the_moved_place(name: str) -> None:
     x, y = grid()
     inverse = torch.linalg.inv(MAPS[name])
     expected = smooth(inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2], inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2])
@@ -65,14 +65,14 @@ def test_rotation_is_counter_clockwise_as_seen() -> None:
     torch.testing.assert_close(warped(images, rotation(math.pi / 2)), torch.rot90(still, 1, (2, 3)), rtol=0, atol=1e-9)
 
 
-def test_far_away_is_the_mirrored_image() -> None:
+def test_beyond_the_border_is_the_mirrored_image() -> None:
     x, y = grid()
     images = smooth(x, y)[None, None]
     far = warped(images, shift(2.0 * (SIZE - 1), 0.0))  # a whole period of the mirror images
     torch.testing.assert_close(far, warped(images, shift(0.0, 0.0)), rtol=0, atol=1e-9)
 
 
-def test_a_constant_stays_and_enlarging_puts_pixels_a_quarter_off() -> None:
+def test_a_constant_is_unchanged_and_enlarging_shifts_pixel_centres_by_a_quarter() -> None:
     constant = torch.full((2, 3, 6, 6), 0.7, dtype=torch.float64)
     torch.testing.assert_close(warped(constant, MAPS["all"]), constant, rtol=0, atol=1e-12)
     x, _ = grid(12)

@@ -1,4 +1,4 @@
-"""What a run refuses before it trains, its dry run refuses in the same words; and neither leaves a run folder behind."""
+"""A run and its dry run refuse the same configs with the same message, and neither leaves a run folder."""
 
 import re
 import shutil
@@ -147,7 +147,7 @@ def test_an_occupied_folder_is_refused_by_the_dry_run(run: Path) -> None:
     assert "another process is training in" in said
 
 
-def test_a_folder_that_cannot_be_is_refused_by_the_dry_run(tmp_path: Path) -> None:
+def test_a_run_folder_below_a_file_is_refused_by_the_dry_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     config = toml(tmp_path)
     said = refusal(gan.main, config, "--runs-dir", str(tmp_path / "file"), "--dry-run")
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_is_refused_by_the_dry_run(tmp_path: Path) -> No
     assert refusal(gan.main, config, "--runs-dir", str(tmp_path / "file")) == said
 
 
-def test_the_dry_run_says_that_and_from_where_a_run_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dry_run_names_the_checkpoint_from_which_a_run_resumes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoint-480")
     gan.main([str(toml(run.parent)), "--dry-run"])
     shown = capsys.readouterr().out
@@ -224,7 +224,7 @@ def test_a_start_that_fails_after_its_checks_leaves_no_folder(tmp_path: Path, mo
     assert not (tmp_path / "tiny").exists()
 
 
-def test_a_failing_start_in_the_folder_of_a_run_leaves_it_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_start_does_not_change_an_existing_run_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -244,7 +244,7 @@ def test_a_run_that_was_stopped_before_its_first_line_keeps_its_checkpoint(tmp_p
     assert [path.name for path in (tmp_path / "tiny").glob("checkpoint-*")] == ["checkpoint-32"]
 
 
-def test_a_run_that_fails_after_it_has_said_something_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_after_its_first_status_line_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: object, images_seen: int, **__: object) -> Tensor:
         if images_seen >= 64:
             raise GuardError("not finite")

@@ -1,4 +1,4 @@
-"""Classes as a user names them: by the names of folders, whatever order they are numbered in."""
+"""Classes by the names of folders, whose sorted order may differ from their numbers."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("word", "number"), [("2", 4), ("10", 2), ("0", 0), ("11", 3)])
-def test_the_name_of_a_class_wins_over_its_number(numbered: Path, capsys: pytest.CaptureFixture[str], word: str, number: int) -> None:
+def test_a_class_is_found_by_its_name_before_its_number(numbered: Path, capsys: pytest.CaptureFixture[str], word: str, number: int) -> None:
     sample.main([str(numbered), "--num", "4", "--class", word])
     said = capsys.readouterr().out
     assert f"4 images of class '{word}'" in said
@@ -45,7 +45,7 @@ def test_the_name_of_a_class_wins_over_its_number(numbered: Path, capsys: pytest
     assert torch.equal(read_tiles(Path(written[1]), side=8), expected)
 
 
-def test_pictures_of_two_classes_have_files_of_their_own(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pictures_of_two_classes_have_different_files(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = set()
     for word in ("1", "2", "4"):
         sample.main([str(numbered), "--num", "4", "--class", word])

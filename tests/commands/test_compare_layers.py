@@ -1,4 +1,4 @@
-"""A comparison from its config to its table: paired seeds, equal budgets, nothing trained twice, a verdict that follows."""
+"""compare_layers from config to table: paired seeds, equal budgets, no repeated training, and the verdict."""
 
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def test_the_verdict_is_the_worst_of_the_findings(result: ComparisonResult) -> N
     assert result.verdict == result.findings[0].verdict
 
 
-def test_what_is_trained_is_not_trained_again(result: ComparisonResult, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_not_trained_again(result: ComparisonResult, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_training(_: object) -> None:
         raise AssertionError("trained again")
 
@@ -129,7 +129,7 @@ def test_the_table_and_the_plot(result: ComparisonResult) -> None:
     assert plot(result) == plot(result)
 
 
-def test_arms_of_equal_macs_stand_by_their_time_and_others_by_their_macs(result: ComparisonResult) -> None:
+def test_the_cost_axis_is_time_for_arms_of_equal_macs_and_macs_for_others(result: ComparisonResult) -> None:
     narrow, wide = result.arms["narrow"], result.arms["wide"]
     axis = cost_axis(result)
     assert (axis.label, axis.values) == ("million MACs per image", (narrow.macs / 1e6, wide.macs / 1e6))
@@ -166,7 +166,7 @@ def test_the_plot_shows_the_measure_that_is_claimed(result: ComparisonResult) ->
     assert plot(loss).startswith(b"\x89PNG")
 
 
-def test_plots_are_drawn_anew_from_stored_results(result: ComparisonResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plots_are_drawn_again_from_stored_results(result: ComparisonResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = result.model_copy(update={"name": "other"})
     for one in (result, other):
         (tmp_path / f"layers_{one.name}.json").write_text(one.model_dump_json())

@@ -1,4 +1,4 @@
-"""The scripts that look at a finished run: Lipschitz table, class agreement, gallery."""
+"""Scripts on a finished run: table of Lipschitz constants, class agreement, gallery."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from gconv_gan.runtime.tracking import read_metrics
 from tests.training.tiny import tiny
 
 
-def test_the_lipschitz_table_brackets_every_layer(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lipschitz_table_has_bounds_of_every_layer(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lipschitz.main([str(tiny_run)])
     title, _, *rows = capsys.readouterr().out.splitlines()
     assert "checkpoint-480: discriminator, spectral normalisation" in title
@@ -26,17 +26,17 @@ def test_the_lipschitz_table_brackets_every_layer(tiny_run: Path, capsys: pytest
         lipschitz.main([])
 
 
-def test_class_agreement_asks_every_class(tiny_run: Path, judge: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_class_agreement_covers_every_class(tiny_run: Path, judge: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class_agreement.main([str(tiny_run), "--classifier", str(judge), "--num-fake", "200"])
     shown = capsys.readouterr().out
     shares = [float(share) for share in re.findall(r"  class \S+ +([\d.]+)", shown)]
     total = re.search(r"class agreement: ([\d.]+)", shown)
     assert len(shares) == 10
     assert total is not None
-    assert float(total[1]) < 0.5  # fifteen steps teach nobody to write
+    assert float(total[1]) < 0.5  # after 15 steps the images show no digits
 
 
-def test_the_gallery_is_drawn_where_it_is_asked_for(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gallery_is_written_to_the_given_folder(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gallery.main([str(tiny_run), "--out", str(tmp_path / "pages"), "--checkpoint", "320"])
     page = tmp_path / "pages" / "index.html"
     assert str(page) in capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_a_score_curve_is_drawn_and_a_damaged_score_is_named(run: Path, tmp_path
         gallery.main([str(run), "--curves", str(tmp_path / "curves.png")])
 
 
-def test_a_line_torn_by_a_kill_is_no_obstacle_to_curves_and_resuming(run: Path, tmp_path: Path) -> None:
+def test_an_incomplete_last_line_of_the_log_prevents_neither_curves_nor_resuming(run: Path, tmp_path: Path) -> None:
     records = read_metrics(run / "metrics.jsonl")
     gallery.main([str(run), "--curves", str(tmp_path / "whole.png")])
     with (run / "metrics.jsonl").open("a") as file:
@@ -88,7 +88,7 @@ def test_a_line_torn_by_a_kill_is_no_obstacle_to_curves_and_resuming(run: Path, 
     assert (run / "metrics.jsonl").read_text().endswith("}\n")
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_drawn(
+def test_an_output_path_that_cannot_be_written_is_refused_before_drawing(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(*_: object, **__: object) -> None:

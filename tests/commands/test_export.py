@@ -1,4 +1,4 @@
-"""An exported folder gives the run's images without the run, says what it is, and its ONNX agrees at batch sizes never traced."""
+"""An exported folder gives the run's images without the run, has a model card, and its ONNX file agrees at other batch sizes."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def test_a_class_is_drawn_alone_from_the_same_latents(folder: Path, monkeypatch:
         sampling.class_number("3", unconditional.classes, **CALLED)
 
 
-def test_an_export_is_not_overwritten_and_a_stranger_is_named(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_an_export_is_not_overwritten_and_a_folder_without_export_is_named(folder: Path, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already: remove it"):
         recipe.export(recipe.ExportCommand(run=str(tiny_run), out=str(folder), no_onnx=True))
     for stranger in (tmp_path, str(tmp_path)):
@@ -89,7 +89,7 @@ def test_a_folder_may_be_given_as_text(folder: Path) -> None:
     assert all(torch.equal(by_text.state_dict()[name], value) for name, value in by_path.state_dict().items())
 
 
-def test_the_card_says_what_the_scores_and_the_config_say(folder: Path) -> None:
+def test_the_card_has_the_settings_of_the_config(folder: Path) -> None:
     card, config = (folder / "card.md").read_text(), json.loads((folder / "config.json").read_text())
     assert config["weights_sha256"] in card
     assert "480 real images seen, batch 16, n_dis 2" in card
@@ -127,12 +127,12 @@ def test_a_damaged_score_is_named(run: Path, folder: Path, text: str, sentence: 
 
 
 @pytest.mark.parametrize("kind", ["cifar10", "cifar100", "lsun_church", "tiny_imagenet", "stanford_dogs"])
-def test_where_the_authors_state_no_licence_the_card_says_so(kind: str) -> None:
+def test_the_card_states_that_the_authors_give_no_licence(kind: str) -> None:
     assert LICENCES[kind].startswith("Not stated by the authors")
 
 
 @pytest.mark.parametrize("kind", ["svhn", "celeba", "cub", "imagenet", "tiny_imagenet", "stanford_dogs"])
-def test_what_is_not_for_commerce_says_so(kind: str) -> None:
+def test_the_card_states_non_commercial_terms(kind: str) -> None:
     assert "non-commercial" in LICENCES[kind].lower()
 
 
@@ -140,7 +140,7 @@ def test_every_kind_of_data_has_a_licence_line() -> None:
     assert LICENCES.keys() == DATASETS.keys()
 
 
-def test_without_onnx_s_packages_the_way_out_is_said(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_onnx_packages_are_named_with_the_way_out(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"ONNX needs onnx, onnxscript, onnxruntime: pip install 'gconv_gan\[onnx\]', or .*--no-onnx"):
         recipe.export(recipe.ExportCommand(run=str(tiny_run)))

@@ -1,4 +1,4 @@
-"""What a page says of how a run was trained."""
+"""The rows of a gallery page on the training settings."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from gconv_gan.commands.gallery import details
 from tests.training.tiny import tiny
 
 
-def test_facts_begin_with_capitals_name_the_training_seed_and_count_in_words(tmp_path: Path) -> None:
+def test_rows_have_capitals_the_training_seed_and_plural_forms(tmp_path: Path) -> None:
     found = details(tiny(tmp_path), g_steps=1200, parameters=34567)
     assert all(name[0].isupper() for name in found)
     assert (found["Training seed"], found["Generator steps"], found["Parameters of the generator"]) == ("3", "1,200", "34,567")

@@ -1,4 +1,4 @@
-"""A refusal speaks of what its command has: the keys of its sections, its flags, and a way out that was not taken already."""
+"""Error messages name keys and flags of the command that was called, and a way out that applies to it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def refusal(main: Callable[[Sequence[str]], object], arguments: Sequence[str]) -
 
 
 @pytest.mark.parametrize("dry_run", [["--dry-run"], []])
-def test_the_test_data_of_a_classifier_have_keys_of_their_own(dry_run: list[str], tmp_path: Path) -> None:
+def test_messages_on_a_classifiers_test_data_name_their_keys(dry_run: list[str], tmp_path: Path) -> None:
     config = str(ROOT / "configs/classify/digits.toml")
     flags = ["--runs-dir", str(tmp_path), "--test-data.kind", "cifar10", "--test-data.path", str(tmp_path), "--test-data.size", "32"]
     flags += ["--data.kind", "folder", "--data.path", str(tmp_path / "pictures"), "--data.split", "None", "--data.size", "32"]
@@ -86,7 +86,7 @@ def test_prepare_names_its_flags(tmp_path: Path) -> None:
         ("--zzz", "--help lists the options"),
     ],
 )
-def test_another_platforms_flag_leads_to_the_right_key(flag: str, way_out: str) -> None:
+def test_another_platforms_flag_gives_the_corresponding_key(flag: str, way_out: str) -> None:
     text = refusal(gan.main, [str(ROOT / "configs/gan/digits_gconv.toml"), flag, "1"])
     assert text == f"command line: unknown option {flag}; {way_out}"
 
@@ -101,7 +101,7 @@ def test_another_platforms_flag_leads_to_the_right_key(flag: str, way_out: str) 
         (["--generator.attention", "a"], "--generator.attention: 'a' cannot be read; --help says what it takes"),
     ],
 )
-def test_a_value_is_refused_in_plain_words(flags: list[str], sentence: str) -> None:
+def test_a_wrong_value_is_one_sentence(flags: list[str], sentence: str) -> None:
     assert refusal(gan.main, [str(ROOT / "configs/gan/digits_gconv.toml"), *flags]) == f"command line: {sentence}"
 
 
@@ -109,13 +109,13 @@ def test_a_value_is_refused_in_plain_words(flags: list[str], sentence: str) -> N
     ("text", "hint"),
     [("lr = 1e-3\n", "did you mean 'generator_optimizer.learning_rate or "), ("[ema]\ndecay = 0.9\n", "did you mean 'half_life_images'")],
 )
-def test_a_config_with_another_platforms_key_is_told_ours(text: str, hint: str, tmp_path: Path) -> None:
+def test_another_platforms_key_in_a_config_gives_the_corresponding_key(text: str, hint: str, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text(text + '[data]\nkind = "digits"\n[generator]\nwidth = 8\n[discriminator]\nwidth = 8\n[trainer]\ntotal_images = 64\n')
     assert hint in refusal(gan.main, [str(config)])
 
 
-def test_a_config_that_is_no_toml_is_told_so(tmp_path: Path) -> None:
+def test_a_config_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("trainer:\n  total_images: 64\n")
     assert (

@@ -1,4 +1,4 @@
-"""Every kind of network from a config or the command line to a finished, resumable, scored run."""
+"""Every kind of network, from config or command line to a finished, resumed and scored run."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def test_a_run_of_each_kind(kind: str, tmp_path: Path) -> None:
     assert load_run(tmp_path / "tiny").generator()(torch.randn(2, 6), torch.tensor([0, 1])).shape == (2, 3, 8, 8)
 
 
-def test_a_broken_run_with_mapping_spectral_norm_and_attention_ends_with_the_bits_of_an_unbroken_one(
+def test_a_killed_run_with_mapping_spectral_norm_and_attention_ends_with_the_bits_of_an_uninterrupted_one(
     mapped_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PowerCutError):
@@ -112,7 +112,7 @@ def scored(run: Path, judge: Path, folder: Path, *flags: str) -> Score:
     return Score.model_validate_json(out.read_text())
 
 
-def test_truncation_of_w_and_of_z_is_scored_and_carded(mapped_run: Path, tiny_run: Path, judge: Path, tmp_path: Path) -> None:
+def test_truncation_of_w_and_of_z_changes_scores_and_is_on_the_card(mapped_run: Path, tiny_run: Path, judge: Path, tmp_path: Path) -> None:
     copies = [Path(shutil.copytree(run, tmp_path / letter)) for run, letter in ((mapped_run / "tiny", "w"), (tiny_run, "z"))]
     for run in copies:
         letter = run.name

@@ -1,4 +1,4 @@
-"""Folders and archives as users have them, through every command that reads pictures: the same files, the same refusals."""
+"""All commands that read pictures accept and refuse the same files of folders and archives."""
 
 import io
 import json
@@ -385,7 +385,7 @@ def tar_without_its_end(folder: Path) -> Path:
     path = pack_tar(folder / "p.tar", tar_members())
     with tarfile.open(path) as archive:
         place = archive.getmembers()[8].offset
-    return put(path, path.read_bytes()[:place])  # between two members: tarfile reads it without a word
+    return put(path, path.read_bytes()[:place])  # between two members: tarfile reads it without an error
 
 
 def tar_cut_within_a_member(folder: Path) -> Path:
@@ -493,7 +493,7 @@ def test_a_gallery_is_drawn_without_its_training_data_where_they_are_gone(
     assert (code, "the data are absent" in out) == (0, True), said
 
 
-def test_a_path_that_is_no_text_is_refused_where_it_would_be_recorded(tmp_path: Path, ends: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_path_that_is_not_valid_utf8_is_refused(tmp_path: Path, ends: Callable[..., tuple[int, str, str]]) -> None:
     path = os.fsdecode(bytes(tmp_path) + b"/caf\xe9")
     plain(Path(path))
     for command, arguments in ((gan.main, [str(toml(tmp_path)), "--data.path", path, "--dry-run"]), (prepare, ["folder", "--path", path])):

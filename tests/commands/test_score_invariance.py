@@ -1,4 +1,4 @@
-"""No score of files depends on their names, folders, archive or order; unlike files are told apart; all from the command line."""
+"""Scores of files do not depend on names, folders, archives or order; files of unlike size or format are distinguished."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def test_names_folders_and_archives_change_no_score(layouts: dict[str, Path], ju
 
 
 @pytest.mark.usefixtures("everything")
-def test_every_image_chosen_is_every_image_and_the_seed_chooses(layouts: dict[str, Path], judge: Path, tmp_path: Path) -> None:
+def test_choosing_all_images_changes_nothing_and_the_seed_chooses(layouts: dict[str, Path], judge: Path, tmp_path: Path) -> None:
     flags = ["--protocol", "all", "--reference", str(layouts["reals"])]
     whole, chosen, *some = (
         scored(layouts["flat"], judge, tmp_path, *flags, *more)
@@ -116,7 +116,7 @@ def test_a_run_scored_against_files_does_not_depend_on_their_names(
     assert first.scores == other.scores
 
 
-def test_cards_tell_order_size_and_format_and_older_cards_of_files_are_refused(
+def test_cards_record_order_size_and_format_and_older_cards_of_files_are_refused(
     layouts: dict[str, Path], judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = scored(layouts["flat"], judge, tmp_path, "--reference", str(layouts["reals"]))

@@ -28,7 +28,7 @@ def test_a_penalty_refuses_logits_of_a_whole_batch(tmp_path: Path, parts: dict[s
 
 
 @pytest.mark.parametrize("parts", [{"block_norm": {"kind": "group"}}, {"conv": {"kind": "invariant"}}, {}])
-def test_parts_that_keep_images_apart_go_with_a_penalty(tmp_path: Path, parts: dict[str, Any]) -> None:
+def test_parts_that_do_not_couple_images_are_accepted_with_a_penalty(tmp_path: Path, parts: dict[str, Any]) -> None:
     assert tiny(tmp_path, discriminator=parts, **R1).discriminator.coupling is None
 
 

@@ -1,4 +1,4 @@
-"""``docs/config.md`` lists every key of every kind, as the models have them; ``UPDATE_GOLDEN=1`` writes it anew."""
+"""``docs/config.md`` lists every key of every kind of the config models; ``UPDATE_GOLDEN=1`` writes it."""
 
 import os
 from pathlib import Path

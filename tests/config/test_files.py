@@ -1,4 +1,4 @@
-"""Every config file in the repository: valid, headed as the field expects, and built without a surprise."""
+"""Every config file in the repository is valid, has a header with command, hardware and expected result, and builds its networks."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The resolved form of every GAN config: a changed default shows up as a change of each run it reaches.
+"""The resolved form of every GAN config: a changed default changes the golden file of every config that uses it.
 
 After a change that is meant: ``UPDATE_GOLDEN=1 pytest tests/config/test_golden.py`` writes the files anew, to be read in the diff.
 """

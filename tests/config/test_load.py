@@ -1,4 +1,4 @@
-"""Every mistake in a file or on the command line is one sentence with the source, the dotted key and, where near, the right name."""
+"""Every mistake in a file or on the command line gives one sentence with the source, the dotted key and, if near, the right name."""
 
 import re
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_a_mistake_in_the_file_is_one_sentence(text: str, message: str, tmp_path
     assert "\n" not in str(refusal.value).strip()
 
 
-def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
+def test_a_missing_file_suggests_one_of_a_similar_name(tmp_path: Path) -> None:
     write(tmp_path, MINIMAL, "cifar10.toml")
     with pytest.raises(UserError, match=r"cifar1\.toml does not exist; did you mean .*cifar10\.toml\?"):
         load(tmp_path / "cifar1.toml")
@@ -161,17 +161,17 @@ def test_help_shows_the_values_of_the_file(tmp_path: Path, capsys: pytest.Captur
         (ComparisonConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
     ],
 )
-def test_a_config_of_another_sort_is_named_for_what_it_is(model: type[Config], file: str, sentence: str) -> None:
+def test_a_config_of_another_command_is_recognised(model: type[Config], file: str, sentence: str) -> None:
     with pytest.raises(UserError, match=f"{re.escape(sentence)}$"):
         load_config(model, ROOT / file)
 
 
-def test_a_key_of_another_sort_among_ones_own_is_an_unknown_key(tmp_path: Path) -> None:
+def test_a_key_of_another_command_among_valid_ones_is_an_unknown_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown key 'test_data'"):
         load(write(tmp_path, MINIMAL + '[test_data]\nkind = "digits"\n'))
 
 
-def test_a_folder_is_no_config(tmp_path: Path) -> None:
+def test_a_folder_as_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"^{tmp_path} is a folder, not a config file; give a \.toml file$"):
         load(tmp_path)
     saved = write(tmp_path, "{}", "config.json")

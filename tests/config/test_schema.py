@@ -1,4 +1,4 @@
-"""Config models derived from parts: what becomes a key, what does not, what is refused, and what survives a copy or a pickle."""
+"""Config models derived from parts: keys, refused signatures, defaults, copies and pickles."""
 
 import copy
 import functools
@@ -121,7 +121,7 @@ def test_a_part_is_made_from_its_keys_and_what_the_network_knows(table: Callable
     assert (value_of(part, "size"), value_of(part, "share"), value_of(part, "width", 4)) == (5, 0.5, 4)
 
 
-def test_keywords_that_are_handed_on_are_those_of_the_base_class(table: Callable[..., Table]) -> None:
+def test_keywords_passed_on_by_kwargs_are_those_of_the_base_class(table: Callable[..., Table]) -> None:
     found = model(table, Wide, given=("num_classes",))
     assert set(found.model_fields) == {"kind", "width", "size", "share", "coupled"}
     assert found.model_fields["width"].is_required()
@@ -136,7 +136,7 @@ def test_a_partial_has_another_default_and_turns_no_positional_argument_into_a_k
     assert (layer.channels, layer.size, layer.num_classes) == (4, 9, 2)
 
 
-def test_none_is_a_row_without_keys_that_does_nothing(table: Callable[..., Table]) -> None:
+def test_none_is_a_row_without_keys(table: Callable[..., Table]) -> None:
     class Base(PartConfig):
         every: int = 1
 
@@ -146,7 +146,7 @@ def test_none_is_a_row_without_keys_that_does_nothing(table: Callable[..., Table
     assert constructor(made.models()["none"]()) is None
 
 
-def test_the_base_has_keys_of_the_surroundings_whose_defaults_a_kind_may_change(table: Callable[..., Table]) -> None:
+def test_keys_of_the_base_model_may_have_other_defaults_for_a_kind(table: Callable[..., Table]) -> None:
     class Base(PartConfig):
         every: PositiveInt = 1
         """Steps between two of them."""
@@ -323,7 +323,7 @@ def test_a_table_that_holds_itself_is_refused(table: Callable[..., Table]) -> No
         model(table, outer)
 
 
-def test_what_a_constructor_refuses_names_the_section(tmp_path: Path) -> None:
+def test_an_error_of_a_constructor_names_the_section(tmp_path: Path) -> None:
     config = tiny(tmp_path, generator={"conv": {"kind": "gconv", "granularity": "tap"}})
     conv = constructor(config.generator.conv, "generator.conv")
     with pytest.raises(UserError, match=r"^generator\.conv: granularity and strategy belong to mode='bank'"):
@@ -407,7 +407,7 @@ def every_key() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("found", "key", "text"), list(every_key()))
-def test_every_key_says_what_it_is(found: type[Config], key: str, text: str | None) -> None:
+def test_every_key_has_a_help_text(found: type[Config], key: str, text: str | None) -> None:
     assert found.__doc__
     if key != "kind":
         assert text is not None, "its entry in Args: is the help"

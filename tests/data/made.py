@@ -1,4 +1,4 @@
-"""Tiny pictures and data sets, made on the spot."""
+"""Small generated pictures and data sets."""
 
 import hashlib
 import io

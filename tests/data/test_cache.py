@@ -1,4 +1,4 @@
-"""Converted once, found again, never stale, never half."""
+"""The pixel cache: converted once, reused, never stale, never incomplete."""
 
 import json
 import logging
@@ -107,7 +107,7 @@ def test_changed_data_are_never_served_from_the_old_cache(pets: Path, packed: bo
     assert len(open_dataset(config(path()))) == 7
 
 
-def test_the_content_hash_is_that_of_the_data_wherever_they_lie(pets: Path, tmp_path: Path) -> None:
+def test_the_content_hash_does_not_depend_on_the_path_of_the_data(pets: Path, tmp_path: Path) -> None:
     archive = zipped(pets, tmp_path / "other.zip")
     assert open_dataset(config(archive)).content_hash == open_dataset(config(pets)).content_hash
     shutil.move(pets / "train/dog", pets / "train/elk")
@@ -122,7 +122,7 @@ def test_a_damaged_image_is_named_and_nothing_is_stored(pets: Path) -> None:
     assert [path for path in (pets.parent / "cache").iterdir() if path.is_dir() and path.name != "fingerprints"] == []
 
 
-def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, builds: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_images_are_skipped_and_listed_only_on_request(pets: Path, builds: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     for name in ("cat/0", "dog/2"):
         (pets / f"train/{name}.png").write_bytes(b"not a picture")
     dataset = open_dataset(config(pets, damaged="skip"), verify=True)
@@ -133,14 +133,14 @@ def test_damaged_images_are_left_out_and_listed_only_if_told_so(pets: Path, buil
     assert [image.name for image in dataset.manifest.skipped] == ["train/cat/0.png", "train/dog/2.png"]
     assert "not a picture" in dataset.manifest.skipped[0].reason
     caplog.clear()
-    open_dataset(config(pets, damaged="skip"))  # said at every start, not only when the set is converted
+    open_dataset(config(pets, damaged="skip"))  # logged at every start, not only during the conversion
     assert caplog.messages == [f"{pets}: 2 of 6 images cannot be used and are left out, see {dataset.folder / 'manifest.json'}"]
     with pytest.raises(UserError, match=r"train/cat/0\.png cannot be used \(.*\), one of 2 such images; replace them, or set"):
-        open_dataset(config(pets))  # the cache of the lenient run does not hide the damage
+        open_dataset(config(pets))  # the cache of the run with "skip" is not used
     assert len(builds) == 1
 
 
-def test_a_set_without_one_whole_image_is_refused(pets: Path) -> None:
+def test_a_data_set_without_an_undamaged_image_is_refused(pets: Path) -> None:
     for path in (pets / "test").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=r"none of 2 images can be used, first test/cat/0\.png \(the file is empty\)"):
@@ -223,7 +223,7 @@ def test_several_processes_at_once_convert_once(pets: Path) -> None:
     assert len(set(printed) - {"built"}) == 1
 
 
-def test_what_a_killed_process_left_behind_is_cleared(pets: Path) -> None:
+def test_partial_folders_of_a_killed_process_are_deleted(pets: Path) -> None:
     place = open_dataset(config(pets)).folder
     partial = place.with_name(f".{place.name}.partial")
     place.rename(partial)  # as if killed before the rename
@@ -232,7 +232,7 @@ def test_what_a_killed_process_left_behind_is_cleared(pets: Path) -> None:
     assert not partial.exists()
 
 
-def test_what_a_conversion_needs_is_said_before_it_starts(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_disk_space_of_a_conversion_is_logged_before_it_starts(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         open_dataset(config(pets, size=448))
     assert re.search(rf"converting {pets}: 6 images of 448×448 need 0\.0 GiB in .*cache, where [\d,.]+ GiB are free", caplog.text)

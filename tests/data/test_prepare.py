@@ -1,4 +1,4 @@
-"""``python -m gconv_gan.data.prepare``: what it prints, and how it refuses."""
+"""``python -m gconv_gan.data.prepare``: its output and its refusals."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from gconv_gan.data.datasets import DATASETS
 from tests.data.made import zipped
 
 
-def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_converts_and_prints_counts_and_path(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = pets.parent / "c"
     arguments = ["folder", "--path", str(zipped(pets, pets.parent / "p.zip")), "--split", "train", "--size", "8", "--cache-dir", str(cache)]
     prepare.main(arguments)
@@ -32,7 +32,7 @@ def test_it_converts_and_says_what_and_where(pets: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == printed.out
 
 
-def test_a_terminal_sees_a_bar(pets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_a_progress_bar(pets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     prepare.main(["folder", "--path", str(pets / "train"), "--size", "8", "--cache-dir", str(pets.parent / "c")])
     assert re.search(r"converting folder: 100%.* 6/6", capsys.readouterr().err)
@@ -70,7 +70,7 @@ def test_wrong_input_is_one_sentence(arguments: list[str], sentence: str, capsys
 
 
 @pytest.mark.parametrize("kind", DATASETS)
-def test_what_can_be_fetched_is_unless_told_not_to(kind: str) -> None:
+def test_data_are_downloaded_unless_download_is_false(kind: str) -> None:
     path = ["--path", "x"] if DATASETS.models()[kind].model_fields.get("path", FieldInfo(default="")).is_required() else []
     if "download" in DATASETS.models()[kind].model_fields:
         assert prepare.config_of([kind, *path]).download
@@ -88,7 +88,7 @@ def test_every_kind_explains_its_keys(kind: str, capsys: pytest.CaptureFixture[s
         assert f"--{field.replace('_', '-')}" in printed
 
 
-def test_the_module_says_what_disk_it_needs_and_what_it_made(pets: Path) -> None:
+def test_the_module_prints_needed_disk_space_and_result(pets: Path) -> None:
     command = [sys.executable, "-m", "gconv_gan.data.prepare", "folder", "--path", str(pets / "train"), "--size", "64"]
     done = subprocess.run([*command, "--cache-dir", str(pets.parent / "c")], capture_output=True, text=True, check=True)
     assert re.match(r"converting .*: 6 images of 64×64 need 0\.0 GiB in .*/c, where [\d,.]+ GiB are free\n$", done.stderr)

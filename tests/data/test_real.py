@@ -1,4 +1,4 @@
-"""The real thing, where it lies beside the repository: CIFAR-10 as 60,000 JPEG files in a zip."""
+"""CIFAR-10 as 60,000 JPEG files in a zip, if it lies beside the repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A web server on this machine that serves ranges, and can break off."""
+"""A local web server that supports ranges and can break connections."""
 
 import threading
 from collections.abc import Iterator

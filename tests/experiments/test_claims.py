@@ -1,4 +1,4 @@
-"""Verdicts follow from the numbers."""
+"""Verdicts on claims, computed from given measurements."""
 
 import pytest
 
@@ -26,7 +26,7 @@ BETTER = BetterClaim(proposed="new", baseline="old")
         ((0.68, 0.69, 0.68), "does not hold"),
     ],
 )
-def test_better(new: tuple[float, ...], verdict: str) -> None:
+def test_verdicts_of_a_claim_of_a_better_measure(new: tuple[float, ...], verdict: str) -> None:
     found = judge(BETTER, {"new": arm(new), "old": arm((0.70, 0.708, 0.699))})
     assert found.verdict == verdict
     assert found.claim == "new is better than old in accuracy"
@@ -67,7 +67,7 @@ def test_near_means_worse_by_less_than_the_margin() -> None:
     assert "worse than old in accuracy by less than 2.00 points" in judge(claim, {"new": old, "old": old}).claim
 
 
-def test_counts_decide_at_once() -> None:
+def test_claims_about_counts_need_no_test() -> None:
     arms = {"new": arm((0.7, 0.7), macs=55), "old": arm((0.7, 0.7), macs=100)}
     claim = CheaperClaim(proposed="new", baseline="old", cost="macs", at_most=0.6)
     assert judge(claim, arms) == Finding(claim="new takes at most 0.6 of the MACs of old", measured="0.550", verdict="holds")
@@ -89,7 +89,7 @@ def test_all_claims_must_hold() -> None:
     assert overall([open_, fails, holds]) == "does not hold"
 
 
-def test_in_short_over_common_seeds() -> None:
+def test_the_short_form_is_over_common_seeds() -> None:
     arms = {"new": arm((0.72, 0.73, 0.74)), "old": arm((0.1, 0.70, 0.71, 0.72), seeds=(9, 0, 1, 2), loss=(0, 1, 1, 1.5))}
     assert in_short(BETTER, arms) == "new 73.00 ± 1.00 % against old 71.00 ± 1.00 %: p = 0.000, 3 seeds"
     losses = arms | {"new": arm((0, 0, 0), loss=(0.5, 0.75, 1.0))}

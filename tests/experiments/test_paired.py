@@ -17,7 +17,7 @@ def test_the_published_example() -> None:
     assert found.p == pytest.approx(0.0459, abs=5e-5)
 
 
-def test_it_is_scipys_one_sided_test() -> None:
+def test_it_equals_scipys_one_sided_test() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         a, b = rng.normal(size=(2, 6))
@@ -35,7 +35,7 @@ def test_a_margin_asks_whether_it_is_not_worse_by_more() -> None:
     assert within.p < 0.05 < paired_difference(BASE, OURS).p
 
 
-def test_swapping_the_methods_turns_everything_round() -> None:
+def test_swapping_the_methods_negates_differences_and_interval() -> None:
     one, other = paired_difference(OURS, BASE), paired_difference(BASE, OURS)
     assert other.mean == pytest.approx(-one.mean)
     assert other.p == pytest.approx(1 - one.p)
@@ -50,20 +50,20 @@ def test_the_interval_is_that_of_all_resamples() -> None:
     assert found == paired_difference(OURS, BASE)
 
 
-def test_equal_differences_are_certain() -> None:
+def test_equal_differences_have_p_0_or_1() -> None:
     assert paired_difference([0.3, 0.4], [0.2, 0.3]).p == 0
     assert paired_difference([0.2, 0.3], [0.3, 0.4]).p == 1
     assert paired_difference([0.2, 0.3], [0.2, 0.3]).p == 1
 
 
-def test_what_is_no_pair_is_refused() -> None:
+def test_unequal_lengths_and_single_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="equal lengths, not 2 and 3"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="at least two"):
         paired_difference([1.0], [1.0])
 
 
-def test_the_two_sided_test_is_the_worked_example() -> None:
+def test_the_two_sided_test_equals_the_published_example() -> None:
     found = paired_test((-2.1, -1.3, -0.4, -1.8, 0.2))
     assert found.p == pytest.approx(stats.ttest_1samp(found.differences, 0).pvalue, rel=1e-12)
     assert found.interval == pytest.approx((-2.275, 0.115), abs=1e-3)

@@ -70,7 +70,7 @@ def test_a_bad_manifest_is_named(tmp_path: Path, content: str | None, message: s
         read_manifest(tmp_path)
 
 
-def test_a_manifest_cannot_reach_out_of_its_folder(gallery: Path, tmp_path: Path, subject: Subject) -> None:
+def test_a_manifest_with_paths_outside_its_folder_is_refused(gallery: Path, tmp_path: Path, subject: Subject) -> None:
     text = (gallery / "manifest.json").read_text()
     folder, victim = tmp_path / "gallery", tmp_path / "victim.png"
     folder.mkdir()
@@ -149,13 +149,13 @@ def test_the_timeline_shows_the_same_tiles_of_each_moment_in_order(tmp_path: Pat
         assert torch.equal(row, read_tiles(path, side=8)[[0, 9, 19, 29]])
 
 
-def test_evenly_keeps_both_ends() -> None:
+def test_evenly_spaced_choices_include_both_ends() -> None:
     assert evenly(list(range(100)), 4) == [0, 33, 66, 99]
     assert evenly([1, 2], 4) == [1, 2]
     assert evenly([1, 2, 3], 1) == [1]
 
 
-def test_classes_have_a_gate_map_where_gates_see_them(subject: Subject) -> None:
+def test_class_conditional_gates_have_a_gate_map_of_classes(subject: Subject) -> None:
     assert draw_class_gates(subject, seed=0, latents_per_class=4) == []  # these gates see the latent alone
     gated = dataclasses.replace(subject, generator=ClassGated())
     (drawing,) = draw_class_gates(gated, seed=0, latents_per_class=4)

@@ -1,4 +1,4 @@
-"""Constants are made once, and serve every later pass, whatever mode they were made in."""
+"""Cached constants are computed once, and are valid in every later pass and mode."""
 
 import torch
 

@@ -22,7 +22,7 @@ LATENT, CLASSES = 5, 3
 
 @dataclass(frozen=True)
 class Contract:
-    """A constructor, the shapes it maps, and what the layer does not promise."""
+    """A constructor, input and output shape, and exceptions from the contract."""
 
     make: Callable[[], nn.Module]
     output: tuple[int, ...] = (4, 8, 6, 5)
@@ -136,7 +136,7 @@ def case(contract: Contract, dtype: torch.dtype = torch.float32) -> Case:
     torch.manual_seed(0)
     layer = contract.make()
     with torch.no_grad():
-        for parameter in layer.parameters():  # so that a branch which starts at zero takes part
+        for parameter in layer.parameters():  # so that a branch which starts at zero contributes
             parameter.add_(0.1 * torch.randn_like(parameter))
     layer.to(dtype)
     batch = contract.input[0]
@@ -291,7 +291,7 @@ def test_no_draw_from_the_global_random_generator(contract: Contract) -> None:
 
 @pytest.fixture
 def unchecked_types() -> Iterator[None]:
-    """Call as a user does, whose session checks no annotations."""
+    """Call without the type checks of the tests, as users do."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -325,7 +325,7 @@ def test_a_misspelt_option_is_named_with_what_is_admitted(name: str, option: str
 
 
 @pytest.mark.usefixtures("unchecked_types")
-def test_a_misspelt_option_gets_the_nearest_word() -> None:
+def test_a_misspelt_option_suggests_the_nearest_word() -> None:
     with pytest.raises(ValueError, match=r"^mode = 'bnk' is not among dictionary, bank; did you mean 'bank'\?$"):
         layers.GConv2d(8, 6, 3, latent_dim=LATENT, mode="bnk")
     with pytest.raises(ValueError, match=r"^order = 'whitend' is not among standard, whitened; did you mean 'whitened'\?$"):
@@ -358,7 +358,7 @@ def test_a_bare_tensor_is_the_latent_vector(name: str) -> None:
 
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("contract", CONDITIONED.values(), ids=CONDITIONED.keys())
-def test_what_is_no_condition_is_named(contract: Contract) -> None:
+def test_a_wrong_type_of_condition_is_named(contract: Contract) -> None:
     c = case(contract)
     for call in (c.layer, partial(apply, c.layer)):
         with pytest.raises(ValueError, match=r"this one holds torch\.int64: give classes as Condition\(y=\.\.\.\)"):

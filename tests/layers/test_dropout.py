@@ -41,7 +41,7 @@ def test_masks_are_functions_of_seed_layer_step_and_index() -> None:
     assert not torch.equal(pair[0](x), pair[1](x))
 
 
-def test_it_leaves_the_global_generator_alone() -> None:
+def test_it_does_not_use_the_global_generator() -> None:
     before = torch.random.get_rng_state()
     dropped(torch.ones(8, 5), 0.5)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -53,12 +53,12 @@ def test_another_number_of_images_is_refused() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_nothing_and_everything_are_exact(p: float) -> None:
+def test_p_0_and_p_1_are_exact(p: float) -> None:
     x = torch.randn(4, 6)
     assert torch.equal(dropped(x, p), x * (1 - p))
 
 
-def test_the_gradient_passes_where_the_element_did() -> None:
+def test_the_gradient_has_the_mask_of_the_output() -> None:
     x = torch.ones(4, 6, requires_grad=True)
     y = dropped(x, 0.25)
     y.sum().backward()

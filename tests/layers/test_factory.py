@@ -1,4 +1,4 @@
-"""Every kind of convolution and norm that a config may name, in a generator: what is built, what it weighs, what is refused."""
+"""Every kind of convolution and norm of a config in a generator: the built layers, their parameters, and refusals."""
 
 from typing import Any
 
@@ -94,7 +94,7 @@ def test_options_reach_the_layer(tmp_path: Any, conv: dict[str, object], attribu
     assert found == value
 
 
-def test_the_control_has_the_dictionary_and_nothing_that_selects(tmp_path: Any) -> None:
+def test_open_gates_have_the_dictionary_and_no_gate_parameters(tmp_path: Any) -> None:
     control, gated = (generator(tmp_path, conv={"kind": "gconv", "selection": selection}) for selection in ("open", "sigmoid"))
     conv = control.blocks[0].conv1
     assert [name for name, _ in conv.named_parameters()] == ["dictionary", "mix", "bias"]
@@ -104,7 +104,7 @@ def test_the_control_has_the_dictionary_and_nothing_that_selects(tmp_path: Any) 
     assert torch.equal(control.blocks[0].conv1.mix, gated.blocks[0].conv1.mix)
 
 
-def test_norms(tmp_path: Any) -> None:
+def test_each_kind_of_norm_builds_its_layer(tmp_path: Any) -> None:
     expected = {
         ("batch", False): (BatchNorm2d, BatchNorm2d),
         ("batch", True): (ClassConditionalNorm2d, BatchNorm2d),

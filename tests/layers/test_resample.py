@@ -1,4 +1,4 @@
-"""Fused resampling equals resampling and convolving in turn; what it cannot fuse it refuses."""
+"""Fused resampling equals separate resampling and convolution; unsupported combinations are refused."""
 
 import pytest
 import torch
@@ -104,7 +104,7 @@ def test_nearest_upsampling_is_a_special_transposed_convolution() -> None:
         ({"kernel_size": 4, "padding": 1, "padding_mode": "reflect"}, "no border"),
     ],
 )
-def test_what_is_no_transposed_convolution_is_refused(keywords: dict[str, object], message: str) -> None:
+def test_options_that_a_transposed_convolution_lacks_are_refused(keywords: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ResampledConv2d(2, 2, resample="transposed", **keywords)  # type: ignore[arg-type]
 
@@ -190,7 +190,7 @@ def test_spectral_norm_sees_the_small_kernel(resample: str) -> None:
     ],
 )
 @pytest.mark.parametrize("resample", ["up", "down"])
-def test_what_cannot_be_fused_is_refused(keywords: dict[str, int], message: str, resample: str) -> None:
+def test_options_that_cannot_be_fused_are_refused(keywords: dict[str, int], message: str, resample: str) -> None:
     with pytest.raises(ValueError, match=message):
         ResampledConv2d(2, 2, resample=resample, **keywords)  # type: ignore[arg-type]
     ResampledConv2d(2, 2, **keywords)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Two gloo processes with unequal shares of a batch compute what one computes with the whole batch, gradients and averages included."""
+"""Two gloo processes with unequal shares of a batch compute the values, gradients and averages of one process with the whole batch."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Constants and gradients of the losses (gan_training.md, section 13.2)."""
+"""Constants and gradients of the adversarial losses."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_values_away_from_the_constants() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_players_pull_the_same_logits_in_opposite_directions(name: str) -> None:
+def test_gradients_of_both_players_have_opposite_signs(name: str) -> None:
     loss = made(name)
     real, fake = torch.full((4,), 0.4, requires_grad=True), torch.full((4,), 0.6, requires_grad=True)
     loss.discriminator(real, fake).mean().backward()
@@ -65,7 +65,7 @@ def test_losses_of_differences_have_no_boundary_and_ignore_a_shift_of_all_logits
     torch.testing.assert_close(loss.discriminator(real + 7, fake + 7), loss.discriminator(real, fake))
 
 
-def test_non_saturating_keeps_a_gradient_where_the_generator_is_hopeless() -> None:
+def test_non_saturating_keeps_a_gradient_at_very_negative_logits() -> None:
     fake = torch.full((4,), -50.0, requires_grad=True)
     made("non_saturating").generator(fake).mean().backward()
     torch.testing.assert_close(fake.grad, torch.full((4,), -0.25))

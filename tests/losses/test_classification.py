@@ -1,4 +1,4 @@
-"""Cross-entropy with smoothed and mixed labels, written out."""
+"""Cross-entropy with smoothed and mixed labels, against an explicit formula."""
 
 import pytest
 import torch

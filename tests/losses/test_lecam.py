@@ -1,4 +1,4 @@
-"""LeCam regularisation (gan_training.md, section 2)."""
+"""LeCam regularisation (arXiv 2104.03310)."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_before_its_start_there_is_no_penalty_and_the_averages_are_the_last_mean
     assert (regulariser.real.item(), regulariser.fake.item()) == pytest.approx((1.8, -1.8))
 
 
-def test_it_pulls_real_and_generated_logits_together() -> None:
+def test_its_gradient_reduces_the_distance_of_real_and_generated_logits() -> None:
     regulariser = made(start_images=0)
     regulariser.real.fill_(1.0)
     regulariser.fake.fill_(-1.0)

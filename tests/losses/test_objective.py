@@ -1,4 +1,4 @@
-"""The two losses: their gradients are those of the objective, written out plainly, however the batch is split."""
+"""The losses of both steps: their gradients equal those of the explicit objective, for any number of micro-batches."""
 
 import copy
 from collections.abc import Callable
@@ -272,7 +272,7 @@ def test_the_generators_step_compares_with_reals_apart() -> None:
         ({"norm": {"kind": "conv_norm", "bn": True}}, True),
     ],
 )
-def test_the_config_decides_what_stays_apart(tmp_path: Path, parts: dict[str, Any], apart: bool) -> None:
+def test_the_config_decides_which_images_are_passed_separately(tmp_path: Path, parts: dict[str, Any], apart: bool) -> None:
     config = tiny(tmp_path, discriminator=parts)
     assert build_objective(config, nn.Identity(), None).apart is apart
 
@@ -323,7 +323,7 @@ def test_a_relativistic_generator_is_compared_with_its_own_reals() -> None:
     assert_equal_gradients(ours, gradients(generator))
 
 
-def test_top_k_teaches_by_the_best_images_alone() -> None:
+def test_top_k_uses_the_gradient_of_the_best_images_alone() -> None:
     generator, discriminator = networks()
     inputs = g_inputs(relativistic=False)
     best = TopK(batch_size=B, final_fraction=3 / B, decay=0.5, decay_images=1)

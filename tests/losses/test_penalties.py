@@ -1,4 +1,4 @@
-"""Penalties against closed forms, a slow reference, and finite differences, in float64 (gan_training.md, sections 2 and 13.3)."""
+"""Penalties against closed forms, a slow reference, and finite differences, in float64."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,12 +34,12 @@ def inputs(penalty: Penalty, seed: int = 0) -> PenaltyInputs:
     return PenaltyInputs(Examples(reals, torch.arange(B)), Examples(fakes, torch.arange(B) + B), noise, reals.std())
 
 
-def test_every_kind_is_of_one_family() -> None:
+def test_every_kind_of_penalty_is_tested() -> None:
     assert {config.kind for config in CONFIGS} == ONE_CENTRED | ZERO_CENTRED
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
-def test_a_linear_critic_pays_for_its_slope_alone(config: Any) -> None:
+def test_the_penalty_of_a_linear_critic_is_that_of_its_slope(config: Any) -> None:
     w = torch.randn(3, S, S, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     penalty = penalty_of(config)
     value = penalty(lambda examples: (examples.images * w).sum((1, 2, 3)), inputs(penalty))
@@ -51,7 +51,7 @@ def test_a_linear_critic_pays_for_its_slope_alone(config: Any) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
-def test_a_quadratic_critic_pays_for_the_points_that_the_equation_names(config: Any) -> None:
+def test_the_penalty_of_a_quadratic_critic_is_at_the_points_of_the_equation(config: Any) -> None:
     # D(x) = ½‖x‖² has the gradient x
     penalty = penalty_of(config)
     given = inputs(penalty)
@@ -77,7 +77,7 @@ def test_a_quadratic_critic_pays_for_the_points_that_the_equation_names(config: 
 @pytest.mark.parametrize(
     ("kind", "labels"), [("r1", "reals"), ("r2", "fakes"), ("r1_r2", "both"), ("wgan_gp", "reals"), ("dragan", "reals")]
 )
-def test_the_critic_is_asked_about_the_labels_of_its_points(kind: str, labels: str) -> None:
+def test_the_critic_receives_the_labels_of_its_points(kind: str, labels: str) -> None:
     (config,) = [c for c in CONFIGS if c.kind == kind]
     penalty, asked = penalty_of(config), []
 
@@ -91,7 +91,7 @@ def test_the_critic_is_asked_about_the_labels_of_its_points(kind: str, labels: s
 
 
 @pytest.mark.parametrize("kind", sorted(ONE_CENTRED))
-def test_a_flat_critic_pays_the_weight_and_its_gradient_is_finite(kind: str) -> None:
+def test_the_penalty_of_a_constant_critic_is_the_weight_with_a_finite_gradient(kind: str) -> None:
     (config,) = [c for c in CONFIGS if c.kind == kind]
     penalty, w = penalty_of(config), torch.zeros(3, S, S, dtype=torch.float64, requires_grad=True)
     value = penalty(lambda examples: (examples.images * w).sum((1, 2, 3)), inputs(penalty))

@@ -1,4 +1,4 @@
-"""Discriminators whose gradient cannot be penalised are found before training, and are left as they were."""
+"""Discriminators whose gradient cannot be penalised are refused before training, and are not modified by the check."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Top-k training (gan_training.md, section 2)."""
+"""Top-k training (arXiv 2002.06224)."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def test_k_falls_by_a_hundredth_every_epoch_down_to_half_the_batch(images: int, 
     assert top_k_count(64, images, final_fraction=0.5, decay=0.99, decay_images=50_000) == k
 
 
-def test_k_is_never_zero_and_all_is_all() -> None:
+def test_k_is_at_least_one_and_at_most_the_batch() -> None:
     assert top_k_count(3, 10**9, final_fraction=0.01, decay=0.5, decay_images=1) == 1
     assert top_k_count(64, 10**9, final_fraction=1.0, decay=0.5, decay_images=1) == 64
 

@@ -1,4 +1,4 @@
-"""The method adds β times the gradient of the penalty of every weight, and of nothing else."""
+"""The method adds β times the gradient of the penalty to the gradients of all convolutions and linear layers, and to no others."""
 
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def test_it_is_the_gradient_of_the_formula_for_every_convolution_and_linear_map(
     assert not any("shared" in name or "gate" in name for name in changed)
 
 
-def test_a_mapping_network_is_left_alone() -> None:
+def test_a_mapping_network_is_not_regularised() -> None:
     inner = generator()
     inner.latent_dim = 6
     network = MappedGenerator(MappingNetwork(latent_dim=3, width=6, depth=1), inner, latent_dim=3).double()
@@ -83,7 +83,7 @@ def test_a_mapping_network_is_left_alone() -> None:
     assert all(name.startswith("synthesis.") for name in changed)
 
 
-def test_the_config_asks_for_it(tmp_path: Path) -> None:
+def test_the_key_of_the_network_adds_the_method(tmp_path: Path) -> None:
     assert methods(tiny(tmp_path)) == ()
     [method] = methods(tiny(tmp_path, methods=[{"kind": "orthogonal", "generator": 5e-5}]))
     assert isinstance(method, OrthogonalRegularisation)

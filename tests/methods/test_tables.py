@@ -1,4 +1,4 @@
-"""Methods are listed in configs of both sorts, act in the run, come back after a break, and are refused where they cannot act."""
+"""Methods listed in configs of GANs and classifiers: they act, are restored on resume, and are refused if they cannot act."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The schedule of the gates' temperature: its values, what it touches, and that a broken run keeps it."""
+"""The schedule of the gates' temperature: its values, the affected gates, and resuming."""
 
 import copy
 from functools import partial

@@ -1,4 +1,4 @@
-"""A classifier trained here as an extractor, and what a broken folder is told."""
+"""A trained classifier as an extractor, and the messages for a damaged folder."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Scores side by side: alike ones with their changes, unlike ones refused by the fields that differ, or marked."""
+"""Scores side by side: comparable ones with their changes; others are refused by the fields that differ, or marked."""
 
 import pytest
 

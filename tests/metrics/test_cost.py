@@ -1,4 +1,4 @@
-"""Costs: exact counts, memory that can be counted by hand, and medians of times that alternate."""
+"""Costs: exact counts, exact memory of small functions, and medians of interleaved times."""
 
 import time
 from functools import partial
@@ -21,7 +21,7 @@ def test_frozen_parameters_are_not_trained() -> None:
     assert counts(network, torch.zeros(1, 3, 4, 4)).parameters == 24
 
 
-def test_the_peak_is_what_lives_at_once() -> None:
+def test_the_peak_is_the_memory_allocated_at_once() -> None:
     block = 256 * 1024 * 4
 
     def chain() -> Tensor:
@@ -38,7 +38,7 @@ def test_the_peak_is_what_lives_at_once() -> None:
     assert 5 * block <= peak_bytes(hoard) < 5 * block + 100
 
 
-def test_a_graph_keeps_what_its_backward_needs() -> None:
+def test_the_peak_includes_tensors_kept_for_the_backward_pass() -> None:
     x = torch.ones(4, 1, 64, 64)
     deep, shallow = (nn.Sequential(*(nn.Tanh() for _ in range(depth))) for depth in (6, 1))
     assert peak_bytes(training_step(deep, x)) - peak_bytes(training_step(shallow, x)) >= 4 * x.numel() * 4

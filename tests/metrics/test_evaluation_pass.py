@@ -1,4 +1,4 @@
-"""The whole pass on a stub extractor: torch-fidelity's numbers, cards, keys, refusals; real pictures where they are here."""
+"""The whole evaluation pass on a stub extractor: torch-fidelity's numbers, cards, keys, refusals; real pictures if available."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""FID∞ on Gaussians whose distance is known: the bias of finite sets is removed, by a fit of 1/n."""
+"""FID∞ on Gaussians of known distance: the fit in 1/n removes the bias of finite sets."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_subsets_are_functions_of_the_seed() -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_sizes() -> None:
+def test_sizes_of_the_subsets() -> None:
     assert counts_to_fit(50_000) == tuple(np.linspace(5000, 50_000, 15).astype(int))
     for counts in ((50,), (50, 50), (1, 50), (50, 501)):
         with pytest.raises(ValueError, match="cannot fit a line"):

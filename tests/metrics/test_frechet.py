@@ -1,4 +1,4 @@
-"""Fréchet distance against its definition, its nuclear form, published-size constants, and what must be refused."""
+"""Fréchet distance against its definition, its nuclear form, constants of published sizes, and refusals."""
 
 import numpy as np
 import pytest

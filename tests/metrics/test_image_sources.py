@@ -126,7 +126,7 @@ class Normalised(nn.Module):
         return torch.tanh(self.norm(self.dense(z).view(-1, 3, 2, 2)))
 
 
-def test_batch_statistics_are_those_of_whole_batches_and_leave_no_trace() -> None:
+def test_batch_statistics_are_those_of_whole_batches_and_buffers_are_restored() -> None:
     generator = Normalised()
     before = {key: tensor.clone() for key, tensor in generator.state_dict().items()}
     images = all_of(FakeSource(generator, count=300, seed=2, statistics_batch=64))

@@ -1,4 +1,4 @@
-"""The whole Inception path on a seeded random file in torch-fidelity's format, against torch-fidelity; the file's absence."""
+"""Scores by Inception with seeded random weights in torch-fidelity's format, against torch-fidelity; missing weights."""
 
 import socket
 from pathlib import Path

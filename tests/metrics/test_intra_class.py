@@ -13,20 +13,20 @@ LABELS = torch.arange(120) % 3
 SHIFTS = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
 
 
-def test_a_shifted_class_is_its_squared_shift_away() -> None:
+def test_the_distance_of_a_shifted_class_is_its_squared_shift() -> None:
     fake = REAL + SHIFTS[LABELS, None]  # all five coordinates
     found = intra_class_distances(fake, LABELS, REAL, LABELS, num_classes=3)
     assert found == pytest.approx((0, 5, 45), abs=1e-8)
 
 
-def test_swapped_classes_are_far_though_the_whole_is_equal() -> None:
+def test_swapped_classes_have_distances_though_the_sets_are_equal() -> None:
     real = REAL + 10 * LABELS[:, None]
     swapped = (LABELS + 1) % 3
     assert frechet_distance(moments_of(real), moments_of(real)) == pytest.approx(0, abs=1e-8)
     assert min(intra_class_distances(real, swapped, real, LABELS, num_classes=3)) > 100
 
 
-def test_both_forms_of_the_distance_meet_in_it() -> None:
+def test_both_forms_of_the_distance_are_used() -> None:
     """Class 0 has fewer fakes than features, class 1 more."""
     labels = (torch.arange(120) >= 4).long()
     found = intra_class_distances(REAL[:60] + 1, labels[:60], REAL, LABELS.clamp_max(1), num_classes=2)
@@ -35,7 +35,7 @@ def test_both_forms_of_the_distance_meet_in_it() -> None:
         assert found[index] == pytest.approx(frechet_distance(moments_of(fake), moments_of(real)), rel=1e-9)
 
 
-def test_sizes_and_refusal() -> None:
+def test_class_sizes_and_refusal() -> None:
     assert class_sizes(torch.tensor([2, 0, 2]), 4) == (1, 0, 2, 0)
     with pytest.raises(ValueError, match="at least two"):
         intra_class_distances(REAL, LABELS, REAL, LABELS, num_classes=4)

@@ -1,4 +1,4 @@
-"""Cached statistics: found by content, never by name; a changed file is refused."""
+"""Cached statistics are found by content, not by name; a changed file is refused."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_second_call_reads_the_file_and_equals_the_first(tmp_path: Path) -> No
     assert {os.stat(folder / name).st_mode & 0o777 for name in (TENSORS, DESCRIPTION)} == {0o444}
 
 
-def test_whatever_decides_the_numbers_changes_the_key(tmp_path: Path) -> None:
+def test_every_input_of_the_numbers_changes_the_key(tmp_path: Path) -> None:
     network, other = Counting(), Counting()
     other.sha256, other.resizer = "1" * 64, "none"
     resized = Counting()

@@ -1,4 +1,4 @@
-"""Cards: what forbids a comparison, what does not; protocols: named, frozen, and renamed when changed."""
+"""Cards: fields that forbid a comparison and fields that do not; protocols are frozen, and renamed when changed."""
 
 import pydantic
 import pytest
@@ -70,7 +70,7 @@ def test_unlike_scores_are_refused_by_the_field_that_differs(field: str, value: 
     assert [line.split(":")[0] for line in unlike_fields(card(), card(**{field: value}))] == [dotted]
 
 
-def test_circumstances_may_differ_and_are_reported() -> None:
+def test_other_fields_may_differ_and_are_reported() -> None:
     other = card(run__seconds=9.0, run__device="cuda", fakes__source="runs/b", fakes__weights_sha256="w")
     assert unlike_fields(card(), other) == []
     assert [line.split(":")[0] for line in other_differences(card(), other)] == [
@@ -138,7 +138,7 @@ def test_one_name_means_one_feature_space() -> None:
         ({"order": None}, {"order": "SHA-256 of pixels"}, False),
     ],
 )
-def test_what_images_are_forbids_a_comparison_where_both_cards_tell(
+def test_size_and_format_of_images_forbid_a_comparison_if_both_cards_have_them(
     ours: dict[str, object], theirs: dict[str, object], alike: bool
 ) -> None:
     one, other = (card(**{f"fakes__{key}": value for key, value in fields.items()}) for fields in (ours, theirs))
@@ -150,7 +150,7 @@ def test_a_reference_is_known_by_its_content() -> None:
     assert unlike_fields(card(reference__source="t/flat"), card(reference__source="t/byclass")) == []
 
 
-def test_what_a_metric_of_a_plugin_says_is_compared_and_printed() -> None:
+def test_card_lines_of_a_plugins_metric_are_compared_and_printed() -> None:
     ours, theirs = (card(formula__more={"spread": {"power": power}}) for power in (2, 3))
     assert unlike_fields(ours, theirs) == ["formula.more: {'spread': {'power': 2}} != {'spread': {'power': 3}}"]
     assert ScoreCard.model_validate_json(ours.to_json()) == ours

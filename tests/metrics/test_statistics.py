@@ -1,4 +1,4 @@
-"""Streaming moments: equal to two passes, whatever the batches, their order and the processes."""
+"""Streaming moments equal those of two passes, for any batches, order and number of processes."""
 
 import pytest
 import torch

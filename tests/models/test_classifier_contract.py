@@ -147,7 +147,7 @@ def test_two_steps_are_a_function_of_the_seed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ghostnet_100", "mobilenetv3_small", "vgg16_bn", "g_ghost_regnetx_002", *DROPPING])
-def test_networks_of_papers_with_dropout_drop(name: str) -> None:
+def test_networks_of_papers_with_dropout_use_it(name: str) -> None:
     assert any(isinstance(module, nn.Dropout) and module.p for module in narrow(name, **DROPPING.get(name, {})).modules())
 
 
@@ -170,7 +170,7 @@ ONE_OF_EACH = {
 
 
 class Mark(nn.Identity):
-    """Stands for a part, to see that it is there."""
+    """A marker in place of a part, to find where it is used."""
 
     def __init__(self, *_: object, **__: object) -> None:
         super().__init__()

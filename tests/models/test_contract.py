@@ -1,4 +1,4 @@
-"""One contract for every adversarial network a config may name: a new row of the tables is found and tested without a line here."""
+"""One contract for every generator and discriminator: rows that are added to the tables are tested too."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ VARIANTS = dict(variants())
 every_network = pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS.keys())
 
 
-def test_every_kind_is_here() -> None:
+def test_every_kind_of_network_is_tested() -> None:
     assert {"resnet", "dcgan", "biggan", "skip"} <= GENERATORS.keys() & DISCRIMINATORS.keys()
 
 
@@ -87,7 +87,7 @@ def test_it_tells_the_channels_of_its_maps(make: Callable[[], nn.Module]) -> Non
 
 
 @every_network
-def test_contract(make: Callable[[], nn.Module]) -> None:
+def test_shapes_gradients_modes_copies_and_labels(make: Callable[[], nn.Module]) -> None:
     network = make()
     x, y = inputs(network)
 
@@ -108,7 +108,7 @@ def test_contract(make: Callable[[], nn.Module]) -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
 
-    # evaluation: the same twice, nothing moved, each image for itself
+    # evaluation: deterministic, no changed buffer, images independent of each other
     x = x.detach()
     tried(network)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -119,7 +119,7 @@ def test_contract(make: Callable[[], nn.Module]) -> None:
     torch.testing.assert_close(alone, out, rtol=1e-4, atol=1e-5)
     assert out.flatten(1).std(0).max() > 1e-4 if images else out.std() > 1e-6
 
-    # copies: a file, and a deep copy that goes its own way
+    # copies: a state dict in a file, and an independent deep copy
     restored = make()
     restored.load_state_dict(load(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})))
     assert torch.equal(restored.eval()(x, y), out)
@@ -170,7 +170,7 @@ def test_every_resolution(make: Callable[..., nn.Module], size: int) -> None:
 
 
 @every_kind
-def test_another_size_or_width_is_refused_in_words(make: Callable[..., nn.Module]) -> None:
+def test_another_size_or_width_is_refused_in_one_sentence(make: Callable[..., nn.Module]) -> None:
     with pytest.raises(ValueError, match="image_size 48 is not among 8, 16, 32, 64, 128"):
         make(size=48)
     with pytest.raises(ValueError, match="width 6 must be a multiple of"):

@@ -1,4 +1,4 @@
-"""Every part that a config can exchange is exchanged, and only that."""
+"""Every part of a classifier that a config can replace is replaced, and no other."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The networks of the presets, as their commands build them: sizes, where they start, what they see at once."""
+"""The networks of the presets, built by their commands: sizes, initial weights, inputs of the gates."""
 
 from pathlib import Path
 

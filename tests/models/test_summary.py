@@ -1,4 +1,4 @@
-"""The summary counts every parameter once, whatever normalises the weights, and its last line is what scripts read."""
+"""The summary counts every parameter once under every weight normalisation, and its last line has plain integers."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Convolution, norm, activation and order of every adversarial network by config: what is built, that it trains, what is refused."""
+"""Convolution, norm, activation and order of every adversarial network by config: built layers, training, refusals."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -193,7 +193,7 @@ def _conv(*args: Any, **kwargs: Any) -> nn.Module:
     return InvariantConv2d(*args, whiten=False, local_norm="none", **kwargs)
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_contradictory_options_are_refused() -> None:
     with pytest.raises(ValueError, match="depend on neither z nor class"):
         generator("biggan", classes=None, conv={"kind": "invariant"}, norm={"kind": "none"})
     with pytest.raises(ValueError, match="mostly inserted zeros"):

@@ -34,7 +34,7 @@ def test_the_half_life_of_the_default_is_a_decay_of_0_999_per_step_of_64() -> No
     assert decay(44_340, 64, images_seen=0, ramp=None) == pytest.approx(0.999, abs=1e-6)
 
 
-def test_the_ramp_forgets_the_start() -> None:
+def test_the_ramp_discards_the_initial_weights() -> None:
     assert decay(1000, 64, images_seen=0, ramp=0.05) == 0.0
     assert decay(1000, 64, images_seen=2000, ramp=0.05) == pytest.approx(0.5**0.64)
     assert decay(1000, 64, images_seen=10**6, ramp=0.05) == pytest.approx(0.5**0.064)
@@ -60,7 +60,7 @@ def test_running_statistics_are_averaged_and_counters_copied() -> None:
     assert ema.network[1].num_batches_tracked.item() == 7
 
 
-def test_the_live_network_is_untouched_and_the_average_has_no_gradients() -> None:
+def test_the_trained_network_is_unchanged_and_the_average_has_no_gradients() -> None:
     source = network()
     before = copy.deepcopy(source.state_dict())
     ema = Ema(source, half_life_images=64)
@@ -92,8 +92,8 @@ def test_the_average_of_a_constant_network_stays_where_it_is() -> None:
     torch.testing.assert_close(ema.network[0].weight, source[0].weight, rtol=1e-6, atol=0)
 
 
-def test_the_norm_of_a_spectrally_normalised_average_is_its_own() -> None:
-    """It is estimated from the average, not from averaged vectors, which half-way between two weights would be far too short."""
+def test_the_spectral_norm_of_an_average_is_computed_from_the_average() -> None:
+    """It is estimated from the averaged weight: averaged singular vectors would give too small a norm."""
     torch.manual_seed(0)
     source = apply_spectral_norm(nn.Sequential(nn.Linear(12, 12)))
     original = source[0].parametrizations.weight.original

@@ -1,4 +1,4 @@
-"""Optimisers from their configs: the update rule, and groups that differ from the rest."""
+"""Optimisers from their configs: update rules, and parameter groups with other settings."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Roles of parameters by module type: each once, none by the look of its name or shape."""
+"""Roles of parameters by module type: each parameter has one role, which does not depend on its name or shape."""
 
 from collections.abc import Callable
 from functools import partial
@@ -44,11 +44,11 @@ def test_the_weight_of_a_norm_is_its_scale(norm: nn.Module) -> None:
     assert roles(nn.Sequential(norm)) == {"0.weight": "norm_scale", "0.bias": "norm_other"}
 
 
-def test_a_mixture_is_no_scale() -> None:
+def test_the_mixture_weight_of_group_norm_plus_is_no_scale() -> None:
     assert roles(GroupNormPlus(4)) == {"mix": "norm_other", "weight": "norm_scale", "bias": "norm_other"}
 
 
-def test_what_looks_like_a_scale_is_none() -> None:
+def test_parameters_shaped_like_a_scale_are_weights_or_biases() -> None:
     network = nn.ModuleDict(
         {
             "linear": nn.Linear(4, 1),

@@ -1,4 +1,4 @@
-"""Augmentations one image at a time, in loops and by the matrices of the paper: slow and obvious references."""
+"""Augmentations of one image at a time, by loops and by the paper's matrices: slow references."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Exact parameters and MACs of the classifiers, as published or derived: architectures.md 1 to 7. None: not in those tables."""
+"""Exact parameters and MACs of the classifiers, published or derived; None: not known."""
 
 Sizes = dict[str, tuple[int, int | None]]
 

@@ -1,4 +1,4 @@
-"""A classifier folder as ``train_classifier.py`` leaves it, with seeded random weights."""
+"""A classifier folder in the format of ``train_classifier.py``, with seeded random weights."""
 
 import json
 from pathlib import Path

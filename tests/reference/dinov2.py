@@ -1,4 +1,4 @@
-"""DINOv2's vision transformer from its paper and state dict, step by step; and a file of its format, filled by a seed."""
+"""DINOv2's vision transformer after its paper and state dict; and a file in its format with seeded random weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A dispatch mode that refuses operations which make the host wait for a device, or read or copy between the two."""
+"""A dispatch mode that refuses operations that read values on the host or copy between host and device."""
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Orthogonal regularisation as a loss: the plain form of its gradient."""
+"""Orthogonal regularisation as a loss, the reference of its gradient."""
 
 import torch
 from torch import Tensor

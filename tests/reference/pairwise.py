@@ -1,4 +1,4 @@
-"""Covering arrays: few rows that together contain every pair of values of any two axes, but for forbidden combinations."""
+"""Covering arrays: few rows that together contain every pair of values of any two axes, without forbidden combinations."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Convolution with one kernel per sample, the slow way: float64, a loop over samples, plain resampling."""
+"""Convolution with one kernel per sample: a slow float64 reference by a loop over samples and plain resampling."""
 
 import torch
 import torch.nn.functional as F

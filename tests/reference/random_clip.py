@@ -1,4 +1,4 @@
-"""A file in the format of CLIP's published weights, TorchScript and all, with a tiny image tower filled by a seed."""
+"""A TorchScript file in the format of CLIP's published weights, with a tiny image tower of seeded random weights."""
 
 import warnings
 from pathlib import Path

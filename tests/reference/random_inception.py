@@ -1,4 +1,4 @@
-"""A file in the format of torch-fidelity's Inception weights, filled by a seed: the whole real path without the real file."""
+"""A file in the format of torch-fidelity's Inception weights, with seeded random values."""
 
 from pathlib import Path
 from unittest.mock import patch
@@ -20,7 +20,7 @@ def _filled(name: str, shape: torch.Size, draw: torch.Generator) -> Tensor:
 
 
 def write_random_inception(path: Path, *, seed: int = 0) -> Path:
-    """Write the file (95 MB) and return its path. Its scores mean nothing, but two implementations must agree on them."""
+    """Write the file (95 MB) and return its path. Scores of these weights have no meaning, but two implementations must agree on them."""
     with (
         torch.random.fork_rng(devices=[]),
         patch.object(theirs, "load_state_dict_from_url", lambda *_, **__: {}),

@@ -1,4 +1,4 @@
-"""Random parameters and statistics, so that a comparison cannot pass on norms that do nothing."""
+"""Random parameters and statistics, so that a comparison does not pass because norms are at their initial identity."""
 
 import torch
 from torch import Tensor, nn

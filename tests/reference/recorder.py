@@ -1,4 +1,4 @@
-"""What a CUDA graph does, on a CPU: the operations of a function are kept with their tensors, and executed again without the function."""
+"""A CUDA graph on a CPU: operations of a function are recorded with their tensors, and replayed without the function."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,7 +23,7 @@ class _Recording(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        # what an operation makes anew is written to the same memory later; views and changed arguments follow by themselves
+        # a replay writes new results into the recorded tensors; views and in-place changes need no copy
         given = {tensor.untyped_storage().data_ptr() for tensor in pytree.tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
         made = [x if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in given else None for x in pytree.tree_leaves(result)]
         self.operations.append((func, args, kwargs, made))
@@ -47,7 +47,7 @@ class Recorder:
 
     def engine(self, iteration: Callable[[Any, Any], None], state: Callable[[], Iterable[Tensor]]) -> GraphEngine:
         def record(function: Callable[[], None]) -> Callable[[], None]:
-            # a capture executes nothing: what this one executes is undone
+            # a capture executes nothing: the changes of the recorded execution are undone
             before = [(tensor, tensor.detach().clone()) for tensor in state()]
             with _Recording() as recording:
                 function()

@@ -1,4 +1,4 @@
-"""Slow, obvious float64 forms of the scores, written from their definitions."""
+"""Slow float64 references of the scores, written from their definitions."""
 
 import numpy as np
 import torch

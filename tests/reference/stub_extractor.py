@@ -1,4 +1,4 @@
-"""A fixed-seed network of two convolutions that answers like an extractor, in a millisecond and without any file."""
+"""An extractor of two convolutions with seeded weights, which needs no file."""
 
 import torch
 import torch.nn.functional as F

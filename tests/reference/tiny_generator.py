@@ -1,4 +1,4 @@
-"""A generator of 16 pixel images that fits in a line, to be scored."""
+"""A tiny generator of 16-px images for tests of scores."""
 
 import torch
 from torch import Tensor, nn

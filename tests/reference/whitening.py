@@ -1,4 +1,4 @@
-"""Whitening by its definitions: loops over groups, the uncoupled recursion, explicit patches. Slow, and meant for float64."""
+"""Whitening by its definitions: loops over groups, the uncoupled recursion, explicit patches; slow references in float64."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""A reader sees the old content or the new, and a folder is whole or absent."""
+"""Atomic writes: a reader sees the old or the new content, and a folder is complete or absent."""
 
 import contextlib
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_leftovers_of_a_kill_are_no_obstacle(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_replaced(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint-1.partial").mkdir()
     (tmp_path / ".checkpoint-1.partial" / "torn").write_text("")
     with new_folder(tmp_path / "checkpoint-1") as temporary:
@@ -55,7 +55,7 @@ def test_the_leftovers_of_a_kill_are_no_obstacle(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "checkpoint-1").iterdir()] == ["a"]
 
 
-def test_two_writers_of_one_folder_leave_each_other_alone(tmp_path: Path) -> None:
+def test_two_writers_of_one_folder_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "statistics"
 
     def slow_writer() -> None:
@@ -71,7 +71,7 @@ def test_two_writers_of_one_folder_leave_each_other_alone(tmp_path: Path) -> Non
     assert (path / "a").read_text() == "fast"
 
 
-def test_leftovers_of_other_folders_stay(tmp_path: Path) -> None:
+def test_partial_files_of_other_folders_are_kept(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint-10.0123.partial").mkdir()
     (tmp_path / ".checkpoint-1.0123.partial").mkdir()
     with new_folder(tmp_path / "checkpoint-1"):

@@ -1,4 +1,4 @@
-"""One rule says on which device a command computes; no other place of the package asks for one."""
+"""One function chooses the device of all commands."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     assert device_name() == torch.cuda.get_device_name()
 
 
-def test_no_other_module_chooses_a_device_or_wakes_one() -> None:
+def test_no_other_module_chooses_or_initialises_a_device() -> None:
     rule = ROOT / "gconv_gan/runtime/device.py"
     found = [(path.name, hit) for path in ROOT.glob("gconv_gan/**/*.py") if path != rule for hit in re.findall(OWN_RULES, path.read_text())]
     assert found == []

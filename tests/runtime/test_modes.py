@@ -1,4 +1,4 @@
-"""Each sub-module gets its own flag back, each parameter its own, and Accelerate's autocast stays away where it should."""
+"""Modes and ``requires_grad`` flags are restored, and Accelerate's autocast is off within ``full_precision``."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Float32 arithmetic: no autocast, and no TF32 on a GPU, and both as before afterwards."""
+"""Float32 arithmetic: no autocast, no TF32 on a GPU; both are restored afterwards."""
 
 from collections.abc import Iterator
 

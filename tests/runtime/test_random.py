@@ -166,7 +166,7 @@ def test_integers_are_uniform() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.02, 0.3, 0.5])
-def test_coins_fall_as_often_as_asked(probability: float) -> None:
+def test_coins_have_the_requested_probability(probability: float) -> None:
     coins = Stream(0, "coins").coins(0, torch.arange(1000), 1000, probability=probability).double()
     deviation = math.sqrt(probability * (1 - probability))
     assert abs(coins.mean() - probability) < 4 * deviation / 1000
@@ -177,7 +177,7 @@ def test_coins_fall_as_often_as_asked(probability: float) -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0, -0.1])
-def test_a_sure_coin_is_refused(probability: float) -> None:
+def test_probabilities_0_and_1_are_refused(probability: float) -> None:
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         Stream(0, "coins").coins(0, INDICES, probability=probability)
 
@@ -188,7 +188,7 @@ def test_permutations_are_permutations(length: int) -> None:
     assert torch.equal(order.sort().values, torch.arange(length))
 
 
-def test_permutations_differ_and_are_fair() -> None:
+def test_permutations_differ_and_are_uniform() -> None:
     stream = Stream(0, "order")
     assert not torch.equal(stream.permutation(0, 100), stream.permutation(1, 100))
     assert not torch.equal(stream.permutation(0, 100), stream.permutation(0, 100, index=1))

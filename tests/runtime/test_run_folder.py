@@ -1,4 +1,4 @@
-"""What a run folder holds, what may change between starts, and which differences are refused."""
+"""The run folder: its content, settings that may change between starts, and settings that may not."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from gconv_gan.runtime.run_folder import RunFolder, differing, ends_with_the_run
 from tests.training.tiny import tiny
 
 
-def test_it_says_what_ran(tmp_path: Path) -> None:
+def test_it_records_config_command_and_versions(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.prepare(tiny(tmp_path))
     folder.prepare(tiny(tmp_path))
@@ -89,6 +89,6 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_library_that_is_absent_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_library_is_recorded_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gconv_gan.runtime.run_folder.VERSIONED", ("no-such-library",))
     assert versions()["no-such-library"] == "not installed"

@@ -1,4 +1,4 @@
-"""How scripts end, as the person who typed the command sees it: exit code, one sentence, no traceback."""
+"""Ends of scripts: exit code, one sentence, no traceback."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ FULL = "{} is full; what was finished before, such as earlier checkpoints, is wh
         (StoppedBySignalError(2), 130, "stopped by SIGINT after saving"),
     ],
 )
-def test_what_is_meant_for_the_user_is_one_sentence(error: Exception, code: int, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_are_one_sentence(error: Exception, code: int, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise error
 
@@ -63,7 +63,7 @@ def test_what_main_returns_is_the_exit_code() -> None:
     assert stop.value.code == 2
 
 
-def test_done_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_success_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     run_script(lambda: None)
     assert capsys.readouterr() == ("", "")
 
@@ -81,7 +81,7 @@ def test_done_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
         (["-m", "gconv_gan.export", "runs/no_such_run"], "python -m gconv_gan.export: runs/no_such_run"),
     ],
 )
-def test_a_mistake_at_the_shell(command: list[str], expected: str) -> None:
+def test_wrong_command_lines_are_one_sentence(command: list[str], expected: str) -> None:
     ended = subprocess.run(
         [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
@@ -104,7 +104,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", PIPED, ids=" ".join)
-def test_a_reader_that_is_gone_ends_a_command_silently(command: list[str]) -> None:
+def test_a_closed_output_pipe_ends_a_command_silently(command: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:
@@ -115,7 +115,7 @@ def test_a_reader_that_is_gone_ends_a_command_silently(command: list[str]) -> No
     assert ended.returncode == 128 + signal.SIGPIPE
 
 
-def test_a_reader_of_the_complaint_that_is_gone_is_no_complaint() -> None:
+def test_a_closed_error_pipe_causes_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:

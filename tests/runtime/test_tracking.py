@@ -1,4 +1,4 @@
-"""Numbers over time survive a resume without gaps or doubles."""
+"""The metrics file after a resume has no gaps and no duplicate lines."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from gconv_gan.config.errors import FullDiskError, UserError
 from gconv_gan.runtime.tracking import TRACKERS, JsonLinesTracker, build_trackers, read_metrics, truncate_metrics
 
 
-def test_lines_beyond_the_checkpoint_and_torn_ones_are_dropped(tmp_path: Path) -> None:
+def test_lines_beyond_the_checkpoint_and_incomplete_ones_are_deleted(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     tracker = JsonLinesTracker(path)
     for images in (10, 20, 30):
@@ -28,7 +28,7 @@ WHOLE = '{"images": 10, "loss_d": 1.0}'
 
 
 @pytest.mark.parametrize("torn", ["{", '{"images": 2', '{"images": 20, "loss_d": 1', '{"images": 20, "a": "\u00c3', "20", "\0\0\0"])
-def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, torn: str) -> None:
+def test_an_incomplete_last_line_is_skipped(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(f"{WHOLE}\n{torn}".encode("latin-1"))
     assert read_metrics(path) == [{"images": 10, "loss_d": 1.0}]
@@ -37,7 +37,7 @@ def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, torn: str) 
     assert read_metrics(path) == [{"images": 10, "loss_d": 1.0}, {"images": 20, "loss_d": 2.0}]
 
 
-def test_a_whole_line_needs_no_end(tmp_path: Path) -> None:
+def test_a_complete_last_line_needs_no_newline(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(WHOLE)
     assert len(read_metrics(path)) == 1

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside networks and optimisers."""
+"""State in checkpoints besides networks and optimisers."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from gconv_gan.training.state import TrainingState
 
 
 class Counter(nn.Module):
-    """Stands for an adaptive augmentation: state that training changes, and that is no network."""
+    """State that training changes and that is no network, such as that of an adaptive augmentation."""
 
     def __init__(self, value: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whole classifier runs: exact resume, two processes, refusals, guards, what lies in the run folder."""
+"""Whole classifier runs: exact resume, two processes, refusals, guards, content of the run folder."""
 
 import copy
 import dataclasses
@@ -27,8 +27,8 @@ from tests.training.tiny_classifier import tiny_classifier
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
     recipe.fit(tiny_classifier(folder))
     return folder
 
@@ -81,9 +81,9 @@ def _data(folder: Path) -> tuple[Any, Any]:
     return dataset, splits(config, dataset).training
 
 
-def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
+def test_another_hyper_parameter_is_refused_and_named(uninterrupted: Path) -> None:
     with pytest.raises(UserError, match=r"labels\.noise: 0\.2 -> 0\.4\. ") as refusal:
-        recipe.fit(tiny_classifier(unbroken, labels={"noise": 0.4}))
+        recipe.fit(tiny_classifier(uninterrupted, labels={"noise": 0.4}))
     assert str(refusal.value).count("->") == 1
 
 
@@ -129,7 +129,7 @@ def test_the_best_by_validation_becomes_the_model(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, chosen[name]) for name, tensor in load_file(folder / "model.safetensors").items())
 
 
-def test_the_test_images_may_not_choose(tmp_path: Path) -> None:
+def test_test_images_must_not_choose_the_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'select = "best" needs split\.validation above 0: the test images must not choose'):
         tiny_classifier(tmp_path, evaluation={"select": "best"}, split={"validation": 0.0})
 
@@ -177,7 +177,7 @@ def test_images_that_enter_through_a_batch_norm_survive_saving_and_starting_from
     assert not torch.equal(ours["network.head.weight"], theirs["network.head.weight"])
 
 
-def test_it_learns(tmp_path: Path) -> None:
+def test_training_reaches_its_accuracy(tmp_path: Path) -> None:
     plain = {"noise": 0.0, "smoothing": 0.0}
     none = {"crop_padding": 0, "cutout": 0, "mixup": 0.0, "cutmix": 0.0}
     scores = recipe.fit(

@@ -1,4 +1,4 @@
-"""Every network, convolution, norm, loss, penalty and augmentation with every other: it trains ten steps, or is refused in a sentence.
+"""Every pair of network, convolution, norm, loss, penalty and augmentation trains ten steps, or is refused in one sentence.
 
 The kinds are read from the tables of parts, so that a new one is tested from then on. All pairs of kinds are covered by some sixty
 runs of the real command on 8-px digits. Where one is refused, the values it is refused for are found and kept out of later runs.
@@ -76,7 +76,7 @@ def config_of(row: Row, folder: Path, name: str) -> GANRunConfig:
 
 
 def outcome(row: Row, folder: Path, name: str, *, train: bool = True) -> str | None:
-    """Train ten steps (or only build everything); return None, or the sentence of the refusal. Whatever else happens is a failure."""
+    """Train ten steps (or only build everything); return None, or the sentence of the refusal. Any other exception is a failure."""
     try:
         config = config_of(row, folder, name)
         if not train:
@@ -93,13 +93,13 @@ def outcome(row: Row, folder: Path, name: str, *, train: bool = True) -> str | N
 
 
 def culprit(row: Row, folder: Path) -> Combination:
-    """Return values that the row is refused for: as many as possible go back to their defaults while it still is."""
+    """Return the values for which the row is refused: as many values as possible are reset to defaults while it is still refused."""
     for axis in row:
         simpler = {**row, axis: DEFAULTS[axis]}
         if outcome(simpler, folder, "x", train=False) is not None:
             row = simpler
     found = {item for item in row.items() if outcome({**row, item[0]: DEFAULTS[item[0]]}, folder, "x", train=False) is None}
-    # either value of "conditional" may be the one that is refused, so a default of it is no excuse
+    # either value of "conditional" may be the refused one, so it is not reset to its default
     other = {"true": "false", "false": "true"}[row["conditional"]]
     if outcome({**row, "conditional": other}, folder, "x", train=False) is None:
         found.add(("conditional", row["conditional"]))
@@ -107,7 +107,7 @@ def culprit(row: Row, folder: Path) -> Combination:
 
 
 def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "save_grid", lambda *_, **__: None)  # three pictures a run, tested elsewhere
+    monkeypatch.setattr(samples, "save_grid", lambda *_, **__: None)  # grids are tested elsewhere
     monkeypatch.setattr(engine, "EagerEngine", HostFreeEngine)
     missing = every_pair(AXES)
     refused: dict[Combination, str] = {}
@@ -121,7 +121,7 @@ def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Pat
             continue
         found = culprit(row, tmp_path)
         assert len(found) > 1, f"{dict(found) or row} is refused whatever goes with it: {sentence}"
-        if found in refused:  # two refusals exclude this pair between them
+        if found in refused:  # two refusals together exclude this pair
             missing.discard(min(missing, key=sorted))
             continue
         refused[found] = sentence
@@ -134,7 +134,7 @@ def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Pat
     assert refused.keys() >= EXPECTED
 
 
-# refusals that no change may lose: their numbers would be wrong, not merely slow
+# refusals that must stay: without them the results would be wrong
 COUPLING = {
     "discriminator.norm": ("conv_norm bn=true",),
     "discriminator.conv": ("invariant whiten=true",),

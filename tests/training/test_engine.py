@@ -1,4 +1,4 @@
-"""The engine that replays: equal to the one that calls, bit for bit, through variants, checkpoints and resumed runs."""
+"""The replaying engine equals the eager engine, bit for bit, over variants, checkpoints and resumed runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ GANS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Let runs replay recordings."""
+    """Make runs use the replaying engine of the tests."""
     made = Recorder()
 
     def build(_name: str, iterate: Any, *, state: Any, **_: Any) -> GraphEngine:
@@ -39,7 +39,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 @pytest.mark.parametrize("option", GANS)
-def test_a_replayed_gan_is_the_called_one(option: str, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_gan_run_equals_an_eager_one(option: str, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     gan_recipe.fit(tiny(tmp_path / "replayed", **GANS[option]))
     iterations = 480 // 32
     assert (recorder.replays, recorder.said) == (iterations, [])
@@ -49,7 +49,7 @@ def test_a_replayed_gan_is_the_called_one(option: str, tmp_path: Path, recorder:
     assert final_files(tmp_path / "replayed") == final_files(tmp_path / "called")
 
 
-def test_a_replayed_run_that_is_resumed_is_the_uninterrupted_one(
+def test_a_replayed_and_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     option = GANS["lazy penalty"]
@@ -60,7 +60,7 @@ def test_a_replayed_run_that_is_resumed_is_the_uninterrupted_one(
     assert final_files(tmp_path / "replayed") == final_files(tmp_path / "called")
 
 
-def test_a_replayed_classifier_is_the_called_one(tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_classifier_run_equals_an_eager_one(tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     replayed = classifier_recipe.fit(tiny_classifier(tmp_path / "replayed", augmentation={"mixup": 0.4, "cutmix": 0.0}))
     assert recorder.recorded == 1
     monkeypatch.undo()
@@ -69,7 +69,7 @@ def test_a_replayed_classifier_is_the_called_one(tmp_path: Path, recorder: Recor
     assert replayed == called
 
 
-def test_what_cannot_be_captured_is_called_and_said(tmp_path: Path) -> None:
+def test_an_iteration_that_cannot_be_captured_is_called_and_reported(tmp_path: Path) -> None:
     weight = torch.nn.Parameter(torch.ones(3))
     said: list[str] = []
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_captured_is_called_and_said(tmp_path: Path) -> None:
     ]
 
 
-def test_a_graph_that_is_not_possible_is_named() -> None:
+def test_the_reason_against_a_graph_is_reported() -> None:
     said: list[str] = []
     options: dict[str, Any] = {"state": lambda: [], "say": said.append}
     cpu = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Commands on a disk that is too small: exit code 3, one sentence, and what was finished before is whole."""
+"""Commands on a full disk: exit code 3, one sentence, and results completed before are intact."""
 
 import contextlib
 import os
@@ -70,7 +70,7 @@ def test_training_keeps_its_checkpoints_and_goes_on_exactly(home: Path, tmp_path
 
 
 @pytest.mark.parametrize("kib", [16, 60])
-def test_whatever_the_disk_has_no_room_for(kib: int, home: Path, tmp_path: Path) -> None:
+def test_a_full_disk_before_the_first_checkpoint(kib: int, home: Path, tmp_path: Path) -> None:
     """The config, the first grids, the log, the metrics, the events: there are no checkpoints before the end."""
     with disk(tmp_path / "disk", kib) as small:
         often = ["--trainer.checkpoint-every", "64000", "--trainer.log-every", "1", "--trainer.total-images", "64000"]
@@ -87,7 +87,7 @@ def test_a_full_disk_for_metrics_loses_none_that_a_resumed_run_keeps(home: Path,
         assert read_metrics(small / "tiny" / "metrics.jsonl")[: len(lines)] == lines
 
 
-def test_a_classifier(home: Path, tmp_path: Path) -> None:
+def test_a_classifier_on_a_full_disk(home: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", 60) as small:
         caches = ["--data.cache-dir", str(home / "cache"), "--test-data.cache-dir", str(home / "cache")]
         assert_full(
@@ -113,7 +113,7 @@ COMMANDS: dict[str, tuple[int, Sequence[str]]] = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_that_writes(name: str, home: Path, tmp_path: Path) -> None:
+def test_every_command_on_a_full_disk(name: str, home: Path, tmp_path: Path) -> None:
     room, words = COMMANDS[name]
     with disk(tmp_path / "disk", 4 + room) as small:
         if not room:

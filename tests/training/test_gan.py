@@ -1,4 +1,4 @@
-"""Whole runs: exact resume, refusals, guards, what lies in the run folder."""
+"""Whole GAN runs: exact resume, refusals, guards, content of the run folder."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ from tests.training.tiny import final_files, tiny
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
     recipe.fit(tiny(folder))
     return folder
 
@@ -70,7 +70,7 @@ RELATIVISTIC: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("changes", [EVERYTHING, RELATIVISTIC], ids=["everything", "relativistic"])
-def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_one(
+def test_a_killed_run_with_all_regularisers_ends_with_the_bits_of_an_uninterrupted_one(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = merged({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
@@ -79,28 +79,28 @@ def test_a_broken_run_with_a_rich_objective_ends_with_the_bits_of_an_unbroken_on
         fit_with(monkeypatch, At(208, power_cut), tmp_path / "broken", **changes)
     torch.manual_seed(7)
     recipe.fit(tiny(tmp_path / "broken", **changes))
-    ours, theirs = final_files(tmp_path / "broken", 320), final_files(tmp_path / "unbroken", 320)
+    ours, theirs = final_files(tmp_path / "broken", 320), final_files(tmp_path / "uninterrupted", 320)
     assert ours == theirs
-    lines = read_metrics(tmp_path / "unbroken" / "tiny" / "metrics.jsonl")
+    lines = read_metrics(tmp_path / "uninterrupted" / "tiny" / "metrics.jsonl")
     assert all(torch.isfinite(torch.tensor(list(line.values()))).all() for line in lines)
     if "lecam" in changes["objective"]:
         assert {"augment.safetensors", "lecam.safetensors"} <= ours.keys()
         assert len({line["augment_p"] for line in lines}) > 3
         assert {"consistency", "lecam", "lecam_real", "sign_real"} <= lines[-1].keys()
-        assert re.search(r"consistency \d+\.\d+  LeCam \d+\.\d+", (tmp_path / "unbroken" / "tiny" / "log.txt").read_text())
+        assert re.search(r"consistency \d+\.\d+  LeCam \d+\.\d+", (tmp_path / "uninterrupted" / "tiny" / "log.txt").read_text())
         assert {"penalty" in line for line in lines} == {True, False}  # lazy: not in every line
     else:
         assert lines[-1]["augment_p"] == pytest.approx(0.55)
 
 
-def test_a_finished_run_may_be_lengthened_where_no_schedule_ends_with_it(unbroken: Path, tmp_path: Path) -> None:
+def test_a_finished_run_may_be_lengthened_where_no_schedule_ends_with_it(uninterrupted: Path, tmp_path: Path) -> None:
     constant: dict[str, Any] = {"schedule": {"kind": "constant"}}
     recipe.fit(tiny(tmp_path / "at_once", trainer={"total_images": 320}, **constant))
     recipe.fit(tiny(tmp_path / "in_two", trainer={"total_images": 192}, **constant))
     recipe.fit(tiny(tmp_path / "in_two", trainer={"total_images": 320}, **constant))
     assert final_files(tmp_path / "in_two", 320) == final_files(tmp_path / "at_once", 320)
     with pytest.raises(UserError, match="other settings: trainer.total_images: 480 -> 960"):
-        recipe.fit(tiny(unbroken, trainer={"total_images": 960}))
+        recipe.fit(tiny(uninterrupted, trainer={"total_images": 960}))
 
 
 def test_a_finished_run_says_how_to_lengthen_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +120,7 @@ def test_without_a_whole_checkpoint_the_run_stops_and_says_how_to_start_over(tmp
         recipe.fit(tiny(tmp_path, **short))
     assert f"no checkpoint in {folder} is whole (checkpoint-64: ema.safetensors is missing): to start over" in str(refusal.value)
     assert all(path.read_bytes() == content for path, content in before.items())
-    (folder / "checkpoint-64").rename(folder / "old-checkpoint-64")  # the way out that it names
+    (folder / "checkpoint-64").rename(folder / "old-checkpoint-64")  # as the message recommends
     recipe.fit(tiny(tmp_path, **short))
     assert checkpoints(folder)[0][0] == 64
 
@@ -144,17 +144,17 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_every_sort_of_damage_is_seen(damage: str, unbroken: Path, tmp_path: Path) -> None:
-    shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
+def test_every_kind_of_damage_is_detected(damage: str, uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted / "tiny", tmp_path / "tiny")
     for path in (tmp_path / "tiny").glob("checkpoint-*"):
         DAMAGES[damage](path)
     with pytest.raises(UserError, match=r"no checkpoint in .*tiny is whole \(checkpoint-480: "):
         recipe.fit(tiny(tmp_path))
 
 
-def test_damaged_checkpoints_push_out_no_whole_one(unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_checkpoints_do_not_count_among_those_kept(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "tiny"
-    shutil.copytree(unbroken / "tiny", folder)
+    shutil.copytree(uninterrupted / "tiny", folder)
     damaged = [folder / f"checkpoint-{images}" for images in (320, 480)]
     for path in damaged:
         (path / "ema.safetensors").write_bytes(b"")
@@ -165,33 +165,33 @@ def test_damaged_checkpoints_push_out_no_whole_one(unbroken: Path, tmp_path: Pat
     capsys.readouterr()
     recipe.fit(tiny(tmp_path, **finer))
     said = capsys.readouterr().out
-    for path in damaged:  # their names were needed for whole ones
+    for path in damaged:  # undamaged checkpoints have their names now
         assert f"{path} is damaged (ema.safetensors does not match its SHA-256); it is kept as {path}.damaged" in said
         assert (path.with_name(f"{path.name}.damaged") / "generator.safetensors").is_file()
     assert [images for images, _ in checkpoints(folder)] == [480, 448]
     assert not [path for path in folder.iterdir() if path.name.endswith((".partial", ".deleted"))]
 
 
-def test_a_copied_or_renamed_run_goes_on_exactly(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copied_or_renamed_run_goes_on_exactly(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PowerCutError):
         fit_with(monkeypatch, At(336, power_cut), tmp_path / "here")
     (tmp_path / "there").mkdir()
     (tmp_path / "here" / "tiny").rename(tmp_path / "there" / "renamed")
     recipe.fit(tiny(tmp_path / "there", name="renamed"))
     (tmp_path / "there" / "renamed").rename(tmp_path / "there" / "tiny")
-    assert final_files(tmp_path / "there") == final_files(unbroken)
+    assert final_files(tmp_path / "there") == final_files(uninterrupted)
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
-def test_another_precision_than_before_is_refused(unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
+def test_another_precision_than_before_is_refused(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(uninterrupted / "tiny", tmp_path / "tiny")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     with pytest.raises(UserError, match="was trained with mixed precision no, now it is bf16: launch with --mixed_precision no"):
         recipe.fit(tiny(tmp_path))
 
 
-def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
-    folder = unbroken / "tiny"
+def test_the_run_folder_has_the_documented_files(uninterrupted: Path) -> None:
+    folder = uninterrupted / "tiny"
     assert [images for images, _ in checkpoints(folder)] == [480, 320, 160]
     for name in ("config.json", "command.txt", "versions.json", "log.txt", "samples/reals.png", "samples/0.png", "samples/480.png"):
         assert (folder / name).is_file(), name
@@ -204,16 +204,16 @@ def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
     assert (progress["images_seen"], progress["d_steps"], progress["g_steps"]) == (480, 30, 15)
 
 
-def test_another_hyper_parameter_is_refused_and_named(unbroken: Path) -> None:
+def test_another_hyper_parameter_is_refused_and_named(uninterrupted: Path) -> None:
     with pytest.raises(UserError, match=r"trainer\.n_dis: 2 -> 1\. ") as refusal:
-        recipe.fit(tiny(unbroken, trainer={"n_dis": 1}))
+        recipe.fit(tiny(uninterrupted, trainer={"n_dis": 1}))
     assert str(refusal.value).count("->") == 1
     with pytest.raises(UserError, match=r'discriminator\.norm\.kind: "spectral" -> "none"'):
-        recipe.fit(tiny(unbroken, discriminator={"norm": {"kind": "none"}}))
+        recipe.fit(tiny(uninterrupted, discriminator={"norm": {"kind": "none"}}))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe.fit(tiny(tmp_path))
     damaged = tmp_path / "tiny" / "checkpoint-480" / "ema.safetensors"
@@ -226,10 +226,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert "checkpoint-480: ema.safetensors does not match its SHA-256" in said
     assert "resuming from" in said
     assert "checkpoint-320" in said
-    assert final_files(tmp_path) == final_files(unbroken)
+    assert final_files(tmp_path) == final_files(uninterrupted)
 
 
-def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path, trainer={"keep_checkpoints": 1}))
     assert [images for images, _ in checkpoints(tmp_path / "tiny")] == [480]
 
@@ -250,7 +250,7 @@ def test_a_non_finite_gradient_stops_before_the_step(tmp_path: Path, monkeypatch
     poison = Poison()
     with pytest.raises(GuardError, match=r"generator's gradient is not finite after 32 images, first in to_rgb\.weight \(1 tensors\)"):
         fit_with(monkeypatch, poison, tmp_path, trainer={"log_every": 128})
-    assert poison.steps == 4  # the host looks when it writes a status line
+    assert poison.steps == 4  # the host reads the guard when it writes a status line
     assert all(torch.equal(p, poison.weights[name]) for name, p in poison.network.named_parameters())
     assert all(p.isfinite().all() for p in poison.average.parameters())
     assert not checkpoints(tmp_path / "tiny")
@@ -274,7 +274,7 @@ def test_a_batch_that_the_micro_batches_do_not_divide_is_refused(tmp_path: Path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process reset its peak memory")
-def test_status_lines_are_of_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_lines_exclude_scores_and_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def scorer(*_: object) -> dict[str, float]:
         torch.ones(256 * 2**20)  # 1 GiB, as an extractor might
         return {"fd": 1.0}

@@ -1,4 +1,4 @@
-"""What a step is given depends on the counters alone, and only what the objective needs is drawn."""
+"""Inputs of a step are functions of the counters, and only numbers that the objective needs are drawn."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: run with ``pytest -m gpu tests/training/test_gpu.py``."""
+"""Tests that need a CUDA device: ``pytest -m gpu tests/training/test_gpu.py``."""
 
 import contextlib
 import os
@@ -71,7 +71,7 @@ def deterministic() -> Iterator[None]:
 
 
 class WatchedEngine(engine.EagerEngine):
-    """Call, and refuse to wait for the device from the second iteration of a variant on."""
+    """The eager engine; from the second iteration of a variant on, waiting for the device raises an error."""
 
     def __init__(self, iteration: engine.Iteration) -> None:
         super().__init__(iteration)
@@ -84,7 +84,7 @@ class WatchedEngine(engine.EagerEngine):
 
 
 def run(folder: Path, name: str, option: dict[str, Any]) -> dict[str, bytes]:
-    """Train a tiny GAN on the engine ``name``; return its last checkpoint. The engine must not have fallen back."""
+    """Train a tiny GAN on the engine ``name``; return its last checkpoint. The engine must not fall back to eager execution."""
     config = tiny(folder / name, **merged(merged(SHORT, option), {"trainer": {"engine": name}}))
     gan_recipe.fit(config)
     log = (folder / name / "tiny" / "log.txt").read_text()

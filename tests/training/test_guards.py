@@ -1,4 +1,4 @@
-"""The guard against non-finite gradients: from the first one on nothing is trained, and the host hears of it when it asks."""
+"""The guard against non-finite gradients: weights are frozen from the first one on, and the host reads the flag on request."""
 
 import copy
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_weights_and_moments_stay_as_they_were_before_the_first_bad_step(kind: s
         guard.require_finite()
 
 
-def test_one_players_bad_gradient_stops_all() -> None:
+def test_one_players_non_finite_gradient_stops_all_players() -> None:
     generator, discriminator, guard = player(adam, "generator"), player(adam, "discriminator"), FiniteGuard(CPU)
     before = copy.deepcopy(discriminator.network.state_dict())
     step(generator, guard, torch.full((2, 3), float("inf")), 0)

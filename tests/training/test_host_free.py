@@ -1,4 +1,4 @@
-"""Whole runs whose iterations read nothing on the host, draw from no generator, and are one sequence of operations.
+"""Whole runs whose iterations read no value on the host, draw from no generator, and are one sequence of operations.
 
 Every pair of parts is run so in ``test_combinations``; here are the options that are no kind of a part, and classifiers.
 """
@@ -98,7 +98,7 @@ def test_an_iteration_of_a_classifier_is_free_of_the_host(option: str, tmp_path:
         lambda x: torch.linalg.inv(x),
     ],
 )
-def test_the_mode_sees_offences(offence: Any) -> None:
+def test_the_mode_detects_host_reads_and_generators(offence: Any) -> None:
     x = torch.eye(3)
     with pytest.raises(HostReadError), host_free():
         offence(x)

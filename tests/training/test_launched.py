@@ -1,4 +1,4 @@
-"""Real commands under the real launcher: two processes train what one trains, and a kill changes no bit."""
+"""Commands under Accelerate's launcher: two processes train like one, and a kill changes no bit."""
 
 from pathlib import Path
 

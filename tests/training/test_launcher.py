@@ -1,4 +1,4 @@
-"""What becomes of a run when its launcher, its reader or its settings go: real launchers, real signals."""
+"""A run whose launcher or reader exits, or whose launcher has settings that change its numbers: real launchers and signals."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def test_a_run_saves_and_ends_with_its_launcher(processes: int, end: Callable[[i
             process.kill()
     assert checkpoints(run.folder), (tmp_path / "endless.txt").read_text()
     assert checkpoints(run.folder)[0][0] >= 200
-    with RunFolder(run.folder).alone():  # its lock is free
+    with RunFolder(run.folder).alone():  # the lock is free
         pass
 
 
@@ -70,7 +70,7 @@ def test_a_run_outlives_the_shell_that_started_it(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
-def test_a_run_whose_reader_is_gone_saves_and_ends(tmp_path: Path) -> None:
+def test_a_run_whose_output_pipe_is_closed_saves_and_ends(tmp_path: Path) -> None:
     length = ["--trainer.total-images", str(ENDLESS), "--trainer.checkpoint-every", str(ENDLESS), "--trainer.log-every", "1"]
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as output:
@@ -116,7 +116,7 @@ def test_a_setting_of_the_launcher_that_changes_the_numbers_is_refused(
     assert not (tmp_path / "tiny").exists()
 
 
-def test_a_refused_setting_at_the_shell(tmp_path: Path) -> None:
+def test_a_refused_setting_is_one_sentence_at_the_shell(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_DEEPSPEED": "true", "LOCAL_RANK": "0", "RANK": "0"}
     command = [sys.executable, "train_gan.py", str(toml(tmp_path))]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

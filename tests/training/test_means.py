@@ -1,4 +1,4 @@
-"""Statistics between status lines, and the guard against numbers that are not finite: both live on the device."""
+"""Statistics between status lines, and the guard against non-finite numbers: both are computed on the device."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_the_guard_names_the_first_bad_gradient_and_remembers_when() -> None:
         guard.require_finite()
 
 
-def test_a_norm_that_overflows_is_told_apart() -> None:
+def test_an_overflowing_norm_of_finite_gradients_is_reported_as_such() -> None:
     guard = FiniteGuard(torch.device("cpu"))
     guard.watch("classifier", {"a": torch.full((2,), 3e38)}, torch.tensor(0))
     with pytest.raises(NotFiniteError, match="first in a"):

@@ -1,4 +1,4 @@
-"""Sample grids during training: the bank of latents that every run shares."""
+"""Sample grids during training: the fixed latents that all runs share."""
 
 from pathlib import Path
 

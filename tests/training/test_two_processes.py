@@ -1,4 +1,4 @@
-"""Two gloo processes train as one: the same draws, gradients averaged, statistics of the global batch.
+"""Two gloo processes train like one: the same draws, averaged gradients, statistics of the global batch.
 
 Adam's denominator is kept large (eps 0.1), so that a step is proportional to its gradient: with a small one, Adam turns the
 rounding noise of a gradient that is zero into a step of full size. What is left is float32's rounding of sums of the order of a
@@ -32,7 +32,7 @@ SHARED: dict[str, Any] = {
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "r1": {"objective": {"penalty": {"kind": "r1", "gamma": 1.0, "every": 2}}, "trainer": {"micro_batches": 2, "balance": "per_class"}},
     "wgan_gp": {
-        "seed": 5,  # with the usual one a pre-activation lies so near to ReLU's kink that rounding decides its side
+        "seed": 5,  # with the default seed a pre-activation is so near 0 that rounding changes its sign
         "objective": {"loss": "wasserstein", "penalty": {"kind": "wgan_gp"}},
         "discriminator": {"norm": {"kind": "none"}},
         "generator_optimizer": {"learning_rate": 0.002},
@@ -65,7 +65,7 @@ def one_of_two(rank: int, folder: str, ports: list[int]) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
     for name, port in zip(OBJECTIVES, ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
-        recipe.fit(config(Path(folder), name))  # its end takes the process group down
+        recipe.fit(config(Path(folder), name))  # fit ends the process group
         AcceleratorState._reset_state(reset_partial_state=True)
 
 

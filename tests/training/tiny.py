@@ -1,4 +1,4 @@
-"""A GAN run of seconds on the bundled digits, for tests that need a whole run."""
+"""A short GAN run on the bundled digits, for tests that need a whole run."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A classifier run of seconds on the bundled digits, with everything that draws switched on."""
+"""A short classifier run on the bundled digits, with every random option switched on."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The benchmark of convolutions times equal functions, all candidates alike, and prints what it says."""
+"""The benchmark of convolutions: equal functions, ratios round by round, and its printed tables."""
 
 import re
 from itertools import pairwise
@@ -15,7 +15,7 @@ def bench(**options: object) -> Bench:
     return Bench(ConvCostCommand(channels=8, batch_size=3, sides=(4,), seconds=0.01, **options))  # type: ignore[arg-type]
 
 
-def test_a_rewrite_and_its_direct_form_are_one_function() -> None:
+def test_a_rewrite_equals_its_direct_form() -> None:
     pairs = bench().pairs(8)
     assert len(pairs) == 10
     for label, (direct, rewritten, x) in pairs.items():
@@ -26,7 +26,7 @@ def test_a_rewrite_and_its_direct_form_are_one_function() -> None:
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    # the machine slows down tenfold in the middle; the ratio does not notice
+    # all times of a round are ten times longer: the ratio is the same
     over, under = [2.0, 2.2, 20.0, 21.0, 2.1], [1.0, 1.0, 10.0, 10.0, 1.0]
     found = ratio(over, under)
     assert (found.low, found.median, found.high) == pytest.approx((2.0, 2.1, 2.1))

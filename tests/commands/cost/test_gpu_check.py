@@ -1,4 +1,4 @@
-"""The check of a GPU on a CPU: its record of speed is whole, and a part that takes too long is stopped."""
+"""gpu_check on a CPU: its record of speed is complete, and a part that exceeds its time limit is stopped."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def test_its_record_holds_every_case_with_times_that_fit_together(tmp_path: Path
         assert one["tflops"] == pytest.approx(2 * one["macs"] / (one["milliseconds"] / 1000) / 1e12)
 
 
-def test_a_part_that_takes_too_long_is_stopped_and_what_it_said_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_over_its_time_limit_is_stopped_and_its_output_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"]
     gpu_check.run(gpu_check.Part("slow", command, 2.0), tmp_path)
     assert (tmp_path / "slow.txt").read_text() == "begun\n"

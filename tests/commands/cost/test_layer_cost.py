@@ -1,4 +1,4 @@
-"""The table of layer costs: complete, and its counts are right."""
+"""The table of layer costs: every public layer has a row, and the counts are exact."""
 
 import inspect
 
@@ -12,8 +12,8 @@ from gconv_gan.commands.cost.layer_cost import BASELINE, LAYERS, Shape, layer_co
 SHAPE = Shape(batch=4, channels=16, size=8)
 WITHOUT_A_COST_OF_THEIR_OWN = {
     "Conditioned": "a marker",
-    "KernelBank2d": "the base of the dynamic convolutions",
-    "KernelGate": "the base of the gates",
+    "KernelBank2d": "base class of the dynamic convolutions",
+    "KernelGate": "base class of the gates",
 }
 
 
@@ -38,14 +38,14 @@ def test_every_layer_runs_and_counts_agree_with_hand_counts() -> None:
     assert costs["GhostModule"].macs == (8 * 16 * 9 + 8 * 9) * 64
 
 
-def test_the_table_says_what_it_compares_with() -> None:
+def test_the_table_names_its_baseline() -> None:
     [cost] = layer_costs(SHAPE, repeats=1, names=("BatchNorm2d",))
     text = table(SHAPE, [cost])
     assert text.splitlines()[0] == "4 × 16 × 8 × 8, against conv 3x3"
     assert f"| BatchNorm2d | 32 | 0 | {1000 * cost.step_seconds:.3g} ms, ×{cost.step_ratio:.2f} | " in text
 
 
-def test_the_profiler_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_profiler_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     layer_costs(SHAPE, repeats=2, names=("GhostModule", "spectral norm"))
     assert capfd.readouterr().err == ""
 

@@ -1,4 +1,4 @@
-"""The checkpoint a command means: newest, by images, or the best by curve or by the score during training; and what it refuses."""
+"""--checkpoint: newest, by images, best by the score curve or by the score during training; and refusals."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from gconv_gan.training.checkpoint import HASHES
 
 
 def scored_in_training(run: Path, images: int) -> None:
-    """Make the newest checkpoint say that a score during training was best at ``images`` images."""
+    """Record in the newest checkpoint that the score during training was best at ``images`` images."""
     path = run / "checkpoint-480"
     state = json.loads((path / "state.json").read_text())
     state["progress"] |= {"best_images": images, "best_name": "fid2k/fid", "best_score": 3.0}
@@ -26,7 +26,7 @@ def scored_in_training(run: Path, images: int) -> None:
     (path / HASHES).write_text("\n".join(lines) + "\n")
 
 
-def test_newest_and_by_images(run: Path) -> None:
+def test_the_newest_checkpoint_and_one_by_its_images(run: Path) -> None:
     newest, chosen = choose_checkpoint(run, None), choose_checkpoint(run, 160)
     assert (newest.path.name, newest.rule) == ("checkpoint-480", "last")
     assert (chosen.path.name, chosen.rule) == ("checkpoint-160", "chosen")
@@ -42,7 +42,7 @@ def test_the_best_is_by_the_curve_and_else_by_the_score_during_training(run: Pat
     assert (best.path.name, best.rule) == ("checkpoint-320", "best by fid50k/fid, fid50k/is_mean")
 
 
-def test_no_best_several_and_a_damaged_file_are_said(run: Path) -> None:
+def test_no_best_checkpoint_several_and_a_damaged_file_are_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"tiny keeps no best checkpoint: run eval/score_curve\.py on it, or train with evaluation\.every"):
         choose_checkpoint(run, "best")
     mark_best(run, "fid50k/fid", images=320, value=2.0, out_of=3)
@@ -55,7 +55,7 @@ def test_no_best_several_and_a_damaged_file_are_said(run: Path) -> None:
             choose_checkpoint(run, "best")
 
 
-def test_every_command_takes_it(run: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_commands_take_the_best_checkpoint(run: Path, judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mark_best(run, "fd1k/fd", images=160, value=2.0, out_of=3)
     best = ["--checkpoint", "best"]
     lipschitz.main([str(run), *best])
@@ -71,7 +71,7 @@ def test_every_command_takes_it(run: Path, judge: Path, tmp_path: Path, capsys: 
     assert (card["fakes"]["images_seen"], card["run"]["checkpoint_rule"]) == (160, "best by fd1k/fd")
 
 
-def test_galleries_take_it(run: Path, tmp_path: Path) -> None:
+def test_galleries_take_the_best_checkpoint(run: Path, tmp_path: Path) -> None:
     mark_best(run, "fd1k/fd", images=160, value=2.0, out_of=3)
     gallery.main([str(run), "--out", str(tmp_path / "one"), "--checkpoint", "best"])
     compare_galleries.main([str(run), str(run), "--out", str(tmp_path / "two"), "--checkpoint", "best"])

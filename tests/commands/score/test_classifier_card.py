@@ -63,7 +63,7 @@ def test_large_counts_are_printed_in_full(run: Path) -> None:
     assert [line.split()[-1] for line in lines] == ["2,120,960", "1,234,568", "1.23457"]
 
 
-def test_it_is_an_extractor_for_gan_scores(run: Path, tmp_path: Path) -> None:
+def test_the_classifier_is_an_extractor_for_gan_scores(run: Path, tmp_path: Path) -> None:
     found = extractor(f"checkpoint:{run}")
     network, fields = load_classifier(run)
     images = torch.from_numpy(open_dataset(tiny_classifier(run.parent).test_data).images[:6].copy())

@@ -1,4 +1,4 @@
-"""compare_scores from its command line: files of one score or several, run folders, and what it refuses."""
+"""compare_scores from its command line: files of one score or several, run folders, and refusals."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def write(path: Path, *numbers: float, **changes: object) -> str:
     return str(path)
 
 
-def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_files_are_compared_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = write(tmp_path / "a.json", 10.0), write(tmp_path / "b.json", 9.0)
     main([a, b])
     assert "9 (-10.0%)" in capsys.readouterr().out
@@ -71,7 +71,7 @@ def test_a_file_of_several_scores(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.count("4 (+0.0%)") == 2
 
 
-def test_what_is_no_score_is_named(tmp_path: Path) -> None:
+def test_a_source_without_scores_is_named(tmp_path: Path) -> None:
     a = write(tmp_path / "a.json", 1.0)
     (tmp_path / "text.json").write_text("no json")
     (tmp_path / "bare.json").write_text('{"fid": 3.0}')

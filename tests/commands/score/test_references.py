@@ -22,17 +22,17 @@ def test_a_path_follows_the_name() -> None:
 
 
 @pytest.mark.parametrize("reference", ["folder", "my_pictures", "runs/x:y", "cifar11"])
-def test_other_words_name_no_data_set(reference: str) -> None:
+def test_other_names_are_no_data_set(reference: str) -> None:
     assert named_data(reference, size=None, changes={}) is None
 
 
-def test_the_settings_of_a_run_on_the_same_data_hold() -> None:
+def test_settings_of_a_run_on_the_same_data_are_used() -> None:
     run = CIFAR10DataConfig(path="elsewhere", cache_dir="c", flip=True)
     assert named_data("cifar10", size=32, changes={"split": "test"}, like=run) == run.model_copy(update={"split": "test"})
     assert named_data("digits", size=16, changes={}, like=run) == DigitsDataConfig(size=16)
 
 
-def test_a_size_or_split_that_the_data_have_not_is_refused() -> None:
+def test_a_size_or_split_that_the_data_lack_is_refused() -> None:
     with pytest.raises(UserError, match="--reference: size"):
         named_data("cifar10", size=64, changes={})
     with pytest.raises(UserError, match="--reference: split"):
@@ -42,7 +42,7 @@ def test_a_size_or_split_that_the_data_have_not_is_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "held_out"), [("cifar10", "test"), ("digits", "test"), ("tiny_imagenet", "val"), ("celeba", "test"), ("lsun_church", "val")]
 )
-def test_a_protocol_of_test_images_takes_what_the_data_call_so(kind: str, held_out: str) -> None:
+def test_a_protocol_of_test_images_uses_the_name_of_that_split_in_the_data(kind: str, held_out: str) -> None:
     assert usual_split(protocol("fid10k_test"), kind) == held_out
     assert usual_split(protocol("fid50k_train"), kind) == "train"
     require_split(protocol("fid10k_test"), held_out)

@@ -1,4 +1,4 @@
-"""score_curve from its command line: every checkpoint once, the best marked and kept, what is scored not scored again."""
+"""score_curve from its command line: every checkpoint is scored once, the best is marked and kept."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ NAME = "fd1k_classifier (metrics=('fid', 'is'), num_fake=100, num_real=90)"
 
 @pytest.fixture
 def generators(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The checkpoints whose generators made images."""
+    """The checkpoints whose generators were called."""
     used: list[int] = []
     built = TrainedRun.generator
 
@@ -59,7 +59,7 @@ def test_every_checkpoint_is_scored_once(
     assert f"last: {values[480]:.6g} at 480 images" in printed
     assert json.loads((run / FILE).read_text()) == {f"{NAME}/fd": {"images": best, "value": values[best], "out_of": 3}}
     generators.clear()
-    assert curve(run, judge, tmp_path) == first  # the same cards, seconds and all: read, not computed
+    assert curve(run, judge, tmp_path) == first  # the same cards, including seconds: read, not computed
     assert generators == []
     [stored] = (run / "scores").glob("*-160.json")
     stored.unlink()
@@ -67,7 +67,7 @@ def test_every_checkpoint_is_scored_once(
     assert set(generators) == {160}
 
 
-def test_whatever_would_change_a_number_is_computed_again(run: Path, judge: Path, tmp_path: Path, generators: list[int]) -> None:
+def test_scores_with_changed_settings_are_computed_again(run: Path, judge: Path, tmp_path: Path, generators: list[int]) -> None:
     curve(run, judge, tmp_path)
     [stored] = (run / "scores").glob("*-320.json")
     content = json.loads(stored.read_text())
@@ -78,7 +78,7 @@ def test_whatever_would_change_a_number_is_computed_again(run: Path, judge: Path
     assert set(generators) == {320}
 
 
-def test_another_score_may_decide(run: Path, judge: Path, tmp_path: Path) -> None:
+def test_the_best_checkpoint_by_another_score(run: Path, judge: Path, tmp_path: Path) -> None:
     found = curve(run, judge, tmp_path, "--by", "is_mean")
     best = max(found, key=lambda score: score.scores["is_mean"])
     assert best.card.run.checkpoint_rule == "best of 3 by is_mean"
@@ -95,17 +95,17 @@ def test_the_marked_checkpoint_survives_when_training_goes_on(run: Path, tmp_pat
     assert [images for images, _ in checkpoints(run)] == [480, 160]
 
 
-def test_marks(tmp_path: Path) -> None:
+def test_best_json_lists_and_protects_checkpoints(tmp_path: Path) -> None:
     assert not is_marked(tmp_path, 7)
     mark_best(tmp_path, "a/fid", images=7, value=1.0, out_of=2)
     mark_best(tmp_path, "b/fid", images=8, value=1.0, out_of=2)
     mark_best(tmp_path, "a/fid", images=9, value=0.5, out_of=3)
     assert [images for images in range(6, 11) if is_marked(tmp_path, images)] == [8, 9]
     (tmp_path / FILE).write_text("{")
-    assert is_marked(tmp_path, 7)  # nothing is deleted while it cannot be read
+    assert is_marked(tmp_path, 7)  # no checkpoint is deleted while the file cannot be read
 
 
-def test_no_run_and_no_checkpoint(tmp_path: Path, tiny_run: Path, judge: Path) -> None:
+def test_a_folder_without_run_or_checkpoint_is_refused(tmp_path: Path, tiny_run: Path, judge: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder"):
         main([str(tmp_path)])
     shutil.copy(tiny_run / "config.json", tmp_path)
@@ -121,7 +121,7 @@ def test_two_commands_that_mark_at_once_keep_both_marks(tmp_path: Path, monkeypa
         marks = read(folder)
         if not other.ident:
             other.start()
-            other.join(0.5)  # the other command has all the time to write in between
+            other.join(0.5)  # the other command has time to write in between
         return marks
 
     monkeypatch.setattr(best, "_read", slow)

@@ -39,7 +39,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def scored(arguments: list[str], folder: Path) -> list[Score]:
-    """What the command writes with --json."""
+    """Return the scores that the command writes with --json."""
     out = folder / "out" / "scores.json"
     main([*arguments, "--cache-dir", str(folder / "cache"), "--json", str(out)])
     content = json.loads(out.read_text())
@@ -65,12 +65,12 @@ def test_a_run_against_its_training_data(run: Path, judge: Path, tmp_path: Path,
     assert kept.name == "fd1k_classifier__num_fake_120__num_real_90_-checkpoint-480.json"
 
 
-def test_metrics_can_be_named_and_an_offline_stand_in_is_never_called_fid(run: Path, judge: Path, tmp_path: Path) -> None:
+def test_metrics_can_be_named_and_scores_of_other_extractors_are_not_called_fid(run: Path, judge: Path, tmp_path: Path) -> None:
     [found] = scored([str(run), "--metrics", "fid", "kid", "--extractor", f"checkpoint:{judge}", *SMALL], tmp_path)
     assert list(found.scores) == ["fd", "kid_mean", "kid_std"]
 
 
-def test_checkpoints_weights_seeds_and_batch_norm_are_chosen_and_carded(run: Path, judge: Path, tmp_path: Path) -> None:
+def test_checkpoints_weights_seeds_and_batch_norm_are_options_and_on_the_card(run: Path, judge: Path, tmp_path: Path) -> None:
     base = [str(run), "--metrics", "fid", "--extractor", f"checkpoint:{judge}", *SMALL]
     variants = {
         "": [],
@@ -83,7 +83,7 @@ def test_checkpoints_weights_seeds_and_batch_norm_are_chosen_and_carded(run: Pat
     }
     found = {name: scored([*base, *flags], tmp_path)[0] for name, flags in variants.items()}
     assert len({one.scores["fd"] for one in found.values()}) == len(variants)
-    assert len(list((run / "scores").glob("*.json"))) == len(variants)  # none overwrites another
+    assert len(list((run / "scores").glob("*.json"))) == len(variants)  # each has its own file
     cards = {name: one.card.fakes for name, one in found.items()}
     assert (cards["earlier"].images_seen, cards["raw"].weights, cards["seed"].seed) == (160, "raw", 1)
     assert (cards["standing"].batch_norm, cards["batch"].batch_norm) == ("standing, 16 batches of 64", "batch of 64")
@@ -119,7 +119,7 @@ def test_several_protocols_and_extractors_come_from_one_pass(
     found = scored([str(run), "--protocol", "fd100", "fd300", "images", *both, *common], tmp_path)
     assert [one.card.formula.num_fake for one in found] == [100, 100, 300, 300, 520, 520]
     assert sum(asked) == 544  # each once, in whole batches of 32
-    for one in found[::2]:  # each equals what it is alone, to the last bit, and so does the hash of its images
+    for one in found[::2]:  # each equals the score of a separate command bit for bit, and so does the hash of its images
         name = one.card.formula.protocol.split(" (")[0]
         [alone] = scored([str(run), "--protocol", name, "--extractor", f"checkpoint:{judge}", *common], tmp_path)
         assert alone.scores == one.scores
@@ -161,7 +161,7 @@ def test_two_commands_may_compute_one_reference_at_once(
 
     def slow(tensors: dict[str, torch.Tensor], file: Path) -> None:
         save(tensors, file)
-        if not others:  # the other command begins and ends while this one writes
+        if not others:  # the other command runs completely while this one writes
             others.append("begun")
             others.append(scored(flags, tmp_path)[0].scores)
 
@@ -196,7 +196,7 @@ def test_intra_class_distances_of_a_labelled_generator(run: Path, judge: Path, p
         scored([str(run), *flags[:-1], "12"], tmp_path)
 
 
-def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures: dict[str, Path], tmp_path: Path) -> None:
+def test_wrong_input_is_one_sentence(run: Path, judge: Path, pictures: dict[str, Path], tmp_path: Path) -> None:
     judged = ["--extractor", f"checkpoint:{judge}"]
     cases = {
         "--reference is needed": [str(pictures["fakes"]), *judged],
@@ -222,12 +222,12 @@ def test_what_is_wrong_is_said_in_one_sentence(run: Path, judge: Path, pictures:
 
 
 @pytest.mark.parametrize("flag", ["--num-fake", "--num-real"])
-def test_one_image_is_no_sample(run: Path, judge: Path, tmp_path: Path, flag: str) -> None:
+def test_a_single_image_is_refused(run: Path, judge: Path, tmp_path: Path, flag: str) -> None:
     with pytest.raises(UserError, match=rf"^command line: {flag}: Input should be greater than or equal to 2, got 1$"):
         scored([str(run), "--extractor", f"checkpoint:{judge}", *SMALL, flag, "1"], tmp_path)
 
 
-def test_a_folder_of_one_picture_is_no_sample(pictures: dict[str, Path], judge: Path, tmp_path: Path) -> None:
+def test_a_folder_of_one_picture_is_refused(pictures: dict[str, Path], judge: Path, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     shutil.copy(pictures["fakes"] / "000.png", tmp_path / "one")
     flags = ["--extractor", f"checkpoint:{judge}"]
@@ -246,7 +246,7 @@ def test_where_scores_cannot_be_written_nothing_is_scored(run: Path, tmp_path: P
 
 
 def test_two_processes_under_the_launcher_print_what_one_does(run: Path, judge: Path, tmp_path: Path) -> None:
-    """The real script under accelerate launch: the same images, the same numbers, one file."""
+    """The script under accelerate launch: the same images, the same numbers, one file."""
     command = [str(run), "--extractor", f"checkpoint:{judge}", "--num-fake", "600", "--cache-dir", str(tmp_path / "cache")]  # 3 blocks
     # on a machine without GPUs, --multi_gpu is what makes the launcher start processes at all; the variable makes them use the CPU
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -262,7 +262,7 @@ def test_two_processes_under_the_launcher_print_what_one_does(run: Path, judge: 
     assert done.returncode == 0, done.stderr
     two = Score.model_validate_json((tmp_path / "two.json").read_text())
     [one] = scored(command[:-2], tmp_path)
-    assert two.scores == pytest.approx(one.scores, rel=1e-12)  # BLAS leaves the last bits to where memory lies
+    assert two.scores == pytest.approx(one.scores, rel=1e-12)  # the last bits of BLAS depend on memory alignment
     assert two.card.fakes == one.card.fakes  # with the hash of all images
     assert (two.card.run.processes, one.card.run.processes) == (2, 1)
     assert done.stdout.count("written to") == 2  # the run's file and --json, once each

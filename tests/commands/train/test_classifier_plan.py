@@ -1,4 +1,4 @@
-"""A dry run of a classifier says what would happen, and nothing happens."""
+"""The dry run of a classifier prints the plan and writes nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A dry run says what would happen, and leaves nothing behind."""
+"""The dry run of a GAN prints the plan and writes nothing."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def test_it_prints_config_networks_and_plan_and_trains_nothing(tmp_path: Path, c
     assert f"work: {48 * (f_g + 6 * f_d) + 16 * (3 * f_g + 2 * f_d):,} MACs per iteration" in shown
 
 
-def test_the_disk_it_promises_is_what_a_checkpoint_takes(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_planned_disk_space_is_that_of_a_checkpoint(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny_run.parent
     gan.main([str(toml(folder)), "--dry-run"])
     promised = re.search(r"disk: ([\d.]+) MiB per checkpoint", capsys.readouterr().out)
@@ -55,7 +55,7 @@ def pictures(tmp_path: Path) -> list[str]:
     return ["--data.kind", "folder", "--data.path", str(tmp_path), "--data.cache-dir", str(tmp_path / "cache")]
 
 
-def test_a_dry_run_warns_of_maps_with_hardly_any_channels(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_warns_of_maps_with_few_channels(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     small = [str(CONFIGS / "cifar10_small.toml"), *pictures, "--data.size", "64", "--dry-run"]
     gan.main(small)
     warnings = re.findall(r"^warning: (.*)$", capsys.readouterr().out, re.MULTILINE)
@@ -68,7 +68,7 @@ def test_a_dry_run_warns_of_maps_with_hardly_any_channels(pictures: list[str], c
     assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width"]
 
 
-def test_the_preset_for_ones_own_pictures_has_channels_in_every_map(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_preset_for_user_pictures_has_enough_channels_in_every_map(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     gan.main([str(CONFIGS / "own64.toml"), *pictures, "--dry-run"])
     shown = capsys.readouterr().out
     assert "data: 64 images of 64×64, no classes" in shown
@@ -76,7 +76,7 @@ def test_the_preset_for_ones_own_pictures_has_channels_in_every_map(pictures: li
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
-def test_a_run_warns_of_such_maps_as_it_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_warns_of_maps_with_few_channels_at_its_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     gan.main([str(toml(tmp_path)), "--generator.width", "16", "--trainer.total-images", "32"])
     told = [record.getMessage() for record in caplog.records if record.name == "gconv_gan.commands.train.gan"]
     sentence = "discriminator.width = 8 leaves 8 channels to the narrowest feature map at 8 px, too few for good pictures"
@@ -108,7 +108,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("kind", "classes"), [("cifar10", 10), ("cifar100", 100), ("svhn", 10), ("tiny_imagenet", 200), ("cub", 200), ("stanford_dogs", 120)]
 )
-def test_data_that_a_run_would_fetch_are_not_fetched(tmp_path: Path, kind: str, classes: int) -> None:
+def test_a_dry_run_downloads_no_data(tmp_path: Path, kind: str, classes: int) -> None:
     size = {"tiny_imagenet": "64", "cub": "64", "stanford_dogs": "64"}.get(kind, "32")
     flags = ["--data.kind", kind, "--data.path", str(tmp_path / "data"), "--data.download", "true", "--data.cache-dir", str(tmp_path / "c")]
     flags += ["--data.size", size, "--generator.width", "16", "--discriminator.width", "16", "--conditional", "true"]
@@ -123,7 +123,7 @@ def test_data_that_a_run_would_fetch_are_not_fetched(tmp_path: Path, kind: str, 
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_classes_of_an_attribute_are_not_guessed(tmp_path: Path) -> None:
+def test_classes_of_an_attribute_are_unknown_before_the_download(tmp_path: Path) -> None:
     flags = ["--data.kind", "celeba", "--data.labels", "Smiling", "--data.path", str(tmp_path), "--data.download", "true"]
     config = load_config(GANRunConfig, "configs/gan/cifar10_small.toml", [*flags, "--data.size", "32", "--conditional", "true"])
     with pytest.raises(UserError, match="celeba' is not known before the download, and a dry run downloads nothing: fetch it with"):
@@ -131,7 +131,7 @@ def test_the_classes_of_an_attribute_are_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_classifiers_data_are_not_fetched(tmp_path: Path) -> None:
+def test_a_classifiers_dry_run_downloads_no_data(tmp_path: Path) -> None:
     flags = [f"--{data}.{key}" for data in ("data", "test-data") for key in ("path", "download")]
     values = [str(tmp_path / "data"), "true"] * 2
     arguments = [word for pair in zip(flags, values, strict=True) for word in pair]
@@ -141,7 +141,7 @@ def test_a_classifiers_data_are_not_fetched(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_counts_what_is_really_shown(tmp_path: Path) -> None:
+def test_the_plan_counts_the_images_that_are_shown(tmp_path: Path) -> None:
     config = tiny(tmp_path, trainer={"total_images": 1300, "batch_size": 64, "n_dis": 3, "checkpoint_every": 1300})
     shown = plan.plan(config)
     assert "images: 1,344 shown to the discriminator = 3.7 epochs (trainer.total_images = 1,300, rounded up to a whole iteration)" in shown
@@ -151,12 +151,12 @@ def test_the_plan_counts_what_is_really_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("every", "written"), [(1, 15), (100, 5), (160, 3), (480, 1), (1000, 1)])
-def test_the_checkpoints_it_promises_are_those_written(tmp_path: Path, every: int, written: int) -> None:
+def test_the_planned_number_of_checkpoints_is_the_number_written(tmp_path: Path, every: int, written: int) -> None:
     config = tiny(tmp_path, trainer={"checkpoint_every": every})
     assert f"checkpoints: {written} written" in plan.plan(config)
 
 
-def test_the_plan_of_a_classifier_counts_what_is_really_shown(tmp_path: Path) -> None:
+def test_the_plan_of_a_classifier_counts_the_images_that_are_shown(tmp_path: Path) -> None:
     shown = classifier_plan.plan(tiny_classifier(tmp_path, trainer={"total_images": 500, "batch_size": 16}))
     assert "= 32 steps of 16 (trainer.total_images = 500, rounded up to a whole iteration)" in shown
     assert "images: 512 = " in shown

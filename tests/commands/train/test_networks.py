@@ -1,4 +1,4 @@
-"""Networks are built from a config, or read back from a run's folder as it trained them."""
+"""Networks are built from a config, or loaded from a run folder with the weights of training."""
 
 import shutil
 from collections.abc import Callable
@@ -28,14 +28,14 @@ def test_averaged_and_raw_weights_are_read_at_any_checkpoint(tiny_run: Path) -> 
     assert newest.discriminator()(pictures[0], y).shape == (2,)
 
 
-def test_what_is_no_run_is_said_to_be_none(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a run folder: it has no config\.json"):
         load_run(tmp_path)
     with pytest.raises(UserError, match=r"has no checkpoint at 7 images; it has \[480, 320, 160\]"):
         load_run(tiny_run, checkpoint=7)
 
 
-def test_damage_is_named(tiny_run: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_named(tiny_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "tiny"
     shutil.copytree(tiny_run, copy)
     (copy / "checkpoint-480" / "ema.safetensors").write_bytes(b"torn")
@@ -65,13 +65,13 @@ def test_a_size_without_networks_is_refused(overrides: list[str], sentence: str)
     [scores.main, score_curve.main, gallery.main, lipschitz.main, export.main],
     ids=["scores", "curve", "gallery", "lipschitz", "export"],
 )
-def test_a_classifiers_run_is_named_for_what_it_is(main: Callable[[list[str]], None], tmp_path: Path) -> None:
+def test_a_classifiers_run_is_recognised_by_gan_commands(main: Callable[[list[str]], None], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(tiny_classifier(tmp_path).model_dump_json())
     with pytest.raises(UserError, match=rf"^{tmp_path} is a classifier's run; test it with eval/classifier\.py$"):
         main([str(tmp_path)])
 
 
-def test_a_gans_run_is_no_classifier(tmp_path: Path) -> None:
+def test_a_gan_run_is_recognised_by_classifier_commands(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(tiny(tmp_path).model_dump_json())
     with pytest.raises(UserError, match=rf"^{tmp_path} is a GAN's run; score it with eval/gan_metrics\.py$"):
         classifier_card.main([str(tmp_path)])

@@ -1,4 +1,4 @@
-"""The time that a dry run states: of every kind of step, within its budget, and scaled where only a part was measured."""
+"""The estimated time of a dry run: for every kind of step, within its budget, and scaled if only a part was measured."""
 
 import re
 import time
@@ -35,7 +35,7 @@ def test_every_kind_of_part_has_a_time(axis: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [EVERYTHING, RELATIVISTIC], ids=["everything", "relativistic"])
-def test_a_rich_objective_has_a_time(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_an_objective_with_all_regularisers_has_a_time(changes: dict[str, Any], tmp_path: Path) -> None:
     part = 16 // changes.get("trainer", {}).get("micro_batches", 1)
     assert re.search(TIME.format(15, part), plan(tiny(tmp_path, **changes)))
 
@@ -44,7 +44,7 @@ def test_a_classifier_has_a_time(tmp_path: Path) -> None:
     assert re.search(TIME.format(30, 16), classifier_plan(tiny_classifier(tmp_path)))
 
 
-def test_what_was_not_measured_is_scaled_and_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_scaled_from_the_measured_batch_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_time, "BUDGET", 0.5)
     batches: list[int] = []
 
@@ -62,7 +62,7 @@ def test_what_was_not_measured_is_scaled_and_the_budget_is_kept(monkeypatch: pyt
     assert "measured with 2 images at a time and scaled to 8" in StepTime(1.0, 2).text(3, share=8, device=torch.device("cpu"))
 
 
-def test_a_step_far_beyond_the_budget_is_not_begun() -> None:
+def test_a_step_far_beyond_the_budget_is_not_started() -> None:
     taken = estimate(lambda _: pytest.fail("begun"), Accelerator(), share=64, part=64, rough=10_000.0)
     assert taken == StepTime(10_000.0, None)
     assert "from a forward pass of two images, scaled by the MACs" in taken.text(1, share=64, device=torch.device("cpu"))
@@ -88,5 +88,5 @@ def test_a_batch_beyond_the_memory_is_refused() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.0123, "0.012 s"), (45.0, "45 s"), (150.0, "2.5 min"), (5e3, "83 min"), (1e4, "2.8 h"), (9e5, "10 days")]
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_as_text(seconds: float, text: str) -> None:
     assert duration(seconds) == text

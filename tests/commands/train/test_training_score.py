@@ -1,4 +1,4 @@
-"""The score during training: logged under its protocol, kept with its card, resumed exactly, and deciding the best checkpoint."""
+"""The score during training: logged under its protocol, stored with its card, resumed exactly, and used to choose the best checkpoint."""
 
 import re
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_every_number_has_its_card(scored: Path) -> None:
         assert (stored.card.fakes.seed, stored.card.run.training_seed) == (0, 3)
 
 
-def test_the_score_has_a_seed_of_its_own(judge: Path, scored: Path, tmp_path: Path) -> None:
+def test_the_seed_of_the_score_is_not_that_of_training(judge: Path, scored: Path, tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path, **evaluation(judge, seed=5)))
     assert final_files(tmp_path)["ema.safetensors"] == final_files(scored)["ema.safetensors"]
     card, other = (
@@ -70,7 +70,7 @@ def test_the_score_has_a_seed_of_its_own(judge: Path, scored: Path, tmp_path: Pa
     assert card.reference.images_sha256 != other.reference.images_sha256
 
 
-def test_the_best_checkpoint_stays(scored: Path) -> None:
+def test_the_best_checkpoint_is_not_deleted(scored: Path) -> None:
     best = min(curve(scored), key=curve(scored).__getitem__)
     assert {images for images, _ in checkpoints(scored / "tiny")} == {best, 480}
 
@@ -94,13 +94,13 @@ def test_scoring_does_not_touch_training(scored: Path, tmp_path: Path) -> None:
         assert with_score[name] == without[name]
 
 
-def test_standing_statistics_leave_the_average_alone(judge: Path, scored: Path, tmp_path: Path) -> None:
+def test_standing_statistics_do_not_change_the_average(judge: Path, scored: Path, tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path, **evaluation(judge, batch_norm="standing")))
     assert final_files(tmp_path)["ema.safetensors"] == final_files(scored)["ema.safetensors"]
     assert curve(tmp_path) != curve(scored)
 
 
-def test_what_is_missing_is_said_before_training(judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_evaluation_section_is_refused_before_training(judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="there is no protocol 'fid_50k'; known are fid50k_train"):
         recipe.fit(tiny(tmp_path, **evaluation(judge, protocol="fid_50k")))
     with pytest.raises(UserError, match=r"nowhere is not a classifier: .*model\.json is missing"):

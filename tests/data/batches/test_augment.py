@@ -1,4 +1,4 @@
-"""Augmentations against padding, interpolation and loops written out."""
+"""Augmentations against padding, interpolation and explicit loops."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_a_box_on_whole_pixels_is_resampled_as_interpolate_does(size: int) -> No
     torch.testing.assert_close(found[..., inner], expected[..., inner], rtol=0, atol=1e-5)
 
 
-def test_the_centre() -> None:
+def test_the_centre_crop() -> None:
     assert torch.equal(centre_crop(IMAGES, 4), IMAGES[:, :, 2:6, 2:6])
     assert torch.equal(centre_crop(IMAGES, 5), IMAGES[:, :, 1:6, 1:6])
 
@@ -45,7 +45,7 @@ def test_the_centre() -> None:
 @pytest.mark.parametrize("side", [1, 4, 5])
 def test_cutout_blanks_a_square_that_may_hang_over_the_border(side: int) -> None:
     centres = torch.tensor([[0, 0], [7, 7], [3, 4], [0, 5], [6, 1]])
-    images = to_unit(IMAGES) + 2  # nowhere zero
+    images = to_unit(IMAGES) + 2  # no pixel is zero
     expected = images.clone()
     for image, (row, column) in zip(expected, centres.tolist(), strict=True):
         for i in range(row - side // 2, row - side // 2 + side):
@@ -68,7 +68,7 @@ def test_the_share_that_cutmix_reports_is_the_share_of_pixels_that_stay() -> Non
         assert (cutmix(x, y, box) == 0).float().mean().item() == pytest.approx(share.item())
 
 
-def test_a_box_in_the_middle_has_the_area_asked_for() -> None:
+def test_a_box_in_the_middle_has_the_requested_area() -> None:
     def box(weight: float, *centre: float) -> tuple[list[int], float]:
         place, share = cutmix_box(torch.tensor(weight), torch.tensor(centre), 32)
         return place.tolist(), share.item()

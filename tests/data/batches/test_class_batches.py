@@ -1,4 +1,4 @@
-"""Labelled batches: what is in them, and that neither processes nor restarts change them."""
+"""Labelled batches: their content, and independence of the number of processes and of restarts."""
 
 import dataclasses
 
@@ -118,7 +118,7 @@ def test_a_subset_and_other_labels(dataset: ImageDataset) -> None:
     assert np.array_equal(batch.labels.numpy(), labels[order])
 
 
-def test_boxes_lie_inside_and_have_the_areas_asked_for() -> None:
+def test_boxes_lie_inside_and_have_the_requested_areas() -> None:
     boxes = crop_boxes(torch.rand(2000, 4, generator=torch.Generator().manual_seed(0)), side=32, area=(0.2, 0.5))
     assert (boxes >= 0).all()
     assert (boxes[:, :2] + boxes[:, 2:] <= 32 + 1e-4).all()
@@ -130,7 +130,7 @@ def test_boxes_lie_inside_and_have_the_areas_asked_for() -> None:
     assert 1.25 < (boxes[:, 3] / boxes[:, 2]).max() <= 4 / 3 + 1e-5
 
 
-def test_what_cannot_be_is_refused(dataset: ImageDataset) -> None:
+def test_wrong_arguments_are_refused(dataset: ImageDataset) -> None:
     unlabelled = in_memory(dataset.images, None, ())
     with pytest.raises(UserError, match="unlabelled: a classifier needs classes"):
         ClassBatches(unlabelled, augmentation=EACH["none"], seed=0, batch_size=4)

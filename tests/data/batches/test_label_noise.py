@@ -1,4 +1,4 @@
-"""Symmetric label noise: how many, which, and where they go."""
+"""Symmetric label noise: the number and choice of wrong labels, and their distribution."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_the_wrong_labels_are_uniform_over_the_other_classes() -> None:
     assert 50 < ((wrong - 100) ** 2 / 100).sum() < 140  # outside in about one seed of a thousand
 
 
-def test_seeds_differ_and_repeat_and_the_input_stays() -> None:
+def test_labels_are_a_function_of_the_seed_and_the_input_is_unchanged() -> None:
     before = LABELS.copy()
     a, b, again = (symmetric_noise(LABELS, fraction=0.4, num_classes=10, seed=seed) for seed in (0, 1, 0))
     assert np.array_equal(a, again)
@@ -32,7 +32,7 @@ def test_seeds_differ_and_repeat_and_the_input_stays() -> None:
     assert np.array_equal(LABELS, before)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="share from 0 to 1"):
         symmetric_noise(LABELS, fraction=40.0, num_classes=10, seed=0)
     with pytest.raises(ValueError, match="no wrong label"):

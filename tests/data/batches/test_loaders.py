@@ -1,4 +1,4 @@
-"""Batches depend on seed and position alone: not on the processes, not on restarts."""
+"""Batches are functions of seed and position: independent of the number of processes and of restarts."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_balanced_batches_are_shared_and_repeated_as_others_are(labelled: ImageD
         assert torch.bincount(labels).tolist() == expected
 
 
-def test_what_cannot_be_balanced_is_refused() -> None:
+def test_balancing_without_classes_is_refused() -> None:
     images = noise(0, 5, 3, 8, 8)
     with pytest.raises(UserError, match=r'unlabelled: trainer\.balance = "overall" has no classes to balance'):
         BatchSource(in_memory(images, None, ()), seed=0, flip=False, batch_size=4, balance="overall")
@@ -98,7 +98,7 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(labelled:
     assert not epochs[0].equal(epochs[1])
 
 
-def test_half_of_the_images_are_mirrored_and_the_coins_fall_anew_for_every_batch() -> None:
+def test_half_of_the_images_are_mirrored_independently_in_every_batch() -> None:
     images = np.zeros((64, 3, 8, 8), dtype=np.uint8)
     images[..., 0] = 255  # a bright left edge
     source = BatchSource(in_memory(images, None, ()), seed=0, flip=True, batch_size=64)

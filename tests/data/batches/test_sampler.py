@@ -36,12 +36,12 @@ def test_every_epoch_is_a_permutation_and_another_one(order: Order) -> None:
 
 @every_order
 @pytest.mark.parametrize(("start", "count"), [(0, 1), (17, 20), (24, 5), (25, 78), (60, 0)])
-def test_any_stretch_is_cut_from_one_endless_row(order: Order, start: int, count: int) -> None:
+def test_any_range_of_positions_is_part_of_one_endless_order(order: Order, start: int, count: int) -> None:
     assert order(3).indices(start, count).equal(order(3).indices(0, 156)[start : start + count])
 
 
 @every_order
-def test_a_used_sampler_gives_what_a_fresh_one_gives_forwards_and_backwards(order: Order) -> None:
+def test_a_used_sampler_equals_a_new_one_at_earlier_and_later_positions(order: Order) -> None:
     used = order(5)
     for start in (0, 24, 64, 10, 1000, 0):
         assert used.indices(start, 9).equal(order(5).indices(start, 9))
@@ -102,7 +102,7 @@ def test_the_images_of_a_class_come_in_turn_each_time_in_another_order(block: in
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_balanced_row_is_a_function_of_seed_and_position(block: int | None) -> None:
+def test_the_balanced_order_is_a_function_of_seed_and_position(block: int | None) -> None:
     whole = balanced(block).indices(0, 400)
     used = balanced(block)
     for start, count in ((0, 5), (95, 40), (28, 4), (399, 1), (7, 0)):

@@ -1,4 +1,4 @@
-"""The order of shards: a pure function of seed and position that stays within few shards."""
+"""The order of shards: a function of seed and position that reads few shards at a time."""
 
 import numpy as np
 import pytest

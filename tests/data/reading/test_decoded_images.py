@@ -1,4 +1,4 @@
-"""Storage "encoded": the same images, order and identity as the cache of pixels, without the pixels."""
+"""Storage "encoded": the same images, order and hash as the pixel cache, without stored pixels."""
 
 import threading
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_the_next_batch_is_decoded_ahead_and_only_once(pets: Path) -> None:
     assert torch.cat(first).unique(dim=0).shape[0] == 6
 
 
-def test_a_jump_is_answered_rightly_whatever_was_expected(pets: Path) -> None:
+def test_a_batch_other_than_the_predicted_one_is_correct(pets: Path) -> None:
     images = opened(pets, "encoded").images
     assert isinstance(images, DecodedImages)
     images.expect(np.array([0, 1]))
@@ -97,7 +97,7 @@ def test_damaged_images_are_left_out_of_both(pets: Path) -> None:
     np.testing.assert_array_equal(pixels.images[:], encoded.images[:])
 
 
-def test_an_image_that_broke_after_it_was_prepared_is_named(pets: Path) -> None:
+def test_an_image_damaged_after_preparation_is_named(pets: Path) -> None:
     dataset = opened(pets, "encoded")
     (pets / "train/dog/0.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"pets: train/dog/0\.png has been damaged since it was prepared"):
@@ -118,7 +118,7 @@ def test_verification_decodes_everything_again(pets: Path, caplog: pytest.LogCap
     assert "do not have the hash of the manifest" in caplog.text
 
 
-def test_it_needs_next_to_no_room(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_needs_little_disk_space(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
     usage = shutil.disk_usage(pets)

@@ -1,4 +1,4 @@
-"""Pictures decoded by several threads come out in their order."""
+"""Pictures decoded by several threads are returned in order."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def entry(i: int) -> Entry:
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, 10 * CHUNK + 7])
-def test_every_entry_comes_once_in_order_with_its_picture_or_its_damage(count: int) -> None:
+def test_every_entry_is_returned_once_in_order_with_its_picture_or_its_error(count: int) -> None:
     outcomes = list(decoded(Entries(count, entry)))
     assert [found.label for found, _ in outcomes] == list(range(count))
     for i, (_, outcome) in enumerate(outcomes):
@@ -37,7 +37,7 @@ def test_every_entry_comes_once_in_order_with_its_picture_or_its_damage(count: i
             assert outcome[0][0, 0, 0] == i % 256
 
 
-def test_a_failing_disk_stops_it() -> None:
+def test_an_error_of_the_disk_stops_decoding() -> None:
     def fail() -> tuple[Picture, str]:
         raise UserError("cannot read x")
 

@@ -1,4 +1,4 @@
-"""The content hash follows every change, and is remembered only where no change can hide."""
+"""The content hash changes with every change of the files, and is stored only if no later change can go unnoticed."""
 
 import os
 import time
@@ -23,14 +23,14 @@ def two(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("patient_clock")
-def test_a_remembered_hash_is_not_computed_again(two: Path, tmp_path: Path) -> None:
+def test_a_stored_hash_is_not_computed_again(two: Path, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
     true = content_hash(files(two), memory=memory)
     (remembered,) = memory.iterdir()
     assert remembered.read_text() == true
-    remembered.write_text("0" * 64)  # a lie, to see that it is what comes back
+    remembered.write_text("0" * 64)  # a wrong hash, which shows that the stored one is returned
     assert content_hash(files(two), memory=memory) == "0" * 64
-    remembered.write_text(true[:30])  # a torn write is not believed
+    remembered.write_text(true[:30])  # an incomplete file is ignored
     assert content_hash(files(two), memory=memory) == true
 
 
@@ -45,12 +45,12 @@ def test_a_change_with_the_old_size_and_the_old_time_is_noticed(two: Path, tmp_p
     assert content_hash(files(two), memory=tmp_path / "memory") != before
 
 
-def test_files_that_may_still_change_within_a_clock_tick_are_not_remembered(two: Path, tmp_path: Path) -> None:
+def test_hashes_of_files_changed_within_a_clock_tick_are_not_stored(two: Path, tmp_path: Path) -> None:
     content_hash(files(two), memory=tmp_path / "memory")
     assert not (tmp_path / "memory").exists()
 
 
-def test_names_count_and_places_do_not(two: Path, tmp_path: Path) -> None:
+def test_the_hash_depends_on_names_and_not_on_the_folder(two: Path, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
     before = content_hash(files(two), memory=memory)
     assert content_hash([("a", two / "b"), ("b", two / "a")], memory=memory) != before

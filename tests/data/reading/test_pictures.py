@@ -1,4 +1,4 @@
-"""What becomes of a picture: every mode, orientation and shape, and broken files."""
+"""Decoding of pictures: modes, orientations, shapes, and damaged files."""
 
 import io
 
@@ -50,7 +50,7 @@ def test_sixteen_bit_grey_keeps_the_high_byte_and_stretched_eight_bit_values_exa
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_shows_white(mode: str) -> None:
+def test_transparent_pixels_become_white(mode: str) -> None:
     colour = noise(2, 16, 16, 3)
     alpha = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(colour).convert(mode)
@@ -95,7 +95,7 @@ def test_resizing_is_pillows_bicubic_after_the_crop() -> None:
     np.testing.assert_array_equal(standardise(Image.fromarray(pixels), size=16), planes(np.asarray(expected)))
 
 
-def test_shrinking_averages_instead_of_picking() -> None:
+def test_shrinking_is_antialiased() -> None:
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
     assert np.abs(standardise(Image.fromarray(board), size=8).astype(int) - 127).max() <= 2
 
@@ -121,7 +121,7 @@ def test_broken_bytes_in_the_middle_of_a_png_are_damage() -> None:
         decode(bytes(data), size=32)
 
 
-def test_what_is_no_picture_is_said_to_be_none() -> None:
+def test_a_file_that_is_no_picture_is_refused() -> None:
     with pytest.raises(DamagedImageError, match="not a picture"):
         decode(b"<html>quota exceeded</html>", size=8)
     with pytest.raises(DamagedImageError, match="empty"):

@@ -1,4 +1,4 @@
-"""Pixels to network values and back, and mirror images."""
+"""Conversion of pixels to the network's range and back, and mirroring."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_quantise_computes_half_precision_in_single() -> None:
     assert quantise(x).equal(quantise(x.double()))
 
 
-def test_flip_mirrors_left_and_right_where_the_coin_says_so() -> None:
+def test_flip_mirrors_the_chosen_images_left_to_right() -> None:
     images = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
     flipped = flip(images, torch.tensor([False, True]))
     assert flipped[0].equal(images[0])

@@ -1,4 +1,4 @@
-"""CelebA's official files: splits, labels, and the crop of mimicry and torchvision's users."""
+"""CelebA's official files: splits, labels, and the crop of mimicry and torchvision."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""Fashion-MNIST's IDX files, packed or not, wherever they lie; and the real ones where they are installed."""
+"""Fashion-MNIST's IDX files, compressed or not, in every supported place; and the real files if they are installed."""
 
 import gzip
 import hashlib

@@ -51,7 +51,7 @@ def test_without_a_split_the_top_folders_are_the_classes(pets: Path) -> None:
     assert found(pets / "train")[0] == ("cat", "dog")
 
 
-def test_deeper_folders_mean_nothing(tmp_path: Path) -> None:
+def test_deeper_folders_are_no_classes(tmp_path: Path) -> None:
     root = make(tmp_path / "t", "train/n01/images/a.png", "train/n02/images/b.png", "val/images/c.png")
     assert found(root, split="train") == (("n01", "n02"), [("train/n01/images/a.png", 0), ("train/n02/images/b.png", 1)])
 
@@ -129,7 +129,7 @@ def test_a_web_page_is_no_zip(tmp_path: Path) -> None:
         found(page)
 
 
-def test_links_are_followed_and_circles_end(pets: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_cycles_are_skipped(pets: Path, tmp_path: Path) -> None:
     other = make(tmp_path / "other", "x.png")
     (pets / "train" / "bird").symlink_to(other)
     (pets / "train" / "dog" / "again").symlink_to(pets)

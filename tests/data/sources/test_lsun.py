@@ -1,4 +1,4 @@
-"""LSUN church_outdoor: the official LMDB, its export, and whose preprocessing each filter is."""
+"""LSUN church_outdoor: the official LMDB, its export, and the published preprocessing of each filter."""
 
 import builtins
 import hashlib

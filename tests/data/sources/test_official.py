@@ -1,4 +1,4 @@
-"""Published files: fetched, resumed, verified, and never mistaken for what a server sent instead."""
+"""Official files: downloaded, resumed, verified, and never confused with an error page of the server."""
 
 import re
 import tarfile
@@ -37,7 +37,7 @@ def test_a_file_is_fetched_once_and_verified(web: Web, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_broken_download_goes_on_where_it_stopped(web: Web, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(web: Web, tmp_path: Path) -> None:
     content = noise(0, 1_500_000).tobytes()
     (web.folder / "a.bin").write_bytes(content)
     file = official_file(web, "a.bin")
@@ -67,14 +67,16 @@ def test_a_connection_that_breaks_is_tried_again(web: Web, tmp_path: Path, monke
     assert starts == sorted(starts)
 
 
-def test_a_terminal_sees_a_bar(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_a_progress_bar(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     (web.folder / "a.bin").write_bytes(noise(0, 1_500_000).tobytes())
     fetch([official_file(web, "a.bin")], tmp_path)
     assert re.search(r"a\.bin: 100%.*1\.50M/1\.50M", capsys.readouterr().err)
 
 
-def test_another_file_than_the_published_is_refused_and_thrown_away(web: Web, tmp_path: Path) -> None:
+def test_a_file_other_than_the_published_one_is_refused_and_deleted(web: Web, tmp_path: Path) -> None:
     (web.folder / "a.bin").write_bytes(b"one")
     file = replace(official_file(web, "a.bin"), checksum="sha256:" + "0" * 64)
     with pytest.raises(UserError, match=r"what http.*/a\.bin sent is not the official file: its SHA-256 is .*, not 0{64}"):
@@ -115,7 +117,9 @@ def test_another_page_is_named_by_its_title(tmp_path: Path) -> None:
         ("Cannot retrieve the public link of the file.", r"gives no link to a\.zip now: start again later, or"),
     ],
 )
-def test_what_google_drive_refuses_can_be_done_by_hand(reason: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_google_drive_gives_instructions_for_a_manual_download(
+    reason: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise FileURLRetrievalError(f"Failed to retrieve file url:\n\n\t{reason}")
 

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet in its official layout, and the real subset where it lies beside the repository."""
+"""Tiny-ImageNet in its official layout, and the real subset if it lies beside the repository."""
 
 import shutil
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_val_of_a_class_that_is_not_listed_is_refused(tiny: Path) -> None:
         tiny_imagenet(config(tiny, split="val"))
 
 
-def test_a_changed_label_is_other_data(tiny: Path) -> None:
+def test_a_changed_label_changes_the_content_hash(tiny: Path) -> None:
     before = tiny_imagenet(config(tiny, split="val")).fingerprint
     text = (tiny / "val/val_annotations.txt").read_text()
     (tiny / "val/val_annotations.txt").write_text(text.replace("val_0.JPEG\tn03126707", "val_0.JPEG\tn01443537"))

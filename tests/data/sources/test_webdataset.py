@@ -1,4 +1,4 @@
-"""WebDataset shards: samples, classes, patterns, and what is refused."""
+"""WebDataset shards: samples, classes, path patterns, and refusals."""
 
 import io
 import json
@@ -128,7 +128,7 @@ def test_shards_on_several_disks_keep_the_order_of_their_names(shards: Path, tmp
         ("d{0,1}/x{1..2}.tar", ["d0/x1.tar", "d0/x2.tar", "d1/x1.tar", "d1/x2.tar"]),
     ],
 )
-def test_braces_are_the_shells(text: str, expected: list[str]) -> None:
+def test_braces_expand_as_in_a_shell(text: str, expected: list[str]) -> None:
     assert list(braces(text)) == expected
 
 
@@ -160,7 +160,7 @@ def test_shards_that_are_not_there_or_have_one_name_are_refused(shards: Path) ->
         ([("a.png", b""), ("a.cls", b"0"), ("b.png", b"")], r"x\.tar: b\.png has no class while others have one"),
     ],
 )
-def test_samples_that_are_none_are_named(tmp_path: Path, members: Members, sentence: str) -> None:
+def test_invalid_samples_are_named(tmp_path: Path, members: Members, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         webdataset(config(write(tmp_path / "x.tar", members), tmp_path / "c")).open()
 
@@ -184,7 +184,7 @@ def test_headers_are_read_once(shards: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [entry.name for entry in webdataset(settings).open().entries] == first
 
 
-def test_a_torn_index_is_made_again(shards: Path) -> None:
+def test_an_incomplete_index_is_written_again(shards: Path) -> None:
     settings = config(shards, shards.parent / "c")
     first = [entry.name for entry in webdataset(settings).open().entries]
     (stored,) = (shards.parent / "c/shard_index_v2").iterdir()
@@ -192,7 +192,7 @@ def test_a_torn_index_is_made_again(shards: Path) -> None:
     assert [entry.name for entry in webdataset(settings).open().entries] == first
 
 
-def test_damaged_pictures_are_left_out_only_if_told_so_and_shards_counted_without_them(shards: Path) -> None:
+def test_damaged_pictures_are_skipped_only_on_request_and_not_counted(shards: Path) -> None:
     write(shards / "toy-000001.tar", [("000003.png", b"broken"), ("000003.cls", b"0"), *sample(4, 1)])
     with pytest.raises(UserError, match=r"toy-000001\.tar: 000003\.png cannot be used"):
         open_dataset(config(shards, shards.parent / "c"))

@@ -46,7 +46,7 @@ def test_runs_that_cannot_share_latents_are_refused(subject: Subject, tmp_path: 
         build_comparison(tmp_path, (subject, other))
 
 
-def test_the_index_lists_every_gallery_and_spares_another_page(gallery: Path, tmp_path: Path) -> None:
+def test_the_index_lists_every_gallery_and_does_not_overwrite_another_page(gallery: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         for file in ("manifest.json", "unconditional.png"):
@@ -71,7 +71,7 @@ def score(value: float, *, protocol: str = "tiny2k", extractor: str = "digits cl
     return {"scores": {"fd": value}, "card": card}
 
 
-def test_scores_stand_side_by_side_only_where_protocol_and_features_are_the_same() -> None:
+def test_scores_are_paired_only_under_equal_protocol_and_features() -> None:
     first = [score(285.2, protocol="tiny50k"), score(2066.8, seed=0), score(1.0, extractor="other")]
     second = [score(2198.0, seed=0), score(3.0, protocol="tiny50k", extractor="other"), score(4.0, extractor="other", weights="raw")]
     found = pairs(first, second)

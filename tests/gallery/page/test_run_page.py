@@ -54,7 +54,7 @@ def page(gallery: Path) -> Outline:
     return Outline((gallery / "index.html").read_text())
 
 
-def test_the_page_needs_nothing_but_its_folder(page: Outline, gallery: Path) -> None:
+def test_the_page_refers_to_no_file_outside_its_folder(page: Outline, gallery: Path) -> None:
     text = (gallery / "index.html").read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<iframe|<script[^>]+src", text)
     references = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href", "srcset")]
@@ -64,7 +64,7 @@ def test_the_page_needs_nothing_but_its_folder(page: Outline, gallery: Path) -> 
     assert files | {"index.html"} == {path.name for path in gallery.iterdir()}
 
 
-def test_links_inside_the_page_lead_somewhere(page: Outline) -> None:
+def test_links_inside_the_page_have_targets(page: Outline) -> None:
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(names)) == len(names)
     targets = {link["href"][1:] for link in page.attributes("a") if link["href"].startswith("#")}
@@ -73,7 +73,7 @@ def test_links_inside_the_page_lead_somewhere(page: Outline) -> None:
     assert targets <= set(names)
 
 
-def test_every_picture_has_words_and_a_size_and_opens_in_full(page: Outline) -> None:
+def test_every_picture_has_a_caption_a_size_and_a_link_to_the_file(page: Outline) -> None:
     images = page.attributes("img")
     assert len({image["alt"] for image in images}) == len(images)
     assert all(len(image["alt"]) > 20 and int(image["width"]) > 0 and int(image["height"]) > 0 for image in images)
@@ -88,7 +88,7 @@ def test_the_document_is_complete(page: Outline, gallery: Path) -> None:
     assert "prefers-color-scheme:dark" in (gallery / "index.html").read_text()
 
 
-def test_a_score_stands_below_its_protocol(page: Outline) -> None:
+def test_a_score_is_listed_below_its_protocol(page: Outline) -> None:
     assert len(page.attributes("table")) == len(page.attributes("caption")) == 1
     words = [text for text in page.texts if text.strip()]
     start = words.index("tiny2k")
@@ -146,7 +146,7 @@ def test_no_scores_no_section() -> None:
     assert scores_html([]) == ""
 
 
-def test_names_cannot_break_the_page(tmp_path: Path, subject: Subject) -> None:
+def test_names_are_escaped_in_the_page(tmp_path: Path, subject: Subject) -> None:
     hostile = '<script>alert("x")</script>&"'
     run = dataclasses.replace(subject.run, name=hostile, dataset=hostile, class_names=(hostile, "b", "c"), details={hostile: hostile})
     pictures = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
@@ -179,7 +179,7 @@ LONG = {
 }
 
 
-def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: Path) -> None:
+def test_the_page_fits_the_width_of_a_phone_and_a_desktop(subject: Subject, tmp_path: Path) -> None:
     run = dataclasses.replace(subject.run, class_names=("brown bear", "remote control", "sewing machine of long ago"))
     wide = dataclasses.replace(subject, run=run, scores=(*subject.scores, LONG, LONG))
     index = build_gallery(tmp_path / "gallery", wide, pictures=PICTURES)
@@ -216,5 +216,5 @@ def test_nothing_sticks_out_of_a_phone_or_a_desktop(subject: Subject, tmp_path: 
             assert (focused, shown) == ("0,1,0", background)
 
 
-def test_a_hash_that_is_cut_says_so(page: Outline) -> None:
+def test_a_shortened_hash_ends_with_an_ellipsis(page: Outline) -> None:
     assert f"{'ab' * 8}…" in page.texts

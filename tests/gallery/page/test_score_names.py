@@ -1,4 +1,4 @@
-"""Inception's names belong to Inception's features alone."""
+"""FID, KID and Inception Score are names of scores in Inception's features only."""
 
 from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
 from gconv_gan.gallery.page.score_table import score_rows
@@ -18,7 +18,7 @@ def test_a_table_calls_only_inceptions_numbers_fid_is_and_kid() -> None:
     assert other["Inception Score"] == "2 ± 0.1"
 
 
-def test_a_curve_does_so_too() -> None:
+def test_a_curve_calls_only_inceptions_numbers_fid_is_and_kid() -> None:
     records = [{"images": 1, "a/fd": 2.0, "a/is_mean": 3.0, "b/fid": 2.0, "b/is_mean": 3.0}]
     titles = [series.title for series in score_series(records)]
     assert titles[1] == "Inception Score, higher is better (a)"

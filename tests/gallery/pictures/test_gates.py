@@ -61,7 +61,7 @@ def test_negative_gates_are_no_selection() -> None:
         gate_entropy(torch.tensor([[0.5, -0.1]]))
 
 
-def test_statistics_tell_selective_balanced_and_indifferent_layers_apart() -> None:
+def test_statistics_distinguish_selective_balanced_and_uniform_layers() -> None:
     selective = gate_statistics(torch.eye(4))
     assert (selective.kernels, selective.entropy, selective.balance) == (4, 0.0, pytest.approx(1.0))
     assert selective.variance == pytest.approx(3 / 16)  # each gate is 1 with probability 1/4
@@ -119,7 +119,7 @@ def test_gates_of_every_layer_that_has_them(kind: str) -> None:
         assert 0 < kernel_similarity(generator.get_submodule(name)) < 1
 
 
-def test_gates_that_see_the_class_differ_between_classes() -> None:
+def test_class_conditional_gates_differ_between_classes() -> None:
     torch.manual_seed(0)
     conv = partial(GConv2d, latent_dim=6, class_gates=True, gate_init_std=1.0)
     generator = ResNetGenerator(image_size=8, width=8, latent_dim=6, num_classes=3, conv=conv)

@@ -14,7 +14,7 @@ def random_bytes(count: int, side: int, *, seed: int = 0) -> torch.Tensor:
     return torch.randint(256, (count, 3, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
-def test_a_value_that_is_not_a_number_has_no_colour() -> None:
+def test_a_value_that_is_not_a_number_is_refused() -> None:
     images = torch.zeros(2, 3, 4, 4)
     images[1, 0, 2, 2] = torch.nan
     with pytest.raises(ValueError, match="not numbers"):

@@ -67,7 +67,7 @@ def test_thinning_averages_equal_groups_and_keeps_short_curves() -> None:
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0"), (640, "640"), (6400, "6.4k"), (64_000, "64k"), (1_280_000, "1.28M")])
-def test_counts_read_as_people_write_them(count: int, text: str) -> None:
+def test_counts_as_text(count: int, text: str) -> None:
     assert short_count(count) == text
 
 

@@ -1,4 +1,4 @@
-"""Score curves of a run's checkpoints: alike scores share a curve, and a page's table leaves a curve's other points out."""
+"""Score curves of a run's checkpoints: comparable scores form one curve, and the page's table lists only its own checkpoint."""
 
 from typing import Any
 

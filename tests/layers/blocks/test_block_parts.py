@@ -1,4 +1,4 @@
-"""The two orders of a unit, where biases are, and how convolutions start."""
+"""The two orders of a unit, the biases of convolutions, and initial weights."""
 
 import math
 from functools import partial

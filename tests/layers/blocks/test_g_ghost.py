@@ -1,4 +1,4 @@
-"""G-Ghost stages against their equations (architectures.md 4, definition B)."""
+"""G-Ghost stages against the equations of arXiv 2201.03297."""
 
 import io
 

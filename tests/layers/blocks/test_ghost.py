@@ -1,4 +1,4 @@
-"""Ghost modules and bottlenecks against the paper's equations (architectures.md 3)."""
+"""Ghost modules and bottlenecks against the equations of arXiv 1911.11907."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_each_part_has_its_own_norm_and_activation() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("k", "stride"), [(1, 1), (3, 1), (3, 2), (5, 2), (1, 2)])
-def test_it_takes_the_place_of_a_convolution(k: int, stride: int, bias: bool) -> None:
+def test_it_has_the_interface_of_a_convolution(k: int, stride: int, bias: bool) -> None:
     arguments = (4, 10, k, stride, k // 2, 1, 1, bias)
     x = torch.randn(2, 4, 9, 8)
     ghost = GhostModule(*arguments)
@@ -108,7 +108,7 @@ def test_initialisers_fill_each_ghosts_kernel_by_itself() -> None:
     torch.testing.assert_close(layer.cheap.conv.weight.square().sum((1, 2, 3)), torch.ones(256))
 
 
-def test_what_it_refuses() -> None:
+def test_refusals() -> None:
     with pytest.raises(ValueError, match="not one of 4 groups"):
         GhostModule(8, 8, 3, groups=4)
     with pytest.raises(ValueError, match="cheap_kernel_size odd"):

@@ -1,4 +1,4 @@
-"""The V-cycle in channels against its equations and its closed-form cost (architectures.md 6)."""
+"""The V-cycle in channels against the equations and closed-form cost of arXiv 2011.09128."""
 
 import pytest
 import torch
@@ -125,13 +125,13 @@ def test_the_bottleneck_form() -> None:
     assert block.cycle.restrictions[0][0].weight.shape == (32, 16, 1, 1)
 
 
-def test_forward_leaves_its_input_alone() -> None:
+def test_forward_does_not_change_its_input() -> None:
     x = torch.randn(2, 16, 4, 4)
     MultigridChannels2d(16, 16, group_size=4, dense_below=4)(x)
     assert not x.requires_grad
 
 
-def test_it_takes_the_place_of_a_convolution() -> None:
+def test_it_has_the_interface_of_a_convolution() -> None:
     for arguments in ((8, 16, 5, 2, 2, 1, 1, True), (16, 16, 1, 1, 0, 1, 1, False)):
         x = torch.randn(2, arguments[0], 9, 8)
         block = MultigridChannels2d(*arguments, group_size=4, dense_below=8)
@@ -145,7 +145,7 @@ def test_it_takes_the_place_of_a_convolution() -> None:
     torch.testing.assert_close(block(x), before - 1.5)
 
 
-def test_what_it_refuses() -> None:
+def test_refusals() -> None:
     for options in ({"kernel_size": 4}, {"padding": 0}, {"dilation": 2}, {"groups": 2}):
         with pytest.raises(ValueError, match="keeps the size of its maps and chooses its groups"):
             MultigridChannels2d(16, 16, **options)

@@ -1,4 +1,4 @@
-"""NonLocal2d: both orders, both norms and SAGAN's form against loops over pixels; where it starts; what it costs and refuses."""
+"""NonLocal2d: both orders, both norms and SAGAN's form against loops over pixels; initial state, cost and refusals."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What residual blocks compute, in both forms and both orders (architectures.md 1; normalisation.md 2.5)."""
+"""Residual blocks against the equations of arXiv 1512.03385 and 1603.05027, in both orders."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Residual attention against the wiring of the published networks (architectures.md 5)."""
+"""Residual attention against the published networks of arXiv 1704.06904."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_the_mask_filters_gradients(learning: str) -> None:
     torch.testing.assert_close(gradient, 1 + mask if learning == "residual" else mask)
 
 
-def test_the_mask_does_not_see_the_trunk() -> None:
+def test_the_mask_does_not_depend_on_the_trunk() -> None:
     torch.manual_seed(0)
     layer, x, masks = randomise(ResidualAttention(8, depth=2)), x64(2, 8, 8, 8), []
     layer.mask.register_forward_hook(lambda *args: masks.append(args[2]))
@@ -112,14 +112,14 @@ def test_the_masks_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(("size", "depth", "bottom"), [(56, 3, 7), (28, 2, 7), (14, 1, 7), (33, 3, 5), (57, 3, 8)])
-def test_any_size_runs_and_comes_down_as_far_as_it_says(size: int, depth: int, bottom: int) -> None:
+def test_any_size_runs_and_has_the_documented_coarsest_size(size: int, depth: int, bottom: int) -> None:
     layer, seen = ResidualAttention(4, depth=depth), []
     layer.mask.bottom.register_forward_hook(lambda *args: seen.append(args[2].shape[2:]))
     assert layer(torch.randn(2, 4, size, size)).shape == (2, 4, size, size)
     assert seen == [(bottom, bottom)]
 
 
-def test_on_its_own_it_is_an_attention() -> None:
+def test_without_units_it_is_one_plus_mask_times_input() -> None:
     torch.manual_seed(0)
     layer, x = randomise(ResidualAttention(8, pre_units=0, trunk_units=0)), x64(2, 8, 6, 6)
     torch.testing.assert_close(layer(x), (1 + layer.mask(x)) * x)

@@ -1,4 +1,4 @@
-"""Selective kernels against the paper's equations (architectures.md 2)."""
+"""Selective kernels against the equations of arXiv 1903.06586."""
 
 from functools import partial
 
@@ -46,7 +46,7 @@ def test_the_weights_of_the_branches_sum_to_one_per_channel_and_differ_between_c
     assert weights.std(2).min() > 1e-3
 
 
-def test_an_indifferent_gate_averages_and_one_branch_passes() -> None:
+def test_equal_weights_give_the_mean_and_a_single_branch_is_unchanged() -> None:
     torch.manual_seed(0)
     x = x64(2, 4, 6, 6)
     layer = randomise(SelectiveKernel2d(4, 8, groups=2, branches=3))
@@ -83,7 +83,7 @@ def test_the_floor_of_the_reduced_width() -> None:
     assert SelectiveKernel2d(64, 1024).reduce.out_channels == 64
 
 
-def test_it_takes_the_place_of_a_convolution() -> None:
+def test_it_has_the_interface_of_a_convolution() -> None:
     conv = nn.Conv2d(4, 8, 5, 2, 1, 2, 2)
     layer = SelectiveKernel2d(4, 8, 5, 2, 1, 2, 2, True, parts=Parts(norm=None, activation=nn.Identity), branches=3)
     x = torch.randn(2, 4, 19, 17)

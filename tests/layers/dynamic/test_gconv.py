@@ -1,4 +1,4 @@
-"""GConv2d: what it equals, what its gates do, where it starts, and what it refuses."""
+"""GConv2d: its definition, gates, initial state and refusals."""
 
 import copy
 from itertools import product
@@ -208,7 +208,7 @@ def test_the_hard_selection_keeps_the_largest_and_passes_every_gradient() -> Non
 
 
 @pytest.mark.parametrize("hidden", [None, 7])
-def test_gates_that_see_the_class_see_its_embedding_beside_the_latent_vector(hidden: int | None) -> None:
+def test_class_conditional_gates_read_the_embedding_beside_the_latent_vector(hidden: int | None) -> None:
     _, condition = inputs(batch=4)
     assert condition.z is not None
     y = torch.tensor([2, 0, 2, 1])
@@ -406,7 +406,7 @@ def test_an_exported_layer_takes_any_batch(keywords: dict[str, object]) -> None:
         ({"temperature": 0.0}, "temperature"),
     ],
 )
-def test_what_makes_no_sense_is_refused(keywords: dict[str, object], message: str) -> None:
+def test_contradictory_options_are_refused(keywords: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         layer(**keywords)
 

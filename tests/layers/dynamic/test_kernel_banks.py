@@ -1,4 +1,4 @@
-"""Every dynamic convolution: the kernel it applies, independence of samples, where it starts, state, precision, layouts."""
+"""Every dynamic convolution: its kernel, independence of samples, initial state, state dict, precision, memory layouts."""
 
 import copy
 
@@ -196,7 +196,7 @@ def test_state_does_not_depend_on_strategy_or_resampling(preset: str) -> None:
         assert all(torch.equal(state[name], value) for name, value in other.state_dict().items())
 
 
-def test_the_state_is_what_the_docstrings_say() -> None:
+def test_the_state_dict_has_the_documented_names_and_shapes() -> None:
     assert list(build("condconv").state_dict()) == ["bank", "bias", "gate.temperature", "gate.logits.weight", "gate.logits.bias"]
     assert list(build("cconv").state_dict()) == ["bank", "bias", "scale.weight", "shift.weight"]
     assert list(build("stylegan2").state_dict()) == ["bank", "bias", "style.weight", "style.bias"]
@@ -208,7 +208,7 @@ def test_the_state_is_what_the_docstrings_say() -> None:
 
 
 @pytest.mark.parametrize("preset", ["cconv", "modulated, no demodulation"])
-def test_with_nothing_to_vary_it_is_the_plain_layer(preset: str) -> None:
+def test_with_constant_gates_it_equals_the_plain_layer(preset: str) -> None:
     torch.manual_seed(0)
     kind, options = PRESETS[preset]
     for resample in ("none", "up", "down"):
@@ -241,7 +241,7 @@ def test_with_nothing_to_vary_it_is_the_plain_layer(preset: str) -> None:
         ("dyconv", {"temperature": 0.0}, "temperature"),
     ],
 )
-def test_what_makes_no_sense_is_refused(preset: str, keywords: dict[str, object], message: str) -> None:
+def test_contradictory_options_are_refused(preset: str, keywords: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(preset, **keywords)
 

@@ -145,7 +145,7 @@ def test_a_1x1_convolution_runs_at_the_low_resolution(resample: str, side: int) 
     assert flops(lambda: dictionary_conv2d(x, bank[0], mix, torch.rand(2, 6), geometry=geometry)) == 2 * (6 * 4 + 5 * 6) * low
 
 
-def test_folding_the_dictionary_pays_for_a_single_image_larger_than_a_kernel() -> None:
+def test_folding_the_dictionary_saves_operations_for_a_single_image_larger_than_a_kernel() -> None:
     def pays(side: int, batch: int = 1, resample: str = "none", groups: int = 1) -> bool:
         geometry = Geometry(padding=(1, 1), groups=groups, resample=resample)  # type: ignore[arg-type]
         return folding_pays(torch.Size([batch, 32, side, side]), torch.Size([32, 32 // groups, 3, 3]), 32, geometry)
@@ -346,7 +346,7 @@ def test_the_chosen_strategy_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatc
         ({"gates": torch.ones(3, 3, 9, dtype=torch.float64), "granularity": "tap", "strategy": "concat"}, "does not support"),
     ],
 )
-def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
+def test_gates_and_strategies_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
     x, bank, gates, _ = problem((3, 3), 1)
     with pytest.raises(ValueError, match=message):
         per_sample_conv2d(**({"x": x, "bank": bank, "gates": gates} | change))  # type: ignore[arg-type]

@@ -299,7 +299,7 @@ def test_conversion_in_place_and_back(resample: str) -> None:
         ({"kernel_size": 4, "affine": True}, "even"),
     ],
 )
-def test_what_the_definition_does_not_cover_is_refused(options: dict[str, Any], message: str) -> None:
+def test_unsupported_options_are_refused(options: dict[str, Any], message: str) -> None:
     if options.get("padding") != "same":
         with pytest.raises(ValueError, match=message):
             ConvNorm2d(2, 3, **{"kernel_size": 3, **options})

@@ -1,4 +1,4 @@
-"""The verifier: published and reference numbers, sandwiches over random layers, and the table of a discriminator."""
+"""Operator norms: published and reference numbers, bounds on random layers, and the table of a discriminator."""
 
 import copy
 import itertools
@@ -223,7 +223,7 @@ def test_layers_without_a_known_bound_are_refused() -> None:
 
 
 class Critic(nn.Module):
-    """Pooling, ConvNorm, a shared layer at two sizes, a score and a projection."""
+    """A discriminator with pooling, ConvNorm, a shared layer at two sizes, a linear head and a projection."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Spectral normalisation: the division it promises, when its power iteration moves, and what is normalised."""
+"""Spectral normalisation: the divided weight, the steps of its power iteration, and the normalised layers."""
 
 import copy
 

@@ -10,7 +10,7 @@ from gconv_gan.layers.norms.iter_norm import IterNorm
 from gconv_gan.layers.norms.running_statistics import batches_counted_together
 
 
-def test_with_one_process_it_is_torchs() -> None:
+def test_with_one_process_it_equals_torchs() -> None:
     torch.manual_seed(0)
     ours, torchs, x = BatchNorm2d(5), nn.BatchNorm2d(5), torch.randn(4, 5, 3, 3)
     assert torch.equal(ours(x), torchs(x))
@@ -59,7 +59,7 @@ def test_initial_scales_scatter_around_one_and_shifts_are_zero() -> None:
     assert not layer.shift.weight.any()
 
 
-def test_labels_are_never_made_up() -> None:
+def test_missing_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="has no y"):
         ConditionalBatchNorm2d(2, 2)(torch.randn(2, 2, 3, 3), Condition(z=torch.zeros(2, 4)))
 

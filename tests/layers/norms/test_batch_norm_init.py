@@ -1,4 +1,4 @@
-"""Scale-initialised BatchNorm: every kind of BatchNorm by its type, what is left alone, and the input's."""
+"""Scale-initialised BatchNorm: every type of BatchNorm, exceptions, and the BatchNorm of the images."""
 
 import copy
 

@@ -23,7 +23,7 @@ def maps(*shape: int) -> Tensor:
 
 
 def reference(layer: GroupNormPlus, x: Tensor) -> Tensor:
-    """The released layer, group by group and position by position (agusgun/CS-570-Project as the paper notes describe it)."""
+    """The released layer, group by group and position by position (agusgun/CS-570-Project)."""
     u = torch.empty_like(x)
     for image in range(len(x)):
         for channels in torch.arange(x.shape[1]).chunk(layer.num_groups):

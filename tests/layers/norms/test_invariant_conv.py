@@ -174,7 +174,7 @@ def test_resampling_is_that_of_the_plain_operations(resample: str) -> None:
     torch.testing.assert_close(layer(x), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_what_it_cannot_do_is_refused() -> None:
+def test_unsupported_options_are_refused() -> None:
     with pytest.raises(ValueError, match="mostly inserted zeros"):
         InvariantConv2d(2, 2, 4, padding=1, resample="transposed")
     with pytest.raises(ValueError, match="must be positive"):

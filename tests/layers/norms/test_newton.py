@@ -39,7 +39,7 @@ def test_it_converges_and_stays_there(scale: str) -> None:
             assert (root @ matrices @ root - identity).abs().max() <= tolerance
 
 
-def test_the_uncoupled_form_would_not() -> None:
+def test_the_uncoupled_form_does_not_converge() -> None:
     sigma = positive(16, 1e2)[0]
     p = uncoupled_newton(sigma, 15, sigma.trace())
     assert (p @ sigma @ p - torch.eye(16)).abs().max() > 0.1

@@ -1,4 +1,4 @@
-"""Self-modulated batch normalisation: its definition, where it starts, what the class does."""
+"""Self-modulated batch normalisation: its definition, its initial state, and the influence of the class."""
 
 import pytest
 import torch

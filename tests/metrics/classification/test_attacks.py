@@ -1,4 +1,4 @@
-"""Attacks: inside their ball, as strong as they should be, and exact where the answer is known."""
+"""Attacks: results within the ε-ball, raised loss, and exact results for linear networks."""
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ def test_attacks_stay_in_the_ball_and_in_the_range_and_raise_the_loss() -> None:
     assert slow.mean() > fast.mean()
 
 
-def test_an_attack_leaves_the_network_as_it_was() -> None:
+def test_an_attack_does_not_change_the_network() -> None:
     network = curved().train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     fgsm(network, IMAGES, LABELS, epsilon=EPSILON)
@@ -60,7 +60,7 @@ def test_an_attack_works_where_gradients_are_off() -> None:
     assert not torch.equal(attacked, IMAGES)
 
 
-def test_no_epsilon_no_change() -> None:
+def test_epsilon_zero_changes_nothing() -> None:
     assert torch.equal(fgsm(curved(), IMAGES, LABELS, epsilon=0.0), IMAGES)
     assert torch.equal(pgd(curved(), IMAGES, LABELS, epsilon=0.0, step=0.1, steps=3, noise=uniform_noise(0, 0, IMAGES)), IMAGES)
 

@@ -1,4 +1,4 @@
-"""Accuracy, likelihood and calibration against loops and cases known in advance."""
+"""Accuracy, likelihood and calibration against loops and known cases."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_a_hit_is_a_label_among_the_largest(k: int) -> None:
     assert hits(LOGITS, LABELS, k=k).tolist() == expected
 
 
-def test_more_than_all_classes_is_all() -> None:
+def test_k_above_the_number_of_classes_counts_every_image() -> None:
     assert hits(LOGITS, LABELS, k=10).mean() == 1
 
 
@@ -44,13 +44,13 @@ def test_the_calibration_error_is_the_sum_over_the_bins() -> None:
     assert expected_calibration_error(LOGITS, LABELS, bins=10) == pytest.approx(expected, abs=1e-9)
 
 
-def test_certainty_that_is_always_right_or_always_wrong() -> None:
+def test_calibration_error_of_certain_predictions() -> None:
     sure = torch.eye(7)[LABELS] * 100
     assert expected_calibration_error(sure, LABELS) == pytest.approx(0, abs=1e-9)
     assert expected_calibration_error(sure, (LABELS + 1) % 7) == pytest.approx(1, abs=1e-9)
 
 
-def test_a_coin_that_says_so_is_calibrated() -> None:
+def test_confidence_equal_to_accuracy_has_no_calibration_error() -> None:
     logits = torch.tensor([[np.log(3.0), 0.0]]).expand(4, 2)  # confidence 3/4
     assert expected_calibration_error(logits, torch.tensor([0, 0, 0, 1])) == pytest.approx(0, abs=1e-7)
     assert expected_calibration_error(logits, torch.tensor([0, 0, 1, 1])) == pytest.approx(0.25, abs=1e-7)

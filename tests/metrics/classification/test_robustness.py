@@ -1,4 +1,4 @@
-"""Accuracy on changed images."""
+"""Accuracy on perturbed images."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.data.made import in_memory, noise
 
 
 class Brightness(nn.Module):
-    """Class 1 where the mean is above mid-grey, by a margin known to the test."""
+    """A classifier of the mean grey level: class 1 above mid-grey."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def test_noise_does_not_depend_on_the_batch_size() -> None:
     assert a["gaussian 0.2"] != robustness(network, data, gaussian=(0.2,), seed=1)["gaussian 0.2"]
 
 
-def test_no_change_is_the_accuracy() -> None:
+def test_without_perturbation_it_is_the_accuracy() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3))
     data = HeldOut(in_memory(noise(0, 40, 3, 8, 8), [i % 3 for i in range(40)], ("a", "b", "c")), size=8)

@@ -1,4 +1,4 @@
-"""DINOv2 in the exact published format, against a slow reference and torch-fidelity; CLIP's loader on a tiny tower; absent files."""
+"""DINOv2 in the published format, against a slow reference and torch-fidelity; CLIP's loader on a tiny tower; missing files."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class FromHub(nn.Module):
-    """What torch hub would return, by the slow reference."""
+    """Stand-in of torch hub's network: the slow reference."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

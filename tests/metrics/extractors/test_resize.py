@@ -29,13 +29,13 @@ def test_the_fast_bicubic_and_clean_fids_code_equal_clean_fids_mode(h: int, w: i
     torch.testing.assert_close(pil_bicubic(x, 299) / 255, expected / 255, rtol=0, atol=1e-6)
 
 
-def test_299_pixels_stay_as_they_are() -> None:
+def test_images_of_299_pixels_are_unchanged() -> None:
     x = pictures(299, 299)
     for resize in (tf1_bilinear, pil_bicubic, clean_fid, torch_bilinear):
         assert torch.equal(resize(x, 299), x.float())
 
 
-def test_the_three_differ() -> None:
+def test_the_three_resizers_differ() -> None:
     x = pictures(32, 32)
     a, b, c = (resize(x, 299) for resize in (tf1_bilinear, pil_bicubic, torch_bilinear))
     assert torch.equal(c, F.interpolate(x.float(), (299, 299), mode="bilinear", align_corners=False))

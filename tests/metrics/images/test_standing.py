@@ -1,4 +1,4 @@
-"""Standing statistics: plain averages over the generator's own batches, drawn as the scored images are."""
+"""Standing statistics: averages over the generator's own batches, with the latents of the scored images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The ELU networks: convolutions, maps, activations (normalisation.md 7)."""
+"""The ELU networks of arXiv 1511.07289: convolutions, maps, activations."""
 
 import pytest
 import torch

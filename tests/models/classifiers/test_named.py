@@ -1,4 +1,4 @@
-"""Exact sizes of every row of the acceptance tables, counted on tensors without storage, and what a name stands for."""
+"""Exact sizes of every named classifier, computed on the meta device, and the meaning of names."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Depths and masks of the residual attention networks (architectures.md 5)."""
+"""Depths and masks of the residual attention networks (arXiv 1704.06904)."""
 
 import pytest
 import torch

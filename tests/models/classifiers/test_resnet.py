@@ -1,4 +1,4 @@
-"""Where norms stand in residual networks of both orders, and the maps of each stage (architectures.md 2; normalisation.md 2.5)."""
+"""Positions of the norms in residual networks of both orders (arXiv 2108.10629), and the maps of each stage."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""BigGAN: exact sizes, which part of z and y reaches which block, and how it starts."""
+"""BigGAN: exact sizes, the inputs of each block, and initial weights."""
 
 from collections.abc import Callable
 from functools import partial
@@ -86,7 +86,7 @@ def small(**options: object) -> BigGANGenerator:
     return BigGANGenerator(**(defaults | options)).double()  # type: ignore[arg-type]
 
 
-def test_every_block_sees_the_shared_embedding_and_its_own_chunk() -> None:
+def test_every_block_receives_the_shared_embedding_and_its_own_chunk() -> None:
     g = small()
     z, y = torch.randn(3, 12, dtype=torch.float64), torch.tensor([2, 0, 2])
     first, (one, two) = g.conditions(z, y)

@@ -1,4 +1,4 @@
-"""DCGAN: published sizes, the chain of layers against torch's own, and how it starts."""
+"""DCGAN: published sizes, the layers against torch's, and initial weights."""
 
 from functools import partial
 

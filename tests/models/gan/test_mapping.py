@@ -89,7 +89,7 @@ def test_a_truncated_generator_shares_every_weight() -> None:
     assert copy.deepcopy(half).psi == 0.5
 
 
-def test_layers_behind_it_see_w() -> None:
+def test_layers_behind_it_receive_w() -> None:
     g = mapped().eval()
     z = torch.randn(3, 5)
     assert (g.latent_dim, g.image_size, g.num_classes) == (5, 8, None)

@@ -1,4 +1,4 @@
-"""Exact sizes of the SNGAN, WGAN-GP and cGAN-PD networks (gan_training.md 1.2 to 1.5, gconv.md 9), and what a block computes."""
+"""Exact sizes of the SNGAN, WGAN-GP and cGAN-PD networks (arXiv 1802.05957, 1704.00028, 1802.05637), and the equations of their blocks."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Skip-connected networks: the image is the sum of every resolution's, and the discriminator sees every resolution."""
+"""Skip-connected networks: the image is the sum over resolutions, and the discriminator receives every resolution."""
 
 import pytest
 import torch
