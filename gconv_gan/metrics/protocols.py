@@ -6,7 +6,7 @@ Scores under equal protocols are comparable. A protocol that is changed on the c
 from collections import UserDict
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
@@ -159,11 +159,14 @@ def adjusted(base: Protocol, **changes: object) -> Protocol:
     """Return ``base`` with some fields changed, validated again, and a name that lists what was changed.
 
     Raises:
-        pydantic.ValidationError: for an unknown field or a wrong value.
+        UserError: for an unknown field or a wrong value.
 
     """
     differing = {key: value for key, value in changes.items() if getattr(base, key, None) != value}
-    if not differing:
-        return Protocol.model_validate({**base.model_dump(), **changes})
     listed = ", ".join(f"{key}={value}" for key, value in sorted(differing.items()))
-    return Protocol.model_validate({**base.model_dump(), **differing, "name": f"{base.name} ({listed})"})
+    name = f"{base.name} ({listed})" if differing else base.name
+    try:
+        return Protocol.model_validate({**base.model_dump(), **changes, "name": name})
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        raise UserError(f"{'.'.join(map(str, first['loc']))} {first['msg'].removeprefix('Value error, ')}".strip()) from error

@@ -163,5 +163,5 @@ def test_a_changed_protocol_has_another_name_and_is_validated() -> None:
     assert adjusted(base) == adjusted(base, num_fake=2000) == base
     assert adjusted(base, num_fake=500, kid_seed=1).name == "fid2k (kid_seed=1, num_fake=500)"
     for changes in ({"num_fake": 0}, {"num_fakes": 5}, {"metrics": ()}, {"metrics": ("fid", "fid")}):
-        with pytest.raises(pydantic.ValidationError):
+        with pytest.raises(UserError):
             adjusted(base, **changes)

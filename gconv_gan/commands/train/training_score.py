@@ -52,7 +52,7 @@ def training_score(config: GANRunConfig, dataset: ImageDataset | None, generator
         return None
     changes = {"metrics": evaluation.metrics, "num_fake": evaluation.num_fake, "num_real": evaluation.num_real}
     chosen = protocol(evaluation.protocol)
-    changed = {key: value for key, value in changes.items() if value is not None}
+    changed = {key: value for key, value in changes.items() if value}
     chosen = adjusted(chosen, **changed, **other_variant(chosen, evaluation.extractor))
     metrics_of(chosen)
     name = evaluation.extractor or chosen.extractor or "inception"

@@ -63,9 +63,7 @@ class EvaluationConfig(Config):
     """Images between scores; 0: never."""
     protocol: str = "fid2k"
     """A named protocol: fid2k, or fd2k_lite0 without Inception's weights. Its first number decides the best checkpoint."""
-    metrics: tuple[Annotated[str, Choice("METRICS", name_only=True)], ...] | None = Field(
-        default=None, exclude_if=lambda names: names is None
-    )
+    metrics: tuple[Annotated[str, Choice("METRICS", name_only=True)], ...] | None = Field(default=None, exclude_if=lambda names: not names)
     """Metrics to compute, in the order of METRICS; None: those of the protocol."""
     extractor: str | None = None
     """inception, efficientnet_lite0, checkpoint:PATH (and their variants) or another of EXTRACTORS; None: the protocol's."""

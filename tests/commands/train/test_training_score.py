@@ -85,6 +85,8 @@ def test_other_metrics_than_the_protocol_s_can_be_asked_for_and_the_first_number
     assert choose_checkpoint(tmp_path / "tiny", "best").rule == f"best by {name} during training"
     with pytest.raises(UserError, match=r"evaluation\.metrics\.0 = 'iss' is not among .*did you mean 'is'"):
         tiny(tmp_path, **evaluation(judge, metrics=["iss"]))
+    with pytest.raises(UserError, match=r"^protocol fd1k_classifier \(metrics=.*: metrics must name at least one, each once$"):
+        recipe.fit(tiny(tmp_path / "twice", **evaluation(judge, metrics=["is", "is"])))
 
 
 def test_scoring_does_not_touch_training(scored: Path, tmp_path: Path) -> None:
