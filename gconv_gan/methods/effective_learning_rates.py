@@ -1,6 +1,5 @@
 """Norms, effective learning rates, angular updates and effective gradients of scale-invariant weights, measured during training."""
 
-import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ class Measured:
     """Copies of the weights before the step."""
     membership: Tensor
     """[L + 1, weights] of 0 and 1: the weights of each layer, and in the last row all of them."""
+    optimizer: torch.optim.Optimizer
+    """That of the player; another one has other parameters."""
 
 
 class EffectiveLearningRates(Method):
@@ -53,7 +54,6 @@ class EffectiveLearningRates(Method):
         self._groups: dict[PlayerName, list[Group]] = {}
         self._sums = nn.Module()
         self._measured: dict[PlayerName, Measured] = {}
-        self._acting: Mapping[PlayerName, Player] = {}
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
         """Find the scale-invariant weights.
@@ -82,12 +82,12 @@ class EffectiveLearningRates(Method):
         return {"effective_learning_rates": self._sums}
 
     def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
-        """Collect the weights, once."""
-        self._acting = players
+        """Collect the weights, once for each optimiser."""
         for name, groups in self._groups.items():
-            if name in self._measured:
+            player = players[name]
+            if name in self._measured and self._measured[name].optimizer is player.optimizer:
                 continue
-            weights = [players[name].network.get_parameter(weight) for group in groups for weight in group]
+            weights = [player.network.get_parameter(weight) for group in groups for weight in group]
             membership = torch.zeros(len(groups) + 1, len(weights), dtype=torch.float64)
             membership[-1] = 1
             column = 0
@@ -95,7 +95,7 @@ class EffectiveLearningRates(Method):
                 membership[row, column : column + len(group)] = 1
                 column += len(group)
             before = [torch.empty_like(weight, requires_grad=False) for weight in weights]
-            self._measured[name] = Measured(weights, before, membership.to(weights[0].device))
+            self._measured[name] = Measured(weights, before, membership.to(weights[0].device), player.optimizer)
 
     @torch.no_grad()
     def after_backward(self, player: Player) -> None:
@@ -134,7 +134,7 @@ class EffectiveLearningRates(Method):
             if not taken:
                 continue
             norms = _norms(measured, measured.weights).tolist()
-            rates = self._learning_rates(player, measured)
+            rates = _learning_rates(measured)
             labels = [*(layer_name(group) for group in self._groups[player]), JOINT]
             rows = zip(labels, norms, rates, (angles / taken).tolist(), (gradients / taken).tolist(), strict=True)
             for layer, norm, rate, angle, gradient in rows:
@@ -156,12 +156,6 @@ class EffectiveLearningRates(Method):
                 buffer.zero_()
         return found
 
-    def _learning_rates(self, player: PlayerName, measured: Measured) -> list[float]:
-        """Return the learning rate of each layer, that of its first weight, and of all, that of the first."""
-        by_weight = {id(weight): float(group["lr"]) for group in self._acting[player].optimizer.param_groups for weight in group["params"]}
-        rates = [by_weight.get(id(weight), math.nan) for weight in measured.weights]
-        return [rates[int(place)] for place in measured.membership.argmax(1)]
-
 
 def layer_name(group: Group) -> str:
     """Return the name of a weight without ``.weight`` and the parts of its parametrisation; "+2" stands for two more weights."""
@@ -173,3 +167,10 @@ def _norms(measured: Measured, tensors: list[Tensor] | list[nn.Parameter]) -> Te
     """Return the norm [L + 1] of each layer and of all, in float64, of ``tensors``, one for each weight."""
     squares = torch.stack(torch._foreach_norm(tensors, 2)).double().square()
     return (measured.membership @ squares).sqrt()
+
+
+def _learning_rates(measured: Measured) -> list[float]:
+    """Return the learning rate of each layer, that of its first weight, and of all, that of the first."""
+    by_weight = {id(weight): float(group["lr"]) for group in measured.optimizer.param_groups for weight in group["params"]}
+    rates = [by_weight[id(weight)] for weight in measured.weights]
+    return [rates[int(place)] for place in measured.membership.argmax(1)]

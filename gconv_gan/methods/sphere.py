@@ -28,6 +28,8 @@ class OnSphere:
     others: list[nn.Parameter]
     radius: float
     """ρ."""
+    optimizer: torch.optim.Optimizer
+    """That of the player; another one has other parameters."""
 
 
 class Sphere(Method):
@@ -138,13 +140,14 @@ class Sphere(Method):
             self._radii.get_buffer(name).fill_(radius)
 
     def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
-        """Collect the parameters and ρ, once."""
+        """Collect the parameters and ρ, once for each optimiser."""
         for name, weights in self._names.items():
-            if name not in self._acting:
-                network = players[name].network
-                others = [parameter for other, parameter in network.named_parameters() if other not in weights]
+            player = players[name]
+            if name not in self._acting or self._acting[name].optimizer is not player.optimizer:
+                parameters = dict(player.network.named_parameters())
+                others = [parameter for other, parameter in parameters.items() if other not in weights]
                 radius = float(self._radii.get_buffer(name))
-                self._acting[name] = OnSphere([network.get_parameter(weight) for weight in weights], others, radius)
+                self._acting[name] = OnSphere([parameters[weight] for weight in weights], others, radius, player.optimizer)
 
     def learning_rate_factor(self, player: Player, progress: Progress) -> float:
         r"""Return the factor that makes the learning rate :math:`\eta \rho^2`."""

@@ -49,8 +49,8 @@ LABELS = {
 
 
 def short(number: float) -> str:
-    """Return a number with three decimals, or with two digits where these would say nothing: 0.123, 4.5e-05."""
-    return f"{number:.3f}" if number == 0 or abs(number) >= 0.001 else f"{number:.1e}"
+    """Return a number with three decimals, or with two digits where it is below 0.01: 0.123, 4.5e-05."""
+    return f"{number:.3f}" if number == 0 or abs(number) >= 0.01 else f"{number:.1e}"
 
 
 class Means:
