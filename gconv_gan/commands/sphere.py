@@ -1,0 +1,136 @@
+"""A sweep over effective learning rates on the sphere: convergence, chaotic equilibrium and divergence, with the phase plot."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gconv_gan.commands.train.classifier import fit
+from gconv_gan.config.errors import UserError, reworded
+from gconv_gan.config.load import load_config, parse_command, validated
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.data import as_flags
+from gconv_gan.config.sections.regimes import SphereCommand
+from gconv_gan.experiments.regime_plot import plot_sweep
+from gconv_gan.experiments.regimes import Initial, SphereRun, SphereSweep, detect, sweep_table
+from gconv_gan.runtime.atomic import write_bytes, write_text
+from gconv_gan.runtime.run_folder import versions
+from gconv_gan.runtime.tracking import read_metrics
+from gconv_gan.training.guards import NotFiniteError
+
+NO_STEP = 1e-30  # an effective learning rate that leaves float32 weights as they are
+LOSS, GRADIENT = "loss", "effective_gradient_norm/classifier/all"  # in metrics.jsonl
+DIGITS = 4  # of stored numbers
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train what the command line names; print the table and write it as JSON and as a picture."""
+    command = parse_command(SphereCommand, arguments)
+    folder, name = Path(command.results), Path(command.config).stem
+    file = folder / f"{name}.json"
+    if command.table:
+        if not file.is_file():
+            raise UserError(f"there is no result {file}: run eval/sphere.py {command.config} without --table first")
+        result = load_config(SphereSweep, file)
+    else:
+        result = sweep(command)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(file, result.model_dump_json(indent=1) + "\n")
+    print(sweep_table(result))
+    write_bytes(folder / f"{name}.png", plot_sweep(result))
+
+
+def sweep(command: SphereCommand) -> SphereSweep:
+    """Return the trajectories and regimes of all runs; train those that are not trained yet, seed by seed.
+
+    Raises:
+        UserError: the file is no classifier run on the sphere, or a run cannot be trained.
+
+    """
+    start, name = time.perf_counter(), Path(command.config).stem
+    base = load_config(ClassifierRunConfig, command.config)
+    if sum(method.kind == "sphere" for method in base.methods) != 1:
+        raise UserError(f'{command.config} needs one [[methods]] with kind = "sphere", whose effective learning rate is varied')
+    epochs = (command.images or base.trainer.total_images) // base.trainer.log_every
+    if epochs < 3:
+        raise UserError(f"{command.config}: {epochs} epochs of trainer.log_every = {base.trainer.log_every} images tell no regime: train 3")
+    initial: dict[int, Initial] = {}
+    runs: list[SphereRun] = []
+    flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
+    with reworded(partial(as_flags, flags, base.data.kind)):
+        for seed in command.seeds:
+            before, _ = _trained(_run(base, command, NO_STEP, seed, images=base.trainer.log_every))
+            initial[seed] = Initial(loss=before[0][LOSS], gradient=before[0][GRADIENT])
+            for rate in sorted(command.effective_learning_rates):
+                records, accuracy = _trained(_run(base, command, rate, seed, images=command.images))
+                runs.append(_result(rate, seed, records, accuracy, initial[seed], command.window))
+                print(f"seed {seed}, effective learning rate {rate:g}: {runs[-1].verdict.regime}", flush=True)
+    return SphereSweep(
+        name=name,
+        initial=initial,
+        runs=tuple(runs),
+        config=json.loads(base.model_dump_json()),
+        versions=versions(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _run(base: ClassifierRunConfig, command: SphereCommand, rate: float, seed: int, *, images: int | None) -> ClassifierRunConfig:
+    """Return the run of one effective learning rate and seed; its name contains a hash of its settings."""
+    fields: dict[str, Any] = base.model_dump(mode="json", exclude_unset=True)
+    fields["methods"] = [
+        {**method, "effective_learning_rate": rate} if method["kind"] == "sphere" else method for method in fields["methods"]
+    ]
+    if all(method["kind"] != "effective_learning_rates" for method in fields["methods"]):
+        fields["methods"].append({"kind": "effective_learning_rates"})
+    places = {"path": command.data_path, "cache_dir": command.cache_dir}
+    for section in ("data", "test_data"):
+        fields[section] = {**fields[section], **{name: value for name, value in places.items() if value is not None}}
+    if images is not None:
+        fields["trainer"] = {**fields["trainer"], "total_images": images}
+    run = validated(ClassifierRunConfig, {**fields, "name": "run", "seed": seed}, command.config)
+    settings = run.model_dump_json(exclude={"data": {"path", "cache_dir"}, "test_data": {"path", "cache_dir"}})
+    key = hashlib.sha256(settings.encode()).hexdigest()[:10]
+    folder = Path(command.runs_dir) / Path(command.config).stem
+    return run.model_copy(update={"name": f"elr{rate:g}-s{seed}-{key}", "runs_dir": str(folder)})
+
+
+def _trained(run: ClassifierRunConfig) -> tuple[list[dict[str, Any]], float | None]:
+    """Return the epochs of a run and its test accuracy, None where numbers were not finite; train it if that was not done."""
+    folder = Path(run.runs_dir) / run.name
+    stored = folder / "result.json"
+    if not stored.is_file():
+        try:
+            accuracy: float | None = fit(run)["accuracy"]
+        except NotFiniteError as stopped:
+            print(f"{run.name}: {stopped}")
+            accuracy = None
+        write_text(stored, json.dumps({"accuracy": accuracy}) + "\n")
+    records = [record for record in read_metrics(folder / "metrics.jsonl") if GRADIENT in record]
+    return records, json.loads(stored.read_text())["accuracy"]
+
+
+def _result(
+    rate: float, seed: int, records: Sequence[dict[str, Any]], accuracy: float | None, initial: Initial, window: int | None
+) -> SphereRun:
+    losses, gradients = ([float(record[name]) for record in records] for name in (LOSS, GRADIENT))
+    if accuracy is None:  # the numbers of a run that is not finite end early
+        losses, gradients = ([*values, *[float("inf")] * 3] for values in (losses, gradients))
+    verdict = detect(losses, gradients, initial_loss=initial.loss, initial_gradient=initial.gradient, window=window)
+    count = len(records)
+    return SphereRun(
+        effective_learning_rate=rate,
+        seed=seed,
+        images=tuple(int(record["images"]) for record in records),
+        losses=tuple(_short(value) for value in losses[:count]),
+        gradients=tuple(_short(value) for value in gradients[:count]),
+        accuracy=0.0 if accuracy is None else accuracy,
+        verdict=verdict,
+    )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
