@@ -6,7 +6,7 @@ They are in the records of a run with the method ``effective_learning_rates``.
 from collections.abc import Mapping, Sequence
 
 from matplotlib import colormaps
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.drawing import Drawing
@@ -35,14 +35,15 @@ def draw_effective_learning_rates(subject: Subject, *, seed: int) -> list[Drawin
             curves = layer_curves(subject.records, f"{quantity}/{player}/")
             if not curves:
                 continue
-            first, last = (sorted(curve[end][1] for name, curve in curves.items() if name != JOINT) for end in (0, -1))
+            names = [name for name in curves if name != JOINT]
+            first, last = (sorted(curve[end][1] for name, curve in curves.items() if name in names) for end in (0, -1))
             drawings.append(
                 Drawing(
                     file=f"history-{quantity.replace('_', '-')}-{player}.png",
-                    content=draw_layers(curves, unit=unit, theme=LIGHT),
-                    dark=draw_layers(curves, unit=unit, theme=DARK),
-                    title=f"{title} of the {player}, log scale",
-                    caption="A line per layer, from the input (dark) to the output (light); dashed: all layers together.",
+                    content=draw_layers(curves, theme=LIGHT),
+                    dark=draw_layers(curves, theme=DARK),
+                    title=f"{title} of the {player}, {unit}, log scale",
+                    caption=f"A line per layer, from {names[0]} (dark) to {names[-1]} (light); dashed: all together.",
                     alt=f"{title} of {len(first)} layers of the {player} over images seen: from {first[0]:.2g} to {first[-1]:.2g} at first, "
                     f"from {last[0]:.2g} to {last[-1]:.2g} at last.",
                     shape="panel",
@@ -58,25 +59,29 @@ def layer_curves(records: Sequence[Record], prefix: str) -> dict[str, Points]:
     return {layer: curve for layer, curve in curves.items() if curve}
 
 
-def draw_layers(curves: Mapping[str, Points], *, unit: str, theme: Theme) -> bytes:
-    """Draw the curves of the layers as one panel with a logarithmic axis, coloured by their depth; name the first and the last layer."""
+def draw_layers(curves: Mapping[str, Points], *, theme: Theme) -> bytes:
+    """Draw the curves of the layers as one panel with a logarithmic axis, coloured by their depth."""
     figure = new_figure(theme, height=HEIGHT)
     axes = add_axes(figure, theme, left=LEFT, right=RIGHT, bottom=BOTTOM, top=TOP)
     axes.grid(axis="y", color=theme.rule, linewidth=0.6)
     axes.set_axisbelow(True)
     layers = [layer for layer in curves if layer != JOINT]
     for depth, layer in enumerate(layers):
-        images, values = zip(*thin(curves[layer]), strict=True)
+        images, heights = zip(*thin(curves[layer]), strict=True)
         colour = colormaps[COLOUR_MAP](LAST * depth / max(1, len(layers) - 1))
-        label = layer if depth in (0, len(layers) - 1) else None
-        axes.plot(images, values, color=colour, linewidth=1.1, marker="o", markersize=2, label=label)
+        label = {0: "first layer", len(layers) - 1: "last layer"}.get(depth)
+        axes.plot(images, heights, color=colour, linewidth=1.1, marker="o", markersize=2, label=label)
     if JOINT in curves:
-        images, values = zip(*thin(curves[JOINT]), strict=True)
-        axes.plot(images, values, color=theme.ink, linewidth=1.1, linestyle="--", label="all")
+        images, heights = zip(*thin(curves[JOINT]), strict=True)
+        axes.plot(images, heights, color=theme.ink, linewidth=1.1, linestyle="--", label="all")
     axes.set_yscale("log")
+    values = [value for curve in curves.values() for _, value in curve]
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 100 * min(values) else (1,)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}" if value < 0.01 else f"{value:.4g}"))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: short_count(count)))
-    axes.set_xlabel(f"images seen; {unit}")
+    axes.set_xlabel("images seen")
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=3, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.0
     )

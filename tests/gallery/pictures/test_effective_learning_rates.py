@@ -57,7 +57,7 @@ def test_curves_are_those_of_the_layers_in_the_order_of_the_network_and_positive
 
 def test_every_layer_has_a_line() -> None:
     curves = layer_curves(records(), "effective_learning_rate/generator/")
-    whole = pixels(draw_layers(curves, unit="1", theme=LIGHT))
+    whole = pixels(draw_layers(curves, theme=LIGHT))
     for left_out in LAYERS:
         some = {layer: curve for layer, curve in curves.items() if layer != left_out}
-        assert (pixels(draw_layers(some, unit="1", theme=LIGHT)) != whole).any()
+        assert (pixels(draw_layers(some, theme=LIGHT)) != whole).any()
