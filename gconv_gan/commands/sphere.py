@@ -1,6 +1,5 @@
 """A sweep over effective learning rates on the sphere: convergence, chaotic equilibrium and divergence, with the phase plot."""
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -10,10 +9,11 @@ from typing import Any
 
 from gconv_gan.commands.train.classifier import fit
 from gconv_gan.config.errors import UserError, reworded
-from gconv_gan.config.load import load_config, parse_command, validated
+from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.data import as_flags
 from gconv_gan.config.sections.regimes import SphereCommand
+from gconv_gan.experiments.arms import named_run
 from gconv_gan.experiments.regime_plot import plot_sweep
 from gconv_gan.experiments.regimes import Initial, SphereRun, SphereSweep, detect, sweep_table
 from gconv_gan.runtime.atomic import write_bytes, write_text
@@ -62,10 +62,10 @@ def sweep(command: SphereCommand) -> SphereSweep:
     flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
     with reworded(partial(as_flags, flags, base.data.kind)):
         for seed in command.seeds:
-            before, _ = _trained(_run(base, command, NO_STEP, seed, images=base.trainer.log_every))
+            before, _ = _trained(_run(base, command, NO_STEP, seed))
             initial[seed] = Initial(loss=before[0][LOSS], gradient=before[0][GRADIENT])
             for rate in sorted(command.effective_learning_rates):
-                records, accuracy = _trained(_run(base, command, rate, seed, images=command.images))
+                records, accuracy = _trained(_run(base, command, rate, seed))
                 runs.append(_result(rate, seed, records, accuracy, initial[seed], command.window))
                 print(f"seed {seed}, effective learning rate {rate:g}: {runs[-1].verdict.regime}", flush=True)
     return SphereSweep(
@@ -78,24 +78,19 @@ def sweep(command: SphereCommand) -> SphereSweep:
     )
 
 
-def _run(base: ClassifierRunConfig, command: SphereCommand, rate: float, seed: int, *, images: int | None) -> ClassifierRunConfig:
-    """Return the run of one effective learning rate and seed; its name contains a hash of its settings."""
+def _run(base: ClassifierRunConfig, command: SphereCommand, rate: float, seed: int) -> ClassifierRunConfig:
+    """Return the run of one effective learning rate and seed; with ``NO_STEP`` it has one epoch."""
     fields: dict[str, Any] = base.model_dump(mode="json", exclude_unset=True)
     fields["methods"] = [
         {**method, "effective_learning_rate": rate} if method["kind"] == "sphere" else method for method in fields["methods"]
     ]
     if all(method["kind"] != "effective_learning_rates" for method in fields["methods"]):
         fields["methods"].append({"kind": "effective_learning_rates"})
-    places = {"path": command.data_path, "cache_dir": command.cache_dir}
-    for section in ("data", "test_data"):
-        fields[section] = {**fields[section], **{name: value for name, value in places.items() if value is not None}}
-    if images is not None:
-        fields["trainer"] = {**fields["trainer"], "total_images": images}
-    run = validated(ClassifierRunConfig, {**fields, "name": "run", "seed": seed}, command.config)
-    settings = run.model_dump_json(exclude={"data": {"path", "cache_dir"}, "test_data": {"path", "cache_dir"}})
-    key = hashlib.sha256(settings.encode()).hexdigest()[:10]
-    folder = Path(command.runs_dir) / Path(command.config).stem
-    return run.model_copy(update={"name": f"elr{rate:g}-s{seed}-{key}", "runs_dir": str(folder)})
+    if rate == NO_STEP:
+        command = command.model_copy(update={"images": base.trainer.log_every})
+    data = {"path", "cache_dir"}
+    identity = (Path(command.config).stem, f"elr{rate:g}", seed)
+    return named_run(ClassifierRunConfig, fields, command, identity, left_out={"data": data, "test_data": data})
 
 
 def _trained(run: ClassifierRunConfig) -> tuple[list[dict[str, Any]], float | None]:

@@ -84,7 +84,9 @@ def _ends(axes: Axes, sweep: SphereSweep) -> None:
         (LIGHT.series[0], lambda run: run.verdict.loss, "training loss"),
         (LIGHT.series[1], lambda run: run.verdict.gradient, "effective gradient norm"),
     ):
-        axes.plot(sweep.rates, [statistics.median(map(values, sweep.at(rate))) for rate in sweep.rates], color=colour, linewidth=1, label=label)
+        axes.plot(
+            sweep.rates, [statistics.median(map(values, sweep.at(rate))) for rate in sweep.rates], color=colour, linewidth=1, label=label
+        )
         for run in sweep.runs:
             marker = MARKERS[run.verdict.regime]
             axes.plot([run.effective_learning_rate], [values(run)], color=colour, marker=marker, markersize=5, markerfacecolor="none")

@@ -212,7 +212,7 @@ def sweep_table(sweep: SphereSweep) -> str:
     """Return the sweep as Markdown: a row per effective learning rate with means over seeds, and the criteria."""
     initial = [statistics.fmean(getattr(one, name) for one in sweep.initial.values()) for name in ("loss", "gradient")]
     lines = [
-        f"{sweep.name}: seeds {', '.join(map(str, sweep.seeds))}; before training loss {initial[0]:.3g}, effective gradient {initial[1]:.3g}",
+        f"{sweep.name}, seeds {', '.join(map(str, sweep.seeds))}; before training: loss {initial[0]:.3g}, gradient {initial[1]:.3g}",
         "",
         "| effective learning rate | final loss (each seed) | effective gradient | test accuracy | regime (seeds) |",
         "|---|---|---|---|---|",

@@ -38,11 +38,11 @@ class EffectiveLearningRates(Method):
         \lVert w\rVert, \qquad \eta = \mathrm{lr} / \lVert w\rVert^2, \qquad \alpha = \angle(w_t, w_{t+1}), \qquad
         \lVert\hat g\rVert = \lVert w\rVert\,\lVert\nabla_w L\rVert
 
-    Norm and effective learning rate η are those at the status line, the angular update α (radians) and the effective gradient norm are means
-    over the steps since the last one. For SGD without momentum α = arctan(η ‖ĝ‖); for Adam η is no angle, but α still tells how fast the
-    layer turns. See arXiv 2209.03695 and Li and Arora, arXiv 1910.07454. The status line has the median, the smallest and the largest η,
-    and the median of α; ``metrics.jsonl`` has every layer as ``effective_learning_rate/PLAYER/LAYER``, likewise ``weight_norm``,
-    ``angular_update`` and ``effective_gradient_norm``. Training is not changed.
+    Norm and effective learning rate η are those at the status line, the angular update α (radians) and the effective gradient norm are
+    means over the steps since the last one. For SGD without momentum α = arctan(η ‖ĝ‖); for Adam η is no angle, but α still tells how
+    fast the layer turns. See arXiv 2209.03695 and Li and Arora, arXiv 1910.07454. The status line has the median, the smallest and the
+    largest η, and the median of α; ``metrics.jsonl`` has every layer as ``effective_learning_rate/PLAYER/LAYER``, likewise
+    ``weight_norm``, ``angular_update`` and ``effective_gradient_norm``. Training is not changed.
 
     Args:
         players: The networks that are measured; none named: all that have scale-invariant weights.

@@ -27,8 +27,8 @@ RANK = 1e-4  # singular values below this share of the largest are rounding
 class ScaleProbe:
     r"""Scale weights of a copy of a network and compare its output in training mode.
 
-    A group G of weights is scale-invariant if :math:`f(c\,\theta_G, \theta_{\setminus G}) = f(\theta_G, \theta_{\setminus G})` for all c > 0
-    (Li and Arora, arXiv 1910.07454). The probe takes ε = 1e-30 in all norms, whose ε breaks the equality by a share of
+    A group G of weights is scale-invariant if :math:`f(c\,\theta_G, \theta_{\setminus G}) = f(\theta_G, \theta_{\setminus G})` for all
+    c > 0 (Li and Arora, arXiv 1910.07454). The probe takes ε = 1e-30 in all norms, whose ε breaks the equality by a share of
     :math:`\varepsilon / \sigma^2`, and small random values for parameters that are zero before training, which would hide that a weight
     matters (a bias, the scale of a residual branch). It draws from a generator of its own.
 
@@ -59,8 +59,8 @@ class ScaleProbe:
 
         A weight that is invariant by itself is a group. Among the others, the derivatives of the output with respect to the logarithms of
         the scales, D [outputs, weights], tell which have to be scaled together: the null space of D is spanned by the indicators of
-        disjoint groups, so the entry (i, j) of the projection :math:`I - D^+ D` is above 0 exactly for two weights of one group. Every group
-        is then confirmed by scaling it. (Of two matrices that multiply each other before a residual sum, the first is in the group.)
+        disjoint groups, so the entry (i, j) of the projection :math:`I - D^+ D` is above 0 exactly for two weights of one group. Every
+        group is then confirmed by scaling it. (Of two matrices that multiply each other before a residual sum, the first is in the group.)
         """
         used = self._used()
         alone = set(self._invariant_among(used))

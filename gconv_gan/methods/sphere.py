@@ -39,9 +39,10 @@ class Sphere(Method):
         \theta \leftarrow \theta - \eta \rho^2\, \nabla_\theta L, \qquad \theta \leftarrow \rho\, \theta / \lVert\theta\rVert,
         \qquad \rho = \lVert\theta_0\rVert
 
-    (arXiv 2209.03695). Since :math:`\langle\theta, \nabla_\theta L\rangle = 0`, a step turns θ by :math:`\arctan(\eta\,\rho\lVert\nabla L\rVert)`,
-    and (ρ, η) and (cρ, η) give the same functions. η is multiplied by the schedule's factor; the learning rate of the optimiser is that of
-    the other parameters. These, among them the head of a classifier, are frozen or trained by plain SGD on their own.
+    (arXiv 2209.03695). Since :math:`\langle\theta, \nabla_\theta L\rangle = 0`, a step turns θ by
+    :math:`\arctan(\eta\,\rho\lVert\nabla L\rVert)`, and (ρ, η) and (cρ, η) give the same functions. η is multiplied by the schedule's
+    factor; the learning rate of the optimiser is that of the other parameters. These, among them the head of a classifier, are frozen
+    or trained by plain SGD on their own.
 
     Which weights are scale-invariant is measured before training, see ``ScaleProbe``. The optimiser is plain SGD: with momentum, adaptive
     steps, weight decay or clipping the effective learning rate would not be η. BatchNorm's ε breaks the invariance by a share of
@@ -104,8 +105,8 @@ class Sphere(Method):
             names = self.asked
         if self.norm == "filter" and not probe.filters_unchanged(names):
             raise UserError(
-                f'sphere.norm = "filter" scales every filter by itself, which changes the output of the {player}: residual sums, norms over '
-                'several channels and spectral norm tie filters together; use norm = "joint"'
+                f'sphere.norm = "filter" scales every filter by itself, which changes the output of the {player}: residual sums, norms '
+                'over several channels and spectral norm tie filters together; use norm = "joint"'
             )
         return names
 
@@ -128,15 +129,15 @@ class Sphere(Method):
 
     @torch.no_grad()
     def start(self, players: Mapping[PlayerName, Player], losses: Losses) -> None:
-        """Give the head and the filters their norms, in the network and in its average, and measure ρ."""
+        """Give the head and the filters their norms, and measure ρ."""
         for name, weights in self._names.items():
-            player = players[name]
-            for network in {player.network, player.tested}:
-                _scale_head(network, weights, self.head_norm if self.others == "frozen" else 0.0)
-                parameters = [network.get_parameter(weight) for weight in weights]
-                radius = math.sqrt(sum(float(parameter.double().square().sum()) for parameter in parameters))
-                if self.norm == "filter":
-                    _to_filter_norm(parameters, _filter_norm(parameters, radius))
+            network = players[name].network
+            if self.others == "frozen" and self.head_norm:
+                _scale_head(network, weights, self.head_norm)
+            parameters = [network.get_parameter(weight) for weight in weights]
+            radius = math.sqrt(sum(float(parameter.double().square().sum()) for parameter in parameters))
+            if self.norm == "filter":
+                _to_filter_norm(parameters, _filter_norm(parameters, radius))
             self._radii.get_buffer(name).fill_(radius)
 
     def begin(self, players: Mapping[PlayerName, Player], progress: Progress) -> None:
@@ -200,9 +201,7 @@ def _to_filter_norm(weights: Sequence[Tensor], norm: float) -> None:
 
 
 def _scale_head(network: nn.Module, weights: Sequence[str], norm: float) -> None:
-    """Scale the head of a classifier to ``norm``, unless it is on the sphere or ``norm`` is 0."""
+    """Scale the head of a classifier to ``norm``, unless it is on the sphere."""
     head = getattr(network, "head", None)
-    if not isinstance(head, nn.Linear) or not norm:
-        return
-    if all(head.weight is not network.get_parameter(name) for name in weights):
+    if isinstance(head, nn.Linear) and all(head.weight is not network.get_parameter(name) for name in weights):
         head.weight.mul_(norm / torch.linalg.vector_norm(head.weight))

@@ -51,6 +51,8 @@ def begun(method: Method, player: Player) -> None:
     """Start ``method`` on ``player`` as a new run does."""
     method.check({player.name: player.network})
     method.start({player.name: player}, lambda *_: torch.zeros(()))
+    player.rebuild()
+    hold_learning_rates(player.optimizer, torch.device("cpu"))
     method.begin({player.name: player}, Progress())
 
 

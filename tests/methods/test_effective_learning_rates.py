@@ -12,6 +12,7 @@ from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.config.errors import UserError
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates, layer_name
+from gconv_gan.methods.method import Progress
 from gconv_gan.methods.sphere import Sphere
 from gconv_gan.runtime.tracking import read_metrics
 from tests.methods.made import batch, begun, classifier, small, step, without_eps
@@ -64,9 +65,14 @@ def test_norms_rates_angles_and_gradients_are_those_of_the_definitions(name: str
 
 
 def test_on_the_sphere_they_are_those_of_its_formulas() -> None:
-    player, sphere, method = classifier(without_eps(small("convnet_si").double())), Sphere(effective_learning_rate=0.01), EffectiveLearningRates()
+    player, sphere, method = (
+        classifier(without_eps(small("convnet_si").double())),
+        Sphere(effective_learning_rate=0.01),
+        EffectiveLearningRates(),
+    )
     begun(sphere, player)
-    begun(method, player)
+    method.check({"classifier": player.network})
+    method.begin({"classifier": player}, Progress())
     step([sphere, method], player, 0)
     status = method.status()
     gradient = status["effective_gradient_norm/classifier/all"]
@@ -124,16 +130,25 @@ def test_a_broken_run_measures_what_an_unbroken_one_does(tmp_path: Path) -> None
         return [{key: value for key, value in line.items() if "/classifier/" in key} for line in lines if line["images"] == 192]
 
     longer = {"checkpoint_every": 96, "log_every": 64}
-    classifier_recipe.fit(tiny_classifier(tmp_path / "whole", **plain, trainer={"total_images": 192, **longer}, schedule={"kind": "constant"}))
-    classifier_recipe.fit(tiny_classifier(tmp_path / "parts", **plain, trainer={"total_images": 96, **longer}, schedule={"kind": "constant"}))
-    classifier_recipe.fit(tiny_classifier(tmp_path / "parts", **plain, trainer={"total_images": 192, **longer}, schedule={"kind": "constant"}))
+    classifier_recipe.fit(
+        tiny_classifier(tmp_path / "whole", **plain, trainer={"total_images": 192, **longer}, schedule={"kind": "constant"})
+    )
+    classifier_recipe.fit(
+        tiny_classifier(tmp_path / "parts", **plain, trainer={"total_images": 96, **longer}, schedule={"kind": "constant"})
+    )
+    classifier_recipe.fit(
+        tiny_classifier(tmp_path / "parts", **plain, trainer={"total_images": 192, **longer}, schedule={"kind": "constant"})
+    )
     assert numbers(tmp_path / "parts") == numbers(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"methods": [{"kind": "effective_learning_rates", "players": ["classifier"]}]}, "names the classifier, but this run has generator and"),
+        (
+            {"methods": [{"kind": "effective_learning_rates", "players": ["classifier"]}]},
+            "names the classifier, but this run has generator and",
+        ),
         (
             {
                 "discriminator": {"norm": {"kind": "none"}},

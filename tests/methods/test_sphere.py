@@ -10,23 +10,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gconv_gan.commands.train import classifier as classifier_recipe
-from gconv_gan.commands.train import classifier_checks
 from gconv_gan.commands.train import gan as gan_recipe
-from gconv_gan.commands.train.listed_methods import listed_methods
 from gconv_gan.config.errors import UserError
 from gconv_gan.methods.method import Player, Progress
 from gconv_gan.methods.sphere import Sphere
-from gconv_gan.optim.ema import Ema
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training import engine
 from tests.methods.made import batch, begun, classifier, small, step, without_eps
 from tests.reference.host_free import HostFreeEngine
-from tests.training.test_classifier import At, PowerCutError, power_cut
-from tests.training.test_gan import At as GANAt
-from tests.training.test_gan import PowerCutError as GANPowerCutError
-from tests.training.test_gan import fit_with as gan_fit_with
-from tests.training.test_gan import power_cut as gan_power_cut
-from tests.training.tiny import final_files, merge, tiny
+from tests.training.interrupted import CLASSIFIER as CLASSIFIER_TRAINING
+from tests.training.interrupted import GAN as GAN_TRAINING
+from tests.training.interrupted import At, PowerCutError, power_cut
+from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
 
 ROUNDING = 1e-6  # of a radius in float32
@@ -71,7 +66,9 @@ def test_every_filter_keeps_its_norm() -> None:
     begun(method, player)
     for number in range(10):
         for weight in weights(player.network):
-            torch.testing.assert_close(weight.double().flatten(1).norm(dim=1), torch.full((len(weight),), each).double(), rtol=ROUNDING, atol=0)
+            torch.testing.assert_close(
+                weight.double().flatten(1).norm(dim=1), torch.full((len(weight),), each).double(), rtol=ROUNDING, atol=0
+            )
         step([method], player, number)
     assert method.learning_rate_factor(player, Progress()) * player.learning_rate == pytest.approx(1e-2 * each**2 * filters)
 
@@ -149,15 +146,6 @@ def test_others_that_are_trained_take_steps_of_the_optimisers_learning_rate() ->
     assert norm(weights(player.network)) == pytest.approx(radius, rel=1e-12)
 
 
-def test_the_average_starts_from_the_scaled_network() -> None:
-    network = small("convnet_si")
-    player = Player("classifier", network, lambda one: torch.optim.SGD(one.parameters(), 0.1), 0.1, lambda one: Ema(one, half_life_images=1))
-    begun(Sphere(norm="filter"), player)
-    assert player.average is not None
-    ours, theirs = network.state_dict(), player.average.network.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
 def test_weights_can_be_named() -> None:
     player = classifier(small("convnet_si"))
     method = Sphere(effective_learning_rate=1e-2, weights=("trunk.unit2.conv.weight",))
@@ -195,10 +183,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 def test_a_broken_classifier_run_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     classifier_recipe.fit(tiny_classifier(unbroken, **CLASSIFIER))
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
-        die = At(352, power_cut)
-        patch.setattr(classifier_checks, "listed_methods", lambda configs: (*listed_methods(configs), die))
-        classifier_recipe.fit(tiny_classifier(broken, **CLASSIFIER))
+    with pytest.raises(PowerCutError):
+        CLASSIFIER_TRAINING.fit_with(monkeypatch, At(352, power_cut), broken, **CLASSIFIER)
     classifier_recipe.fit(tiny_classifier(broken, **CLASSIFIER))
     assert final_files(broken) == final_files(unbroken)
     assert metrics(broken) == metrics(unbroken)
@@ -214,8 +200,8 @@ def test_a_broken_classifier_run_ends_with_the_bits_of_an_unbroken_one(tmp_path:
 def test_a_broken_gan_run_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     gan_recipe.fit(tiny(unbroken, **GAN))
-    with pytest.raises(GANPowerCutError):
-        gan_fit_with(monkeypatch, GANAt(368, gan_power_cut), broken, **GAN)
+    with pytest.raises(PowerCutError):
+        GAN_TRAINING.fit_with(monkeypatch, At(368, power_cut), broken, **GAN)
     gan_recipe.fit(tiny(broken, **GAN))
     assert final_files(broken) == final_files(unbroken)
     radii = load_file(unbroken / "tiny" / "checkpoint-160" / "sphere.safetensors")
@@ -246,13 +232,19 @@ def test_an_iteration_is_free_of_the_host(sort: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"optimizer": {**SGD, "momentum": 0.9}}, r"methods\.0\.kind = \"sphere\" takes steps of plain SGD, but optimizer\.momentum = 0\.9"),
+        (
+            {"optimizer": {**SGD, "momentum": 0.9}},
+            r"methods\.0\.kind = \"sphere\" takes steps of plain SGD, but optimizer\.momentum = 0\.9",
+        ),
         ({"optimizer": {**SGD, "weight_decay": 5e-4}}, r"but optimizer\.weight_decay = 0\.0005: set it to 0"),
         ({"optimizer": {"kind": "adam"}}, r"but optimizer\.kind = \"adam\": set it to \"sgd\""),
         ({"trainer": {"max_grad_norm": 1.0}}, r"which trainer\.max_grad_norm = 1 would shorten: leave it out"),
         ({"methods": [{"kind": "sphere", "players": ["generator"]}]}, "players names the generator, but this run has classifier"),
         ({"network": {**CLASSIFIER["network"], "norm": {"kind": "none"}}}, "the classifier has none: put norms behind"),
-        ({"methods": [{"kind": "sphere", "weights": ["head.weight"]}]}, r"no parameter 'head\.weight'; did you mean 'network\.head\.weight'"),
+        (
+            {"methods": [{"kind": "sphere", "weights": ["head.weight"]}]},
+            r"no parameter 'head\.weight'; did you mean 'network\.head\.weight'",
+        ),
         ({"methods": [{"kind": "sphere", "weights": ["network.head.weight"]}]}, "output changes with the scale of network.head.weight"),
         ({"methods": [{"kind": "sphere", "effective_learning_rate": 0.0}]}, r"methods\.0\.effective_learning_rate"),
         (
@@ -288,7 +280,7 @@ def test_what_has_no_fixed_effective_learning_rate_is_refused_in_one_sentence(
 )
 def test_a_gan_is_refused_where_one_of_its_players_cannot_be_on_a_sphere(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=sentence):
-        gan_recipe.fit(tiny(tmp_path, **merge(GAN, changes)))
+        gan_recipe.fit(tiny(tmp_path, **{**GAN, **changes}))
     assert not (tmp_path / "tiny").exists()
 
 

@@ -47,7 +47,9 @@ def require_plain_sgd(methods: Sequence[PartConfig], optimizers: Mapping[str, An
         if asking is None:
             continue
         if max_grad_norm is not None:
-            raise ValueError(f"{asking} takes steps of plain SGD, which trainer.max_grad_norm = {max_grad_norm:g} would shorten: leave it out")
+            raise ValueError(
+                f"{asking} takes steps of plain SGD, which trainer.max_grad_norm = {max_grad_norm:g} would shorten: leave it out"
+            )
         for player, optimizer in optimizers.items():
             if player not in (getattr(method, "players", ()) or optimizers):
                 continue

@@ -5,10 +5,10 @@ from typing import Annotated
 import tyro
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from gconv_gan.config.base import Config
+from gconv_gan.config.commands import ExperimentCommand
 
 
-class SphereCommand(Config):
+class SphereCommand(ExperimentCommand):
     """Train a classifier on the sphere at several effective learning rates and seeds, and tell the regime of each run."""
 
     config: Annotated[str, tyro.conf.Positional]
@@ -19,12 +19,6 @@ class SphereCommand(Config):
     """Seeds of every effective learning rate."""
     window: PositiveInt | None = None
     """Number of last epochs from which the regime is told; None: half of them."""
-    images: PositiveInt | None = None
-    """Images each run trains on; None: the file's."""
-    data_path: str | None = None
-    """Path of the data set; None: the file's."""
-    cache_dir: str | None = None
-    """Folder of converted data; None: the file's."""
     runs_dir: str = "runs/sphere"
     """Folder of the runs; finished ones are not trained again."""
     results: str = "eval/results"

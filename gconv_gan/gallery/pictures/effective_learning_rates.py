@@ -44,8 +44,8 @@ def draw_effective_learning_rates(subject: Subject, *, seed: int) -> list[Drawin
                     dark=draw_layers(curves, theme=DARK),
                     title=f"{title} of the {player}, {unit}, log scale",
                     caption=f"A line per layer, from {names[0]} (dark) to {names[-1]} (light); dashed: all together.",
-                    alt=f"{title} of {len(first)} layers of the {player} over images seen: from {first[0]:.2g} to {first[-1]:.2g} at first, "
-                    f"from {last[0]:.2g} to {last[-1]:.2g} at last.",
+                    alt=f"{title} of {len(first)} layers of the {player} over images seen: from {first[0]:.2g} to {first[-1]:.2g} at "
+                    f"first, from {last[0]:.2g} to {last[-1]:.2g} at last.",
                     shape="panel",
                 )
             )

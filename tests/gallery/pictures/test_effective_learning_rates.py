@@ -18,7 +18,9 @@ def records(*, players: tuple[str, ...] = ("generator", "discriminator")) -> tup
         {
             "images": 100.0 * time,
             "effective_learning_rate": 1.0,
-            **{f"effective_learning_rate/{player}/{layer}": 10.0**-place / time for player in players for place, layer in enumerate(LAYERS)},
+            **{
+                f"effective_learning_rate/{player}/{layer}": 10.0**-place / time for player in players for place, layer in enumerate(LAYERS)
+            },
             **{f"effective_learning_rate/{player}/all": 1e-4 for player in players},
             **{f"weight_norm/{player}/{layer}": float(time) for player in players for layer in LAYERS},
         }
@@ -49,7 +51,9 @@ def test_a_run_that_did_not_measure_them_has_none(subject: Subject) -> None:
 
 
 def test_curves_are_those_of_the_layers_in_the_order_of_the_network_and_positive() -> None:
-    found = layer_curves([*records(), {"images": 600.0, "effective_learning_rate/generator/to_rgb": 0.0}], "effective_learning_rate/generator/")
+    found = layer_curves(
+        [*records(), {"images": 600.0, "effective_learning_rate/generator/to_rgb": 0.0}], "effective_learning_rate/generator/"
+    )
     assert list(found) == [*LAYERS, "all"]
     assert found["to_rgb"][:2] == ((100.0, 0.01), (200.0, 0.005))
     assert len(found["to_rgb"]) == 5
