@@ -2,28 +2,42 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
 from gconv_gan.commands.train.classifier import fit
+from gconv_gan.commands.train.classifier_data import splits
+from gconv_gan.commands.train.classifier_network import build_network
+from gconv_gan.commands.train.listed_methods import checked, listed_methods
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import load_config, parse_command
+from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.data import as_flags
 from gconv_gan.config.sections.regimes import SphereCommand
+from gconv_gan.data.cache import open_dataset
 from gconv_gan.experiments.arms import named_run
 from gconv_gan.experiments.regime_plot import plot_sweep
 from gconv_gan.experiments.regimes import Initial, SphereRun, SphereSweep, detect, sweep_table
+from gconv_gan.methods.method import Player, PlayerName, Progress
+from gconv_gan.metrics.cost import seconds
 from gconv_gan.runtime.atomic import write_bytes, write_text
+from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.runtime.tracking import read_metrics
-from gconv_gan.training.guards import NotFiniteError
+from gconv_gan.training.guards import FiniteGuard, NotFiniteError
+from gconv_gan.training.step import finish_step
 
 NO_STEP = 1e-30  # an effective learning rate that leaves float32 weights as they are
 LOSS, GRADIENT = "loss", "effective_gradient_norm/classifier/all"  # in metrics.jsonl
 DIGITS = 4  # of stored numbers
+STEP_ROUNDS = 30
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -68,10 +82,12 @@ def sweep(command: SphereCommand) -> SphereSweep:
                 records, accuracy = _trained(_run(base, command, rate, seed))
                 runs.append(_result(rate, seed, records, accuracy, initial[seed], command.window))
                 print(f"seed {seed}, effective learning rate {rate:g}: {runs[-1].verdict.regime}", flush=True)
+        timed = step_seconds(_run(base, command, NO_STEP, command.seeds[0]))
     return SphereSweep(
         name=name,
         initial=initial,
         runs=tuple(runs),
+        step_seconds=timed,
         config=json.loads(base.model_dump_json()),
         versions=versions(),
         seconds=time.perf_counter() - start,
@@ -106,6 +122,42 @@ def _trained(run: ClassifierRunConfig) -> tuple[list[dict[str, Any]], float | No
         write_text(stored, json.dumps({"accuracy": accuracy}) + "\n")
     records = [record for record in read_metrics(folder / "metrics.jsonl") if GRADIENT in record]
     return records, json.loads(stored.read_text())["accuracy"]
+
+
+def step_seconds(run: ClassifierRunConfig) -> dict[str, float]:
+    """Return the seconds of a training step: plain SGD, with the sphere, and with the measured effective learning rates; timed in turns."""
+    device, dataset = command_device(), open_dataset(run.data)
+    training = splits(run, dataset).training
+    candidates = {
+        name: _step(run, build_network(run, dataset, training).network.to(device), kinds, device)
+        for name, kinds in (("SGD", ()), ("sphere", ("sphere",)), ("effective_learning_rates", ("effective_learning_rates",)))
+    }
+    return seconds(candidates, repeats=STEP_ROUNDS, device=device)
+
+
+def _step(run: ClassifierRunConfig, network: nn.Module, kinds: Sequence[str], device: torch.device) -> Callable[[], None]:
+    """Return one training step on a fixed batch, with the methods of the run of these kinds."""
+    methods = checked(listed_methods([method for method in run.methods if method.kind in kinds]), {"classifier": network}, None)
+    player = Player("classifier", network, constructor(run.optimizer, "optimizer"), run.optimizer.learning_rate)
+    for method in methods:
+        for module in method.state().values():
+            module.to(device)
+        method.start({"classifier": player}, no_losses)
+        method.begin({"classifier": player}, Progress())
+    batch = run.trainer.batch_size
+    images = torch.randn(batch, 3, run.image_size, run.image_size, generator=torch.Generator().manual_seed(0)).to(device)
+    labels, guard, seen = torch.arange(batch, device=device) % 2, FiniteGuard(device), torch.zeros((), dtype=torch.int64, device=device)
+
+    def step() -> None:
+        torch.autograd.backward(cross_entropy(network.train()(images), labels))
+        finish_step(player, methods=methods, guard=guard, max_grad_norm=None, images_seen=seen)
+
+    return step
+
+
+def no_losses(player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> torch.Tensor:
+    """Stand for the losses of a run, which neither method reads."""
+    return torch.zeros(())
 
 
 def _result(

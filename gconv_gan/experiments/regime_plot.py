@@ -1,6 +1,7 @@
 """The picture of a sweep over effective learning rates: trajectories, their phase plot, and the end against the rate."""
 
 import statistics
+from operator import attrgetter
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -81,8 +82,8 @@ def _ends(axes: Axes, sweep: SphereSweep) -> None:
     """Draw the final loss and effective gradient of every run over its effective learning rate, by regime, and lines of their means."""
     axes.set_xscale("log")
     for colour, values, label in (
-        (LIGHT.series[0], lambda run: run.verdict.loss, "training loss"),
-        (LIGHT.series[1], lambda run: run.verdict.gradient, "effective gradient norm"),
+        (LIGHT.series[0], attrgetter("verdict.loss"), "training loss"),
+        (LIGHT.series[1], attrgetter("verdict.gradient"), "effective gradient norm"),
     ):
         axes.plot(
             sweep.rates, [statistics.median(map(values, sweep.at(rate))) for rate in sweep.rates], color=colour, linewidth=1, label=label

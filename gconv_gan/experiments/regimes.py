@@ -127,6 +127,8 @@ class SphereSweep(Config):
     initial: dict[int, Initial]
     """By seed."""
     runs: tuple[SphereRun, ...]
+    step_seconds: dict[str, float]
+    """Of a training step: "SGD" alone, and with each of the two methods."""
     config: dict[str, Any]
     """The classifier run whose effective learning rate and seed were varied."""
     versions: dict[str, str]
@@ -229,4 +231,7 @@ def sweep_table(sweep: SphereSweep) -> str:
     for criterion in criteria(sweep):
         true = [str(seed) for seed, holds in criterion.seeds.items() if holds]
         lines.append(f"- {criterion.statement}: {criterion.verdict} (seeds {', '.join(true) or 'none'})")
+    plain = sweep.step_seconds["SGD"]
+    ratios = [f"{name} {taken / plain:.2f}" for name, taken in sweep.step_seconds.items() if name != "SGD"]
+    lines += ["", f"Time of a training step / that of SGD ({1000 * plain:.1f} ms): {', '.join(ratios)}"]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ JOINT = "all"
 class Measured:
     """What a step of one player reads and writes."""
 
-    weights: list[nn.Parameter]
+    weights: list[Tensor]
     before: list[Tensor]
     """Copies of the weights before the step."""
     membership: Tensor
@@ -87,7 +87,7 @@ class EffectiveLearningRates(Method):
             player = players[name]
             if name in self._measured and self._measured[name].optimizer is player.optimizer:
                 continue
-            weights = [player.network.get_parameter(weight) for group in groups for weight in group]
+            weights: list[Tensor] = [player.network.get_parameter(weight) for group in groups for weight in group]
             membership = torch.zeros(len(groups) + 1, len(weights), dtype=torch.float64)
             membership[-1] = 1
             column = 0
@@ -163,7 +163,7 @@ def layer_name(group: Group) -> str:
     return first if len(group) == 1 else f"{first}+{len(group) - 1}"
 
 
-def _norms(measured: Measured, tensors: list[Tensor] | list[nn.Parameter]) -> Tensor:
+def _norms(measured: Measured, tensors: list[Tensor]) -> Tensor:
     """Return the norm [L + 1] of each layer and of all, in float64, of ``tensors``, one for each weight."""
     squares = torch.stack(torch._foreach_norm(tensors, 2)).double().square()
     return (measured.membership @ squares).sqrt()

@@ -43,7 +43,7 @@ class ScaleProbe:
         self._network = copy.deepcopy(network).float().train()
         for module in self._network.modules():
             if isinstance(getattr(module, "eps", None), float):
-                module.eps = SMALL_EPS
+                module.eps = SMALL_EPS  # type: ignore[assignment]  # a number, as the line above says
         self._device = next(self._network.parameters()).device
         with torch.no_grad():
             for parameter in self._network.parameters():

@@ -23,7 +23,7 @@ from gconv_gan.methods.scale_invariance import ScaleProbe
 class OnSphere:
     """What a step of one player reads: its parameters, and numbers that stay the same during the run."""
 
-    weights: list[nn.Parameter]
+    weights: list[Tensor]
     """Scale-invariant, on the sphere."""
     others: list[nn.Parameter]
     radius: float
@@ -134,7 +134,7 @@ class Sphere(Method):
             network = players[name].network
             if self.others == "frozen" and self.head_norm:
                 _scale_head(network, weights, self.head_norm)
-            parameters = [network.get_parameter(weight) for weight in weights]
+            parameters: list[Tensor] = [network.get_parameter(weight) for weight in weights]
             radius = math.sqrt(sum(float(parameter.double().square().sum()) for parameter in parameters))
             if self.norm == "filter":
                 _to_filter_norm(parameters, _filter_norm(parameters, radius))
@@ -192,7 +192,7 @@ def _filter_norm(weights: Sequence[Tensor], radius: float) -> float:
     return radius / math.sqrt(sum(len(weight) for weight in weights))
 
 
-def _to_filter_norm(weights: Sequence[Tensor], norm: float) -> None:
+def _to_filter_norm(weights: list[Tensor], norm: float) -> None:
     """Scale every filter, an entry of the first axis, to ``norm``."""
     norms = [torch.linalg.vector_norm(weight.flatten(1), dim=1).view(-1, *[1] * (weight.ndim - 1)) for weight in weights]
     torch._foreach_reciprocal_(norms)

@@ -10,9 +10,11 @@ from PIL import Image
 from gconv_gan.commands import sphere as recipe
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, validated
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.regimes import SphereCommand
 from gconv_gan.experiments.regimes import SphereSweep
 
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "methods").glob("sphere_*.toml"))
 DIGITS = """
 [data]
 kind = "digits"
@@ -77,6 +79,11 @@ def test_every_run_has_its_trajectory_and_regime(result: SphereSweep, folder: Pa
             assert method["effective_learning_rate"] == rate
 
 
+def test_steps_are_timed_with_each_method_and_without(result: SphereSweep) -> None:
+    assert list(result.step_seconds) == ["SGD", "sphere", "effective_learning_rates"]
+    assert all(taken > 0 for taken in result.step_seconds.values())
+
+
 def test_initial_values_are_those_before_training(result: SphereSweep) -> None:
     assert result.initial[4].loss == pytest.approx(result.initial[5].loss, rel=0.6)
     assert result.initial[4] != result.initial[5]
@@ -117,3 +124,12 @@ def test_what_is_no_sweep_is_refused_in_one_sentence(tmp_path: Path) -> None:
         recipe.sweep(arguments(tmp_path, images=280))
     with pytest.raises(UserError, match=r"there is no result .*tiny\.json: run eval/sphere\.py"):
         recipe.main([str(tmp_path / "tiny.toml"), "--table", "--results", str(tmp_path)])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_of_sweeps_are_valid_and_say_how_they_are_run(path: Path) -> None:
+    config = load_config(ClassifierRunConfig, path)
+    assert [method.kind for method in config.methods] == ["sphere", "effective_learning_rates"]
+    header = path.read_text().split("\nstandardise")[0]
+    assert f"python eval/sphere.py configs/methods/{path.name}" in header
+    assert "Hardware:" in header
