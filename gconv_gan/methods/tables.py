@@ -1,9 +1,20 @@
 """The table of training methods: a new one is its class, a ``Method``, and a row here."""
 
 from gconv_gan.config.schema import Table
+from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
+from gconv_gan.methods.sphere import Sphere
 from gconv_gan.methods.taylor import TaylorPruning
 from gconv_gan.methods.temperature import GateTemperature
 
-METHODS = Table("METHODS", {"orthogonal": OrthogonalRegularisation, "gate_temperature": GateTemperature, "taylor": TaylorPruning})
+METHODS = Table(
+    "METHODS",
+    {
+        "orthogonal": OrthogonalRegularisation,
+        "gate_temperature": GateTemperature,
+        "taylor": TaylorPruning,
+        "sphere": Sphere,
+        "effective_learning_rates": EffectiveLearningRates,
+    },
+)
 """Methods that act on the networks of a run, see ``Method``; ``[[methods]]`` of a config lists them."""

@@ -33,7 +33,24 @@ LABELS = {
     "grad_norm_d": "|grad D|",
     "grad_norm_g": "|grad G|",
     "gate_entropy": "gate H",
+    "effective_learning_rate": "ELR",
+    "effective_learning_rate_min": "from",
+    "effective_learning_rate_max": "to",
+    "angular_update": "angle",
+    "effective_learning_rate_d": "ELR D",
+    "effective_learning_rate_min_d": "from",
+    "effective_learning_rate_max_d": "to",
+    "angular_update_d": "angle D",
+    "effective_learning_rate_g": "ELR G",
+    "effective_learning_rate_min_g": "from",
+    "effective_learning_rate_max_g": "to",
+    "angular_update_g": "angle G",
 }
+
+
+def short(number: float) -> str:
+    """Return a number with three decimals, or with two digits where it is below 0.01: 0.123, 4.5e-05."""
+    return f"{number:.3f}" if number == 0 or abs(number) >= 0.01 else f"{number:.1e}"
 
 
 class Means:
@@ -127,7 +144,7 @@ class Report:
             "peak_memory_gib": self._peak_memory / 2**30,
         }
         self._accelerator.log(numbers, step=images_seen)
-        facts = "  ".join(f"{label} {numbers[name]:.3f}" for name, label in LABELS.items() if name in numbers)
+        facts = "  ".join(f"{label} {short(numbers[name])}" for name, label in LABELS.items() if name in numbers)
         self.say(
             f"{images_seen / 1000:9.1f} kimg  {numbers['seconds_per_kimg']:7.2f} s/kimg  {facts}  {numbers['peak_memory_gib']:.2f} GiB"
         )

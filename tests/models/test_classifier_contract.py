@@ -17,6 +17,7 @@ from gconv_gan.layers import IterNorm, SqueezeExcite
 from gconv_gan.layers.dropout import seed_dropout
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.models.classifiers.classifier import Classifier
+from gconv_gan.models.classifiers.conv_net import ConvNet
 from gconv_gan.models.classifiers.elu_net import ELUNet
 from gconv_gan.models.classifiers.g_ghost_regnet import RegNetX
 from gconv_gan.models.classifiers.ghostnet import GhostNet
@@ -56,6 +57,7 @@ def narrow_multigrid(table: Keywords) -> Keywords:
 
 # from the keywords of a row of the table to those that leave its network the wiring, and take away most channels and repetitions
 NARROW: dict[type[Classifier], Callable[[Keywords], Keywords]] = {
+    ConvNet: lambda _: {"widths": (4, 8, 8, 16)},
     ELUNet: lambda _: {"width": 1 / 64},
     GhostNet: lambda _: {"width": 0.25},
     MGICMobileNetV3: narrow_multigrid,
@@ -152,6 +154,7 @@ def test_networks_of_papers_with_dropout_use_it(name: str) -> None:
 
 
 ONE_OF_EACH = {
+    "convnet": ConvNet,
     "elu_net_11": ELUNet,
     "ghostnet_100": GhostNet,
     "mgic_mobilenetv3_small_g8": MGICMobileNetV3,

@@ -132,7 +132,10 @@ MGIC: Sizes = {
     "mgic_mobilenetv3_small_g64": (2_311_144, None),
 }
 
-SIZES: Sizes = {**WIDE_RESNET, **RESNET, **SKNET, **GHOST, **REGNET, **RESIDUAL_ATTENTION, **MGIC}
+# convolutions and head alone: without scales and shifts, a norm has no parameters
+SCALE_INVARIANT: Sizes = {"convnet_si": (390_506, 57_510_400), "resnet18_si": (11_173_962 - 9_600, 555_422_720)}
+
+SIZES: Sizes = {**SCALE_INVARIANT, **WIDE_RESNET, **RESNET, **SKNET, **GHOST, **REGNET, **RESIDUAL_ATTENTION, **MGIC}
 
 # (name, classes, keyword arguments, parameters, MACs)
 VARIANTS: list[tuple[str, int, dict[str, int], int, int | None]] = [

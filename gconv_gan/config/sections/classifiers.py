@@ -8,7 +8,7 @@ from gconv_gan.config.base import Config, EngineName, FolderName
 from gconv_gan.config.ranges import Share
 from gconv_gan.config.schema import Choice, PartConfig
 from gconv_gan.config.sections.data import DataConfig
-from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule
+from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, require_plain_sgd
 
 
 class AugmentationConfig(Config):
@@ -138,6 +138,11 @@ class ClassifierRunConfig(Config):
         norm = getattr(self.network, "norm", None)
         if self.standardise and getattr(norm, "normalise_input", False):
             raise ValueError("standardise and network.norm.normalise_input both normalise the images: choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _the_methods_fit_the_optimizer(self) -> "ClassifierRunConfig":
+        require_plain_sgd(self.methods, {"classifier": self.optimizer}, max_grad_norm=self.trainer.max_grad_norm)
         return self
 
     @model_validator(mode="after")

@@ -1,9 +1,11 @@
 """Common keys of all optimisers and schedules, and the weight average."""
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.schema import PartConfig
+from gconv_gan.config.schema import PartConfig, flagged
 
 
 class AnyOptimizer(PartConfig):
@@ -29,3 +31,31 @@ class EmaConfig(Config):
     """Hold the half-life at most at ramp · images seen, so that early averages do not contain the initial weights; None: no ramp."""
     start_images: NonNegativeInt = 0
     """Images seen before averaging starts; until then the average equals the generator (BigGAN: 1,000 to 20,000 steps' worth)."""
+
+
+def require_plain_sgd(methods: Sequence[PartConfig], optimizers: Mapping[str, AnyOptimizer], *, max_grad_norm: float | None) -> None:
+    """Raise ``ValueError`` if a method with the flag ``plain_sgd`` is listed and a step is not the learning rate times the gradient.
+
+    Args:
+        methods: those of the run.
+        optimizers: the optimiser of each player, by name, in sections of these names or, of a classifier, in ``optimizer``.
+        max_grad_norm: that of the trainer.
+
+    """
+    for index, method in enumerate(methods):
+        asking = flagged(method, "plain_sgd", f"methods.{index}")
+        if asking is None:
+            continue
+        if max_grad_norm is not None:
+            raise ValueError(
+                f"{asking} takes steps of plain SGD, which trainer.max_grad_norm = {max_grad_norm:g} would shorten: leave it out"
+            )
+        for player, optimizer in optimizers.items():
+            if player not in (getattr(method, "players", ()) or optimizers):
+                continue
+            section = "optimizer" if player == "classifier" else f"{player}_optimizer"
+            if optimizer.kind != "sgd":
+                raise ValueError(f'{asking} takes steps of plain SGD, but {section}.kind = "{optimizer.kind}": set it to "sgd"')
+            for key in ("momentum", "weight_decay"):
+                if value := getattr(optimizer, key):
+                    raise ValueError(f"{asking} takes steps of plain SGD, but {section}.{key} = {value:g}: set it to 0")

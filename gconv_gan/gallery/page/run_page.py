@@ -88,6 +88,18 @@ SECTIONS = (
     ),
     Section("scores", "Scores", "Scores", "Scores are comparable only under the same protocol."),
     Section("training", "Training", "Training curves", "Values of the training log over real images seen by the discriminator."),
+    Section(
+        "effective-learning-rates",
+        "Effective rates",
+        "Effective learning rates",
+        "Where a norm follows a weight, or the weight itself is normalised, its length does not change the output but sets how far a step "
+        "turns it. A layer whose effective learning rate falls during training is slowed down by its own growth.",
+        {
+            "effective learning rate": "learning rate over the squared norm of the weight",
+            "angular update": "angle between the weight before and after a step, mean over the steps since the last status line",
+            "effective gradient norm": "norm of the weight times the norm of its gradient, which does not depend on the weight's length",
+        },
+    ),
 )
 
 

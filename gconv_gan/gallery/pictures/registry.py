@@ -9,6 +9,7 @@ from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, slerp_sheet
 from gconv_gan.gallery.page.theme import DARK, LIGHT
 from gconv_gan.gallery.pictures.class_blend import draw_class_blend
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
+from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates
 from gconv_gan.gallery.pictures.gate_map import draw_gate_map
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
 from gconv_gan.gallery.pictures.grid import grid_png, read_tiles
@@ -213,4 +214,5 @@ PICTURES: dict[str, PictureKind] = {
     "gates-classes": PictureKind("gates", draw_class_gates, {"latents_per_class": 8}),
     "scores": PictureKind("scores", draw_scores),
     "training": PictureKind("training", draw_training),
+    "effective-learning-rates": PictureKind("effective-learning-rates", draw_effective_learning_rates),
 }

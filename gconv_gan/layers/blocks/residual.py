@@ -185,9 +185,18 @@ def regnet_block(in_channels: int, out_channels: int, *, group_width: int, strid
 
 
 def preact_basic_block(
-    in_channels: int, out_channels: int, *, stride: int = 1, parts: Parts = STANDARD, dropout: float = 0.0
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    parts: Parts = STANDARD,
+    dropout: float = 0.0,
+    projection_norm: bool = False,
 ) -> PreactBlock:
-    """Return a pre-activation block with two 3×3 convolutions and dropout before the second: B(3,3) of the WRN paper."""
+    """Return a pre-activation block with two 3×3 convolutions and dropout before the second: B(3,3) of the WRN paper.
+
+    With ``projection_norm`` a norm stands before the convolution of the shortcut too (Li and Arora, arXiv 1910.07454).
+    """
     steps: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=parts.convolution(in_channels, out_channels, 3, stride=stride),
         preactivation2=parts.preactivation(out_channels),
@@ -195,7 +204,7 @@ def preact_basic_block(
         conv2=parts.convolution(out_channels, out_channels, 3),
         **parts.attentions(out_channels),
     )
-    return _preact_block(in_channels, out_channels, stride, parts, steps)
+    return _preact_block(in_channels, out_channels, stride, parts, steps, projection_norm=projection_norm)
 
 
 def preact_bottleneck(
@@ -214,9 +223,20 @@ def preact_bottleneck(
     return _preact_block(in_channels, out_channels, stride, parts, steps)
 
 
-def _preact_block(in_channels: int, out_channels: int, stride: int, parts: Parts, steps: "OrderedDict[str, nn.Module]") -> PreactBlock:
-    keeps_shape = stride == 1 and in_channels == out_channels
-    projection = None if keeps_shape else parts.convolution(in_channels, out_channels, 1, stride=stride)
+def _preact_block(
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    parts: Parts,
+    steps: "OrderedDict[str, nn.Module]",
+    *,
+    projection_norm: bool = False,
+) -> PreactBlock:
+    projection: nn.Module | None = None
+    if stride != 1 or in_channels != out_channels:
+        projection = parts.convolution(in_channels, out_channels, 1, stride=stride)
+        if projection_norm:
+            projection = nn.Sequential(OrderedDict(norm=parts.normalisation(in_channels), conv=projection))
     return PreactBlock(parts.preactivation(in_channels), nn.Sequential(steps), projection)
 
 

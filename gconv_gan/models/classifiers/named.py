@@ -11,7 +11,9 @@ from gconv_gan.layers.blocks.block_parts import STANDARD, ConvConstructor, Parts
 from gconv_gan.layers.blocks.ghost import GhostModule
 from gconv_gan.layers.blocks.residual import basic_block, bottleneck, preact_basic_block, preact_bottleneck, zero_pad_shortcut
 from gconv_gan.layers.blocks.squeeze_excite import SqueezeExcite
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.models.classifiers.classifier import Classifier
+from gconv_gan.models.classifiers.conv_net import ConvNet
 from gconv_gan.models.classifiers.elu_net import ELU, ELU_11, ELU_18, ELUNet
 from gconv_gan.models.classifiers.g_ghost_regnet import REGNET_X, RegNetX
 from gconv_gan.models.classifiers.ghostnet import SQUEEZING, GhostNet
@@ -35,6 +37,9 @@ WIDE_RESNETS: tuple[tuple[int, int], ...] = (
     *((34, 10), (40, 1), (40, 2), (40, 4), (40, 8), (40, 10), (52, 1), (70, 16)),
 )
 
+
+SCALE_INVARIANT = Parts(norm=partial(BatchNorm2d, affine=False))
+"""Norms without scale and shift: the output is a function of the directions of the convolutions' weights and of the head."""
 
 GROUP_SIZES = (8, 16, 32, 64)
 SMALL_STRIDES = (1, 2, 2)
@@ -120,6 +125,9 @@ def _cifar_resnets() -> dict[str, Constructor]:
         "resnet50_cifar": partial(ResNet, depths=(3, 4, 6, 3), widths=BOTTLENECK_WIDTHS, block=bottleneck, stem=cifar_stem),
         "preact_resnet18_cifar": partial(PreactResNet, depths=(2, 2, 2, 2)),
         "preact_resnet34_cifar": partial(PreactResNet, depths=(3, 4, 6, 3)),
+        "resnet18_si": partial(
+            PreactResNet, depths=(2, 2, 2, 2), block=partial(preact_basic_block, projection_norm=True), parts=SCALE_INVARIANT
+        ),
         **{
             f"preact_resnet{depth}": partial(preact, depths=((depth - 2) // 6,) * 3, widths=CIFAR_WIDTHS, block=preact_basic_block)
             for depth in (56, 110)
@@ -159,6 +167,8 @@ def _cifar() -> dict[str, Constructor]:
             for name, (depths, widths) in mgic.items()
             for size in GROUP_SIZES
         },
+        "convnet": partial(ConvNet),
+        "convnet_si": partial(ConvNet, parts=SCALE_INVARIANT),
         "elu_net_18": partial(ELUNet, stacks=ELU_18, parts=ELU),
         "elu_net_11": partial(ELUNet, stacks=ELU_11, parts=ELU),
     }

@@ -1,0 +1,67 @@
+"""Panels of effective learning rates: what is in the records is drawn, layer by layer, and nothing else."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from gconv_gan.gallery.page.theme import LIGHT
+from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates, draw_layers, layer_curves
+from gconv_gan.gallery.subject import Subject
+
+LAYERS = ("blocks.0.conv1", "blocks.0.conv2+1", "to_rgb")
+
+
+def records(*, players: tuple[str, ...] = ("generator", "discriminator")) -> tuple[dict[str, float], ...]:
+    return tuple(
+        {
+            "images": 100.0 * time,
+            "effective_learning_rate": 1.0,
+            **{
+                f"effective_learning_rate/{player}/{layer}": 10.0**-place / time for player in players for place, layer in enumerate(LAYERS)
+            },
+            **{f"effective_learning_rate/{player}/all": 1e-4 for player in players},
+            **{f"weight_norm/{player}/{layer}": float(time) for player in players for layer in LAYERS},
+        }
+        for time in range(1, 6)
+    )
+
+
+def pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_there_is_a_panel_per_player_and_quantity_that_was_measured(subject: Subject) -> None:
+    drawings = draw_effective_learning_rates(replace(subject, records=records()), seed=0)
+    assert [drawing.file for drawing in drawings] == [
+        f"history-{quantity}-{player}.png"
+        for player in ("generator", "discriminator")
+        for quantity in ("effective-learning-rate", "weight-norm")
+    ]
+    assert drawings[0].alt.startswith("Effective learning rates of 3 layers of the generator over images seen: from 0.01 to 1 at first, ")
+    assert all(drawing.dark is not None for drawing in drawings)
+    only = draw_effective_learning_rates(replace(subject, records=records(players=("discriminator",))), seed=0)
+    assert all("discriminator" in drawing.file for drawing in only)
+
+
+def test_a_run_that_did_not_measure_them_has_none(subject: Subject) -> None:
+    assert draw_effective_learning_rates(subject, seed=0) == []
+
+
+def test_curves_are_those_of_the_layers_in_the_order_of_the_network_and_positive() -> None:
+    found = layer_curves(
+        [*records(), {"images": 600.0, "effective_learning_rate/generator/to_rgb": 0.0}], "effective_learning_rate/generator/"
+    )
+    assert list(found) == [*LAYERS, "all"]
+    assert found["to_rgb"][:2] == ((100.0, 0.01), (200.0, 0.005))
+    assert len(found["to_rgb"]) == 5
+
+
+def test_every_layer_has_a_line() -> None:
+    curves = layer_curves(records(), "effective_learning_rate/generator/")
+    whole = pixels(draw_layers(curves, theme=LIGHT))
+    for left_out in LAYERS:
+        some = {layer: curve for layer, curve in curves.items() if layer != left_out}
+        assert (pixels(draw_layers(some, theme=LIGHT)) != whole).any()
