@@ -1,9 +1,18 @@
 """The table of training methods: a new one is its class, a ``Method``, and a row here."""
 
 from gconv_gan.config.schema import Table
+from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.taylor import TaylorPruning
 from gconv_gan.methods.temperature import GateTemperature
 
-METHODS = Table("METHODS", {"orthogonal": OrthogonalRegularisation, "gate_temperature": GateTemperature, "taylor": TaylorPruning})
+METHODS = Table(
+    "METHODS",
+    {
+        "orthogonal": OrthogonalRegularisation,
+        "gate_temperature": GateTemperature,
+        "curvature": CurvatureRates,
+        "taylor": TaylorPruning,
+    },
+)
 """Methods that act on the networks of a run, see ``Method``; ``[[methods]]`` of a config lists them."""
