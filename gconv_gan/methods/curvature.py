@@ -77,6 +77,8 @@ class CurvatureRates(Method):
 
     """
 
+    sets_momentum = True
+
     def __init__(
         self,
         *,

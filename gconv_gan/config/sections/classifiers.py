@@ -8,7 +8,7 @@ from gconv_gan.config.base import Config, EngineName, FolderName
 from gconv_gan.config.ranges import Share
 from gconv_gan.config.schema import Choice, PartConfig
 from gconv_gan.config.sections.data import DataConfig
-from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule
+from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, require_momentum
 
 
 class AugmentationConfig(Config):
@@ -131,6 +131,11 @@ class ClassifierRunConfig(Config):
             raise ValueError('evaluation.select = "best" needs split.validation above 0: the test images must not choose the checkpoint')
         if self.evaluation.select == "best" and self.evaluation.every == 0:
             raise ValueError('evaluation.select = "best" needs evaluation.every above 0: one test leaves nothing to choose')
+        return self
+
+    @model_validator(mode="after")
+    def _methods_fit_the_optimizer(self) -> "ClassifierRunConfig":
+        require_momentum(self.methods, {"classifier": ("optimizer", self.optimizer)})
         return self
 
     @model_validator(mode="after")

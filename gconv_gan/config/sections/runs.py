@@ -9,7 +9,7 @@ from gconv_gan.config.schema import Choice, PartConfig, flagged, table
 from gconv_gan.config.sections.data import DataConfig
 from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.sections.objective import ObjectiveConfig
-from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, EmaConfig
+from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, EmaConfig, require_momentum
 
 
 class TrainerConfig(Config):
@@ -118,6 +118,12 @@ class GANRunConfig(Config):
             raise ValueError(
                 'conditional = true needs classes, but data.labels = "none": choose what the classes are, or train unconditionally'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _methods_fit_the_optimizers(self) -> "GANRunConfig":
+        optimizers = {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
+        require_momentum(self.methods, {name: (f"{name}_optimizer", optimizer) for name, optimizer in optimizers.items()})
         return self
 
     @model_validator(mode="after")
