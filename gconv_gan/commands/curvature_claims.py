@@ -135,10 +135,12 @@ def rates(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[Clai
         found[name] = growth(
             {size: tuple(largest_rate(one, name, size, seed=seed) for seed, one in zip(seeds, sets, strict=True)) for size in RATE_SIZES}
         )
-        medians = {size: float(np.median(values)) for size, values in found[name].by_size.items()}
+        medians = {size: float(np.median(trained(values))) for size, values in found[name].by_size.items()}
         lines.append(f"{name:>10} " + " ".join(f"{medians[size]:8.4f}" for size in RATE_SIZES))
         rising, flat = medians[64] / medians[4], medians[512] / medians[64]
         lines.append(f"  median over seeds; 64 over 4: {rising:.2f}, expected at least 3: {holds(rising >= 3)}")
+        missing = {size: values.count(None) for size, values in found[name].by_size.items() if None in values}
+        lines += [f"  batch {size}: no learning rate reached the loss in {count} of {len(seeds)} seeds" for size, count in missing.items()]
         lines.append(f"  512 over 64: {flat:.2f}, expected at most 1.5: {holds(flat <= 1.5)}")
         slope = f"{found[name].slope:.3f}, 95 % {interval(found[name].interval)}"
         lines.append(f"  slope d ln α / d ln B from {GROWING[0]} to {GROWING[1]}: {slope}")
@@ -195,8 +197,16 @@ def picture(result: ClaimsResult) -> bytes:
             }
         }
     else:
-        curves = {name.upper(): found.by_size for name, found in result.rates.items()}
+        curves = {
+            f"{name}, largest learning rate": {size: trained(values) for size, values in found.by_size.items()}
+            for name, found in result.rates.items()
+        }
     return plot_by_batch(curves, theme=LIGHT)
+
+
+def trained(rates: Sequence[float | None]) -> list[float]:
+    """Return the learning rates of the seeds that have one."""
+    return [rate for rate in rates if rate is not None]
 
 
 def with_deviation(values: Sequence[float], form: str) -> str:

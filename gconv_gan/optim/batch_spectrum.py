@@ -89,6 +89,22 @@ def critical_batch(eigenvalue: float, noise: float) -> float:
     return noise / eigenvalue**2
 
 
+def fitted_outlier(batch: tuple[float, float], larger: tuple[float, float]) -> tuple[float, float]:
+    r"""Return :math:`\lambda_1` and :math:`\mathfrak b^*` from largest eigenvalues at two batch sizes, by Theorem 4's first line.
+
+    It is :math:`\lambda'_1 = \lambda_1 (1 + \mathfrak b^* / \mathfrak b)`, whatever noise, of high rank or low, stands behind 𝔟*.
+
+    Args:
+        batch: 𝔟 and the mean largest eigenvalue of batches.
+        larger: the same of larger ones.
+
+    """
+    inverse, inverse_larger = 1 / batch[0], 1 / larger[0]
+    slope = max(0.0, (batch[1] - larger[1]) / (inverse - inverse_larger))
+    eigenvalue = larger[1] - slope * inverse_larger
+    return eigenvalue, slope / eigenvalue
+
+
 def largest_learning_rate(eigenvalue: float, noise: float, batch: float, images: float | None = None) -> float:
     r"""Return :math:`2 / \lambda'_1`, the limit of SGD's learning rate (Eq. 24) by Theorem 4.
 

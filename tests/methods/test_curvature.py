@@ -23,6 +23,8 @@ from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.runtime.tracking import read_metrics
 from tests.reference.host_free import HostFreeEngine
 from tests.training.test_classifier import At as ClassifierAt
+from tests.training.test_classifier import PowerCutError as ClassifierPowerCutError
+from tests.training.test_classifier import power_cut as classifier_power_cut
 from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
@@ -100,8 +102,8 @@ class Quadratic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.x = nn.Parameter(torch.ones(400, dtype=torch.float64))
-        self.register_buffer("values", torch.tensor([0.0] * 360 + [0.5, 2.0, 4.0, 8.0] * 10, dtype=torch.float64))
+        self.x = nn.Parameter(torch.ones(1600, dtype=torch.float64))
+        self.register_buffer("values", torch.tensor([0.0] * 1440 + [0.5, 2.0, 4.0, 8.0] * 40, dtype=torch.float64))
 
     def forward(self) -> Tensor:
         return 0.5 * (self.values * self.x**2).sum()
@@ -168,11 +170,12 @@ def test_a_broken_classifier_run_ends_with_the_bits_of_an_unbroken_one(tmp_path:
     classifier_recipe.fit(tiny_classifier(unbroken, **changes))
 
     def with_power_cut(configs: Sequence[PartConfig]) -> tuple[Method, ...]:
-        return (*listed_methods(configs), ClassifierAt(208, power_cut))
+        return (*listed_methods(configs), ClassifierAt(208, classifier_power_cut))
 
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+    with monkeypatch.context() as patch:
         patch.setattr(classifier_checks, "listed_methods", with_power_cut)
-        classifier_recipe.fit(tiny_classifier(broken, **changes))
+        with pytest.raises(ClassifierPowerCutError):
+            classifier_recipe.fit(tiny_classifier(broken, **changes))
     classifier_recipe.fit(tiny_classifier(broken, **changes))
     assert final_files(broken) == final_files(unbroken)
 

@@ -115,8 +115,8 @@ def rate_grid(optimizer: OptimizerName) -> list[float]:
     return [2.0**low * GRID**index for index in range(4 * (high - low) + 1)]
 
 
-def largest_rate(images: Images, optimizer: OptimizerName, size: int, *, seed: int) -> float:
-    """Return the largest learning rate with which the loss on all images, at every tenth of 120 steps, reaches 1.2; NaN: there is none."""
+def largest_rate(images: Images, optimizer: OptimizerName, size: int, *, seed: int) -> float | None:
+    """Return the largest learning rate with which the loss on all images is below 1.2 at any tenth of 120 steps; None: with no rate."""
     rates = torch.tensor(rate_grid(optimizer))
     weights = initial_weights(images.pixels.shape[1], seed=seed, replicas=len(rates))
     reached = torch.zeros(len(rates), dtype=torch.bool)
@@ -132,14 +132,14 @@ def largest_rate(images: Images, optimizer: OptimizerName, size: int, *, seed: i
                 weight -= rates[:, None, None] * gradient
             if step % 10 == 0:
                 reached |= losses(weights, images.pixels, images.labels) < REACHED  # false for NaN
-    return float(rates[reached].max()) if reached.any() else math.nan
+    return float(rates[reached].max()) if reached.any() else None
 
 
 class Growth(Config):
     """The largest learning rates of an optimiser, and how they grow with the batch."""
 
-    by_size: dict[int, tuple[float, ...]]
-    """One a seed."""
+    by_size: dict[int, tuple[float | None, ...]]
+    """One a seed; None: no learning rate trained."""
     slopes: tuple[float, ...]
     """d ln α_max / d ln B between the sizes of ``GROWING``, one a seed."""
     slope: float
@@ -147,10 +147,11 @@ class Growth(Config):
     """95 %, Student's t over seeds."""
 
 
-def growth(by_size: dict[int, tuple[float, ...]]) -> Growth:
-    """Return the slopes of the largest learning rates; NaN where a size has none."""
-    sizes = [size for size in by_size if GROWING[0] <= size <= GROWING[1]]
-    rates = np.log([by_size[size] for size in sizes])
-    slopes = tuple(float(slope) for slope in np.polyfit(np.log(sizes), rates, 1)[0])
+def growth(by_size: dict[int, tuple[float | None, ...]]) -> Growth:
+    """Return the slopes of the largest learning rates, over the sizes of a seed that have one."""
+    slopes = []
+    for rates in zip(*(by_size[size] for size in by_size if GROWING[0] <= size <= GROWING[1]), strict=True):
+        pairs = [(math.log(size), math.log(rate)) for size, rate in zip(by_size, rates, strict=False) if rate is not None]
+        slopes.append(float(np.polyfit(*zip(*pairs, strict=True), 1)[0]))
     test = paired_test(slopes)
-    return Growth(by_size=by_size, slopes=slopes, slope=test.mean, interval=test.interval)
+    return Growth(by_size=by_size, slopes=tuple(slopes), slope=test.mean, interval=test.interval)
