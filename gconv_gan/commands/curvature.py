@@ -51,7 +51,7 @@ from gconv_gan.runtime.random import Stream
 
 NEGLIGIBLE = 1e-3
 """Eigenvalues below this multiple of the largest magnitude count neither as positive nor as negative."""
-GROWTHS = (1 / 4, 1 / 2, 1, 2, 4, 8, 16)
+GROWTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 POINTS = 2000
 WIDTH = 0.005
 """Standard deviation of the Gaussians of the density, as a share of its range."""
@@ -388,6 +388,6 @@ def picture(card: CurvatureCard, spectra: Sequence[Ritz]) -> bytes:
     margin = 0.05 * (high - low)
     grid = np.linspace(low - margin, high + margin, POINTS)
     density = spectral_density(spectra, grid, width=WIDTH * (high - low))
-    marks = {"λ_max, all batches": card.largest_of_all, "λ_min, all batches": card.smallest_of_all}
-    title = f"{card.run}: {card.player}, {card.matrix.replace('_', '–')}, density of eigenvalues"
+    marks = {"λ_min of all": card.smallest_of_all, "λ_max of all": card.largest_of_all}
+    title = f"{card.run}: {card.player}, {card.matrix.replace('_', '–')}, eigenvalues of batches of {card.batch}"
     return plot_density(grid, density, marks=marks, title=title, theme=LIGHT)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float64
+from matplotlib.ticker import NullLocator
 
 from gconv_gan.gallery.page.theme import Theme
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
@@ -22,6 +23,7 @@ def plot_density(
     for colour, (name, value) in zip(theme.series[1:], marks.items(), strict=False):
         axes.axvline(value, color=colour, linewidth=1, linestyle="--", label=f"{name} {value:.3g}")
     axes.set_yscale("log")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(density.max() * 10.0**-DECADES, density.max() * 2)
     axes.set_xlabel("eigenvalue")
     width, height = figure.get_size_inches()
