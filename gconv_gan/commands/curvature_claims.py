@@ -191,17 +191,16 @@ def picture(result: ClaimsResult) -> bytes:
     """Return broadening or rates over the batch size, each seed a dot, as a PNG."""
     curves: dict[str, Mapping[int, Sequence[float]]]
     if result.broadening:
+        title = "largest eigenvalue of a batch over that of all images"
+        found = result.broadening
         curves = {
-            "λ₁ of batches / λ₁ of all": {
-                size: [float(np.mean(one.by_size[size])) / one.whole for one in result.broadening] for size in BROADENING_SIZES
-            }
+            "measured": {size: [float(np.mean(one.by_size[size])) / one.whole for one in found] for size in BROADENING_SIZES},
+            "Theorem 4": {size: [one.predicted[size] / one.whole for one in found] for size in BROADENING_SIZES},
         }
     else:
-        curves = {
-            f"{name}, largest learning rate": {size: trained(values) for size, values in found.by_size.items()}
-            for name, found in result.rates.items()
-        }
-    return plot_by_batch(curves, theme=LIGHT)
+        title = "largest learning rate that trains"
+        curves = {name: {size: trained(values) for size, values in one.by_size.items()} for name, one in result.rates.items()}
+    return plot_by_batch(curves, title=f"{title}, {len(result.seeds)} seeds", theme=LIGHT)
 
 
 def trained(rates: Sequence[float | None]) -> list[float]:

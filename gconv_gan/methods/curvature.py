@@ -64,7 +64,8 @@ class CurvatureRates(Method):
     In a GAN each player's own loss is measured with the other one held fixed; the game has further directions, so that its α is an upper
     bound. A batch without curvature, or with values that are not finite, leaves the rates as they were.
 
-    Cost: ``steps`` × ``batches`` products, each the time of about two backward passes, and memory for ``steps`` copies of the parameters.
+    Cost of a measurement: (``steps`` + 1) × ``batches`` products, each a backward pass through the graph of a backward pass, and memory for
+    ``steps`` copies of the parameters.
 
     Args:
         players: Networks whose optimisers are set; None: all of the run.
