@@ -1,6 +1,7 @@
 """The table of training methods: a new one is its class, a ``Method``, and a row here."""
 
 from gconv_gan.config.schema import Table
+from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.sphere import Sphere
@@ -12,6 +13,7 @@ METHODS = Table(
     {
         "orthogonal": OrthogonalRegularisation,
         "gate_temperature": GateTemperature,
+        "curvature": CurvatureRates,
         "taylor": TaylorPruning,
         "sphere": Sphere,
         "effective_learning_rates": EffectiveLearningRates,

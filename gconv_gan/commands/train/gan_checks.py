@@ -71,9 +71,8 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
         trainer = config.trainer
         parts = accelerator.num_processes * trainer.micro_batches
         require_full_batch(dataset, len(dataset), batch_size=trainer.batch_size, parts=parts)
-        data = _batches(config, dataset, accelerator, seed=config.seed)
-        if objective.loss.relativistic:
-            generator_data = _batches(config, dataset, accelerator, seed=stream_seed(config.seed, "generator_reals", 0))
+        data = real_images(config, dataset, accelerator, seed=config.seed)
+        generator_data = generator_images(config, dataset, accelerator, objective)
         facts = {
             "data": dataset.content_hash,
             "data_title": dataset.title,
@@ -98,7 +97,8 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     )
 
 
-def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, *, seed: int) -> BatchSource:
+def real_images(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, *, seed: int) -> BatchSource:
+    """Return the batches of this process."""
     return BatchSource(
         dataset,
         seed=seed,
@@ -111,6 +111,13 @@ def _batches(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
         device=accelerator.device,
         resident=config.data.resident,
     )
+
+
+def generator_images(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, objective: Objective) -> BatchSource | None:
+    """Return the real images of generator steps, in an order of their own, where the loss needs them."""
+    if not objective.loss.relativistic:
+        return None
+    return real_images(config, dataset, accelerator, seed=stream_seed(config.seed, "generator_reals", 0))
 
 
 def methods(config: GANRunConfig) -> tuple[Method, ...]:

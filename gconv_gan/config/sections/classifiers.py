@@ -8,7 +8,7 @@ from gconv_gan.config.base import Config, EngineName, FolderName
 from gconv_gan.config.ranges import Share
 from gconv_gan.config.schema import Choice, PartConfig
 from gconv_gan.config.sections.data import DataConfig
-from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, require_plain_sgd
+from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, require_fitting_optimizers
 
 
 class AugmentationConfig(Config):
@@ -142,7 +142,7 @@ class ClassifierRunConfig(Config):
 
     @model_validator(mode="after")
     def _the_methods_fit_the_optimizer(self) -> "ClassifierRunConfig":
-        require_plain_sgd(self.methods, {"classifier": self.optimizer}, max_grad_norm=self.trainer.max_grad_norm)
+        require_fitting_optimizers(self.methods, {"classifier": self.optimizer}, max_grad_norm=self.trainer.max_grad_norm)
         return self
 
     @model_validator(mode="after")

@@ -33,29 +33,37 @@ class EmaConfig(Config):
     """Images seen before averaging starts; until then the average equals the generator (BigGAN: 1,000 to 20,000 steps' worth)."""
 
 
-def require_plain_sgd(methods: Sequence[PartConfig], optimizers: Mapping[str, AnyOptimizer], *, max_grad_norm: float | None) -> None:
-    """Raise ``ValueError`` if a method with the flag ``plain_sgd`` is listed and a step is not the learning rate times the gradient.
+def require_fitting_optimizers(
+    methods: Sequence[PartConfig], optimizers: Mapping[str, AnyOptimizer], *, max_grad_norm: float | None
+) -> None:
+    """Check that the methods of a run find the optimisers that they need.
+
+    A method with the flag ``sets_momentum`` needs optimisers that have one; with the flag ``plain_sgd``, steps that are the learning rate
+    times the gradient.
 
     Args:
         methods: those of the run.
         optimizers: the optimiser of each player, by name, in sections of these names or, of a classifier, in ``optimizer``.
         max_grad_norm: that of the trainer.
 
+    Raises:
+        ValueError: an optimiser does not fit.
+
     """
     for index, method in enumerate(methods):
-        asking = flagged(method, "plain_sgd", f"methods.{index}")
-        if asking is None:
-            continue
-        if max_grad_norm is not None:
+        momentum, plain = (flagged(method, flag, f"methods.{index}") for flag in ("sets_momentum", "plain_sgd"))
+        if plain and max_grad_norm is not None:
             raise ValueError(
-                f"{asking} takes steps of plain SGD, which trainer.max_grad_norm = {max_grad_norm:g} would shorten: leave it out"
+                f"{plain} takes steps of plain SGD, which trainer.max_grad_norm = {max_grad_norm:g} would shorten: leave it out"
             )
         for player, optimizer in optimizers.items():
-            if player not in (getattr(method, "players", ()) or optimizers):
+            if player not in (getattr(method, "players", None) or optimizers):
                 continue
             section = "optimizer" if player == "classifier" else f"{player}_optimizer"
-            if optimizer.kind != "sgd":
-                raise ValueError(f'{asking} takes steps of plain SGD, but {section}.kind = "{optimizer.kind}": set it to "sgd"')
-            for key in ("momentum", "weight_decay"):
+            if momentum and not hasattr(optimizer, "momentum"):
+                raise ValueError(f'{momentum} sets the momentum, which {section}.kind = "{optimizer.kind}" lacks: use kind = "sgd" there')
+            if plain and optimizer.kind != "sgd":
+                raise ValueError(f'{plain} takes steps of plain SGD, but {section}.kind = "{optimizer.kind}": set it to "sgd"')
+            for key in ("momentum", "weight_decay") if plain else ():
                 if value := getattr(optimizer, key):
-                    raise ValueError(f"{asking} takes steps of plain SGD, but {section}.{key} = {value:g}: set it to 0")
+                    raise ValueError(f"{plain} takes steps of plain SGD, but {section}.{key} = {value:g}: set it to 0")

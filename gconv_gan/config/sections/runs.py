@@ -9,7 +9,7 @@ from gconv_gan.config.schema import Choice, PartConfig, flagged, table
 from gconv_gan.config.sections.data import DataConfig
 from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.config.sections.objective import ObjectiveConfig
-from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, EmaConfig, require_plain_sgd
+from gconv_gan.config.sections.optim import AnyOptimizer, AnySchedule, EmaConfig, require_fitting_optimizers
 
 
 class TrainerConfig(Config):
@@ -123,7 +123,7 @@ class GANRunConfig(Config):
     @model_validator(mode="after")
     def _the_methods_fit_the_optimizers(self) -> "GANRunConfig":
         optimizers = {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
-        require_plain_sgd(self.methods, optimizers, max_grad_norm=self.trainer.max_grad_norm)
+        require_fitting_optimizers(self.methods, optimizers, max_grad_norm=self.trainer.max_grad_norm)
         return self
 
     @model_validator(mode="after")
