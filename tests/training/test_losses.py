@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gconv_gan.commands.train import classifier as classifier_recipe
-from gconv_gan.commands.train import gan as gan_recipe
+from gconv_gan.config.load import merged
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress
 from gconv_gan.runtime.tracking import read_metrics
-from tests.training import test_classifier, test_gan
-from tests.training.tiny import final_files, merge, tiny
-from tests.training.tiny_classifier import tiny_classifier
+from tests.training.interrupted import CLASSIFIER, GAN
+from tests.training.test_gan import EVERYTHING
+from tests.training.tiny import final_files
 
 Players = Mapping[PlayerName, Player]
 SHORT: dict[str, Any] = {"trainer": {"total_images": 48, "log_every": 1, "checkpoint_every": 1000, "n_dis": 1}}
@@ -49,7 +48,7 @@ def measured(folder: Path, measure: Callable[[Players, Losses], Any], **changes:
     """Return what ``measure`` returns at the start of a GAN run."""
     method = Measuring(measure, still=True)
     with pytest.MonkeyPatch.context() as patch:
-        test_gan.fit_with(patch, method, folder, **merge(SHORT, changes))
+        GAN.fit_with(patch, method, folder, **merged(SHORT, changes))
     return method.found[0]
 
 
@@ -58,7 +57,7 @@ def measured_classifier(folder: Path, measure: Callable[[Players, Losses], Any],
     method = Measuring(measure, still=True)
     short = {"trainer": {key: value for key, value in SHORT["trainer"].items() if key != "n_dis"}}
     with pytest.MonkeyPatch.context() as patch:
-        test_classifier.fit_with(patch, method, folder, **merge(short, changes))
+        CLASSIFIER.fit_with(patch, method, folder, **merged(short, changes))
     return method.found[0]
 
 
@@ -161,7 +160,7 @@ def test_a_stand_in_gives_the_loss_of_its_own_weights(tmp_path: Path) -> None:
         assert twin == pytest.approx(other, rel=1e-4 if name == "discriminator" else 1e-6), name
 
 
-OPTIONS: dict[str, Any] = {**test_gan.EVERYTHING, "discriminator": {"block_norm": {"kind": "batch"}}, "generator": {"spectral_norm": True}}
+OPTIONS: dict[str, Any] = {**EVERYTHING, "discriminator": {"block_norm": {"kind": "batch"}}, "generator": {"spectral_norm": True}}
 OPTIONS["objective"] = {key: value for key, value in OPTIONS["objective"].items() if key != "penalty"}
 
 
@@ -174,12 +173,12 @@ def test_measuring_leaves_no_trace(tmp_path: Path) -> None:
         return found
 
     short = {"trainer": {"total_images": 160}}
-    gan_recipe.fit(tiny(tmp_path / "unseen", **merge(OPTIONS, short)))
-    classifier_recipe.fit(tiny_classifier(tmp_path / "unseen classifier", **short))
+    GAN.fit(GAN.tiny(tmp_path / "unseen", **merged(OPTIONS, short)))
+    CLASSIFIER.fit(CLASSIFIER.tiny(tmp_path / "unseen classifier", **short))
     often = MeasuringOften(measure)
     with pytest.MonkeyPatch.context() as patch:
-        test_gan.fit_with(patch, often, tmp_path / "seen", **merge(OPTIONS, short))
-        test_classifier.fit_with(patch, often, tmp_path / "seen classifier", **short)
+        GAN.fit_with(patch, often, tmp_path / "seen", **merged(OPTIONS, short))
+        CLASSIFIER.fit_with(patch, often, tmp_path / "seen classifier", **short)
     assert len(often.found) == 2 + 160 // 32 + 160 // 16
     for name in ("", " classifier"):
         seen, unseen = (final_files(tmp_path / f"{folder}{name}", 160) for folder in ("seen", "unseen"))
