@@ -2,8 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -108,3 +109,19 @@ def draw_cost_axis(axes: Axes, axis: Axis) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.set_xlabel(axis.label, fontsize=FONT_SIZE)
+
+
+def dots(values: Mapping[str, Sequence[float]], *, title: str, label: str) -> bytes:
+    """Return a picture of named groups of values, one row each with a dot per value and a line at their mean, as a PNG."""
+    figure = new_figure(LIGHT, height=0.9 + 0.35 * len(values))
+    axes = add_axes(figure, LIGHT, left=2.4, right=0.25, bottom=0.5, top=0.4)
+    for row, (colour, found) in enumerate(zip(cycle(LIGHT.series), values.values(), strict=False)):
+        axes.plot(found, [row] * len(found), linestyle="", marker="o", markersize=4, color=colour, alpha=0.8)
+        axes.plot([statistics.fmean(found)] * 2, [row - 0.3, row + 0.3], color=colour)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.set_xlabel(label, fontsize=FONT_SIZE)
+    axes.grid(color=LIGHT.rule, linewidth=0.5, axis="x")
+    width, height = figure.get_size_inches()
+    figure.text(0.15 / width, 1 - 0.2 / height, title, fontsize=FONT_SIZE, color=LIGHT.ink, weight="bold", va="center")
+    return figure_png(figure, colours=COLOURS)

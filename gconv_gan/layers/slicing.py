@@ -7,14 +7,14 @@ its shape, one of ``kernels``. Torch's layers are described here, every other on
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from gconv_gan.layers.resample import Pair, Resample
+from gconv_gan.layers.resample import Resample
 from gconv_gan.layers.weights import stored
 
 Axis = Literal["inputs", "outputs", "kernels"]
@@ -278,7 +278,7 @@ def ordinary_conv(
     kernel_size: tuple[int, int],
     *,
     stride: tuple[int, int] = (1, 1),
-    padding: Pair | str = 0,
+    padding: int | tuple[int, ...] | str = 0,
     dilation: tuple[int, int] = (1, 1),
     resample: Resample = "none",
 ) -> nn.Module:
@@ -286,7 +286,7 @@ def ordinary_conv(
     if resample == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, kernel_size, 2, padding, bias=False)  # type: ignore[arg-type]
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
-    beside = {"none": [conv], "up": [nn.Upsample(scale_factor=2), conv], "down": [conv, nn.AvgPool2d(2)]}
+    beside: dict[str, list[nn.Module]] = {"none": [conv], "up": [nn.Upsample(scale_factor=2), conv], "down": [conv, nn.AvgPool2d(2)]}
     return nn.Sequential(*beside[resample])
 
 
@@ -351,7 +351,7 @@ def _cut(part: Slice, positions: Tensor) -> None:
     if not parametrize.is_parametrized(part.module, part.name):
         part.module.register_parameter(part.name, parameter)
         return
-    chain = part.module.parametrizations[part.name]  # type: ignore[index]
+    chain: Any = part.module.parametrizations[part.name]  # type: ignore[index]
     chain.register_parameter("original", parameter)
     for step in chain:
         step.cut(old.shape, part.dim, positions)

@@ -88,7 +88,7 @@ class Units:
         """Return the first ``count`` units in ``order`` that may go besides ``removed``: every layer keeps its least number of channels."""
         left = {slot: len(self.left(slot, removed)) for slot in self.slots()}
         least = {(layer, axis): self.floors.get(layer, {}).get(axis, 1) for layer, axis in left}
-        gone, chosen = set(removed), []
+        gone, chosen = set(removed), list[int]()
         for unit in order:
             if len(chosen) == count:
                 break

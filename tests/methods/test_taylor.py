@@ -18,10 +18,11 @@ from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.errors import UserError
 from gconv_gan.methods.method import Player, PlayerName, Progress
-from gconv_gan.methods.surgery import Reading, Units, cut, hold
+from gconv_gan.methods.surgery import Reading, Units, cut, hold, macs_of
 from gconv_gan.methods.taylor import TaylorPruning, averaged, ranking, second_order
 from gconv_gan.metrics.extractors.trained_classifier import load_classifier
 from gconv_gan.models.classifiers.vgg import VGG
+from gconv_gan.models.factory import build_generator
 from gconv_gan.optim.ema import Ema
 from gconv_gan.training import engine
 from tests.reference.host_free import HostFreeEngine
@@ -85,6 +86,11 @@ def test_equal_scores_go_in_the_order_of_the_network() -> None:
 # ---- the schedule --------------------------------------------------------------------------------------------------
 
 
+def unused(player: PlayerName, halves: Any, network: Any = None) -> Tensor:
+    """Losses that a first-order estimate does not ask for."""
+    raise AssertionError(player)
+
+
 class Schedule:
     """A method on one small classifier whose gradients are given."""
 
@@ -112,7 +118,7 @@ class Schedule:
         self.player.optimizer.step()
         self.method.after_step(self.player)
         self.images += 5
-        return self.method.between(self.players, Progress(self.images), None)  # type: ignore[arg-type]
+        return self.method.between(self.players, Progress(self.images), unused)
 
 
 def test_every_removal_takes_its_number_of_units_until_the_share_is_reached() -> None:
@@ -191,14 +197,16 @@ def test_a_target_of_multiply_adds_is_met_with_as_few_units_as_possible() -> Non
     run = Schedule(macs=0.5)
     pruned = run.method._pruned["classifier"]
     while not pruned.done:
+        before = set(pruned.removed)
         run.step()
     assert 0.35 < run.method._share(pruned, run.player, ()) <= 0.5
-    last = max(range(len(pruned.units)), key=lambda unit: (unit in pruned.removed, pruned.scores.average[unit]))
+    last = max(pruned.removed - before, key=lambda unit: float(pruned.scores.average[unit]))
     torch.manual_seed(0)
     network = VGG(depths=(1, 1, 1, 1, 1), widths=(4, 4, 4, 4, 4), hidden=())
     network.image_size = 32
     cut(network, pruned.units, pruned.removed - {last})
     pruned.cut = pruned.removed - {last}
+    pruned.removed = set(pruned.cut)
     assert run.method._share(pruned, Player("classifier", network, run.player.build_optimizer, 0.1), ()) > 0.5
 
 
@@ -249,14 +257,13 @@ def test_a_pruned_classifier_is_read_by_everyone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
 def test_a_pruned_generator_is_scored_sampled_exported_and_converted(tmp_path: Path) -> None:
-    recipe.fit(
-        tiny(tmp_path, generator={"width": 16, "conv": {"mode": "bank"}}, methods=[{**PRUNED, "players": ["generator"], "macs": 0.6}])
-    )
+    recipe.fit(tiny(tmp_path, generator={"width": 16}, methods=[{**PRUNED, "players": ["generator"], "macs": 0.6}]))
     run = load_run(tmp_path / "tiny")
     z, y = torch.randn(3, 6), torch.tensor([1, 2, 3])
     images = run.generator()(z, y)
-    full = tiny(tmp_path / "other", generator={"width": 16, "conv": {"mode": "bank"}})
-    assert sum(p.numel() for p in run.generator().parameters()) < 40_000 or full
+    assert macs_of("generator", run.generator()) <= 0.6 * macs_of(
+        "generator", build_generator(run.config.generator, image_size=8, num_classes=10)
+    )
     folder = export_recipe.export(export_recipe.ExportCommand(run=str(tmp_path / "tiny"), out=str(tmp_path / "export")))
     assert (folder / "generator.onnx").exists()
     assert torch.equal(load_exported(folder)[0](z, y), images)
@@ -273,7 +280,7 @@ def test_a_pruned_iteration_is_free_of_the_host(tmp_path: Path, monkeypatch: pyt
         return engines[-1]
 
     monkeypatch.setattr(engine, "EagerEngine", build)
-    recipe.fit(tiny(tmp_path, methods=[{**PRUNED, "removed": 0.2}], trainer={"total_images": 320}))
+    recipe.fit(tiny(tmp_path, methods=[{**PRUNED, "removed": 0.2, "units_per_step": 4}], trainer={"total_images": 320}))
     assert len(engines) == 3  # until the first removal, with held units, and after the cut
     assert all(one.calls for one in engines)
 

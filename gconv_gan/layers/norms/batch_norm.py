@@ -144,6 +144,8 @@ class LatentNorm2d(ModulatedNorm2d):
 
     roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
     mean_scale: float = 1.0
+    scale: nn.Linear
+    shift: nn.Linear
 
     def __init__(self, norm: nn.Module, num_features: int, latent_dim: int) -> None:
         super().__init__()
@@ -185,6 +187,8 @@ class ClassConditionalNorm2d(ModulatedNorm2d):
     """
 
     roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
+    scale: nn.Embedding
+    shift: nn.Embedding
 
     def __init__(self, norm: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()

@@ -42,6 +42,8 @@ class SelfModulatedBatchNorm2d(ModulatedNorm2d):
     """
 
     roles: ClassVar[Mapping[str, Role]] = MODULATED_ROLES
+    scale: nn.Linear
+    shift: nn.Linear
 
     def __init__(
         self,

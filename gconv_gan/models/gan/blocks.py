@@ -221,7 +221,7 @@ class ClassProjection(Sliceable, nn.Embedding):
         """See ``Sliceable``."""
         return _LinearProjection(self.embedding_dim)
 
-    def forward(self, h: Float[Tensor, "b d"], y: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def forward(self, h: Float[Tensor, "b d"], y: Int[Tensor, " b"]) -> Float[Tensor, " b"]:  # type: ignore[override]
         projected: Tensor = (super().forward(y) * h).sum(1)
         return projected
 
@@ -230,7 +230,7 @@ class _LinearProjection(nn.Linear):
     def __init__(self, features: int) -> None:
         super().__init__(features, 1)
 
-    def forward(self, h: Tensor, y: Tensor) -> Tensor:
+    def forward(self, h: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(h).squeeze(1)
 
 

@@ -87,7 +87,9 @@ class MappingNetwork(Sliceable, nn.Module):
 
     def stand_in(self) -> nn.Module:
         """See ``Sliceable``."""
-        return Constant(self.layers[-1].out_features)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return Constant(last.out_features)
 
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b w"]:
         with torch.autocast(z.device.type, enabled=False):
