@@ -80,14 +80,15 @@ def operations(task: Adversarial) -> Counter[tuple[str, bool]]:
     variant, inputs = task.prepare()
     with torch.autograd.set_detect_anomaly(True, check_nan=False), Operations() as mode:
         task.iterate(variant, inputs)
-    return mode.counted
+    counted: Counter[tuple[str, bool]] = mode.counted
+    return counted
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Count operations by the innermost line of the package; those of a backward pass by the line whose derivative they are."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counted: Counter[tuple[str, bool]] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
