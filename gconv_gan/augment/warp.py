@@ -16,7 +16,6 @@ from torch import Tensor
 from gconv_gan.data.batches.augment import reflected
 
 LOBES = 3  # Lanczos' filter reaches 3 pixels of the small image, 6 of the large one, to either side
-
 BORDER = 2 * LOBES - 1  # pixels of the large image that the reducing filter reads beyond it
 
 Images = Float[Tensor, "b c s s"]
@@ -165,7 +164,7 @@ def _of_chosen(move: Callable[[Tensor, Tensor], Tensor], images: Tensor, matrice
     return images.index_copy(0, index, move(images[index], matrices[index])) if len(index) else images.clone()
 
 
-def _operation(name: str, move: Callable[[Tensor, Tensor], Tensor]) -> torch.library.CustomOpDef:
+def _operation(name: str, move: Callable[[Tensor, Tensor], Tensor]) -> Any:
     schema = "(Tensor images, Tensor matrices, Tensor chosen) -> Tensor"
     operation = torch.library.custom_op(f"gconv_gan::{name}", partial(_of_all, move), mutates_args=(), schema=schema)
     operation.register_kernel("cpu", partial(_of_chosen, move))

@@ -33,8 +33,11 @@ class DoubleBackward(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        convolution = {torch.conv2d: _conv2d, torch.conv_transpose2d: _conv_transpose2d}.get(func)
-        found = None if convolution is None else convolution(*args, **kwargs)
+        found = None
+        if func is torch.conv2d:
+            found = _conv2d(*args, **kwargs)
+        elif func is torch.conv_transpose2d:
+            found = _conv_transpose2d(*args, **kwargs)
         return func(*args, **kwargs) if found is None else found
 
 

@@ -116,18 +116,7 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
     generator = parts.generator.to(device)
 
     def iteration(batch: int) -> float:
-        y = None if parts.num_classes is None else torch.arange(batch, device=device) % parts.num_classes
-        reals = NoiseImages(torch.rand(batch, 3, config.data.size, config.data.size, device=device) * 2 - 1, y)
-        task = Adversarial(
-            with_batch(config, batch * accelerator.num_processes),
-            copy.deepcopy(generator),
-            copy.deepcopy(parts.discriminator),
-            copy.deepcopy(parts.objective),
-            data=reals,
-            generator_data=reals if parts.objective.loss.relativistic else None,
-            num_classes=parts.num_classes,
-            device=device,
-        )
+        task = noise_task(with_batch(config, batch * accelerator.num_processes), parts, accelerator)
         found = [elapsed_iteration(task, accelerator)]
         if not isinstance(penalty, AnyPenalty) or penalty.every == 1:
             return found[0]
@@ -145,6 +134,23 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
     share = trainer.batch_size // accelerator.num_processes
     rough = forward * macs / accelerator.num_processes / (START * generator_macs)
     return estimate(iteration, accelerator, share=share, part=share // trainer.micro_batches, rough=rough)
+
+
+def noise_task(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> Adversarial:
+    """Return adversarial training of copies of the networks, on noise in place of real images and without training methods."""
+    batch, size, device = config.trainer.batch_size // accelerator.num_processes, config.data.size, accelerator.device
+    y = None if parts.num_classes is None else torch.arange(batch, device=device) % parts.num_classes
+    reals = NoiseImages(torch.rand(batch, 3, size, size, device=device) * 2 - 1, y)
+    return Adversarial(
+        config,
+        copy.deepcopy(parts.generator),
+        copy.deepcopy(parts.discriminator),
+        copy.deepcopy(parts.objective),
+        data=reals,
+        generator_data=reals if parts.objective.loss.relativistic else None,
+        num_classes=parts.num_classes,
+        device=device,
+    )
 
 
 def classifier_step_time(config: ClassifierRunConfig, network: nn.Module, classes: int, accelerator: Accelerator) -> StepTime:
