@@ -54,7 +54,7 @@ def plan(config: ClassifierRunConfig) -> str:
             table(rows),
             "",
             f"data: {data}",
-            *goes_on(parts.resumes_from),
+            *goes_on(parts.resumes_from, config.start_from),
             f"input: {config.image_size}×{config.image_size} of {config.data.size}×{config.data.size}",
             f"images: {shown:,}{epochs} = {steps:,} steps of {trainer.batch_size}{rounded_up(shown, trainer)}",
             f"work: {3 * macs * shown:.3g} MACs, forward and backward",

@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
 from gconv_gan.commands.train.gan_plan import plan
-from gconv_gan.commands.train.networks import narrow_maps
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.commands.train.training_score import training_scorer
 from gconv_gan.config.sections.runs import GANRunConfig
@@ -41,7 +40,7 @@ def fit(config: GANRunConfig) -> Progress:
     parts = check(config, accelerator, dataset)
     folder = parts.folder
     if accelerator.is_main_process:
-        for sentence in narrow_maps(config, parts.generator, parts.discriminator):
+        for sentence in parts.warnings:
             log.warning("warning: %s", sentence)
     task = build_task(config, parts, dataset, accelerator)
     with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):

@@ -8,8 +8,9 @@ from accelerate import Accelerator
 from torch import nn
 
 from gconv_gan.commands.train.listed_methods import checked, listed_methods
-from gconv_gan.commands.train.networks import build_networks
+from gconv_gan.commands.train.networks import build_networks, narrow_maps
 from gconv_gan.commands.train.objective import build_objective
+from gconv_gan.commands.train.start_from import start_from
 from gconv_gan.commands.train.training_score import ScorePlan, training_score
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
@@ -42,6 +43,8 @@ class CheckedGAN:
     """The real images of generator steps, for a relativistic loss."""
     facts: dict[str, Any]
     """Contents of a checkpoint besides the weights."""
+    warnings: list[str]
+    """About networks that can be trained, but hardly as meant."""
 
 
 def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset | None) -> CheckedGAN:
@@ -82,6 +85,9 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
             "mixed_precision": accelerator.mixed_precision,
         }
     resumes_from = resumable(folder.path, facts, lambda _: None)  # the run itself reports damaged ones
+    warnings = narrow_maps(config, generator, discriminator)
+    if config.start_from is not None and resumes_from is None:
+        warnings += start_from(Path(config.start_from), generator, discriminator)
     return CheckedGAN(
         folder=folder,
         resumes_from=resumes_from,
@@ -94,6 +100,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
         data=data,
         generator_data=generator_data,
         facts=facts,
+        warnings=warnings,
     )
 
 

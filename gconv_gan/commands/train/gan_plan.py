@@ -7,7 +7,6 @@ import torch
 
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
-from gconv_gan.commands.train.networks import narrow_maps
 from gconv_gan.commands.train.step_time import gan_step_time
 from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.classifiers import ClassifierTrainerConfig
@@ -56,7 +55,7 @@ def plan(config: GANRunConfig) -> str:
             table(d_rows),
             "",
             f"data: {_described(dataset)}" if dataset is not None else f"data: {not_there_yet(config.data)}",
-            *goes_on(parts.resumes_from),
+            *goes_on(parts.resumes_from, config.start_from),
             *_work(config.trainer, macs, dataset),
             taken.text(
                 iterations_left(config.trainer.total_images, config.trainer.images_per_iteration, parts.resumes_from),
@@ -64,7 +63,7 @@ def plan(config: GANRunConfig) -> str:
                 device=accelerator.device,
             ),
             *_disk(config.trainer, checkpoint),
-            *(f"warning: {sentence}" for sentence in narrow_maps(config, generator, discriminator)),
+            *(f"warning: {sentence}" for sentence in parts.warnings),
         ]
     )
 
@@ -76,9 +75,11 @@ def iteration_macs(trainer: TrainerConfig, generator: int, discriminator: int) -
     return trainer.images_per_iteration * d_step + trainer.batch_size * g_step
 
 
-def goes_on(newest: Path | None) -> list[str]:
-    """Return a line that names the checkpoint from which a run resumes; none for a new run."""
-    return [] if newest is None else [f"start: resumes from {newest}"]
+def goes_on(newest: Path | None, start_from: str | None) -> list[str]:
+    """Return a line that names the checkpoint from which a run resumes, or the folder of its initial weights; else none."""
+    if newest is not None:
+        return [f"start: resumes from {newest}"]
+    return [] if start_from is None else [f"start: with the weights in {start_from}"]
 
 
 def iterations_left(total_images: int, step: int, newest: Path | None) -> int:

@@ -95,6 +95,8 @@ class GANRunConfig(Config):
     data: Annotated[DataConfig, Choice("DATASETS")]
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
+    start_from: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
+    """Folder of a GAN's run or of an exported generator whose weights the networks start with, where names and shapes are equal."""
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)  # type: ignore[arg-type]  # its choices have defaults when resolved
     augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
     generator_optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam", kind="adam")]
