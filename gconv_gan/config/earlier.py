@@ -16,7 +16,7 @@ def translated(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
     ``orthogonal``, before the listed methods, as it acted.
 
     Args:
-        model: what the data are read into; a model without methods, such as that of an exported generator, has no use for the weights.
+        model: what the data are read into; that of an exported generator, which is not trained, has no use for the weights.
         data: the file's content, of which nothing has been checked.
 
     """
@@ -28,7 +28,7 @@ def translated(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = {key: value for key, value in section.items() if key != "orthogonal"}
             weights |= {name: section["orthogonal"]} if section["orthogonal"] else {}
     listed = data.get("methods", [])
-    if weights and "methods" in model.model_fields and isinstance(listed, list):
+    if weights and NETWORKS.keys() <= model.model_fields.keys() and isinstance(listed, list):
         found["methods"] = [{"kind": "orthogonal", **weights}, *listed]
     for name, field in model.model_fields.items():
         inner = field.annotation
