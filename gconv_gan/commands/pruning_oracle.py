@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     results = [measured(folder, command) for folder in _folders(command)]
     result = {
         "format": 1,
-        "settings": command.model_dump(mode="json", exclude={"json_out", "png"}),
+        "settings": command.model_dump(mode="json", include={"batches", "batch_size", "draws", "share"}),
         "runs": results,
         "versions": versions(),
     }
