@@ -23,6 +23,7 @@ from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.experiments.paired import paired_test
 from gconv_gan.experiments.plot import dots
 from gconv_gan.layers.slicing import sizes, slices
 from gconv_gan.methods.surgery import Masks, Reading, Units, units_of
@@ -34,6 +35,7 @@ from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.run_folder import versions
 
 Batch = tuple[Tensor, Tensor]
+FIRST = "Taylor, first order"
 
 
 class PruningOracleCommand(Config):
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     results = [measured(folder, command) for folder in _folders(command)]
     result = {
         "format": 1,
-        "settings": command.model_dump(mode="json", exclude={"json_out", "png"}),
+        "settings": command.model_dump(mode="json", include={"batches", "batch_size", "draws", "share"}),
         "runs": results,
         "versions": versions(),
     }
@@ -170,7 +172,7 @@ def criteria(network: nn.Module, units: Units, batches: Sequence[Batch]) -> dict
     raw, by_layer = weight_norms(network, units)
     scales, scales_by_layer = norm_scales(network, units)
     found = {
-        "Taylor, first order": torch.stack(first).mean(0),
+        FIRST: torch.stack(first).mean(0),
         "Taylor, second order": torch.stack(second).mean(0),
         "weight norm": raw,
         "weight norm / layer's mean": by_layer,
@@ -240,17 +242,24 @@ def _without(network: nn.Module, units: Units, removed: Sequence[int], measure: 
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the means over runs, and their deviations, as text."""
-    count, units = len(results), results[0]["units"]
+    """Return the means over runs, and their deviations, as text; the lead of the first order with its 95 % interval over pairs of runs."""
     whole = _spread([100 * one["accuracy"] for one in results], 1)
+    less = f"accuracy, {results[0]['removed']} units less, %"
     lines = [
-        f"{count} runs, {units} units; scores and oracle on different training batches; accuracy of the whole networks {whole} %",
-        f"{'criterion':28} {'Pearson':>16} {'Spearman':>16} {'accuracy, ' + str(results[0]['removed']) + ' units less, %':>30}",
+        f"{len(results)} runs, {results[0]['units']} units; scores and oracle on different training batches;"
+        f" accuracy of the whole networks {whole} %",
+        f"{'criterion':28} {'Pearson':>16} {'Spearman':>16} {less:>30} {'first order leads by, points':>30}",
     ]
     for name in results[0]["criteria"]:
         rows = [one["criteria"][name] for one in results]
         pearson, spearman = (_spread([row[key] for row in rows], 2) for key in ("pearson", "spearman"))
-        lines.append(f"{name:28} {pearson:>16} {spearman:>16} {_spread([100 * row['accuracy'] for row in rows], 1):>30}")
+        accuracies = [100 * row["accuracy"] for row in rows]
+        leads = [100 * one["criteria"][FIRST]["accuracy"] - value for one, value in zip(results, accuracies, strict=True)]
+        lead = ""
+        if name != FIRST and len(leads) > 1:
+            test = paired_test(leads)
+            lead = f"{test.mean:+.1f} [{test.interval[0]:+.1f}, {test.interval[1]:+.1f}]"
+        lines.append(f"{name:28} {pearson:>16} {spearman:>16} {_spread(accuracies, 1):>30} {lead:>30}")
     return "\n".join(lines)
 
 

@@ -285,7 +285,7 @@ def ordinary_conv(
     """Return a dense convolution of torch with its resampling beside it, as the stand-in of a convolution of any kind."""
     if resample == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, kernel_size, 2, padding, bias=False)  # type: ignore[arg-type]
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)  # type: ignore[arg-type]
     beside: dict[str, list[nn.Module]] = {"none": [conv], "up": [nn.Upsample(scale_factor=2), conv], "down": [conv, nn.AvgPool2d(2)]}
     return nn.Sequential(*beside[resample])
 
