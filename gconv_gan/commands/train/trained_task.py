@@ -74,7 +74,7 @@ def trained_task(
         dataset = open_dataset(config.data)
     if dataset.content_hash != state["data"]:
         raise UserError(f"{chosen} was trained on other data than {dataset.title}: name its own with --data-path")
-    accelerator = build_accelerator(folder, config.trainer)
+    accelerator = build_accelerator(config)
     if isinstance(config, GANRunConfig):
         task: Task = _adversarial(config, dataset, state, chosen, accelerator)
         images = None
