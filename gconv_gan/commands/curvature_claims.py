@@ -58,8 +58,8 @@ class CurvatureClaimsCommand(Config):
     """The first of the seeds, which are consecutive."""
     data: Literal["fashion_mnist", "digits"] = "fashion_mnist"
     """Images of broadening and rates: Fashion-MNIST, averaged to 14×14, or the bundled digits of 8×8."""
-    data_path: str | None = None
-    """Folder of Fashion-MNIST's files; None: data/fashion_mnist, or Debian's package."""
+    data_path: str = "data/fashion_mnist"
+    """Folder of Fashion-MNIST's files; Debian's package is found without it."""
     cache_dir: str = "cache"
     """Folder of converted data."""
     json_out: JsonFile = None
@@ -173,8 +173,7 @@ def images_of(command: CurvatureClaimsCommand, seeds: Sequence[int]) -> list[Ima
     if command.data == "digits":
         data = DigitsDataConfig(cache_dir=command.cache_dir, split="train")
     else:
-        path = {} if command.data_path is None else {"path": command.data_path}
-        data = FashionMNISTDataConfig(cache_dir=command.cache_dir, size=28, **path)
+        data = FashionMNISTDataConfig(cache_dir=command.cache_dir, size=28, path=command.data_path)
     with reworded(lambda sentence: as_flags({"path": "--data-path", "cache_dir": "--cache-dir"}, data.kind, sentence)):
         dataset = open_dataset(data)
     assert dataset.labels is not None

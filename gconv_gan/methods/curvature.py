@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class CurvatureRates(Method):
     ``steps`` copies of the parameters.
 
     Args:
-        players: Networks whose optimisers are set; None: all of the run.
+        players: Networks whose optimisers are set; none named: all of the run.
         rule: Formula: polyak; nesterov, with Nesterov's momentum; nesterov_printed, the same with the paper's α = √(μ/L); ssgd, the paper's
             2 / (L + median |θ|) without momentum; cauchy, gᵀg / gᵀHg along the batch's gradient without momentum.
         every: Images between measurements; the first is before training.
@@ -78,12 +78,13 @@ class CurvatureRates(Method):
 
     """
 
-    sets_momentum = True
+    sets_momentum: ClassVar[bool] = True
+    """The configs of runs refuse an optimiser without one."""
 
     def __init__(
         self,
         *,
-        players: tuple[PlayerName, ...] | None = None,
+        players: tuple[PlayerName, ...] = (),
         rule: Rule = "polyak",
         every: PositiveInt = 100_000,
         steps: PositiveInt = 20,
@@ -97,7 +98,7 @@ class CurvatureRates(Method):
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
         """Raise ``UserError`` for a player that the run lacks."""
-        absent = [name for name in self.players or () if name not in networks]
+        absent = [name for name in self.players if name not in networks]
         if absent:
             raise UserError(f"curvature.players: the run has no {absent[0]}, but {' and '.join(networks)}")
 

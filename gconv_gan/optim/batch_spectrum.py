@@ -153,7 +153,7 @@ def scaled_damping(damping: float, *, rate_growth: float, batch_growth: float, e
         exponent: e.
 
     """
-    return damping * rate_growth / batch_growth**exponent
+    return damping * rate_growth / math.pow(batch_growth, exponent)
 
 
 def cauchy_step(gradient: Float[Tensor, " p"], curved: Float[Tensor, " p"]) -> float:

@@ -7,6 +7,7 @@ graph that was built once; nothing here touches ``.grad``, and nothing draws ran
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +27,12 @@ def hessian_product(loss: Float[Tensor, ""], parameters: Sequence[Tensor]) -> Pr
         parameters: the tensors that it is differentiated by; one that the loss does not depend on has rows of zeros.
 
     """
-    gradient = _joined(_gradients(loss, parameters, create_graph=True), parameters)
+    gradient = _joined(_gradients(loss, parameters, create_graph=True))
 
     def product(vector: Tensor) -> Tensor:
         if not gradient.requires_grad:  # the loss is linear
             return torch.zeros_like(vector)
-        return _joined(_gradients(gradient @ vector, parameters, retain_graph=True), parameters).detach()
+        return _joined(_gradients(gradient @ vector, parameters, retain_graph=True)).detach()
 
     return product
 
@@ -51,18 +52,16 @@ def gauss_newton_product(loss: Float[Tensor, ""], outputs: Sequence[Tensor], par
     """
     # J v by two transposed products: J^T u is linear in u, and its derivative by u along v is J v
     dummies = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-    transposed = _joined(_gradients(outputs, parameters, grad_outputs=dummies, create_graph=True), parameters)
+    transposed = _joined(_gradients(outputs, parameters, grad_outputs=dummies, create_graph=True))
     slopes = _gradients(loss, outputs, create_graph=True)
 
     def product(vector: Tensor) -> Tensor:
-        forward = _filled(_gradients(transposed @ vector, dummies, retain_graph=True), outputs)
-        curved = [(slope, along) for slope, along in zip(slopes, forward, strict=True) if slope is not None and slope.requires_grad]
-        if not curved:
+        if not any(slope.requires_grad for slope in slopes):  # the loss is linear in the outputs
             return torch.zeros_like(vector)
-        total = torch.stack([(slope * along.detach()).sum() for slope, along in curved]).sum()
-        middle = _filled(_gradients(total, outputs, retain_graph=True), outputs)
-        back = _gradients(outputs, parameters, grad_outputs=[each.detach() for each in middle], retain_graph=True)
-        return _joined(back, parameters).detach()
+        forward = _gradients(transposed @ vector, dummies, retain_graph=True)
+        total = torch.stack([(slope * along).sum() for slope, along in zip(slopes, forward, strict=True)]).sum()
+        middle = _gradients(total, outputs, retain_graph=True)
+        return _joined(_gradients(outputs, parameters, grad_outputs=middle, retain_graph=True)).detach()
 
     return product
 
@@ -74,20 +73,16 @@ def mean_product(products: Sequence[Product]) -> Product:
 
 def flat_gradient(loss: Float[Tensor, ""], parameters: Sequence[Tensor]) -> Vector:
     """Return the gradient of ``loss`` as a vector of parameter space; the graph of the loss stays."""
-    return _joined(_gradients(loss, parameters, retain_graph=True), parameters).detach()
+    return _joined(_gradients(loss, parameters, retain_graph=True)).detach()
 
 
-def _gradients(values: Tensor | Sequence[Tensor], by: Sequence[Tensor], **options: object) -> tuple[Tensor | None, ...]:
-    found: tuple[Tensor | None, ...] = torch.autograd.grad(values, list(by), allow_unused=True, **options)  # type: ignore[arg-type]
-    return found
+def _gradients(values: Tensor | Sequence[Tensor], by: Sequence[Tensor], **options: Any) -> tuple[Tensor, ...]:
+    """Return the gradients, zeros for what the values do not depend on."""
+    return torch.autograd.grad(values, list(by), materialize_grads=True, **options)
 
 
-def _filled(gradients: Iterable[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(one) if gradient is None else gradient for gradient, one in zip(gradients, like, strict=True)]
-
-
-def _joined(gradients: Iterable[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
-    return torch.cat([gradient.reshape(-1) for gradient in _filled(gradients, parameters)])
+def _joined(gradients: Iterable[Tensor]) -> Tensor:
+    return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gconv_gan.commands.train import classifier as classifier_recipe
-from gconv_gan.commands.train import classifier_checks
 from gconv_gan.commands.train import gan as recipe
-from gconv_gan.commands.train.listed_methods import listed_methods
+from gconv_gan.commands.train.trained_task import trained_task
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.schema import PartConfig
 from gconv_gan.methods.curvature import CurvatureRates, Measured, Rates, Rule, bounded, extremes, rates_of, unbounded
-from gconv_gan.methods.method import Method, Player, PlayerName, Progress
+from gconv_gan.methods.method import Player, PlayerName, Progress
 from gconv_gan.runtime.tracking import read_metrics
 from tests.reference.host_free import HostFreeEngine
-from tests.training.test_classifier import At as ClassifierAt
-from tests.training.test_classifier import PowerCutError as ClassifierPowerCutError
-from tests.training.test_classifier import power_cut as classifier_power_cut
-from tests.training.test_gan import At, PowerCutError, fit_with, power_cut
+from tests.training.interrupted import CLASSIFIER, At, PowerCutError, fit_with, power_cut
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -143,6 +138,8 @@ def test_a_loss_that_is_not_finite_leaves_the_rates_alone() -> None:
 
 SGD: dict[str, Any] = {"kind": "sgd", "learning_rate": 0.01}
 LEARNER: dict[str, Any] = {"kind": "curvature", "every": 128, "steps": 4, "batches": 1}
+ON_D = {**LEARNER, "players": ["discriminator"]}
+SPHERE = {"kind": "sphere", "players": ["discriminator"]}
 GAN: dict[str, Any] = {"generator_optimizer": SGD, "discriminator_optimizer": SGD, "methods": [LEARNER]}
 
 
@@ -169,13 +166,8 @@ def test_a_broken_classifier_run_ends_with_the_bits_of_an_unbroken_one(tmp_path:
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     classifier_recipe.fit(tiny_classifier(unbroken, **changes))
 
-    def with_power_cut(configs: Sequence[PartConfig]) -> tuple[Method, ...]:
-        return (*listed_methods(configs), ClassifierAt(208, classifier_power_cut))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(classifier_checks, "listed_methods", with_power_cut)
-        with pytest.raises(ClassifierPowerCutError):
-            classifier_recipe.fit(tiny_classifier(broken, **changes))
+    with pytest.raises(PowerCutError):
+        CLASSIFIER.fit_with(monkeypatch, At(208, power_cut), broken, **changes)
     classifier_recipe.fit(tiny_classifier(broken, **changes))
     assert final_files(broken) == final_files(unbroken)
 
@@ -202,6 +194,10 @@ def test_its_iterations_read_nothing_on_the_host_and_are_captured_anew(rule: str
             {"generator_optimizer": SGD, "methods": [LEARNER]},
             r'sets the momentum, which discriminator_optimizer\.kind = "adam" lacks: use kind = "sgd" there',
         ),
+        (
+            {"discriminator_optimizer": {**SGD, "momentum": 0.0, "weight_decay": 0.0}, "methods": [ON_D, SPHERE]},
+            r'methods\.0\.kind = "curvature" sets the momentum, which methods\.1\.kind = "sphere" needs to be 0: leave one of them out',
+        ),
         ({**GAN, "methods": [{**LEARNER, "players": ["classifier"]}]}, r"curvature\.players: the run has no classifier, but generator and"),
     ],
 )
@@ -211,9 +207,34 @@ def test_what_it_cannot_set_is_refused_in_one_sentence(changes: dict[str, Any], 
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_measurement_leaves_no_trace(tmp_path: Path) -> None:
+    short = {"trainer": {"total_images": 32, "checkpoint_every": 32}}
+    recipe.fit(tiny(tmp_path, **{**GAN, "methods": []}, **short))
+    task = trained_task(tmp_path / "tiny").task
+    for player in task.players.values():
+        for _, parameter in player.parameters:
+            parameter.grad = torch.full_like(parameter, 2.5)
+    held = [
+        tensor
+        for player in task.players.values()
+        for tensor in (*player.network.parameters(), *player.network.buffers(), *(parameter.grad for _, parameter in player.parameters))
+        if tensor is not None
+    ]
+    before, state = [tensor.clone() for tensor in held], torch.get_rng_state()
+    method = CurvatureRates(steps=3, batches=2)
+    method.start(task.players, task.losses)
+    assert method.rates.keys() == {"generator", "discriminator"}
+    assert all(torch.equal(tensor, value) for tensor, value in zip(held, before, strict=True))
+    assert all(torch.equal(parameter.grad, torch.full_like(parameter, 2.5)) for _, parameter in task.players["generator"].parameters)
+    assert torch.equal(torch.get_rng_state(), state)
+    again = CurvatureRates(steps=3, batches=2)
+    again.start(task.players, task.losses)
+    assert again.rates == method.rates
+
+
 def test_one_player_may_be_chosen(tmp_path: Path) -> None:
     short = {"trainer": {"total_images": 64, "checkpoint_every": 64}}
-    recipe.fit(tiny(tmp_path, discriminator_optimizer=SGD, methods=[{**LEARNER, "players": ["discriminator"]}], **short))
+    recipe.fit(tiny(tmp_path, discriminator_optimizer=SGD, methods=[ON_D], **short))
     state = json.loads((tmp_path / "tiny" / "checkpoint-64" / "state.json").read_text())
     assert "momentum" not in state["optimizer_groups"]["generator_optimizer"][0]
     assert state["optimizer_groups"]["discriminator_optimizer"][0]["momentum"] > 0

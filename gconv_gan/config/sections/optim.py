@@ -39,7 +39,7 @@ def require_fitting_optimizers(
     """Check that the methods of a run find the optimisers that they need.
 
     A method with the flag ``sets_momentum`` needs optimisers that have one; with the flag ``plain_sgd``, steps that are the learning rate
-    times the gradient.
+    times the gradient, so that the two exclude each other on a network.
 
     Args:
         methods: those of the run.
@@ -50,6 +50,12 @@ def require_fitting_optimizers(
         ValueError: an optimiser does not fit.
 
     """
+    setting = {  # by player, the method that sets its momentum
+        player: flag
+        for index, method in enumerate(methods)
+        for player in optimizers
+        if player in (getattr(method, "players", None) or optimizers) and (flag := flagged(method, "sets_momentum", f"methods.{index}"))
+    }
     for index, method in enumerate(methods):
         momentum, plain = (flagged(method, flag, f"methods.{index}") for flag in ("sets_momentum", "plain_sgd"))
         if plain and max_grad_norm is not None:
@@ -62,6 +68,8 @@ def require_fitting_optimizers(
             section = "optimizer" if player == "classifier" else f"{player}_optimizer"
             if momentum and not hasattr(optimizer, "momentum"):
                 raise ValueError(f'{momentum} sets the momentum, which {section}.kind = "{optimizer.kind}" lacks: use kind = "sgd" there')
+            if plain and player in setting:
+                raise ValueError(f"{setting[player]} sets the momentum, which {plain} needs to be 0: leave one of them out")
             if plain and optimizer.kind != "sgd":
                 raise ValueError(f'{plain} takes steps of plain SGD, but {section}.kind = "{optimizer.kind}": set it to "sgd"')
             for key in ("momentum", "weight_decay") if plain else ():

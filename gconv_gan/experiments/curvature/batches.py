@@ -89,7 +89,7 @@ def broadening(images: Images, *, seed: int) -> Broadening:
     optimizer = torch.optim.SGD(weights, TRAINING_RATE)
     for pixels, labels in images.batches(TRAINING_BATCH, TRAINING_STEPS, seed=seed):
         optimizer.zero_grad()
-        losses(weights, pixels, labels).sum().backward()
+        torch.autograd.backward(losses(weights, pixels, labels).sum())
         optimizer.step()
     count = sum(weight.numel() for weight in weights)
     starts = Stream(seed, "lanczos").normal(0, torch.arange(BATCHES), count)
@@ -151,7 +151,7 @@ def growth(by_size: dict[int, tuple[float | None, ...]]) -> Growth:
     """Return the slopes of the largest learning rates, over the sizes of a seed that have one."""
     slopes = []
     for rates in zip(*(by_size[size] for size in by_size if GROWING[0] <= size <= GROWING[1]), strict=True):
-        pairs = [(math.log(size), math.log(rate)) for size, rate in zip(by_size, rates, strict=False) if rate is not None]
-        slopes.append(float(np.polyfit(*zip(*pairs, strict=True), 1)[0]))
+        pairs = np.array([(size, rate) for size, rate in zip(by_size, rates, strict=False) if rate is not None])
+        slopes.append(float(np.polyfit(np.log(pairs[:, 0]), np.log(pairs[:, 1]), 1)[0]))
     test = paired_test(slopes)
     return Growth(by_size=by_size, slopes=tuple(slopes), slope=test.mean, interval=test.interval)

@@ -62,18 +62,26 @@ def objective(problem: Problem, seed: int) -> Objective:
     return Objective(lambda x: nn.functional.softplus(-(x @ points.T) * signs).mean(-1) + DAMPING / 2 * x.square().sum(-1), COLUMNS)
 
 
+def derivatives(problem: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradient and Hessian at one vector."""
+    x = x.detach().requires_grad_()
+    [gradient] = torch.autograd.grad(problem.value(x), x, create_graph=True)
+    rows = [torch.autograd.grad(entry, x, retain_graph=True)[0] for entry in gradient]
+    return gradient.detach(), torch.stack(rows)
+
+
 def minimum(problem: Objective) -> float:
     """Return the least value, to rounding, by Newton's method from 0 (both functions are convex)."""
     x = torch.zeros_like(problem.x)
     for _ in range(50):
-        gradient = torch.autograd.functional.jacobian(problem.value, x)
-        x = x - torch.linalg.solve(torch.autograd.functional.hessian(problem.value, x), gradient)
+        gradient, hessian = derivatives(problem, x)
+        x = x - torch.linalg.solve(hessian, gradient)
     return float(problem.value(x))
 
 
 def best_of_grid(problem: Objective) -> tuple[int, tuple[float, float]]:
     """Return the fewest iterations of heavy-ball descent over 20 learning rates × 10 momenta, and which those were."""
-    curvature = float(torch.linalg.eigvalsh(torch.autograd.functional.hessian(problem.value, problem.x.detach()))[-1])
+    curvature = float(torch.linalg.eigvalsh(derivatives(problem, problem.x)[1])[-1])
     rates = np.geomspace(0.05, 4, RATES) / curvature
     momenta = 1 - np.geomspace(1, 0.01, MOMENTA)
     rate, momentum = (torch.tensor(each).reshape(-1, 1) for each in map(np.ravel, np.meshgrid(rates, momenta, indexing="ij")))
@@ -104,7 +112,8 @@ def learned(problem: Objective, rule: Rule, *, every: int = 20) -> int:
     progress = Progress()
 
     def losses(player: PlayerName, halves: Sequence[int], network: Callable[..., object] | None = None) -> Tensor:
-        return problem()
+        value: Tensor = problem()
+        return value
 
     method.start(players, losses)
     while progress.images_seen < MOST:
