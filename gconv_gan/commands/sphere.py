@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         result = sweep(command)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, result.model_dump_json(indent=1) + "\n")
+        write_text(file, result.model_dump_json() + "\n")
     print(sweep_table(result))
     write_bytes(folder / f"{name}.png", plot_sweep(result))
 

@@ -53,6 +53,8 @@ def draw_sweep(sweep: SphereSweep) -> Figure:
     _ends(axes[3], sweep)
     handles = [axes[0].plot([], [], color=colours[rate], linewidth=2, label=f"{rate:g}")[0] for rate in sweep.rates]
     columns = min(len(handles), 10)
+    for one in axes:
+        one.tick_params(which="minor", length=0)
     figure.legend(
         handles=handles,
         loc="upper left",

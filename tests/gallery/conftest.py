@@ -17,7 +17,8 @@ from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 RECORDS = tuple(
-    {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step} | ({"tiny2k/fd": 90.0 - step} if step % 4 == 0 else {})
+    {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step, "weight_norm/generator/linear": 1.0 + step}
+    | ({"tiny2k/fd": 90.0 - step} if step % 4 == 0 else {})
     for step in range(1, 13)
 )
 CARD = {

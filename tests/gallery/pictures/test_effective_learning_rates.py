@@ -47,7 +47,7 @@ def test_there_is_a_panel_per_player_and_quantity_that_was_measured(subject: Sub
 
 
 def test_a_run_that_did_not_measure_them_has_none(subject: Subject) -> None:
-    assert draw_effective_learning_rates(subject, seed=0) == []
+    assert draw_effective_learning_rates(replace(subject, records=({"images": 100, "loss_d": 1.0},)), seed=0) == []
 
 
 def test_curves_are_those_of_the_layers_in_the_order_of_the_network_and_positive() -> None:
