@@ -30,7 +30,7 @@ OptimizerName = Literal["sgd", "adam"]
 GRIDS: dict[OptimizerName, tuple[int, int]] = {"sgd": (-6, 3), "adam": (-10, -1)}
 """Exponents of 2 between which learning rates are tried, four an octave."""
 
-Weights = list[Float[Tensor, "r i o"]]
+Weights = list[Float[Tensor, "r _ _"]]
 """Weight matrices of r networks at once; the last row of each is the bias."""
 
 
