@@ -32,10 +32,7 @@ def test_operations_belong_to_files(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert sum(map(sum, files.values())) == total
     assert files.keys() >= {"layers/resample.py", "layers/lipschitz/spectral_norm.py", "losses/adversarial.py", "optim/ema.py"}
     assert "outside" not in files
-    assert files["losses/adversarial.py"] == (
-        2 * 5 + 1,
-        2 * 3 + 1,
-    )  # two hinges and their sum, a sign; the derivatives of rectifiers and signs
+    assert files["losses/adversarial.py"] == (2 * 5 + 1, 2 * 3 + 1)  # two hinges and a sum each, a sign; their derivatives
     penalised, with_penalty = counted("--objective.penalty.kind", "r1")
     assert sum(map(sum, with_penalty.values())) == penalised > total
     assert with_penalty["losses/penalties.py"][1] > 0
