@@ -33,8 +33,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_run_folder_holds_what_the_design_promises(unbroken: Path) -> None:
-    folder = unbroken / "tiny"
+def test_the_run_folder_has_the_documented_files(uninterrupted: Path) -> None:
+    folder = uninterrupted / "tiny"
     assert [images for images, _ in checkpoints(folder)] == [480, 320, 160]
     for name in ("config.json", "command.txt", "versions.json", "log.txt", "model.safetensors", "model.json"):
         assert (folder / name).is_file(), name

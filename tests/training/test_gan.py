@@ -36,8 +36,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(unbroken: Path, tmp_path: Path) -> None:
-    shutil.copytree(unbroken / "tiny", tmp_path / "tiny")
+def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted / "tiny", tmp_path / "tiny")
     for _, path in checkpoints(tmp_path / "tiny"):
         state = json.loads((path / "state.json").read_text())
         assert state.pop("format") == 2
@@ -74,7 +74,7 @@ def test_a_killed_run_with_all_regularisers_ends_with_the_bits_of_an_uninterrupt
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = merged({"trainer": {"total_images": 320, "sample_every": 320}}, changes)
-    recipe.fit(tiny(tmp_path / "unbroken", **changes))
+    recipe.fit(tiny(tmp_path / "uninterrupted", **changes))
     with pytest.raises(PowerCutError):
         fit_with(monkeypatch, At(208, power_cut), tmp_path / "broken", **changes)
     torch.manual_seed(7)

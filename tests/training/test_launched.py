@@ -56,12 +56,14 @@ def test_a_killed_pair_of_processes_ends_with_the_same_bits(two: RunCommand, fol
 def test_a_killed_classifier_with_dropout_ends_with_the_same_bits(folder: Path) -> None:
     config = folder / "classifier.json"
     config.write_text(tiny_classifier(folder).model_dump_json())
-    unbroken, killed = (RunCommand(CLASSIFIER, config, name, 1, folder, IMAGES, checkpoint_every=80) for name in ("unbroken", "broken"))
-    unbroken.finish()
+    uninterrupted, killed = (
+        RunCommand(CLASSIFIER, config, name, 1, folder, IMAGES, checkpoint_every=80) for name in ("uninterrupted", "broken")
+    )
+    uninterrupted.finish()
     assert 200 <= killed.kill_at(200, 0.0) < IMAGES
     killed.finish()
-    assert killed.hashes() == unbroken.hashes()
-    apart = distance(unbroken, killed)
+    assert killed.hashes() == uninterrupted.hashes()
+    apart = distance(uninterrupted, killed)
     assert (apart.weights, apart.loss) == (0, 0)
 
 
