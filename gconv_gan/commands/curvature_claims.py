@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def synthetic(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[ClaimsResult, list[str]]:
-    """Compare the theorems with random matrices."""
+    """Compare the theorems with random matrices; return the result and its table as lines."""
     cases = synthetic_spectra(seeds)
     lines = [f"{'noise':28} {'λ':>5} {'variance or q':>14} {'predicted':>10} {'measured':>17} {'error':>7}"]
     for case in cases:
@@ -110,7 +110,7 @@ def synthetic(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[
 
 
 def broaden(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[ClaimsResult, list[str]]:
-    """Measure the largest eigenvalue of batches."""
+    """Measure the largest eigenvalue of batches; return the result and its table as lines."""
     found = tuple(broadening(images, seed=seed) for seed, images in zip(seeds, images_of(command, seeds), strict=True))
     lines = [f"{'batch':>6} {'λ₁(batch) / λ₁(all), mean ± deviation over seeds':>50} {'Theorem 4':>12}"]
     for size in BROADENING_SIZES:
@@ -126,7 +126,7 @@ def broaden(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[Cl
 
 
 def rates(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[ClaimsResult, list[str]]:
-    """Search the largest learning rate that trains, by batch size."""
+    """Search the largest learning rate that trains, by batch size; return the result and its table as lines."""
     sets = images_of(command, seeds)
     found: dict[OptimizerName, Growth] = {}
     lines = [f"{'batch':>10} " + " ".join(f"{size:>8}" for size in RATE_SIZES)]
@@ -150,7 +150,7 @@ def rates(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[Clai
 
 
 def learner(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[ClaimsResult, list[str]]:
-    """Count iterations under the rates that the curvature sets."""
+    """Count iterations under the learning rates from the curvature; return the result and its table as lines."""
     problems: tuple[Problem, ...] = ("quadratic", "logistic")
     found = {problem: tuple(compare(problem, seed=seed, rules=RULES) for seed in seeds) for problem in problems}
     lines = [f"{'problem':10} {'best of the grid':>24} " + " ".join(f"{rule:>24}" for rule in RULES)]

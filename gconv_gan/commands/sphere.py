@@ -156,7 +156,7 @@ def _step(run: ClassifierRunConfig, network: nn.Module, kinds: Sequence[str], de
 
 
 def no_losses(player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> torch.Tensor:
-    """Stand for the losses of a run, which neither method reads."""
+    """Return 0 in place of the losses of a run, which neither method reads."""
     return torch.zeros(())
 
 

@@ -40,6 +40,7 @@ class Objective(nn.Module):
         self.value = value
 
     def forward(self) -> Tensor:
+        """Return the value of the function at the current x."""
         return self.value(self.x)
 
 

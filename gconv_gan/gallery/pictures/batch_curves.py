@@ -13,7 +13,7 @@ COLOURS = 64
 
 
 def plot_by_batch(curves: Mapping[str, Mapping[int, Sequence[float]]], *, title: str, theme: Theme) -> bytes:
-    """Draw the median over seeds of each quantity as a line, each seed as a dot, as a PNG."""
+    """Return a plot as a PNG: the median over seeds of each quantity as a line, each seed as a dot."""
     figure = new_figure(theme, height=HEIGHT)
     axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.62)
     axes.grid(color=theme.rule, linewidth=0.6)

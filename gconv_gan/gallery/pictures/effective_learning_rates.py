@@ -28,7 +28,7 @@ JOINT = "all"  # layer that stands for all together
 
 
 def draw_effective_learning_rates(subject: Subject, *, seed: int) -> list[Drawing]:
-    """Draw a panel per player and quantity with a curve per layer; draw nothing for a run that did not measure them."""
+    """Return a panel per player and quantity with a curve per layer; no drawing for a run that did not measure them."""
     drawings = []
     for player in PLAYERS:
         for quantity, (title, unit) in QUANTITIES.items():
@@ -60,7 +60,7 @@ def layer_curves(records: Sequence[Record], prefix: str) -> dict[str, Points]:
 
 
 def draw_layers(curves: Mapping[str, Points], *, theme: Theme) -> bytes:
-    """Draw the curves of the layers as one panel with a logarithmic axis, coloured by their depth."""
+    """Return the curves of the layers as a PNG: one panel with a logarithmic axis, coloured by depth."""
     figure = new_figure(theme, height=HEIGHT)
     axes = add_axes(figure, theme, left=LEFT, right=RIGHT, bottom=BOTTOM, top=TOP)
     axes.grid(axis="y", color=theme.rule, linewidth=0.6)

@@ -15,7 +15,7 @@ DECADES = 7
 def plot_density(
     grid: Float64[np.ndarray, " g"], density: Float64[np.ndarray, " g"], *, marks: dict[str, float], title: str, theme: Theme
 ) -> bytes:
-    """Draw a density over the eigenvalues, with vertical lines at ``marks``, as a PNG."""
+    """Return a plot as a PNG: a density over the eigenvalues, with vertical lines at ``marks``."""
     figure = new_figure(theme, height=HEIGHT)
     axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.62)
     axes.grid(axis="y", color=theme.rule, linewidth=0.6)
