@@ -90,7 +90,7 @@ class CurvatureCommand(Config):
 
 
 class Rate(Config):
-    """What the formulas say of one batch size."""
+    """Learning rates and factors by the formulas for one batch size."""
 
     batch: float
     theorem: float
@@ -121,23 +121,23 @@ class CurvatureCard(Config):
     probes: int
     seed: int
     images: int | None
-    """Different training images N; None: without end."""
+    """Number N of different training images; None: infinite."""
     largest: tuple[float, ...]
     """Largest eigenvalue of each batch."""
     smallest: tuple[float, ...]
     largest_residual: float
-    """Greatest distance of one of them to an eigenvalue."""
+    """Largest residual of Lanczos over the batches: an eigenvalue lies within it of each of ``largest``."""
     largest_of_all: float
-    """Of the mean of all batches' matrices."""
+    """Largest eigenvalue of the mean of all batches' matrices."""
     smallest_of_all: float
     negative_share: float
     trace: float
     trace_error: float
-    """Standard error."""
+    """Standard error of the trace."""
     noise: float
     """pσ²."""
     predicted_largest: float
-    """Of a batch, by Theorem 4 or 7, from those of all batches together and the noise."""
+    """Largest eigenvalue of a batch by Theorem 4 or 7, from ``largest_of_all`` and the noise."""
     critical_batch: float
     """𝔟* by pσ²."""
     fitted_eigenvalue: float
@@ -145,7 +145,7 @@ class CurvatureCard(Config):
     fitted_critical_batch: float
     """𝔟* likewise."""
     cauchy_step: float
-    """Mean over batches."""
+    """Mean of the Cauchy step over batches."""
     sgd_limit: float | None
     """2 over the mean largest eigenvalue of a batch; None: there is no positive curvature."""
     polyak: tuple[float, float] | None
@@ -215,7 +215,7 @@ class Batches:
         return [parameter for _, parameter in self.trained.task.players[self.player].parameters]
 
     def at(self, number: int) -> tuple[Product, Tensor]:
-        """Return the product of the matrix of one batch, and the gradient; each call builds the graph anew."""
+        """Return the product of the matrix of one batch, and the gradient; each call builds a new graph."""
         outputs: list[Tensor] = []
 
         def recorded(*inputs: Any) -> Tensor:
@@ -234,7 +234,7 @@ class Batches:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure what the command line names; print the card, draw the density, and write the numbers if asked."""
+    """Measure the run that the command line names; print the card, draw the density, and write the numbers to ``--json``."""
     command = parse_command(CurvatureCommand, arguments)
     for flag, file in (("--out", command.out), ("--json", command.json_out)):
         if file is not None:

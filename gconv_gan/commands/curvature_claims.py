@@ -37,7 +37,7 @@ from gconv_gan.methods.curvature import Rule
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes, write_text
 
 IMAGES = 2048
-"""Of one seed; seeds have different images."""
+"""Number of images of one seed; seeds have different images."""
 RULES: tuple[Rule, ...] = ("polyak", "nesterov", "ssgd", "cauchy")
 
 
@@ -81,7 +81,7 @@ class ClaimsResult(Config):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the experiment that the command line names, print its table, and write what was asked for."""
+    """Run the experiment that the command line names, print its table, and write the requested files."""
     command = parse_command(CurvatureClaimsCommand, arguments)
     for flag, file in (("--json", command.json_out), ("--picture", command.picture)):
         if file is not None:
@@ -168,7 +168,7 @@ EXPERIMENTS = {"synthetic": synthetic, "broadening": broaden, "rates": rates, "l
 
 
 def images_of(command: CurvatureClaimsCommand, seeds: Sequence[int]) -> list[Images]:
-    """Return 2048 training images a seed, from those behind the first 2048; of the digits, all for every seed."""
+    """Return 2048 training images per seed, taken after the first 2048; of the digits, all images for every seed."""
     data: DataConfig
     if command.data == "digits":
         data = DigitsDataConfig(cache_dir=command.cache_dir, split="train")

@@ -1,4 +1,4 @@
-"""How well pruning criteria predict what removing each unit costs a trained classifier, measured by removing it."""
+"""Correlation of pruning criteria with the measured change of a classifier's loss when each unit is removed."""
 
 import json
 import statistics
@@ -39,14 +39,14 @@ FIRST = "Taylor, first order"
 
 
 class PruningOracleCommand(Config):
-    """Compare pruning criteria with what removing each unit of a trained classifier changes."""
+    """Compare pruning criteria with the change of the loss when each unit of a trained classifier is removed."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|CONFIG")]
     """Folders of classifiers, or the config of one, which is trained with every seed."""
     seeds: PositiveInt = 3
     """Seeds 0, 1, … of a config."""
     runs_dir: str = "runs/pruning_oracle"
-    """Where a config's runs are."""
+    """Folder of a config's runs."""
     data_path: str | None = None
     """Path of the data; None: that of the run's config."""
     cache_dir: str | None = None
@@ -227,7 +227,7 @@ def accuracy(network: nn.Module, units: Units, removed: Sequence[int], data: Hel
 
 
 def _without(network: nn.Module, units: Units, removed: Sequence[int], measure: Callable[[], Tensor]) -> Tensor:
-    """Return what is measured while ``removed`` are held at 0."""
+    """Return the result of ``measure`` while the units ``removed`` are held at 0."""
     kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     masks = Masks(network, units)
     masks.set(removed)

@@ -41,7 +41,7 @@ STEP_ROUNDS = 30
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train what the command line names; print the table and write it as JSON and as a picture."""
+    """Train the sweep that the command line names; print its table and write it as JSON and as a picture."""
     command = parse_command(SphereCommand, arguments)
     folder, name = Path(command.results), Path(command.config).stem
     file = folder / f"{name}.json"

@@ -13,11 +13,11 @@ from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
 from gconv_gan.gallery.pictures.history import short_count
 
-WIDTH, HEIGHT = 9.4, 7.6  # inches, like what follows
+WIDTH, HEIGHT = 9.4, 7.6  # inches, as the following sizes
 LEFT, GAP, BOTTOM, MIDDLE, TOP = 0.7, 0.75, 0.5, 1.0, 0.95
 MARKERS = dict(zip(ORDER, ("o", "s", "^"), strict=True))
 COLOUR_MAP = "viridis"
-COLOURS = 128  # of the palette
+COLOURS = 128  # number of colours of the palette
 
 
 def plot_sweep(sweep: SphereSweep) -> bytes:

@@ -1,6 +1,6 @@
 """The three regimes of training at a fixed effective learning rate: the detector, and the result of a sweep over rates and seeds.
 
-Kodryan, Lobacheva, Nakhodnov, Vetrov, NeurIPS 2022, arXiv 2209.03695. The paper tells the regimes apart by eye; the rules are ours.
+Kodryan, Lobacheva, Nakhodnov, Vetrov, NeurIPS 2022, arXiv 2209.03695. The paper identifies the regimes by eye; these rules are our own.
 """
 
 import math
@@ -15,24 +15,24 @@ from gconv_gan.config.base import Config
 Regime = Literal["convergence", "chaotic equilibrium", "divergence"]
 ORDER: tuple[Regime, ...] = ("convergence", "chaotic equilibrium", "divergence")
 
-STUCK = 0.5  # of the initial loss: above it nothing was learned
-GROWN = 2.0  # times the initial effective gradient
-STRAIGHT = 0.8  # R² of the logarithm of the loss over time
-FALLEN = 2.0  # ratio of effective gradients
-SMALLEST = 1e-30  # loss, before its logarithm
+STUCK = 0.5  # share of the initial loss at or above which a run has diverged
+GROWN = 2.0  # factor over the initial effective gradient above which a run has diverged
+STRAIGHT = 0.8  # least R² of the logarithm of the loss over time under convergence
+FALLEN = 2.0  # least ratio of effective gradients under convergence
+SMALLEST = 1e-30  # lower limit of the loss before its logarithm
 
 
 class Verdict(Config):
-    """The regime of a run, and the numbers that it follows from."""
+    """The regime of a run, and the numbers that determine it."""
 
     regime: Regime
     loss: float
-    """Median over the window, like the gradient."""
+    """Median of the loss over the window; the gradient likewise."""
     gradient: float
     slope: float
-    """Of ln(loss), per record of the window."""
+    """Slope of ln(loss) per record of the window."""
     r_squared: float
-    """Of the straight line through ln(loss)."""
+    """R² of the straight line through ln(loss)."""
     fall: float
     """Effective gradient before training, or at the start of the window where that is larger, over that at the end of the window."""
     variation: float
@@ -56,7 +56,7 @@ def detect(
         gradients: mean effective gradient norm :math:`\rho\lVert\nabla L\rVert` over the steps of each epoch.
         initial_loss: mean training loss before training.
         initial_gradient: effective gradient norm before training.
-        window: number of last epochs that are looked at; None: half of them, at least three.
+        window: number of last epochs that are used; None: half of them, at least three.
 
     Raises:
         ValueError: for fewer than three epochs.
@@ -108,7 +108,7 @@ class SphereRun(Config):
     gradients: tuple[float, ...]
     """Effective gradient norm of each epoch."""
     accuracy: float
-    """On the test data."""
+    """Accuracy on the test data."""
     verdict: Verdict
 
 
@@ -128,7 +128,7 @@ class SphereSweep(Config):
     """By seed."""
     runs: tuple[SphereRun, ...]
     step_seconds: dict[str, float]
-    """Of a training step: "SGD" alone, and with each of the two methods."""
+    """Seconds of a training step: of "SGD" alone, and with each of the two methods."""
     config: dict[str, Any]
     """The classifier run whose effective learning rate and seed were varied."""
     versions: dict[str, str]
@@ -167,7 +167,7 @@ class Criterion(Config):
 
 
 def criteria(sweep: SphereSweep) -> list[Criterion]:
-    """Return what the paper's picture of the regimes says of every seed of a sweep."""
+    """Return the paper's statements on the regimes, each with the seeds of the sweep on which it is true."""
 
     def each(statement: str, holds: Any) -> Criterion:
         return Criterion(statement=statement, seeds={seed: bool(holds(seed)) for seed in sweep.seeds})
@@ -206,7 +206,7 @@ def criteria(sweep: SphereSweep) -> list[Criterion]:
 
 
 def _last(values: Sequence[float]) -> float:
-    """Return the mean of the last five."""
+    """Return the mean of the last five values."""
     return statistics.fmean(values[-5:])
 
 

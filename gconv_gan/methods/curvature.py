@@ -27,14 +27,14 @@ STREAM = Stream(0, "curvature")
 
 
 class Rates(NamedTuple):
-    """What a measurement sets."""
+    """Learning rate and momentum from a measurement."""
 
     learning_rate: float
     momentum: float
 
 
 class Measured(NamedTuple):
-    """What a measurement finds on a batch."""
+    """Result of a measurement on one batch."""
 
     magnitudes: Float64[np.ndarray, " k"]
     """Absolute values of the Ritz values."""
@@ -159,7 +159,7 @@ class CurvatureRates(Method):
 
 
 class Memory(nn.Module):
-    """What a checkpoint holds of the method."""
+    """Buffers of the method in checkpoints."""
 
     measured_at: Int[Tensor, ""]
     """Images seen at the last measurement."""

@@ -18,7 +18,7 @@ JOINT = "all"
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step of one player reads and writes."""
+    """Tensors that a step of one player reads and writes."""
 
     weights: list[Tensor]
     before: list[Tensor]
@@ -26,7 +26,7 @@ class Measured:
     membership: Tensor
     """[L + 1, weights] of 0 and 1: the weights of each layer, and in the last row all of them."""
     optimizer: torch.optim.Optimizer
-    """That of the player; another one has other parameters."""
+    """Optimiser of the player; after a rebuild it is another object."""
 
 
 class EffectiveLearningRates(Method):

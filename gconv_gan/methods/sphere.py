@@ -21,15 +21,15 @@ from gconv_gan.methods.scale_invariance import ScaleProbe
 
 @dataclass(frozen=True)
 class OnSphere:
-    """What a step of one player reads: its parameters, and numbers that stay the same during the run."""
+    """Parameters and constants that a step of one player reads."""
 
     weights: list[Tensor]
-    """Scale-invariant, on the sphere."""
+    """Scale-invariant weights, kept on the sphere."""
     others: list[nn.Parameter]
     radius: float
     """ρ."""
     optimizer: torch.optim.Optimizer
-    """That of the player; another one has other parameters."""
+    """Optimiser of the player; after a rebuild it is another object."""
 
 
 class Sphere(Method):

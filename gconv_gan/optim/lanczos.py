@@ -92,7 +92,7 @@ class Krylov:
     basis: Float[Tensor, "k p"]
     diagonal: Float64[np.ndarray, " k"]
     off_diagonal: Float64[np.ndarray, " k"]
-    """Between neighbours; the last one is the norm of what is left of the next vector: 0 where the space is invariant."""
+    """Off-diagonal entries of T; the last one is the norm of the next unnormalised vector: 0 if the space is invariant."""
 
 
 def tridiagonalise(product: Product, start: Vector, steps: int, *, tolerance: float = 1e-8) -> Krylov:
@@ -102,7 +102,7 @@ def tridiagonalise(product: Product, start: Vector, steps: int, *, tolerance: fl
     is below ``tolerance``, or the precision of the numbers, times the largest entry found. Reads one number a step on the host.
 
     Args:
-        product: of the symmetric matrix.
+        product: product of the symmetric matrix with a vector.
         start: any vector but 0.
         steps: most vectors of the basis.
         tolerance: relative size below which a vector counts as 0.
@@ -180,7 +180,7 @@ def hutchinson_trace(product: Product, signs: Float[Tensor, "n p"]) -> tuple[flo
     r"""Return the mean over n of :math:`z^\top A z`, an unbiased estimate of the trace, and its standard error (NaN for n = 1).
 
     Args:
-        product: of the symmetric matrix.
+        product: product of the symmetric matrix with a vector.
         signs: independent rows of −1 and 1 (Hutchinson, 1990), which have the smallest variance.
 
     """

@@ -1,7 +1,7 @@
-"""What an iteration of a GAN run costs on this machine: processor time, and the operations of each file of the package.
+"""Cost of an iteration of a GAN run on this machine: processor time, and the number of operations of each file of the package.
 
-The iterations are those of the training loop, on noise in place of real images. Processor time is that of this process alone, so other
-work on the machine disturbs it less than the time of a clock; with one thread (OMP_NUM_THREADS=1) it is the time of a free machine. For two
+The iterations are those of the training loop, on noise in place of real images. Processor time counts this process alone, so other load
+on the machine affects it less than elapsed time; with one thread (OMP_NUM_THREADS=1) it is the time on an idle machine. To compare two
 versions of the code, run the command in both by turns.
 """
 
@@ -37,7 +37,7 @@ VIEWS = {
     "_record_function_exit",
 }
 # fmt: on
-"""Operations without work: views, allocations, and what is found on the host."""
+"""Operations that are not counted: views, allocations, and operations of the host alone."""
 
 
 def main(arguments: Sequence[str]) -> None:

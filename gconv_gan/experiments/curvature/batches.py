@@ -74,13 +74,13 @@ class Broadening(Config):
     """Largest eigenvalues of one seed."""
 
     whole: float
-    """Of the Hessian on all images."""
+    """Largest eigenvalue of the Hessian on all images."""
     by_size: dict[int, tuple[float, ...]]
-    """Of each batch, by its size."""
+    """Batch size -> largest eigenvalue of each batch."""
     noise: float
-    """pσ², from single images."""
+    """The noise pσ², estimated from single images."""
     predicted: dict[int, float]
-    """By Theorem 4, from ``whole`` and ``noise``."""
+    """Batch size -> prediction of Theorem 4 from ``whole`` and ``noise``."""
 
 
 def broadening(images: Images, *, seed: int) -> Broadening:
@@ -110,7 +110,7 @@ def broadening(images: Images, *, seed: int) -> Broadening:
 
 
 def rate_grid(optimizer: OptimizerName) -> list[float]:
-    """Return the learning rates that are tried."""
+    """Return the learning rates of the search."""
     low, high = GRIDS[optimizer]
     return [2.0**low * GRID**index for index in range(4 * (high - low) + 1)]
 
@@ -139,12 +139,12 @@ class Growth(Config):
     """The largest learning rates of an optimiser, and how they grow with the batch."""
 
     by_size: dict[int, tuple[float | None, ...]]
-    """One a seed; None: no learning rate trained."""
+    """Batch size -> largest learning rate of each seed; None: no learning rate trained."""
     slopes: tuple[float, ...]
-    """d ln α_max / d ln B between the sizes of ``GROWING``, one a seed."""
+    """d ln α_max / d ln B between the sizes of ``GROWING``, one per seed."""
     slope: float
     interval: tuple[float, float]
-    """95 %, Student's t over seeds."""
+    """95 % confidence interval of the mean slope, by Student's t over seeds."""
 
 
 def growth(by_size: dict[int, tuple[float | None, ...]]) -> Growth:

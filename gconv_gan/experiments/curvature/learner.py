@@ -1,4 +1,4 @@
-"""The rates that the curvature sets, on a quadratic and on logistic regression, beside the best of a grid of constant rates."""
+"""Learning rates from the curvature on a quadratic and on logistic regression, against the best of a grid of constant rates."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -21,14 +21,14 @@ Problem = Literal["quadratic", "logistic"]
 
 
 class Outcome(Config):
-    """Iterations until the loss is within 10⁻⁶, relative to the first, of its minimum; 5000 where it is not."""
+    """Iterations until the loss is within 10⁻⁶ of its minimum, relative to the initial loss; 5000 if it does not get there."""
 
     best: int
-    """Of the grid."""
+    """Fewest iterations over the grid."""
     best_rates: tuple[float, float]
-    """Learning rate and momentum of the best."""
+    """Learning rate and momentum of these fewest iterations."""
     learned: dict[Rule, int]
-    """Under the rates of each rule."""
+    """Rule -> iterations under its rates."""
 
 
 class Objective(nn.Module):
@@ -81,7 +81,7 @@ def minimum(problem: Objective) -> float:
 
 
 def best_of_grid(problem: Objective) -> tuple[int, tuple[float, float]]:
-    """Return the fewest iterations of heavy-ball descent over 20 learning rates × 10 momenta, and which those were."""
+    """Return the fewest iterations of heavy-ball descent over 20 learning rates × 10 momenta, and their learning rate and momentum."""
     curvature = float(torch.linalg.eigvalsh(derivatives(problem, problem.x)[1])[-1])
     rates = np.geomspace(0.05, 4, RATES) / curvature
     momenta = 1 - np.geomspace(1, 0.01, MOMENTA)
@@ -102,7 +102,7 @@ def best_of_grid(problem: Objective) -> tuple[int, tuple[float, float]]:
 
 
 def learned(problem: Objective, rule: Rule, *, every: int = 20) -> int:
-    """Return the iterations under the method's rates, measured anew every 20 iterations (an image stands for an iteration)."""
+    """Return the iterations under the method's rates, measured every ``every`` iterations (one image counts as one iteration)."""
     with torch.no_grad():
         problem.x.zero_()
     least = minimum(problem)

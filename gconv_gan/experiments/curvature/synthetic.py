@@ -1,4 +1,4 @@
-"""Extreme eigenvalues of random matrices with one outlier, beside what the theorems of ``optim/batch_spectrum`` say."""
+"""Extreme eigenvalues of random matrices with one outlier, against the theorems of ``optim/batch_spectrum``."""
 
 import math
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ class Case(Config):
 
     @property
     def error(self) -> float:
-        """Return how far the mean of the draws is from the prediction, relative to it."""
+        """Return the relative error of the mean of the draws against the prediction."""
         return float(np.mean(self.measured)) / self.predicted - 1
 
 
 def synthetic_spectra(seeds: Sequence[int]) -> tuple[Case, ...]:
-    """Return every case, one draw a seed."""
+    """Return every case, with one draw per seed."""
     cases = []
     for eigenvalue, variance in SEMICIRCLE:
         draws = tuple(largest(eigenvalue, semicircle(variance, np.random.default_rng(seed))) for seed in seeds)
@@ -64,7 +64,7 @@ def marchenko_pastur(variance: float, q: float, generator: np.random.Generator) 
 
 
 def largest(eigenvalue: float, noise: np.ndarray) -> float:
-    """Return the largest eigenvalue of noise plus a matrix of rank one; which one does not matter, since the noise has no direction."""
+    """Return the largest eigenvalue of noise plus a matrix of rank one, whose direction is arbitrary since the noise is isotropic."""
     matrix = noise.copy()
     matrix[0, 0] += eigenvalue
     return float(np.linalg.eigvalsh(matrix)[-1])
