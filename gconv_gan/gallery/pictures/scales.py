@@ -32,7 +32,7 @@ class ScaledTensor:
 
 
 def draw_scales(networks: Mapping[str, Sequence[ScaledTensor]], *, theme: Theme) -> bytes:
-    """Draw a row per network: the scales of its tensors in order, and the 2-norms of their gradients on a logarithmic axis."""
+    """Return a PNG with a row per network: scales of its tensors in order, and the 2-norms of their gradients on a logarithmic axis."""
     figure = new_figure(theme, height=HEIGHT * len(networks), width=2 * WIDTH)
     for row, (name, tensors) in enumerate(networks.items()):
         left, right = (_axes(figure, theme, row, column, len(networks)) for column in range(2))
