@@ -1,4 +1,4 @@
-"""Train the same small network with a layer swapped, on paired seeds and equal budgets, and test the published claim."""
+"""Train the same small network with a layer, method or setting swapped, on paired seeds and equal budgets, and test the published claim."""
 
 import json
 import math
@@ -28,7 +28,7 @@ from gconv_gan.experiments.plot import plot
 from gconv_gan.experiments.report import ComparisonResult, table
 from gconv_gan.metrics.classification.robustness import robustness
 from gconv_gan.metrics.cost import counts, peak_bytes, seconds, training_step
-from gconv_gan.metrics.extractors.trained_classifier import load_classifier
+from gconv_gan.metrics.extractors.trained_classifier import TENSORS, load_classifier
 from gconv_gan.runtime.atomic import write_bytes, write_text
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.run_folder import versions
@@ -92,10 +92,7 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
             for arm in runs:
                 measured[arm].append(train_and_test(runs[arm][position], config.attacks))
         costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
-    arms = {
-        arm: ArmResult(**costs[arm], seeds=seeds, measures={name: tuple(one[name] for one in measured[arm]) for name in measured[arm][0]})
-        for arm in runs
-    }
+    arms = {arm: ArmResult(**costs[arm], seeds=seeds, measures=by_measure(measured[arm])) for arm in runs}
     findings = tuple(judge(claim, arms) for claim in config.claims)
     first = next(iter(runs.values()))[0]
     return ComparisonResult(
@@ -111,6 +108,11 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
         versions=versions(),
         seconds=time.perf_counter() - start,
     )
+
+
+def by_measure(seeds: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of the seeds of an arm by measure, those that every seed has."""
+    return {name: tuple(one[name] for one in seeds) for name in seeds[0] if all(name in one for one in seeds)}
 
 
 def arm_run(config: ComparisonConfig, command: CompareCommand, arm: str, seed: int) -> ClassifierRunConfig:
@@ -137,9 +139,16 @@ def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str,
         found = diverged(len(test.dataset.classes), attacks)
     else:
         found = {**tested(load_classifier(folder)[0].to(command_device()), test, attacks, seed=run.seed), "diverged": 0.0}
+    found |= method_numbers(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(stored, json.dumps(found, indent=2) + "\n")
     return found
+
+
+def method_numbers(folder: Path) -> dict[str, float]:
+    """Return the numbers that the methods of a run reported, as ``KIND.NAME``, see ``Method.files``."""
+    reports = sorted((folder / "methods").glob("*/report.json"))
+    return {f"{path.parent.name}.{name}": value for path in reports for name, value in json.loads(path.read_text())["numbers"].items()}
 
 
 def diverged(classes: int, attacks: AttackConfig) -> dict[str, float]:
@@ -164,14 +173,26 @@ def tested(network: nn.Module, test: HeldOut, attacks: AttackConfig, *, seed: in
     return found | dict(zip((name for name, size in sizes.items() if size), values, strict=True))
 
 
+def network_of(run: ClassifierRunConfig) -> nn.Module:
+    """Return the network of an arm as training left it; a new one where training diverged."""
+    folder = Path(run.runs_dir) / run.name
+    if (folder / TENSORS).is_file():
+        network: nn.Module = load_classifier(folder)[0]
+        return network
+    dataset = open_dataset(run.data)
+    return build_network(run, dataset, splits(run, dataset).training).network
+
+
 def step_costs(runs: Mapping[str, ClassifierRunConfig]) -> dict[str, dict[str, Any]]:
-    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in alternation on the command's device."""
+    """Return parameters, MACs, seconds and peak bytes of a training step of every arm, timed in alternation on the command's device.
+
+    The network is the trained one, whose structure a training method may have changed, or a new one where the arm diverged.
+    """
     device = command_device()
     steps: dict[str, Callable[[], None]] = {}
     found: dict[str, dict[str, Any]] = {}
     for arm, run in runs.items():
-        dataset = open_dataset(run.data)
-        network = build_network(run, dataset, splits(run, dataset).training).network.to(device)
+        network = network_of(run).to(device)
         images = torch.zeros(run.trainer.batch_size, 3, run.image_size, run.image_size, device=device)
         steps[arm] = training_step(network, images)
         counted = counts(network, images[:1])

@@ -21,6 +21,7 @@ from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
+from gconv_gan.gallery.pictures.methods import method_drawings
 from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
 from gconv_gan.gallery.subject import SAMPLE_BATCH, FeatureExtractor, RunFacts, Subject, TrainingImages
 from gconv_gan.metrics.extractors.factory import extractor
@@ -186,4 +187,5 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
         discriminator=run.discriminator().to(command_device()),
         training=training_images(config.data, cache_dir),
         extractor=extractor,
+        methods=method_drawings(folder / "methods"),
     )

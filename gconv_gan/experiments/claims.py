@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, Claim, Cost, GrowthClaim, Measure, NearClaim
+from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, Claim, Cost, GrowthClaim, Measure, NearClaim, RangeClaim
 from gconv_gan.experiments.paired import PairedDifference, paired_difference
 
 LEVEL = 0.05
@@ -33,7 +33,7 @@ class ArmResult(Config):
     """Peak memory of a training step."""
     seeds: tuple[int, ...]
     measures: dict[str, tuple[float, ...]]
-    """One number per seed."""
+    """One number per seed; ``KIND.NAME`` is a number that a training method reported."""
 
 
 class Finding(Config):
@@ -49,6 +49,12 @@ def judge(claim: Claim, arms: Mapping[str, ArmResult]) -> Finding:
     match claim:
         case BetterClaim() | NearClaim():
             return _statistical(claim, arms)
+        case RangeClaim():
+            values = [value for arm in claim.arms for value in arms[arm].measures[claim.measure]]
+            low, high = (-math.inf if claim.at_least is None else claim.at_least), (math.inf if claim.at_most is None else claim.at_most)
+            holds = all(low <= value <= high for value in values)
+            said = f"{_words(claim.measure)} of {' and '.join(claim.arms)} is {_bounds(claim)} with every seed"
+            return Finding(claim=said, measured=_values(claim.measure, values), verdict="holds" if holds else "does not hold")
         case CheaperClaim():
             ratio = _cost(arms[claim.proposed], claim.cost) / _cost(arms[claim.baseline], claim.cost)
             said = f"{claim.proposed} takes at most {claim.at_most:g} of the {_words(claim.cost)} of {claim.baseline}"
@@ -72,19 +78,47 @@ def in_short(claim: Claim, arms: Mapping[str, ArmResult]) -> str:
     """Return the measurements for ``claim`` in one phrase: means and deviations of both arms and the p-value, or the cost."""
     match claim:
         case BetterClaim() | NearClaim():
-            shares = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
+            name = baseline_of(claim, arms)
+            shares = _over_common_seeds(arms[claim.proposed], arms[name], claim.measure)
             proposed, baseline = (_spread(claim.measure, values) for values in shares)
             found = _difference(claim, arms)
             what = "" if claim.measure == "accuracy" else f"{_words(claim.measure)}, "
-            return f"{what}{claim.proposed} {proposed} against {claim.baseline} {baseline}: p = {found.p:.3f}, {found.n} seeds"
+            return f"{what}{claim.proposed} {proposed} against {name} {baseline}: p = {found.p:.3f}, {found.n} seeds"
+        case RangeClaim():
+            return f"{_words(claim.measure)} of {', '.join(claim.arms)}: {judge(claim, arms).measured}"
         case CheaperClaim():
             return f"{_words(claim.cost)} ×{judge(claim, arms).measured}"
         case GrowthClaim():
             return f"{_words(claim.cost)} of {', '.join(claim.arms)}: {judge(claim, arms).measured}"
 
 
+def baseline_of(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> str:
+    """Return the arm of comparison: of several the one with the best mean."""
+    if isinstance(claim.baseline, str):
+        return claim.baseline
+    return max(claim.baseline, key=lambda name: _sign(claim.measure) * statistics.fmean(arms[name].measures[claim.measure]))
+
+
+def is_share(measure: str) -> bool:
+    """Return whether a measure is a share, shown in percent."""
+    return measure != "loss" and "." not in measure
+
+
+def _bounds(claim: RangeClaim) -> str:
+    low, high = (None if bound is None else _value(claim.measure, bound) for bound in (claim.at_least, claim.at_most))
+    return f"at most {high}" if low is None else f"at least {low}" if high is None else f"from {low} to {high}"
+
+
+def _value(measure: Measure, value: float) -> str:
+    return f"{100 * value:.1f} %" if is_share(measure) else f"{value:.3g}"
+
+
+def _values(measure: Measure, values: Sequence[float]) -> str:
+    return ", ".join(_value(measure, value) for value in values)
+
+
 def _spread(measure: Measure, values: Sequence[float]) -> str:
-    scale, digits, unit = (1, 3, "") if measure == "loss" else (100, 2, " %")
+    scale, digits, unit = (100, 2, " %") if is_share(measure) else (1, 3, "")
     return f"{scale * statistics.fmean(values):.{digits}f} ± {scale * statistics.stdev(values):.{digits}f}{unit}"
 
 
@@ -93,7 +127,7 @@ def _sign(measure: Measure) -> float:
 
 
 def _difference(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> PairedDifference:
-    first, second = _over_common_seeds(arms[claim.proposed], arms[claim.baseline], claim.measure)
+    first, second = _over_common_seeds(arms[claim.proposed], arms[baseline_of(claim, arms)], claim.measure)
     sign = _sign(claim.measure)
     margin = claim.margin if isinstance(claim, NearClaim) else 0.0
     return paired_difference([sign * x for x in first], [sign * x for x in second], margin=margin)
@@ -108,11 +142,13 @@ def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) 
         verdict = "does not hold"
     else:
         verdict = "undecided"
-    words = _words(claim.measure)
+    words, baseline = _words(claim.measure), baseline_of(claim, arms)
+    if not isinstance(claim.baseline, str):
+        baseline = f"{baseline}, the best of {', '.join(claim.baseline)},"
     if margin:
-        said = f"{claim.proposed} is worse than {claim.baseline} in {words} by less than {_shown(claim.measure, margin, signed=False)}"
+        said = f"{claim.proposed} is worse than {baseline} in {words} by less than {_shown(claim.measure, margin, signed=False)}"
     else:
-        said = f"{claim.proposed} is better than {claim.baseline} in {words}"
+        said = f"{claim.proposed} is better than {baseline} in {words}"
     return Finding(claim=said, measured=_measured(claim.measure, found, sign), verdict=verdict)
 
 
@@ -144,10 +180,10 @@ def _words(name: str) -> str:
         "accuracy_gaussian": "accuracy under noise",
         "accuracy_fgsm": "accuracy under FGSM",
         "accuracy_pgd": "accuracy under PGD",
-    }.get(name, name)
+    }.get(name, name.rpartition(".")[2].replace("_", " "))
 
 
 def _shown(measure: str, value: float, *, signed: bool = True) -> str:
     """Return a difference as text: in percentage points for accuracies, unchanged for other measures."""
     sign = "+" if signed else ""
-    return f"{value:{sign}.3f}" if measure == "loss" else f"{100 * value:{sign}.2f} points"
+    return f"{100 * value:{sign}.2f} points" if is_share(measure) else f"{value:{sign}.3f}"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
+from gconv_gan.experiments.claims import is_share
 from gconv_gan.experiments.report import ComparisonResult
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
@@ -59,7 +60,7 @@ def draw(result: ComparisonResult) -> Figure:
     figure = new_figure(LIGHT, height=3.0 + LINE * lines)
     axes = add_axes(figure, LIGHT, left=0.6, right=0.25, bottom=0.5, top=0.4 + LINE * lines)
     measure, axis = claimed_measure(result), cost_axis(result)
-    scale, unit = (1, "") if measure == "loss" else (100, ", %")
+    scale, unit = (100, ", %") if is_share(measure) else (1, "")
     for index, (name, arm) in enumerate(result.arms.items()):
         draw_arm(figure, axes, index, name, axis.values[index], [scale * value for value in arm.measures[measure]])
     axes.set_ylabel(measure.replace("_", " ") + unit, fontsize=FONT_SIZE, color=LIGHT.muted)

@@ -6,8 +6,8 @@ from typing import Any
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import validated
-from gconv_gan.config.sections.comparisons import Claim, ComparisonConfig, GrowthClaim
-from gconv_gan.experiments.claims import ArmResult, Finding, Verdict, in_short, judge
+from gconv_gan.config.sections.comparisons import CheaperClaim, Claim, ComparisonConfig, GrowthClaim, RangeClaim
+from gconv_gan.experiments.claims import ArmResult, Finding, Verdict, baseline_of, in_short, is_share, judge
 
 
 class ComparisonResult(Config):
@@ -40,7 +40,7 @@ def table(results: Sequence[ComparisonResult]) -> str:
 def overview(results: Sequence[ComparisonResult]) -> list[str]:
     """Return a Markdown table with one row per comparison: claim, measurement (mean ± sd over seeds), step time, verdict.
 
-    The step time is the training step of the first claim's proposed arm over its baseline's; a claim about growth has none.
+    The step time is the training step of the first claim's proposed arm over its baseline's, if it has such a pair.
     """
     lines = ["| comparison | published claim | measured here | step time | verdict |", "|---|---|---|---|---|"]
     for result in results:
@@ -62,24 +62,26 @@ def _claims(result: ComparisonResult) -> tuple[Claim, ...]:
 
 
 def _step_time(claim: Claim, result: ComparisonResult) -> str:
-    if isinstance(claim, GrowthClaim):
+    if isinstance(claim, GrowthClaim | RangeClaim):
         return "–"
-    return f"×{result.arms[claim.proposed].step_seconds / result.arms[claim.baseline].step_seconds:.2f}"
+    baseline = claim.baseline if isinstance(claim, CheaperClaim) else baseline_of(claim, result.arms)
+    return f"×{result.arms[claim.proposed].step_seconds / result.arms[baseline].step_seconds:.2f}"
 
 
 def arms_table(result: ComparisonResult) -> list[str]:
     """Return one comparison's arms: accuracy mean ± sd, the other measures, and costs, times and memory against the first arm."""
     first = next(iter(result.arms.values()))
-    extra = [name for name in first.measures if name not in ("top5", "accuracy", "diverged")]
-    seeds = len(first.seeds)
+    found = dict.fromkeys(name for arm in result.arms.values() for name in arm.measures)
+    extra = [name for name in found if name not in ("top5", "accuracy", "diverged")]
+    seeds, heads = len(first.seeds), " | ".join(name.rpartition(".")[2].replace("_", " ") for name in extra)
     lines = [
         f"{result.name}: {result.setting}; {result.images:,} images a seed, {seeds} seeds",
         "",
-        f"| arm | accuracy % | {' | '.join(name.replace('_', ' ') for name in extra)} | parameters | MACs | step time | memory |",
+        f"| arm | accuracy % | {heads} | parameters | MACs | step time | memory |",
         "|---|" + "---|" * (len(extra) + 5),
     ]
     for name, arm in result.arms.items():
-        measures = [_mean_and_deviation(arm.measures[key], percent=key != "loss") for key in ("accuracy", *extra)]
+        measures = [_mean_and_deviation(arm.measures.get(key, ()), percent=is_share(key)) for key in ("accuracy", *extra)]
         ratios = f"×{arm.step_seconds / first.step_seconds:.2f} | ×{arm.step_bytes / first.step_bytes:.2f}"
         lost = round(sum(arm.measures["diverged"]))
         said = f"{name} ({lost} of {seeds} seeds diverged)" if lost else name
@@ -88,6 +90,8 @@ def arms_table(result: ComparisonResult) -> list[str]:
 
 
 def _mean_and_deviation(values: Sequence[float], *, percent: bool) -> str:
+    if not values:
+        return "–"
     scale, digits = (100, 2) if percent else (1, 3)
     deviation = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{scale * statistics.fmean(values):.{digits}f}{deviation}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gconv_gan.data.reading.decoded_images import DecodedImages
 from gconv_gan.gallery.latents import Sheet, random_sheet
+from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import as_bytes
 from gconv_gan.runtime.modes import evaluating
 
@@ -78,6 +79,7 @@ class Subject:
         discriminator: called as ``discriminator(images, y)``; None if the run has none.
         training: the training images; None if they are absent.
         extractor: for nearest neighbours in features; None: in pixels only.
+        methods: the pictures that training methods left in the run folder.
 
     """
 
@@ -90,6 +92,7 @@ class Subject:
     discriminator: nn.Module | None = None
     training: TrainingImages | None = None
     extractor: FeatureExtractor | None = None
+    methods: tuple[Drawing, ...] = ()
 
     @property
     def latent_dim(self) -> int:

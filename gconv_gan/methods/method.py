@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import PartConfig
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.models.changes import NetworkName
@@ -128,6 +129,14 @@ class Method:
 
         """
 
+    def check_optimizers(self, optimizers: Mapping[PlayerName, torch.optim.Optimizer]) -> None:
+        """Check the optimisers of the run, new ones without state, after ``check``.
+
+        Raises:
+            UserError: the method cannot work with one of them.
+
+        """
+
     def start(self, players: Mapping[PlayerName, Player], losses: Losses) -> None:
         """Act on the players before the first iteration of a new run (not of a resumed one), before Accelerate wraps them.
 
@@ -177,3 +186,27 @@ class Method:
     def status(self) -> Mapping[str, float]:
         """Return the numbers for the status line and the trackers."""
         return {}
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return what the method found, as files for people and programs, by name.
+
+        The main process writes them into ``methods/KIND`` of the run folder: after ``start``, after a change of structure and at the end. A
+        method that found nothing in this process, as after a resume, returns none, and files that are there stay.
+
+        ``report.json`` is an object with ``numbers``, which comparisons of runs read as measures ``KIND.NAME``, and ``pictures``:
+        ``{"x.png": {"title": …, "caption": …, "alt": …}}`` of those that a gallery shows; "x-dark.png" is the same for dark pages.
+        """
+        return {}
+
+
+def chosen_players(kind: str, players: Sequence[PlayerName], networks: Mapping[PlayerName, object]) -> tuple[PlayerName, ...]:
+    """Return the networks that a method of ``kind`` acts on: ``players`` or, where none are named, all of the run.
+
+    Raises:
+        UserError: the run has no such network.
+
+    """
+    absent = [name for name in players if name not in networks]
+    if absent:
+        raise UserError(f"{kind} acts on the {absent[0]}, but the run has {' and '.join(networks)}")
+    return tuple(players or networks)

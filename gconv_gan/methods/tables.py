@@ -3,6 +3,7 @@
 from gconv_gan.config.schema import Table
 from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
+from gconv_gan.methods.gradinit import GradInit
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.sphere import Sphere
 from gconv_gan.methods.taylor import TaylorPruning
@@ -17,6 +18,7 @@ METHODS = Table(
         "taylor": TaylorPruning,
         "sphere": Sphere,
         "effective_learning_rates": EffectiveLearningRates,
+        "gradinit": GradInit,
     },
 )
 """Methods that act on the networks of a run, see ``Method``; ``[[methods]]`` of a config lists them."""

@@ -18,9 +18,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gconv_gan.config.errors import UserError
 from gconv_gan.config.ranges import Beta, Fraction
-from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress
+from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress, chosen_players
 from gconv_gan.methods.surgery import Masks, Reading, Units, cut, macs_of, units_of
 
 Order = Literal["first", "second"]
@@ -119,10 +118,7 @@ class TaylorPruning(Method):
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
         """Find the units of the networks; raise ``UserError`` for a network that the run lacks, or that cannot be cut."""
-        absent = [name for name in self.players if name not in networks]
-        if absent:
-            raise UserError(f"taylor prunes the {absent[0]}, but the run has {' and '.join(networks)}")
-        for name in self.players or networks:
+        for name in chosen_players("taylor", self.players, networks):
             if name not in self._pruned:
                 self._take(name, networks[name], units_of("taylor", name, networks[name], kernels=self.kernels))
 

@@ -3,6 +3,7 @@
 from gconv_gan.config.schema import Table
 from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.models.classifiers.digits_classifier import DigitsClassifier
+from gconv_gan.models.classifiers.transformer import PostNormTransformer
 from gconv_gan.models.factory import named
 from gconv_gan.models.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from gconv_gan.models.gan.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -30,5 +31,9 @@ DISCRIMINATORS = Table(
 )
 """``network(images [B, 3, image_size, image_size], y [B] | None) -> logits [B]``."""
 
-CLASSIFIERS = Table("CLASSIFIERS", {"digits_classifier": DigitsClassifier, "named": named}, given=("num_classes", "image_size"))
+CLASSIFIERS = Table(
+    "CLASSIFIERS",
+    {"digits_classifier": DigitsClassifier, "post_norm_transformer": PostNormTransformer, "named": named},
+    given=("num_classes", "image_size"),
+)
 """Classifiers: ``network(images [B, 3, s, s]) -> logits [B, num_classes]`` with ``features`` and attributes of these names."""

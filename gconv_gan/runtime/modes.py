@@ -1,10 +1,11 @@
-"""Temporary modes of a network, restored exactly: evaluation per sub-module, frozen parameters, full precision, copied buffers."""
+"""Temporary modes of a network, restored exactly: evaluation, no dropout, frozen parameters, full precision, copied buffers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 
 @contextmanager
@@ -12,6 +13,19 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     """Set every sub-module to eval mode, and restore the ``training`` flag of each afterwards."""
     flags = [(module, module.training) for module in network.modules()]
     network.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+@contextmanager
+def without_dropout(network: nn.Module) -> Iterator[None]:
+    """Set every dropout layer, of torch's or derived from one, to eval mode; restore the ``training`` flag of each afterwards."""
+    flags = [(module, module.training) for module in network.modules() if isinstance(module, _DropoutNd)]
+    for module, _ in flags:
+        module.training = False
     try:
         yield
     finally:

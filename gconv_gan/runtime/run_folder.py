@@ -45,7 +45,9 @@ MAY_CHANGE = (
     "data.resident",
 )
 LOCK = ".lock"
-WRITTEN_BY_A_START = frozenset({LOCK, "config.json", "command.txt", "versions.json", PLUGINS, COPIES, "samples", "scores", "events"})
+WRITTEN_BY_A_START = frozenset(
+    {LOCK, "config.json", "command.txt", "versions.json", PLUGINS, COPIES, "samples", "scores", "methods", "events"}
+)
 VERSIONED = ("torch", "torchvision", "accelerate", "numpy", "safetensors", "gconv_gan")
 
 
@@ -58,6 +60,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples"
         self.scores = path / "scores"
+        self.methods = path / "methods"
 
     @contextmanager
     def alone(self) -> Iterator[None]:

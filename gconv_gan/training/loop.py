@@ -20,7 +20,7 @@ from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.engine import Engine, build_engine
 from gconv_gan.training.guards import noticing_signals, stop_signal
-from gconv_gan.training.report import Report
+from gconv_gan.training.report import Report, write_method_files
 from gconv_gan.training.state import due
 from gconv_gan.training.task import Task
 
@@ -70,8 +70,14 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     # 1. resume, or start the methods of a new run
     resume(run.folder, task.state, run.facts, accelerator, report, config)
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
+
+    def write_files() -> None:
+        if accelerator.is_main_process:
+            write_method_files(task.methods, run.folder.methods)
+
     if progress.images_seen == 0:
         task.start()
+        write_files()
 
     def begin() -> Engine:
         task.begin(accelerator)
@@ -100,6 +106,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             task.guard.require_finite()
             del engine  # and with it the memory of its graphs
             engine = begin()
+            write_files()
         else:
             for method in task.methods:
                 method.begin(task.players, progress)
@@ -137,6 +144,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             report.close()
             raise StoppedBySignalError(stop)
         if finished:
+            write_files()
             break
 
     report.close()

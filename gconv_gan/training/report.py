@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from gconv_gan.methods.method import Method
+from gconv_gan.runtime.atomic import write_bytes
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 
@@ -177,3 +180,17 @@ class Report:
         """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+def write_method_files(methods: Sequence[Method], folder: Path) -> None:
+    """Write what methods found into ``folder / KIND``; "KIND-2" is the second method of a kind."""
+    kinds = Counter[str]()
+    for method in methods:
+        if method.section is None:
+            continue
+        kinds[method.section.kind] += 1
+        count = kinds[method.section.kind]
+        own = folder / (method.section.kind if count == 1 else f"{method.section.kind}-{count}")
+        for name, content in method.files().items():
+            own.mkdir(parents=True, exist_ok=True)
+            write_bytes(own / name, content)

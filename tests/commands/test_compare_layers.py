@@ -228,3 +228,36 @@ def test_the_comparisons_of_the_repository_are_valid(path: Path, tmp_path: Path)
         with torch.device("meta"):
             network = build_classifier_network(run.network, num_classes=10, image_size=run.image_size)
         assert sum(parameter.numel() for parameter in network.parameters()) > 0
+
+
+def test_training_methods_are_arms_whose_numbers_are_measures_and_whose_networks_are_costed(tmp_path: Path) -> None:
+    network = {"kind": "named", "name": "plain_net", "options": {"depth": 3, "width": 8, "pools": [2]}}
+    changes = {
+        "run": {**TINY["run"], "network": network},
+        "arms": {
+            "plain": {},
+            "slow": {"optimizer": {"learning_rate": 1e-3}},
+            "scaled": {"methods": [{"kind": "gradinit", "iterations": 3, "scale_rate": 0.02}]},
+            "pruned": {"methods": [{"kind": "taylor", "removed": 0.3, "every": 320}]},
+        },
+        "claims": [
+            {"kind": "range", "arms": ["scaled"], "measure": "gradinit.classifier_smallest_kernel_scale", "at_least": 0.9, "at_most": 1.1},
+            {"kind": "better", "proposed": "scaled", "baseline": ["plain", "slow"]},
+            {"kind": "cheaper", "proposed": "pruned", "baseline": "plain", "cost": "parameters", "at_most": 0.8},
+        ],
+        "attacks": {},
+    }
+    found = recipe.compare(validated(ComparisonConfig, {**TINY, **changes}, "test"), command(tmp_path))
+    scales = found.arms["scaled"].measures["gradinit.classifier_smallest_kernel_scale"]
+    assert len(scales) == 2
+    assert all(scale != 1 for scale in scales)
+    assert not any("." in name for name in found.arms["plain"].measures)
+    first, second, third = found.findings
+    assert first.verdict == third.verdict == "holds"
+    means = {arm: sum(found.arms[arm].measures["accuracy"]) / 2 for arm in found.arms}
+    best = max(("plain", "slow"), key=means.__getitem__)
+    assert second.claim == f"scaled is better than {best}, the best of plain, slow, in accuracy"
+    lines = table([found])
+    assert "smallest kernel scale" in lines
+    assert f"| plain | {100 * means['plain']:.2f}" in lines
+    assert draw(found) is not None

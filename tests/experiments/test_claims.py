@@ -2,7 +2,7 @@
 
 import pytest
 
-from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, GrowthClaim, NearClaim
+from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, GrowthClaim, NearClaim, RangeClaim
 from gconv_gan.experiments.claims import ArmResult, Finding, in_short, judge, overall
 
 
@@ -65,6 +65,33 @@ def test_near_means_worse_by_less_than_the_margin() -> None:
     assert judge(claim, {"new": arm((0.695, 0.705, 0.694)), "old": old}).verdict == "holds"
     assert judge(claim, {"new": arm((0.66, 0.67, 0.67)), "old": old}).verdict == "does not hold"
     assert "worse than old in accuracy by less than 2.00 points" in judge(claim, {"new": old, "old": old}).claim
+
+
+def test_of_several_baselines_the_best_one_counts() -> None:
+    claim = BetterClaim(proposed="new", baseline=("slow", "fast"))
+    arms = {"new": arm((0.72, 0.73, 0.72)), "slow": arm((0.5, 0.5, 0.5)), "fast": arm((0.74, 0.75, 0.735))}
+    found = judge(claim, arms)
+    assert found.claim == "new is better than fast, the best of slow, fast, in accuracy"
+    assert found.verdict == "does not hold"
+    assert judge(claim, arms | {"fast": arm((0.1, 0.1, 0.9))}).verdict == "holds"
+    assert in_short(claim, arms).startswith("new 72.33 ± 0.58 % against fast 74.17")
+    lower = BetterClaim(proposed="new", baseline=("slow", "fast"), measure="loss")
+    losses = {name: arm((0, 0, 0), loss=values) for name, values in {"new": (1, 1, 1), "slow": (2, 2, 2), "fast": (1.5, 1.5, 1.5)}.items()}
+    assert "better than fast, the best of" in judge(lower, losses).claim
+
+
+def test_a_range_must_hold_with_every_seed() -> None:
+    claim = RangeClaim(arms=("new", "old"), measure="gradinit.classifier_scale", at_least=0.9, at_most=1.3)
+    arms = {name: arm((0, 0, 0), **{"gradinit.classifier_scale": (1.0, 1.1, last)}) for name, last in (("new", 1.2), ("old", 1.3))}
+    found = judge(claim, arms)
+    assert found == Finding(
+        claim="classifier scale of new and old is from 0.9 to 1.3 with every seed", measured="1, 1.1, 1.2, 1, 1.1, 1.3", verdict="holds"
+    )
+    assert judge(claim.model_copy(update={"at_most": 1.25}), arms).verdict == "does not hold"
+    accurate = RangeClaim(arms=("new",), at_least=0.5)
+    assert judge(accurate, {"new": arm((0.5, 0.6, 0.71))}).measured == "50.0 %, 60.0 %, 71.0 %"
+    assert judge(accurate, {"new": arm((0.5, 0.6, 0.71))}).claim == "accuracy of new is at least 50.0 % with every seed"
+    assert in_short(accurate, {"new": arm((0.5, 0.4, 0.71))}) == "accuracy of new: 50.0 %, 40.0 %, 71.0 %"
 
 
 def test_claims_about_counts_need_no_test() -> None:

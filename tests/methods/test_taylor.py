@@ -288,7 +288,7 @@ def test_a_pruned_iteration_is_free_of_the_host(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("options", "method", "sentence"),
     [
-        ({}, {"players": ["classifier"]}, "taylor prunes the classifier, but the run has generator and discriminator"),
+        ({}, {"players": ["classifier"]}, "taylor acts on the classifier, but the run has generator and discriminator"),
         (
             {"generator": {"conv": {"kind": "invariant"}}},
             {},

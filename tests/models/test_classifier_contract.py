@@ -24,6 +24,7 @@ from gconv_gan.models.classifiers.ghostnet import GhostNet
 from gconv_gan.models.classifiers.mgic_net import MGIC_LARGE, MGICMobileNetV3, MGICResNet
 from gconv_gan.models.classifiers.mobilenet_v3 import MobileNetV3
 from gconv_gan.models.classifiers.named import CLASSIFIERS, build_classifier
+from gconv_gan.models.classifiers.plain_net import PlainNet
 from gconv_gan.models.classifiers.residual_attention_net import ResidualAttentionNet
 from gconv_gan.models.classifiers.resnet import PreactResNet, ResNet
 from gconv_gan.models.classifiers.sknet import SKNet
@@ -63,6 +64,7 @@ NARROW: dict[type[Classifier], Callable[[Keywords], Keywords]] = {
     MGICMobileNetV3: narrow_multigrid,
     MGICResNet: lambda table: {"depths": shallow(table), "widths": (16,) * 4},
     MobileNetV3: lambda _: {"width": 0.25},
+    PlainNet: lambda _: {"width": 8, "depth": 7},
     PreactResNet: narrow_resnet,
     RegNetX: lambda table: {"depths": shallow(table), "widths": (24,) * 4, "group_width": 8, "stem_width": 8},
     ResNet: narrow_resnet,
@@ -160,6 +162,7 @@ ONE_OF_EACH = {
     "mgic_mobilenetv3_small_g8": MGICMobileNetV3,
     "mgic_resnet18_g8": MGICResNet,
     "mobilenetv3_small": MobileNetV3,
+    "plain_net": PlainNet,
     "preact_resnet18_cifar": PreactResNet,
     "g_ghost_regnetx_002": RegNetX,
     "resnet18": ResNet,
@@ -196,7 +199,7 @@ def test_norms_are_exchanged_and_left_out(name: str) -> None:
     assert isinstance(narrow(name), ONE_OF_EACH[name])
     network = narrow(name, norm=partial(nn.GroupNorm, 1))
     assert BatchNorm2d not in kinds(network)
-    if ONE_OF_EACH[name] is not ELUNet:
+    if ONE_OF_EACH[name] not in (ELUNet, PlainNet):  # which have none of their own
         assert count(network, nn.GroupNorm) == count(narrow(name), BatchNorm2d)
     assert network(images(1)).isfinite().all()
 

@@ -10,12 +10,13 @@ from torch import nn
 from gconv_gan.commands.train.classifier_data import Split, batches, require_same_classes, splits
 from gconv_gan.commands.train.classifier_network import build_network, new_network
 from gconv_gan.commands.train.listed_methods import checked, listed_methods
+from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.data.batches.class_batches import ClassBatches
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.datasets import published_classes, require_full_batch
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.methods.method import Method
+from gconv_gan.methods.method import Method, PlayerName
 from gconv_gan.runtime.run_folder import MAY_CHANGE, RunFolder
 from gconv_gan.training.checkpoint import resumable
 
@@ -71,10 +72,11 @@ def check(
     folder, may_change = RunFolder(Path(config.runs_dir) / config.name), (*MAY_CHANGE, *TEST_DATA_MAY_CHANGE)
     if accelerator.is_main_process:
         folder.require_startable(config, may_change=may_change)
+    optimizers: dict[PlayerName, Any] = {"classifier": constructor(config.optimizer, "optimizer")}
     if dataset is None:
         network, _ = new_network(config, published_classes(config.data))
         resumes_from = resumable(folder.path, {}, lambda _: None)
-        methods = checked(listed_methods(config.methods), {"classifier": network}, resumes_from)
+        methods = checked(listed_methods(config.methods), {"classifier": network}, optimizers, resumes_from)
         return CheckedClassifier(folder, may_change, resumes_from, network, methods, {}, None, {})
     require_same_classes(dataset, test)
     split = splits(config, dataset)
@@ -96,7 +98,7 @@ def check(
         may_change=may_change,
         resumes_from=resumes_from,
         network=built.network,
-        methods=checked(listed_methods(config.methods), {"classifier": built.network}, resumes_from),
+        methods=checked(listed_methods(config.methods), {"classifier": built.network}, optimizers, resumes_from),
         description=built.description,
         data=CheckedData(
             batches(config, dataset, split.training, accelerator),

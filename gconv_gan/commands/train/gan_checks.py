@@ -12,12 +12,13 @@ from gconv_gan.commands.train.networks import build_networks, narrow_maps
 from gconv_gan.commands.train.objective import build_objective
 from gconv_gan.commands.train.start_from import start_from
 from gconv_gan.commands.train.training_score import ScorePlan, training_score
+from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.data.datasets import published_classes, require_full_batch, require_labels
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.losses.objective import Objective
-from gconv_gan.methods.method import Method
+from gconv_gan.methods.method import Method, PlayerName
 from gconv_gan.methods.temperature import GateTemperature
 from gconv_gan.runtime.random import stream_seed
 from gconv_gan.runtime.run_folder import RunFolder
@@ -88,6 +89,10 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     warnings = narrow_maps(config, generator, discriminator)
     if config.start_from is not None and resumes_from is None:
         warnings += start_from(Path(config.start_from), generator, discriminator)
+    optimizers: dict[PlayerName, Any] = {
+        "generator": constructor(config.generator_optimizer, "generator_optimizer"),
+        "discriminator": constructor(config.discriminator_optimizer, "discriminator_optimizer"),
+    }
     return CheckedGAN(
         folder=folder,
         resumes_from=resumes_from,
@@ -95,7 +100,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
         generator=generator,
         discriminator=discriminator,
         objective=objective,
-        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}, resumes_from),
+        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}, optimizers, resumes_from),
         scored=training_score(config, dataset, generator, accelerator.device),
         data=data,
         generator_data=generator_data,

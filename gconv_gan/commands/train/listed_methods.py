@@ -1,8 +1,9 @@
 """The training methods that a config lists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from gconv_gan.config.schema import PartConfig, constructor
@@ -21,15 +22,27 @@ def listed_methods(configs: Sequence[PartConfig]) -> tuple[Method, ...]:
     return tuple(methods)
 
 
-def checked(methods: Sequence[Method], networks: Mapping[PlayerName, nn.Module], resumes_from: Path | None) -> tuple[Method, ...]:
+def checked(
+    methods: Sequence[Method],
+    networks: Mapping[PlayerName, nn.Module],
+    optimizers: Mapping[PlayerName, Callable[[nn.Module], torch.optim.Optimizer]],
+    resumes_from: Path | None,
+) -> tuple[Method, ...]:
     """Return ``methods``, which have repeated on ``networks`` the changes recorded in the checkpoint that the run resumes from.
 
+    Args:
+        methods: of the run.
+        networks: newly built.
+        optimizers: the constructor of each network's optimiser.
+        resumes_from: the checkpoint; None: a new run.
+
     Raises:
-        UserError: one cannot act on the networks.
+        UserError: one cannot act on the networks, or with their optimisers.
 
     """
     if resumes_from is not None:
         repeat(networks, read_records(resumes_from / STATE), methods)
     for method in methods:
         method.check(networks)
+        method.check_optimizers({name: optimizers[name](network) for name, network in networks.items()})
     return tuple(methods)

@@ -1,4 +1,4 @@
-"""Config of a comparison: a small network trained with exchanged layers, and the claims about them."""
+"""Config of a comparison: a small network trained with exchanged layers, methods or other settings, and the claims about them."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from gconv_gan.config.base import Config, FolderName
 from gconv_gan.config.commands import ExperimentCommand
 
-Measure = Literal["accuracy", "top5", "loss", "calibration_error", "accuracy_gaussian", "accuracy_fgsm", "accuracy_pgd"]
+NumberOfMethod = Annotated[str, Field(pattern=r"^[a-z0-9_-]+\.[a-z0-9_]+$")]
+"""``KIND.NAME``: a number that a training method reported."""
+Measure = Literal["accuracy", "top5", "loss", "calibration_error", "accuracy_gaussian", "accuracy_fgsm", "accuracy_pgd"] | NumberOfMethod
 Cost = Literal["parameters", "macs", "step_seconds", "step_bytes"]
 
 
@@ -18,8 +20,8 @@ class BetterClaim(Config):
     kind: Literal["better"] = "better"
     proposed: str
     """The arm that the claim is about."""
-    baseline: str
-    """The arm of comparison."""
+    baseline: str | tuple[str, ...]
+    """The arm of comparison; of several (learning rates, say) the one with the best mean, so that the choice favours the baseline."""
     measure: Measure = "accuracy"
     """The measure; lower is better for loss and calibration_error."""
 
@@ -36,6 +38,20 @@ class NearClaim(Config):
     """The measure."""
     margin: PositiveFloat
     """Largest admissible loss of the measure."""
+
+
+class RangeClaim(Config):
+    """A measure of some arms is within bounds for every seed."""
+
+    kind: Literal["range"] = "range"
+    arms: tuple[str, ...] = Field(min_length=1)
+    """The arms that the claim is about."""
+    measure: Measure = "accuracy"
+    """What is measured."""
+    at_least: float | None = None
+    """Lower bound; None: none."""
+    at_most: float | None = None
+    """Upper bound; None: none."""
 
 
 class CheaperClaim(Config):
@@ -66,7 +82,18 @@ class GrowthClaim(Config):
     """Largest admissible difference of log2 of the ratio of two successive arms from it."""
 
 
-Claim = Annotated[BetterClaim | NearClaim | CheaperClaim | GrowthClaim, Field(discriminator="kind")]
+Claim = Annotated[BetterClaim | NearClaim | RangeClaim | CheaperClaim | GrowthClaim, Field(discriminator="kind")]
+
+
+def arms_of(claim: Claim) -> tuple[str, ...]:
+    """Return the names of the arms of a claim."""
+    match claim:
+        case GrowthClaim() | RangeClaim():
+            return claim.arms
+        case BetterClaim(baseline=tuple()):
+            return claim.proposed, *claim.baseline
+        case _:
+            return claim.proposed, str(claim.baseline)
 
 
 class AttackConfig(Config):
@@ -83,7 +110,7 @@ class AttackConfig(Config):
 
 
 class ComparisonConfig(Config):
-    """A published claim about a layer, and the paired experiment that tests it."""
+    """A published claim about a layer or a training method, and the paired experiment that tests it."""
 
     name: FolderName
     """Name of the comparison and of its results."""
@@ -98,7 +125,7 @@ class ComparisonConfig(Config):
     run: dict[str, Any]
     """Settings shared by the arms: a classifier run without its name and seed."""
     arms: dict[str, dict[str, Any]] = Field(min_length=2)
-    """Changes of each arm to these settings."""
+    """Changes of each arm to these settings: layers, optimisers, ``methods``, …"""
     attacks: AttackConfig = AttackConfig()
     claims: tuple[Claim, ...] = Field(min_length=1)
     """The claims; the verdict is positive if all of them hold."""
@@ -106,15 +133,14 @@ class ComparisonConfig(Config):
     @model_validator(mode="after")
     def _claims_are_of_arms(self) -> "ComparisonConfig":
         for claim in self.claims:
-            named = claim.arms if isinstance(claim, GrowthClaim) else (claim.proposed, claim.baseline)
-            for arm in named:
+            for arm in arms_of(claim):
                 if arm not in self.arms:
                     raise ValueError(f"a claim names the arm '{arm}', which is not among {', '.join(self.arms)}")
         return self
 
 
 class CompareCommand(ExperimentCommand):
-    """Train the same small network with a layer swapped, and test the published claim."""
+    """Train the same small network with a layer, training method or setting swapped, and test the published claim."""
 
     comparisons: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[COMPARISON ...]")] = ()
     """Names (files of configs/compare) or TOML files; none: all."""

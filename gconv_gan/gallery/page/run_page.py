@@ -100,6 +100,7 @@ SECTIONS = (
             "effective gradient norm": "norm of the weight times the norm of its gradient, which does not depend on the weight's length",
         },
     ),
+    Section("methods", "Methods", "Training methods", "What the training methods of this run measured or changed."),
 )
 
 

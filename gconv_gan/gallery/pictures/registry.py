@@ -175,6 +175,11 @@ def draw_training(subject: Subject, *, seed: int) -> list[Drawing]:
     return [series_drawing(series, "") for series in training_series(subject.records)]
 
 
+def draw_methods(subject: Subject, *, seed: int) -> list[Drawing]:
+    """Return the pictures of the run's training methods."""
+    return list(subject.methods)
+
+
 def series_drawing(series: Series, caption: str) -> Drawing:
     """Return a panel of curves, light and dark."""
     ends = "; ".join(f"{label}: {curve[0][1]:.3g} at first, {curve[-1][1]:.3g} at last" for label, curve in series.curves.items())
@@ -215,4 +220,5 @@ PICTURES: dict[str, PictureKind] = {
     "scores": PictureKind("scores", draw_scores),
     "training": PictureKind("training", draw_training),
     "effective-learning-rates": PictureKind("effective-learning-rates", draw_effective_learning_rates),
+    "methods": PictureKind("methods", draw_methods),
 }

@@ -1,12 +1,30 @@
-"""Normalisation of all weights of a discriminator, which bounds its Lipschitz constant."""
+"""Normalisation of all weights of a discriminator, which bounds its Lipschitz constant; and which weights are normalised."""
 
 from typing import ClassVar
 
 from pydantic import PositiveFloat
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
 
-from gconv_gan.layers.lipschitz.conv_norm import Scale, conv_norm
+from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d, Scale, conv_norm, has_spectral_norm
 from gconv_gan.layers.lipschitz.spectral_norm import apply_spectral_norm
+
+
+def parameters_without_scale(network: nn.Module) -> set[str]:
+    """Return the names of parameters whose scale their layer divides out: spectrally normalised weights and filters of ``ConvNorm2d``.
+
+    A positive factor on one of them changes no output of the network, once the power iteration has followed.
+    """
+    names: set[str] = set()
+    for prefix, module in network.named_modules():
+        if isinstance(module, parametrize.ParametrizationList) and any(isinstance(step, _SpectralNorm) for step in module):
+            names.add(f"{prefix}.original")
+        elif isinstance(module, ConvNorm2d):
+            names.add(f"{prefix}.weight".lstrip("."))
+        elif has_spectral_norm(module):  # by torch's older hook
+            names.add(f"{prefix}.weight_orig".lstrip("."))
+    return names & {name for name, _ in network.named_parameters()}
 
 
 class SpectralNorms:

@@ -20,6 +20,7 @@ from gconv_gan.models.classifiers.ghostnet import SQUEEZING, GhostNet
 from gconv_gan.models.classifiers.mgic_net import MGIC_SMALL, MGICMobileNetV3, MGICResNet
 from gconv_gan.models.classifiers.mgic_net import SQUEEZING as MGIC_SQUEEZING
 from gconv_gan.models.classifiers.mobilenet_v3 import HARD_SWISH, SMALL, MobileNetV3
+from gconv_gan.models.classifiers.plain_net import PLAIN, PlainNet
 from gconv_gan.models.classifiers.residual_attention_net import ResidualAttentionNet, cifar_stages, imagenet_stages
 from gconv_gan.models.classifiers.resnet import PreactResNet, ResNet
 from gconv_gan.models.classifiers.sknet import SKNet
@@ -169,6 +170,7 @@ def _cifar() -> dict[str, Constructor]:
         },
         "convnet": partial(ConvNet),
         "convnet_si": partial(ConvNet, parts=SCALE_INVARIANT),
+        "plain_net": partial(PlainNet, parts=PLAIN),
         "elu_net_18": partial(ELUNet, stacks=ELU_18, parts=ELU),
         "elu_net_11": partial(ELUNet, stacks=ELU_11, parts=ELU),
     }
