@@ -183,6 +183,10 @@ class Method:
         called on the run's own method, before ``check``, for each network; ``facts()`` must then return these facts.
         """
 
+    def summary(self, name: PlayerName, facts: Mapping[str, Any]) -> str:
+        """Return in a few words what the changes in ``facts`` did to a network, "12 of 40 units removed"; empty: nothing."""
+        return ""
+
     def status(self) -> Mapping[str, float]:
         """Return the numbers for the status line and the trackers."""
         return {}

@@ -137,6 +137,10 @@ class TaylorPruning(Method):
             one.cut, one.removed = set(facts[name]["removed"]), set(facts[name]["removed"])
             cut(network, one.units, one.cut)
 
+    def summary(self, name: PlayerName, facts: Mapping[str, Any]) -> str:
+        """Return how many units a network lost."""
+        return f"{len(facts[name]['removed'])} of {len(Units.from_facts(facts[name]))} units removed" if name in facts else ""
+
     def state(self) -> Mapping[str, nn.Module]:
         """Return the scores of every network."""
         return {f"taylor_{name}": one.scores for name, one in self._pruned.items()}

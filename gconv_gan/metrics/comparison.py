@@ -54,6 +54,15 @@ def _newest(scores: Sequence[Score]) -> dict[tuple[str, ...], Score]:
     return {kind_of(score.card): score for score in ordered}
 
 
+def require_alike(entries: Sequence[Entry], *, way_out: str = "") -> None:
+    """Raise ``UserError`` if a score is not comparable with the first, naming the fields that differ, and ``way_out`` behind them."""
+    first = entries[0]
+    unlike = [(entry.label, unlike_fields(first.score.card, entry.score.card)) for entry in entries]
+    if any(fields for _, fields in unlike):
+        reasons = "; ".join(f"{label} differs from {first.label} in {', '.join(fields)}" for label, fields in unlike if fields)
+        raise UserError(f"these scores cannot be compared: {reasons}{way_out}")
+
+
 def table(entries: Sequence[Entry], *, mark: bool) -> list[str]:
     """Return a table of scores, each with its change against the first if the two are comparable.
 
@@ -67,20 +76,15 @@ def table(entries: Sequence[Entry], *, mark: bool) -> list[str]:
     """
     first = entries[0]
     unlike = [unlike_fields(first.score.card, entry.score.card) for entry in entries]
-    if any(unlike) and not mark:
-        reasons = "; ".join(
-            f"{entry.label} differs from {first.label} in {', '.join(fields)}"
-            for entry, fields in zip(entries, unlike, strict=True)
-            if fields
-        )
-        raise UserError(f"these scores cannot be compared: {reasons} (--mark prints them all the same, marked)")
+    if not mark:
+        require_alike(entries, way_out=" (--mark prints them all the same, marked)")
     keys = list(dict.fromkeys(key for entry in entries for key in entry.score.scores if key not in SPREADS.values()))
     rows = [["", "images", *keys]]
     for entry, fields in zip(entries, unlike, strict=True):
         seen = entry.score.card.fakes.images_seen
         cells = [_cell(entry.score, first.score, key, alike=not fields, is_first=entry is first) for key in keys]
         rows.append([entry.label, "-" if seen is None else f"{seen:,}", *(cell + " !" if fields else cell for cell in cells)])
-    return [_head(first.score.card), *_aligned(rows), *_notes(entries, unlike)]
+    return [_head(first.score.card), *aligned(rows), *_notes(entries, unlike)]
 
 
 def _cell(score: Score, first: Score, key: str, *, alike: bool, is_first: bool) -> str:
@@ -102,7 +106,8 @@ def _head(card: ScoreCard) -> str:
     return f"{card.formula.protocol}: {features}, {card.formula.num_fake:,} fakes against {real} of {reference}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

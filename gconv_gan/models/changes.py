@@ -34,6 +34,10 @@ class Changing(Protocol):
         """Repeat them on a newly built network."""
         ...
 
+    def summary(self, name: NetworkName, facts: Mapping[str, Any]) -> str:
+        """Return in a few words what they did to a network; empty: nothing."""
+        ...
+
 
 def records_of(methods: Sequence[Changing]) -> list[Record]:
     """Return a record of each method that a config lists, in its order; without changes its facts are empty."""
@@ -74,6 +78,22 @@ def rebuild(name: NetworkName, network: nn.Module, records: Sequence[Record], *,
     """
     changed = made(records)
     repeat({name: network}, changed, [_method(record["method"], source) for record in changed])
+
+
+def summaries(name: NetworkName, records: Sequence[Record], *, source: Path) -> list[str]:
+    """Return what recorded changes did to the network ``name``, one sentence for each method: "taylor: 12 of 40 units removed".
+
+    Args:
+        name: name of the network.
+        records: records of the run.
+        source: the file that holds them, for messages.
+
+    Raises:
+        UserError: a method is unknown, or has other keys in this version.
+
+    """
+    said = [(record["method"]["kind"], _method(record["method"], source).summary(name, record["facts"])) for record in made(records)]
+    return [f"{kind}: {words}" for kind, words in said if words]
 
 
 def _method(section: Mapping[str, Any], source: Path) -> Changing:

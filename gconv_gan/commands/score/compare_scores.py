@@ -43,23 +43,33 @@ def read(source: str, *, protocol: str | None, checkpoint: int | None) -> list[S
         UserError: there are none, or a file holds something else.
 
     """
+    found = stored(source)
+    kept = matching(found, protocol=protocol, checkpoint=checkpoint)
+    if not kept:
+        held = ", ".join(sorted({f"{score.card.formula.protocol} at {score.card.fakes.images_seen}" for score in found}))
+        raise UserError(f"{source} has no such score; it has {held}")
+    return kept
+
+
+def stored(source: str) -> list[Score]:
+    """Return all scores in a file that ``gan_metrics`` wrote, or in a run's ``scores/``; raise ``UserError`` where there are none."""
     path = Path(source)
     files = sorted((path / "scores").glob("*.json")) if path.is_dir() else [path]
     if not path.exists():
         raise UserError(does_not_exist(path))
     if not files:
         raise UserError(f"{source} is neither a file of scores nor a run that was scored (run eval/gan_metrics.py first)")
-    found = [score for file in files for score in _in_file(file)]
-    kept = [
+    return [score for file in files for score in _in_file(file)]
+
+
+def matching(scores: Sequence[Score], *, protocol: str | None, checkpoint: int | None) -> list[Score]:
+    """Return the scores under a protocol, with or without changes to it, at a number of images; None: any."""
+    return [
         score
-        for score in found
+        for score in scores
         if (protocol is None or score.card.formula.protocol.split(" (")[0] == protocol or score.card.formula.protocol == protocol)
         and (checkpoint is None or score.card.fakes.images_seen == checkpoint)
     ]
-    if not kept:
-        held = ", ".join(sorted({f"{score.card.formula.protocol} at {score.card.fakes.images_seen}" for score in found}))
-        raise UserError(f"{source} has no such score; it has {held}")
-    return kept
 
 
 def _in_file(file: Path) -> list[Score]:
