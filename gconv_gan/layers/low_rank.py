@@ -22,6 +22,7 @@ from gconv_gan.layers.lipschitz.spectral_norm import SpectralNorm
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.layers.slicing import kind
 from gconv_gan.layers.weights import stored
+from gconv_gan.runtime.modes import evaluating
 
 SMALLEST_NORM = 1e-4
 """A matrix whose largest singular value is below is left as it is (the official code's guard)."""
@@ -213,8 +214,9 @@ def project(found: Filters, spectrum: Spectrum, rank: int, *, transfer: bool = T
         g^2 = \frac{\sum_j s_j^2 - \rho^2 \sum_{j > r} s_j^2}{\sum_{j \le r} s_j^2}, \qquad
         \bar W \leftarrow \mathrm{diag}\Big(\frac{a}{a^2 + 10^{-5}}\Big)\, U\,\mathrm{diag}(s')\,V^\top
 
-    (arXiv 2204.05566, its code). M keeps its Frobenius norm for every ρ; with ρ = 0 both matrices have rank r, since a factor on a row raises
-    no rank. A row with a = 0 becomes 0. A matrix with s₁ < 1e-4 is left as it is. With groups r is the rank of each, and g the same for all.
+    (arXiv 2204.05566, its code). M keeps its Frobenius norm for every ρ; with ρ = 0 both matrices have rank r, since a factor on a row
+    raises no rank. A row with a = 0 becomes 0. A matrix with s₁ < 1e-4 is left as it is. With groups, r is the rank of each, and g is the
+    same for all.
 
     Args:
         found: the filters; a weight in float32 or float64.
@@ -259,10 +261,11 @@ def factorise(network: nn.Module, name: str, rank: int) -> None:
     r"""Replace a convolution of ``network`` by the two layers of its best approximation of rank r, in place, with new parameters.
 
     .. math:: \bar W \approx U_r \mathrm{diag}(s_r) V_r^\top: \quad
-        \text{first: } \mathrm{diag}(\sqrt{s_r})\, V_r^\top\;[r, I, k, k], \qquad \text{second: } U_r\, \mathrm{diag}(\sqrt{s_r})\;[C, r, 1, 1]
+        \text{first: } \mathrm{diag}(\sqrt{s_r})\, V_r^\top\;[r, I, k, k], \qquad
+        \text{second: } U_r\, \mathrm{diag}(\sqrt{s_r})\;[C, r, 1, 1]
 
-    Stride, padding, dilation and resampling belong to the first, the bias to the second. Of a bank the first is a bank, of a dictionary the
-    second a dictionary of 1×1 filters. Where the rank is r, the layer's function is that of before. Of a spectrally normalised layer the
+    Stride, padding, dilation and resampling belong to the first, the bias to the second. Of a bank the first is a bank, of a dictionary
+    the second a dictionary of 1×1 filters. Where the rank is r, the function of the layer stays. Of a spectrally normalised layer the
     factors are :math:`\mathrm{diag}(s_r) V_r^\top` and :math:`U_r`, both normalised again: the norm of the first is that of the layer, of
     the second 1.
     """
@@ -380,9 +383,10 @@ def _set_normalised(layer: nn.Module, name: str, parameter: nn.Parameter, like: 
     """Let a layer's weight be ``parameter``, normalised as ``like`` is, with the vectors u and v."""
     if not parametrize.is_parametrized(layer, name):
         layer.register_parameter(name, parameter)
-        step = copy.deepcopy(like).eval()  # registering calls it once, which must not advance it
+        step = copy.deepcopy(like)
         step._u, step._v = u, v
-        parametrize.register_parametrization(layer, name, step)
+        with evaluating(layer):  # registering calls it once, which must not advance it
+            parametrize.register_parametrization(layer, name, step)
         step.training = like.training
         return
     chain = layer.parametrizations[name]  # type: ignore[index]

@@ -54,19 +54,20 @@ class LowRankProjection(Method):
     r"""Project every convolution onto a low rank from time to time, hand the energy of what is lost to what is kept, and let it train on.
 
     .. math::
-        \mathrm{diag}(a)\,\bar W = U\,\mathrm{diag}(s)\,V^\top, \quad a = \frac{\gamma}{\sqrt{\text{running variance} + \varepsilon}}, \qquad
+        \mathrm{diag}(a)\,\bar W = U\,\mathrm{diag}(s)\,V^\top, \quad
+        a = \frac{\gamma}{\sqrt{\text{running variance} + \varepsilon}}, \qquad
         \bar W \leftarrow \mathrm{diag}\Big(\frac{a}{a^2 + 10^{-5}}\Big)\, U\,\mathrm{diag}(g s_1, \dots, g s_r, 0, \dots)\,V^\top, \qquad
         g^2 = \frac{\sum_j s_j^2}{\sum_{j \le r} s_j^2}
 
     on the filters W̄ [C, I k²] (arXiv 2204.05566), with γ, variance and ε of the batch norm that reads the layer's output: the mean over
-    classes of a class-conditional one, 1 without such a norm and where the scale is a function of the latent vector. Between projections the
-    weights may leave the set of low rank. A batch norm in training cancels g, so that the transfer changes the function of layers without one
-    alone; it keeps the effective learning rate, which depends on ‖W‖, elsewhere. Momenta and running statistics are left as they are:
-    after a projection the statistics belong to the weights before.
+    classes of a class-conditional one; a is 1 without such a norm and where the scale is a function of the latent vector. Between
+    projections the weights may leave the set of low rank. A batch norm in training cancels g, so that the transfer changes the function of
+    layers without one alone; elsewhere it keeps the effective learning rate, which depends on ‖W‖. Momenta and running statistics are left
+    as they are: after a projection the statistics belong to the weights before.
 
     Convolutions, transposed ones and GConv2d are handled, linear layers left alone; of a spectrally normalised layer the stored weight is
-    projected, of a grouped one each group. Of a dictionary the filters D are, with the norms of the columns of diag(a) Mix in the place of a,
-    so that every W(z) = Mix diag(g(z)) D has rank r; the kernels of a bank share one basis of their outputs. A network's average is
+    projected, of a grouped one each group. Of a dictionary the filters D are, with the norms of the columns of diag(a) Mix in the place of
+    a, so that every W(z) = Mix diag(g(z)) D has rank r; the kernels of a bank share one basis of their outputs. A network's average is
     projected as the network is, with the same ranks.
 
     At ``factorise_at`` the weights are projected once more and every layer is replaced by a convolution to r channels and a 1×1 convolution

@@ -36,6 +36,7 @@ from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.low_rank import Factorable, Filters, UnfactorableError, checked, fill_first, fill_second, second_conv
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pair
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, UnsliceableError
+from gconv_gan.layers.weights import stored
 
 Mode = Literal["dictionary", "bank"]
 
@@ -277,12 +278,12 @@ class GConv2d(Sliceable, Factorable, Conditioned):
     def filters(self) -> Filters:
         r"""Return the filters of the dictionary, or those of all kernels of the bank with one row per output, see ``Factorable``.
 
-        Of a dictionary of rank r, and of a bank whose kernels W_k side by side, [O, K I k²], have rank r, every W(z) has at most rank r: it is
-        Mix diag(g) D, or :math:`U_r \sum_k a_k V_k` with the basis U_r of all kernels.
+        Of a dictionary of rank r, and of a bank whose kernels W_k side by side, [O, K I k²], have rank r, every W(z) has at most rank r:
+        it is Mix diag(g) D, or :math:`U_r \sum_k a_k V_k` with the basis U_r of all kernels.
         """
         groups = self.geometry.groups
         if self.mode == "dictionary":
-            return checked(Filters(self, "dictionary", groups=groups, mix=self.mix))
+            return checked(Filters(self, "dictionary", groups=groups, mix=stored(self, "mix")))
         if groups > 1 or self.granularity == "filter" or self.bias_kind == "dynamic":
             what = "groups" if groups > 1 else "gates per filter" if self.granularity == "filter" else "a dynamic bias"
             raise UnfactorableError(f"a GConv2d bank with {what} has no common basis of its outputs")
