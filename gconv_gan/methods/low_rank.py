@@ -2,8 +2,8 @@
 
 Guo, Lin, Chen, Xing, Liu, Xu, "Compact Model Training by Low-Rank Projection with Energy Transfer", IEEE TNNLS 2024, arXiv 2204.05566. Only
 the abstract of the paper was available; the procedure and its constants are facts of BZQLin/LRPET. Where this differs: the norm behind a
-convolution is the one that reads its output, and not the one of the same number; the weights are projected once more immediately before the
-two layers replace them, with the same factors of the norms; no layer is removed; layers that would not become cheaper stay as they are.
+convolution is the one that reads its output, and not the one with the same number; the weights are projected once more immediately before
+the two layers replace them, with the same factors of the norms; no layer is removed; layers that would not become cheaper stay as they are.
 """
 
 import copy
@@ -59,8 +59,8 @@ class LowRankProjection(Method):
         \bar W \leftarrow \mathrm{diag}\Big(\frac{a}{a^2 + 10^{-5}}\Big)\, U\,\mathrm{diag}(g s_1, \dots, g s_r, 0, \dots)\,V^\top, \qquad
         g^2 = \frac{\sum_j s_j^2}{\sum_{j \le r} s_j^2}
 
-    on the filters W̄ [C, I k²] (arXiv 2204.05566), with γ, variance and ε of the batch norm that reads the layer's output: the mean over
-    classes of a class-conditional one; a is 1 without such a norm and where the scale is a function of the latent vector. Between
+    on the filters W̄ [C, I k²] (arXiv 2204.05566), with γ, variance and ε of the batch norm that alone reads the layer's output: the mean
+    over classes of a class-conditional one; a is 1 without such a norm and where the scale is a function of the latent vector. Between
     projections the weights may leave the set of low rank. A batch norm in training cancels g, so that the transfer changes the function of
     layers without one alone; elsewhere it keeps the effective learning rate, which depends on ‖W‖. Momenta and running statistics are left
     as they are: after a projection the statistics belong to the weights before.
@@ -278,28 +278,35 @@ class LowRankProjection(Method):
 
 
 def norms_behind(network: nn.Module, layers: Mapping[str, nn.Module], *inputs: Tensor | None) -> dict[str, str]:
-    """Return, for layers by name, the name of the norm that reads their output itself, found by running the network once.
+    """Return, for layers by name, the name of the norm that alone reads their output, found by running the network once.
 
-    Norms are those that ``folded_scale`` knows; of a norm within another one the outer is meant, which decides whether there is a scale.
+    A norm reads an output if it is called with that very tensor. It is the only reader if nothing depends on the output any more when the
+    gradient is stopped there. Norms are those that ``folded_scale`` knows.
     """
-    written: list[tuple[Tensor, str]] = []  # held, so that no later tensor is taken for one of them
+    written: dict[str, Tensor] = {}
     behind: dict[str, str] = {}
 
     def write(name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
-        written.append((output, name))
+        written[name] = output if output.requires_grad else output.requires_grad_()
 
-    def read(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        behind.update({layer: name for output, layer in written if output is arguments[0] and layer not in behind})
+    def read(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        readers = {layer: name for layer, output in written.items() if output is arguments[0]}
+        behind.update(readers)
+        return (arguments[0].detach(), *arguments[1:]) if readers else None
 
     handles = [layer.register_forward_hook(partial(write, name)) for name, layer in layers.items()]
     handles += [norm.register_forward_pre_hook(partial(read, name)) for name, norm in outer_norms(network)]
     try:
-        with evaluating(network), torch.no_grad():
-            network(*inputs)
+        with evaluating(network), torch.enable_grad():
+            result: Tensor = network(*inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return behind
+    outputs = [written[layer] for layer in behind]
+    if not outputs or not result.requires_grad:
+        return behind
+    gradients = torch.autograd.grad(result.sum(), outputs, allow_unused=True)
+    return {layer: norm for (layer, norm), gradient in zip(behind.items(), gradients, strict=True) if gradient is None}
 
 
 def outer_norms(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
