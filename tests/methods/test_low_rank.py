@@ -22,6 +22,7 @@ from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.errors import UserError
 from gconv_gan.layers.low_rank import Filters, all_filters, filters
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.methods.low_rank import LowRankProjection, norms_behind
 from gconv_gan.methods.method import Player, PlayerName, Progress
 from gconv_gan.methods.surgery import example_inputs, macs_of
@@ -32,6 +33,7 @@ from gconv_gan.optim.optimizers import sgd
 from gconv_gan.runtime.script import run_command
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training import engine
+from tests.methods.test_surgery import NETWORKS, made
 from tests.models.test_contract import generator
 from tests.reference.host_free import HostFreeEngine
 from tests.training.test_two_processes import free_ports
@@ -249,6 +251,56 @@ def test_the_layers_of_both_networks_compute_what_was_projected() -> None:
     assert {parameter for group in player.optimizer.param_groups for parameter in group["params"]} == alive
     method.begin(players, Progress(12))
     assert not method.between(players, Progress(24), no_loss)
+
+
+# ---- every network -------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "sngan, bank": "a GConv2d bank with a dynamic bias",
+    "sngan, filter gates": "a GConv2d bank with gates per filter",
+    "conv-norm discriminator": "ConvNorm2d is another function",
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_computes_with_thin_layers_what_it_did_projected_or_is_refused(name: str) -> None:
+    def new() -> nn.Module:
+        return made(name)[1].float()
+
+    player, network = made(name)[0], new()
+    options: dict[str, Any] = {"removed": 0.5, "every": 8}
+    if name in REFUSED:
+        with pytest.raises(UserError, match=REFUSED[name]):
+            LowRankProjection(**options).check({player: network})
+        options["ranks"] = refused_layers(network)
+        if len(options["ranks"]) == len(list(all_filters(network))):
+            return
+    inputs, before = example_inputs(player, network), macs_of(player, network)
+
+    def projected(network: nn.Module, **more: Any) -> dict[str, Any]:
+        method, players = LowRankProjection(**options, **more), {player: player_of(network, name=player)}
+        method.check({player: network})
+        method.begin(players, Progress(4))
+        assert method.between(players, Progress(8), no_loss) == bool(more)
+        return method.facts()
+
+    dense = new()
+    projected(dense)
+    facts = projected(network, factorise_at=8)
+    expected: Tensor = dense(*inputs).detach()
+    torch.testing.assert_close(network(*inputs), expected, rtol=0, atol=1e-4 * max(1.0, float(expected.abs().max())))
+    assert not torch.allclose(expected, new()(*inputs), atol=1e-3)
+    assert macs_of(player, network) < before
+
+    again = new()
+    LowRankProjection().rebuild(player, again, json.loads(json.dumps(facts)))
+    again.load_state_dict(network.state_dict())
+    channels_last(again)  # as the network of a player
+    assert torch.equal(again(*inputs), network(*inputs))
+
+
+def refused_layers(network: nn.Module) -> list[tuple[str, int]]:
+    return [(name, 0) for name, found in all_filters(network) if not isinstance(found, Filters)]
 
 
 # ---- whole runs ----------------------------------------------------------------------------------------------------
