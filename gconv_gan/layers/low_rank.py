@@ -11,11 +11,12 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, skip_init
+from torch.nn.utils import parametrize
 
 from gconv_gan.layers.conditioning import Condition, Conditioned, apply
 from gconv_gan.layers.lipschitz.spectral_norm import SpectralNorm
@@ -65,11 +66,7 @@ class Filters:
     @property
     def step(self) -> SpectralNorm | None:
         """Return the spectral normalisation of the weight, if there is one."""
-        if not parametrize.is_parametrized(self.layer, self.name):
-            return None
-        found: nn.Module = self.layer.parametrizations[self.name][0]  # type: ignore[index,assignment]
-        assert isinstance(found, SpectralNorm)
-        return found
+        return next((step for step in parametrizations_of(self.layer, self.name) if isinstance(step, SpectralNorm)), None)
 
     def matrices(self) -> Shaped[Tensor, "g c d"]:
         """Return the matrices in float64."""
@@ -100,7 +97,8 @@ class Filters:
         if self.mix is None:
             return None if outputs is None else outputs.detach().double()
         mix = self.mix.detach().double()
-        return (mix if outputs is None else mix * outputs.detach().double()[:, None]).norm(dim=0)
+        norms: Tensor = torch.linalg.vector_norm(mix if outputs is None else mix * outputs.detach().double()[:, None], dim=0)
+        return norms
 
 
 class Factorable:
@@ -123,15 +121,15 @@ def filters(layer: nn.Module) -> Filters | None:
         UnfactorableError: it has kernels, and their rank is not the layer's.
 
     """
-    own = [*layer.parameters(recurse=False), *(layer.parametrizations.parameters() if parametrize.is_parametrized(layer) else ())]  # type: ignore[union-attr,operator]
+    own = list(layer.parameters(recurse=False))
+    if parametrize.is_parametrized(layer):
+        own += layer.get_submodule("parametrizations").parameters()
     if any(parameter.ndim > 3 for parameter in own):
         raise UnfactorableError(f"{kind(layer)} does not describe its filters (see gconv_gan.layers.low_rank.Factorable)")
     return None
 
 
-@filters.register
-def _(layer: Factorable) -> Filters:
-    return layer.filters()
+filters.register(Factorable, lambda layer: layer.filters())
 
 
 @filters.register
@@ -153,13 +151,17 @@ PLAIN = (nn.Conv2d._conv_forward, ResampledConv2d._conv_forward)
 
 def checked(found: Filters) -> Filters:
     """Return the filters; raise ``UnfactorableError`` for a parametrisation other than one spectral norm, also of a grouped layer."""
-    if parametrize.is_parametrized(found.layer, found.name):
-        chain = list(found.layer.parametrizations[found.name])  # type: ignore[index,arg-type]
-        if len(chain) > 1 or not isinstance(chain[0], SpectralNorm):
-            raise UnfactorableError(f"the weight of this {kind(found.layer)} is a function of others ({kind(chain[0])})")
-        if found.groups > 1:
-            raise UnfactorableError(f"this {kind(found.layer)} has groups, and its spectral norm is that of all of them")
+    steps = parametrizations_of(found.layer, found.name)
+    if steps and (len(steps) > 1 or not isinstance(steps[0], SpectralNorm)):
+        raise UnfactorableError(f"the weight of this {kind(found.layer)} is a function of others ({kind(steps[0])})")
+    if steps and found.groups > 1:
+        raise UnfactorableError(f"this {kind(found.layer)} has groups, and its spectral norm is that of all of them")
     return found
+
+
+def parametrizations_of(layer: nn.Module, name: str) -> list[nn.Module]:
+    """Return the parametrisations of a weight, in their order; none where it is a parameter itself."""
+    return list(layer.get_submodule(f"parametrizations.{name}").children()) if parametrize.is_parametrized(layer, name) else []
 
 
 def all_filters(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, Filters | UnfactorableError]]:
@@ -312,9 +314,7 @@ def in_two(layer: nn.Module, outer: Float[Tensor, "g c r"], inner: Float[Tensor,
     raise NotImplementedError
 
 
-@in_two.register
-def _(layer: Factorable, outer: Tensor, inner: Tensor) -> tuple[nn.Module, nn.Module]:
-    return layer.in_two(outer, inner)
+in_two.register(Factorable, lambda layer, outer, inner: layer.in_two(outer, inner))
 
 
 @in_two.register
@@ -355,12 +355,13 @@ def fill_first(first: nn.Module, name: str, found: Filters, inner: Float[Tensor,
 
 def second_conv(layer: nn.Module, name: str, outer: Float[Tensor, "g c r"], bias: Tensor | None, *, upsample: bool = False) -> nn.Module:
     """Return the 1×1 convolution that combines the results of the first layer, with the layer's bias."""
-    weight, (groups, rows, rank) = stored(layer, name), outer.shape
-    sizes = (groups * rank, groups * rows, 1)
-    options = {"groups": groups, "bias": bias is not None, "device": weight.device, "dtype": weight.dtype}
+    groups, rows, rank = outer.shape
+    channels, biased = (groups * rank, groups * rows), bias is not None
+    second: nn.Conv2d
     if upsample:
-        options["resample"] = "up"
-    second: nn.Module = skip_init(ResampledConv2d if upsample else nn.Conv2d, *sizes, **options)
+        second = ResampledConv2d(*channels, 1, groups=groups, bias=biased, device="meta", resample="up")  # its tensors are set below
+    else:
+        second = nn.Conv2d(*channels, 1, groups=groups, bias=biased, device="meta")
     if bias is not None:
         second.bias = nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
     fill_second(second, "weight", Filters(layer, name), outer.reshape(groups * rows, rank, 1, 1))
@@ -389,7 +390,6 @@ def _set_normalised(layer: nn.Module, name: str, parameter: nn.Parameter, like: 
             parametrize.register_parametrization(layer, name, step)
         step.training = like.training
         return
-    chain = layer.parametrizations[name]  # type: ignore[index]
+    chain: Any = layer.get_submodule(f"parametrizations.{name}")
     chain.register_parameter("original", parameter)
     chain[0]._u, chain[0]._v = u, v
-

@@ -136,11 +136,11 @@ def test_a_batch_norm_in_training_cancels_the_transfer(dtype: torch.dtype, eps: 
         norm = BatchNorm2d(12, eps=eps).to(dtype)
         torch.manual_seed(3)
         nn.init.normal_(norm.weight, 1, 0.2)
-        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
         layer = conv(dtype)
         layer.bias = None
         projected(layer, 4, folded_scale(norm) if rectified else None, transfer=transfer)
-        norm.running_var.fill_(1)  # type: ignore[union-attr]
+        norm.get_buffer("running_var").fill_(1)
         evaluated.append(norm.eval()(layer(x)))
         outputs.append(norm.train()(layer(x)))
     torch.testing.assert_close(*outputs, rtol=0, atol=tolerance)
@@ -164,7 +164,7 @@ def test_the_folded_scale_is_the_factor_of_each_channel_in_evaluation() -> None:
     torch.manual_seed(0)
     norm = BatchNorm2d(4).double()
     nn.init.normal_(norm.weight)
-    nn.init.uniform_(norm.running_var, 0.1, 3)
+    nn.init.uniform_(norm.get_buffer("running_var"), 0.1, 3)
     x = torch.randn(2, 4, 3, 3).double()
     zero = torch.zeros_like(x)
     factor = folded_scale(norm)
@@ -191,6 +191,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "down": lambda: ResampledConv2d(6, 12, 3, padding=1, resample="down"),
     "transposed kernel": lambda: ResampledConv2d(6, 12, 4, padding=1, resample="transposed"),
     "1x1 up": lambda: ResampledConv2d(12, 12, 1, resample="up"),
+    "1x1 up, groups": lambda: ResampledConv2d(12, 16, 1, groups=2, resample="up"),
     "1x1 down": lambda: ResampledConv2d(12, 12, 1, resample="down"),
     "spectral": lambda: spectral_norm(nn.Conv2d(6, 12, 3, padding=1)),
     "spectral 1x1 up": lambda: spectral_norm(ResampledConv2d(12, 12, 1, resample="up")),
@@ -218,13 +219,21 @@ EVERY = {**LAYERS, **DYNAMIC}
 RANK = 3
 
 
-def low_rank(make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.ModuleDict:
-    """Return a network with the layer, projected, and with power iterations that have not converged."""
+class OneLayer(nn.Module):
+    layer: Any
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+
+def low_rank(make: Callable[[], nn.Module], dtype: torch.dtype) -> OneLayer:
+    """Return a network of the layer, projected, and with power iterations that have not converged."""
     torch.manual_seed(0)
-    network = nn.ModuleDict({"layer": make()}).to(dtype)
+    network = OneLayer(make()).to(dtype)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.3)
-    layer = network["layer"]
+    layer = network.layer
     project(described(layer), Spectrum.of(described(layer), described(layer).row_factors(None)), RANK)
     return network.eval()
 
@@ -233,26 +242,26 @@ def low_rank(make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.ModuleDict
 @precisions
 def test_the_two_layers_compute_what_the_projected_one_does(name: str, dtype: torch.dtype) -> None:
     network = low_rank(EVERY[name], dtype)
-    channels = network["layer"].in_channels
+    channels = network.layer.in_channels
     x = torch.randn(4, channels, 8, 8, generator=torch.Generator().manual_seed(4)).to(dtype)
     z = Condition(torch.randn(4, 5, generator=torch.Generator().manual_seed(5)).to(dtype))
-    expected = apply(network["layer"], x, z)
+    expected = apply(network.layer, x, z)
     parameters = sum(p.numel() for p in network.parameters())
     twin = copy.deepcopy(network)
     factorise(twin, "layer", RANK)
-    found = apply(twin["layer"], x, z)
+    found = apply(twin.layer, x, z)
     scale = float(expected.detach().abs().max())
     assert (found - expected).abs().max() <= {torch.float32: 1e-4, torch.float64: 1e-9}[dtype] * scale
     assert sum(p.numel() for p in twin.parameters()) < parameters
     assert not twin.training
     assert not any(module.training for module in twin.modules())
-    found.sum().backward()
-    assert all(p.grad is not None for p in twin["layer"].first.parameters(recurse=False))
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in twin.layer.first.parameters(recurse=False))
 
     again = copy.deepcopy(network)
     thin(again, "layer", RANK)
     again.load_state_dict(twin.state_dict())
-    assert torch.equal(apply(again["layer"], x, z), found)
+    assert torch.equal(apply(again.layer, x, z), found)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if "spectral" in name])
@@ -261,12 +270,12 @@ def test_factors_of_a_spectrally_normalised_layer_are_normalised_and_their_norms
     iterations = PowerIterations(network)
     for _ in range(300):
         iterations.advance()
-    x = torch.randn(4, network["layer"].in_channels, 8, 8).double()
+    x = torch.randn(4, network.layer.in_channels, 8, 8).double()
     z = Condition(torch.randn(4, 5).double())
     factorise(network, "layer", RANK)
-    expected = apply(network["layer"], x, z)
+    expected = apply(network.layer, x, z)
     PowerIterations(network).advance()  # nothing moves: the vectors are the singular ones
-    torch.testing.assert_close(apply(network["layer"], x, z), expected, rtol=0, atol=1e-9 * float(expected.detach().abs().max()))
+    torch.testing.assert_close(apply(network.layer, x, z), expected, rtol=0, atol=1e-9 * float(expected.detach().abs().max()))
     weights = [module for module in network.modules() if hasattr(module, "parametrizations")]
     assert len(weights) == 2
 
@@ -326,10 +335,10 @@ def test_the_filters_of_a_dictionary_have_the_factors_of_what_combines_them() ->
 
 
 def test_the_layers_of_a_dead_layer_are_zero_and_finite() -> None:
-    network = nn.ModuleDict({"layer": conv()})
-    nn.init.zeros_(stored(network["layer"], "weight"))
+    network = OneLayer(conv())
+    nn.init.zeros_(stored(network.layer, "weight"))
     factorise(network, "layer", 1)
-    assert torch.equal(network["layer"](torch.randn(1, 5, 4, 4)), network["layer"].second.bias.view(1, -1, 1, 1).expand(1, 12, 4, 4))
+    assert torch.equal(network.layer(torch.randn(1, 5, 4, 4)), network.layer.second.bias.view(1, -1, 1, 1).expand(1, 12, 4, 4))
     assert all(p.isfinite().all() for p in network.parameters())
 
 

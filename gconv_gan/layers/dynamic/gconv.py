@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
@@ -299,8 +298,7 @@ class GConv2d(Sliceable, Factorable, Conditioned):
             bank.out_channels, bank.geometry, bank.bias_kind, bank.bias = rank, early, "none", None
             fill_first(bank, "bank", self.filters(), inner)
             return bank, second_conv(self, "bank", outer, self.bias, upsample=late)
-        first = skip_init(
-            ResampledConv2d,
+        first = ResampledConv2d(
             self.in_channels,
             groups * rank,
             self.kernel_size,
@@ -311,8 +309,7 @@ class GConv2d(Sliceable, Factorable, Conditioned):
             bias=False,
             padding_mode=geometry.padding_mode,
             resample=early.resample,
-            device=self.mix.device,
-            dtype=self.mix.dtype,
+            device="meta",  # draws nothing; its weight is set below
         )
         fill_first(first, "weight", self.filters(), inner)
         second = copy.deepcopy(self)
