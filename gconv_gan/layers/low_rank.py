@@ -248,7 +248,7 @@ def project(found: Filters, spectrum: Spectrum, rank: int, *, transfer: bool = T
 
 
 class ConditionedPair(Conditioned):
-    """Two layers of which at least one is a function of the condition."""
+    """Two layers, at least one of them a function of the condition: the output of the first is the input of the second."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()

@@ -189,7 +189,7 @@ class LowRankProjection(Method):
         self._images = progress.images_seen
 
     def between(self, players: Mapping[PlayerName, Player], progress: Progress, losses: Losses) -> bool:
-        """Project, or replace the layers, where it is due."""
+        """Project, or replace the layers, where it is due; return whether they were replaced."""
         before, after = self._images, progress.images_seen
         if not self._projected:
             return False

@@ -403,6 +403,22 @@ def test_a_thin_generator_is_sampled_exported_and_converted(mode: str, tmp_path:
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
+def test_a_finished_gan_is_compressed_by_a_run_that_starts_from_it(tmp_path: Path) -> None:
+    short: dict[str, Any] = {"generator": {"width": 16}, "trainer": {"total_images": 32}}
+    recipe.fit(tiny(tmp_path / "finished", **short))
+    fixed: dict[str, Any] = {"generator_optimizer": {"learning_rate": 1e-12}, "discriminator_optimizer": {"learning_rate": 1e-12}}
+    method = {"kind": "low_rank", "factorise_at": 0, "energy": 0.7, "rectify": False, "transfer": False}
+    recipe.fit(tiny(tmp_path / "thin", start_from=str(tmp_path / "finished" / "tiny"), methods=[method], **short, **fixed))
+    thin, finished = (load_file(tmp_path / name / "tiny" / "checkpoint-32" / "discriminator.safetensors") for name in ("thin", "finished"))
+    layer = "blocks.1.conv2"
+    first, second = (thin[f"{layer}.{part}.parametrizations.weight.original"] for part in ("first", "second"))
+    whole = finished[f"{layer}.parametrizations.weight.original"].flatten(1)
+    assert len(first) < len(whole)
+    lost = (second.flatten(1) @ first.flatten(1) - whole).square().sum() / whole.square().sum()
+    assert 0.1 < lost < 0.301
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
 def test_an_iteration_is_free_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines: list[HostFreeEngine] = []
 
