@@ -72,8 +72,10 @@ def _admitted(schema: dict[str, Any]) -> str:
         return " or ".join(_admitted(option) for option in schema["anyOf"])
     match schema.get("type"):
         case "array":
-            items = schema.get("prefixItems", [])
-            return f"{len(items)} of: {_admitted(items[0])}" if items else f"any number of: {_admitted(schema.get('items', {}))}"
+            items = [_admitted(item) for item in schema.get("prefixItems", [])]
+            if len(set(items)) > 1:
+                return f"[{', '.join(items)}]"
+            return f"{len(items)} of: {items[0]}" if items else f"any number of: {_admitted(schema.get('items', {}))}"
         case "integer" | "number":
             bounds = (("exclusiveMinimum", "above"), ("minimum", "at least"), ("exclusiveMaximum", "below"), ("maximum", "at most"))
             limits = [f"{words} {schema[name]}" for name, words in bounds if name in schema]

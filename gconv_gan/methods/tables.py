@@ -4,6 +4,7 @@ from gconv_gan.config.schema import Table
 from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
 from gconv_gan.methods.gradinit import GradInit
+from gconv_gan.methods.low_rank import LowRankProjection
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.sphere import Sphere
 from gconv_gan.methods.taylor import TaylorPruning
@@ -15,6 +16,7 @@ METHODS = Table(
         "orthogonal": OrthogonalRegularisation,
         "gate_temperature": GateTemperature,
         "curvature": CurvatureRates,
+        "low_rank": LowRankProjection,
         "taylor": TaylorPruning,
         "sphere": Sphere,
         "effective_learning_rates": EffectiveLearningRates,

@@ -4,6 +4,7 @@ Paper: Park and Shin, "Generative Convolution Layer for Image Generation", arXiv
 paper was available (select by the latent vector, then combine linearly); gate, sizes and initialisation are our own.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
@@ -31,13 +32,15 @@ from gconv_gan.layers.dynamic.kernel_banks import (
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate, Selection
 from gconv_gan.layers.dynamic.per_sample_conv import Geometry, Granularity, Strategy, per_sample_conv2d
 from gconv_gan.layers.initialisers import Init
-from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
+from gconv_gan.layers.low_rank import Factorable, Filters, UnfactorableError, checked, fill_first, fill_second, second_conv
+from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pair
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, UnsliceableError
+from gconv_gan.layers.weights import stored
 
 Mode = Literal["dictionary", "bank"]
 
 
-class GConv2d(Sliceable, Conditioned):
+class GConv2d(Sliceable, Factorable, Conditioned):
     r"""A replacement of ``Conv2d`` whose kernel is a function of the latent vector z, in one of two forms.
 
     .. math::
@@ -268,6 +271,52 @@ class GConv2d(Sliceable, Conditioned):
         if self.geometry.groups > 1:
             raise UnsliceableError("GConv2d with groups has blocks of filters and channels that cannot be removed one by one")
         return self.geometry.stand_in(self.in_channels, self.out_channels, self.kernel_size)
+
+    # ---- low rank ------------------------------------------------------------------------------------------------------
+
+    def filters(self) -> Filters:
+        r"""Return the filters of the dictionary, or those of all kernels of the bank with one row per output, see ``Factorable``.
+
+        Of a dictionary of rank r, and of a bank whose kernels W_k side by side, [O, K I k²], have rank r, every W(z) has at most rank r:
+        it is Mix diag(g) D, or :math:`U_r \sum_k a_k V_k` with the basis U_r of all kernels.
+        """
+        groups = self.geometry.groups
+        if self.mode == "dictionary":
+            return checked(Filters(self, "dictionary", groups=groups, mix=stored(self, "mix")))
+        if groups > 1 or self.granularity == "filter" or self.bias_kind == "dynamic":
+            what = "groups" if groups > 1 else "gates per filter" if self.granularity == "filter" else "a dynamic bias"
+            raise UnfactorableError(f"a GConv2d bank with {what} has no common basis of its outputs")
+        return checked(Filters(self, "bank", dim=1, kernels=self.num_kernels))
+
+    def in_two(self, outer: Float[Tensor, "g c r"], inner: Float[Tensor, "g r c"]) -> tuple[nn.Module, nn.Module]:
+        """See ``Factorable``: a convolution to r channels and a dictionary of 1×1 filters, or a bank of r outputs and a 1×1 convolution."""
+        geometry, (groups, rank, _) = self.geometry, inner.shape
+        late = self.kernel_size == (1, 1) and geometry.resample == "up"  # a 1×1 convolution commutes with it
+        early = geometry.without_resampling() if late else geometry
+        if self.mode == "bank":
+            bank = copy.deepcopy(self)
+            bank.out_channels, bank.geometry, bank.bias_kind, bank.bias = rank, early, "none", None
+            fill_first(bank, "bank", self.filters(), inner)
+            return bank, second_conv(self, "bank", outer, self.bias, upsample=late)
+        first = ResampledConv2d(
+            self.in_channels,
+            groups * rank,
+            self.kernel_size,
+            geometry.stride,
+            geometry.padding,
+            geometry.dilation,
+            groups,
+            bias=False,
+            padding_mode=geometry.padding_mode,
+            resample=early.resample,
+            device="meta",  # draws nothing; its weight is set below
+        )
+        fill_first(first, "weight", self.filters(), inner)
+        second = copy.deepcopy(self)
+        second.in_channels, second.kernel_size = groups * rank, (1, 1)
+        second.geometry = Geometry(groups=groups, resample="up" if late else "none")
+        fill_second(second, "dictionary", self.filters(), outer.reshape(self.num_kernels, rank, 1, 1))
+        return first, second
 
     # ---- running -------------------------------------------------------------------------------------------------------
 

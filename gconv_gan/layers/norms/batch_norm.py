@@ -208,3 +208,17 @@ class ConditionalBatchNorm2d(ClassConditionalNorm2d):
 
     def __init__(self, num_features: int, num_classes: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, num_classes)
+
+
+def folded_scale(norm: nn.Module) -> Float[Tensor, " c"] | None:
+    r"""Return the factor :math:`\gamma / \sqrt{r + \varepsilon}` on each channel in evaluation, with the running variance r.
+
+    Of scales per class it is the mean over classes. None: the layer is no such norm, or its scale is a function of the latent vector.
+    """
+    if isinstance(norm, ClassConditionalNorm2d):
+        inner = folded_scale(norm.norm)
+        return None if inner is None else inner * norm.scale.weight.detach().mean(0)
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None:
+        return None
+    factor = (norm.running_var + norm.eps).rsqrt()
+    return factor if norm.weight is None else factor * norm.weight.detach()

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gconv_gan.runtime.modes import evaluating
+
 
 class _SumOverProcesses(torch.autograd.Function):
     """Sum of a tensor over all processes; its own adjoint, so it may be differentiated twice."""
@@ -131,3 +133,26 @@ class RunningStatistics(nn.Module):
     def reset_running_stats(self) -> None:
         """Reset the running statistics to those of a new layer."""
         raise NotImplementedError
+
+
+def with_running_statistics(network: nn.Module) -> list[Any]:
+    """Return the layers of a network that use running statistics in evaluation."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | RunningStatistics)]
+
+
+@contextmanager
+def estimating_statistics(network: nn.Module) -> Iterator[None]:
+    """Replace all running statistics by plain averages over the batches that pass within the scope, which one process computes alone.
+
+    All other layers are in evaluation mode meanwhile.
+    """
+    norms = with_running_statistics(network)
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(network), statistics_of_one_process(), torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average
+            norm.train()
+        yield
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

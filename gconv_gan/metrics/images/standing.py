@@ -6,15 +6,13 @@ Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Im
 import torch
 from torch import nn
 
-from gconv_gan.layers.norms.running_statistics import RunningStatistics
+from gconv_gan.layers.norms.running_statistics import estimating_statistics
 from gconv_gan.metrics.images.sources import shape_of
-from gconv_gan.runtime.modes import evaluating
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 STANDING = "standing, 16 batches of 64"  # text of score cards for the defaults below
 
 
-@torch.no_grad()
 def set_standing_statistics(
     generator: nn.Module, *, seed: int, batches: int = 16, batch_size: int = 64, threshold: float | None = None
 ) -> None:
@@ -23,20 +21,10 @@ def set_standing_statistics(
     Latents and labels depend on (seed, "standing", number of the image) alone, and every process computes the same values, without
     communication. Latents are truncated at ``threshold``, as in sampling.
     """
-    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d | RunningStatistics)]
     latent_dim, classes = shape_of(generator)
     device = next(generator.parameters()).device
-    momenta = [norm.momentum for norm in norms]
-    with evaluating(generator):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # cumulative average over all batches
-            norm.train()
-            if isinstance(norm, RunningStatistics):
-                norm.over_processes = False
+    with estimating_statistics(generator):
         for index in range(batches):
             images = torch.arange(batch_size * index, batch_size * (index + 1), device=device)
             z = draw_latents(seed, "standing", images, latent_dim=latent_dim, threshold=threshold)
             generator(z, None if classes is None else draw_labels(seed, "standing_labels", images, num_classes=classes))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
