@@ -3,6 +3,7 @@
 from gconv_gan.config.schema import Table
 from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
+from gconv_gan.methods.gradient_matrix import GradientMatrixPruning
 from gconv_gan.methods.gradinit import GradInit
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.methods.sphere import Sphere
@@ -16,6 +17,7 @@ METHODS = Table(
         "gate_temperature": GateTemperature,
         "curvature": CurvatureRates,
         "taylor": TaylorPruning,
+        "gradient_matrix": GradientMatrixPruning,
         "sphere": Sphere,
         "effective_learning_rates": EffectiveLearningRates,
         "gradinit": GradInit,
