@@ -82,7 +82,10 @@ class Layer:
 
 
 def layers_of(network: nn.Module, units: Units, before: Collection[int] = ()) -> list[Layer]:
-    """Return the layers of ``network``, without the units ``before``, in its order; units that nothing writes or reads are in none."""
+    """Return the layers of ``network``, without the units ``before``, in its order.
+
+    Units that no weight writes or nothing reads are in none, nor is a unit whose writers and readers are those of no other.
+    """
     weights = {stored(module, name) for module, name in weights_of(network, embeddings=False)}
     names = {module: name for name, module in network.named_modules()}
     titles: dict[int, str] = {}
@@ -114,7 +117,7 @@ def layers_of(network: nn.Module, units: Units, before: Collection[int] = ()) ->
             sides[side].append((part, torch.tensor([places[unit] for unit in alike], device=part.tensor.device)))
             if side == "incoming":
                 writers[names[part.module]] = len(alike) * count / part.tensor.shape[part.dim]
-        if sides["incoming"] and sides["outgoing"]:
+        if sides["incoming"] and sides["outgoing"] and len(alike) > 1:
             layers.append(Layer(titles[alike[0]], alike, sides["incoming"], sides["outgoing"], writers))
     return layers
 

@@ -306,7 +306,7 @@ def test_a_removal_keeps_the_functions_of_the_network_and_of_its_average_and_tra
 
 # ---- whole runs ----------------------------------------------------------------------------------------------------
 
-PRUNED: dict[str, Any] = {"kind": "gradient_matrix", "every": 80, "batches": 26, "threshold": 0.05}
+PRUNED: dict[str, Any] = {"kind": "gradient_matrix", "every": 160, "batches": 26, "threshold": 0.05}
 
 
 def interrupted(folder: Path, at: int) -> None:
@@ -317,18 +317,17 @@ def interrupted(folder: Path, at: int) -> None:
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
-@pytest.mark.parametrize("at", [160, 320])
-def test_a_pruned_gan_that_was_killed_ends_with_the_same_bits(at: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pruned_gan_that_was_killed_ends_with_the_same_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def config() -> Any:
         return tiny(tmp_path, generator={"width": 16}, methods=[PRUNED])
 
     recipe.fit(config())
-    assert "gradient-matrix reconstruction, discriminator, 96 images" in capsys.readouterr().out
+    assert "gradient-matrix reconstruction, discriminator, 160 images" in capsys.readouterr().out
     expected = final_files(tmp_path)
     facts = json.loads(expected["state.json"])["methods"][0]["facts"]
     assert facts.keys() == {"generator", "discriminator"}
-    assert min(one["images"] for one in facts["generator"]["removals"]) < at
-    interrupted(tmp_path, at)
+    assert {one["images"] for one in facts["generator"]["removals"]} > {160, 320}  # before and after the loss of the process
+    interrupted(tmp_path, 160)
     recipe.fit(config())
     assert {name: data for name, data in final_files(tmp_path).items() if "state" not in name} == {
         name: data for name, data in expected.items() if "state" not in name
