@@ -37,7 +37,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.layers.slicing import Slice
 from gconv_gan.layers.weights import stored, weights_of
-from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress
+from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress, chosen_players
 from gconv_gan.methods.surgery import Units, cut, example_inputs, macs_of, parts_of, units_of
 from gconv_gan.models.summary import summarise
 from gconv_gan.runtime.modes import evaluating
@@ -351,10 +351,7 @@ class GradientMatrixPruning(Method):
             UserError: the run lacks a network, it cannot be cut, or the batches have too few columns for a layer.
 
         """
-        absent = [name for name in self.players if name not in networks]
-        if absent:
-            raise UserError(f"gradient_matrix prunes the {absent[0]}, but the run has {' and '.join(networks)}")
-        for name in self.players or networks:
+        for name in chosen_players("gradient_matrix", self.players, networks):
             if name not in self._pruned:
                 units = units_of("gradient_matrix", name, networks[name])
                 self._pruned[name] = Pruned(units, [], macs_of(name, networks[name]), [], Finished())
@@ -457,6 +454,13 @@ class GradientMatrixPruning(Method):
         player.rebuild()
         if average is not None and player.average is not None:
             player.average.network.load_state_dict(average.state_dict())
+
+    def summary(self, name: PlayerName, facts: Mapping[str, Any]) -> str:
+        """Return how many units of a network were removed."""
+        if name not in facts:
+            return ""
+        count = len(Units.from_facts(facts[name]))
+        return f"{len(facts[name]['removed'])} of {count} units removed by a reconstruction of gradient-matrix pruning"
 
     def status(self) -> Mapping[str, float]:
         """Return the share of units that each network has left."""

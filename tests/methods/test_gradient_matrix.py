@@ -293,6 +293,7 @@ def test_a_removal_keeps_the_functions_of_the_network_and_of_its_average_and_tra
     torch.testing.assert_close(player.tested.eval()(x[0]), outputs[1], rtol=0, atol=1e-4)
     assert {parameter for group in player.optimizer.param_groups for parameter in group["params"]} == set(network.parameters())
     assert old != set(network.parameters())
+    assert method.summary("classifier", method.facts()) == "8 of 44 units removed by a reconstruction of gradient-matrix pruning"
     assert method.status() == {"channels_left_c": 1 - 8 / (20 + 24)}
     asked.clear()
     method.begin(players, Progress(10))
@@ -375,7 +376,7 @@ def test_a_pruned_generator_meets_its_budget_and_is_sampled_exported_and_loaded(
 @pytest.mark.parametrize(
     ("options", "method", "sentence"),
     [
-        ({}, {"players": ["classifier"]}, "gradient_matrix prunes the classifier, but the run has generator and discriminator"),
+        ({}, {"players": ["classifier"]}, "gradient_matrix acts on the classifier, but the run has generator and discriminator"),
         (
             {"generator": {"conv": {"kind": "invariant"}}},
             {},
