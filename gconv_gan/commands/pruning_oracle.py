@@ -14,12 +14,12 @@ from pydantic import PositiveInt
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
-from gconv_gan.commands.train.classifier import fit
 from gconv_gan.commands.train.classifier_data import splits
+from gconv_gan.commands.train.trained_folders import trained_folders
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import JsonFile
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config, parse_command, validated
+from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
@@ -67,7 +67,8 @@ class PruningOracleCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Print the table of criteria; write it as JSON and as a picture."""
     command = parse_command(PruningOracleCommand, arguments)
-    results = [measured(folder, command) for folder in _folders(command)]
+    folders = trained_folders(command.runs, seeds=command.seeds, runs_dir=command.runs_dir, places=_places(command))
+    results = [measured(folder, command) for folder in folders]
     result = {
         "format": 1,
         "settings": command.model_dump(mode="json", include={"batches", "batch_size", "draws", "share"}),
@@ -82,25 +83,8 @@ def main(arguments: Sequence[str]) -> None:
         write_bytes(Path(command.png), dots(criteria, title="rank correlation with the oracle", label="Spearman's ρ"))
 
 
-def _folders(command: PruningOracleCommand) -> list[Path]:
-    """Return the run folders, after training those of a config that are not complete."""
-    folders = []
-    for name in command.runs:
-        if not name.endswith(".toml"):
-            folders.append(Path(name))
-            continue
-        fields = json.loads(load_config(ClassifierRunConfig, Path(name)).model_dump_json())
-        for seed in range(command.seeds):
-            for section in ("data", "test_data"):
-                fields[section] |= {key: value for key, value in _places(command).items() if value is not None}
-            run = {**fields, "name": f"{Path(name).stem}-s{seed}", "runs_dir": command.runs_dir, "seed": seed}
-            fit(validated(ClassifierRunConfig, run, name))
-            folders.append(Path(command.runs_dir) / str(run["name"]))
-    return folders
-
-
-def _places(command: PruningOracleCommand) -> dict[str, str | None]:
-    return {"path": command.data_path, "cache_dir": command.cache_dir}
+def _places(command: PruningOracleCommand) -> dict[str, str]:
+    return {key: value for key, value in (("path", command.data_path), ("cache_dir", command.cache_dir)) if value is not None}
 
 
 def measured(folder: Path, command: PruningOracleCommand) -> dict[str, Any]:
@@ -112,8 +96,7 @@ def measured(folder: Path, command: PruningOracleCommand) -> dict[str, Any]:
     """
     network = load_classifier(folder)[0].to(command_device())
     config = load_config(ClassifierRunConfig, folder / "config.json")
-    places = {key: value for key, value in _places(command).items() if value is not None}
-    dataset, test = (open_dataset(section.model_copy(update=places)) for section in (config.data, config.test_data))
+    dataset, test = (open_dataset(section.model_copy(update=_places(command))) for section in (config.data, config.test_data))
     training = splits(config, dataset).training
     needed = 2 * command.batches * command.batch_size
     if len(training) < needed:

@@ -274,7 +274,7 @@ def cut(network: nn.Module, units: Units, removed: Collection[int], *, before: C
             keep(network.get_submodule(layer), axis, [place for place, channel in enumerate(there) if channel in left])
 
 
-def _parts(network: nn.Module, units: Units, before: Collection[int]) -> Iterator[tuple[Slice, list[int | None]]]:
+def parts_of(network: nn.Module, units: Units, before: Collection[int]) -> Iterator[tuple[Slice, list[int | None]]]:
     """Yield every slice of a network without the units ``before``, with the unit of each of its positions."""
     for layer, axis in units.slots():
         of = units.of(layer, axis)
@@ -299,7 +299,7 @@ class Masks:
     def __init__(self, network: nn.Module, units: Units, before: Collection[int] = ()) -> None:
         self._parts = [
             (part, of, torch.ones(_along(part, len(of)), device=part.tensor.device, dtype=part.tensor.dtype))
-            for part, of in _parts(network, units, before)
+            for part, of in parts_of(network, units, before)
             if isinstance(part.tensor, nn.Parameter) and part.held is not None
         ]
 
@@ -373,7 +373,7 @@ class Reading:
     """
 
     def __init__(self, network: nn.Module, units: Units, before: Collection[int] = ()) -> None:
-        reading = [(part, of) for part, of in _parts(network, units, before) if part.reads]
+        reading = [(part, of) for part, of in parts_of(network, units, before) if part.reads]
         self._parts = [part for part, _ in reading]
         device = next(network.parameters()).device
         names = {parameter: name for name, parameter in network.named_parameters()}

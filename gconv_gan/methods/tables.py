@@ -3,6 +3,7 @@
 from gconv_gan.config.schema import Table
 from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
+from gconv_gan.methods.gradient_matrix import GradientMatrixPruning
 from gconv_gan.methods.gradinit import GradInit
 from gconv_gan.methods.low_rank import LowRankProjection
 from gconv_gan.methods.orthogonal import OrthogonalRegularisation
@@ -18,6 +19,7 @@ METHODS = Table(
         "curvature": CurvatureRates,
         "low_rank": LowRankProjection,
         "taylor": TaylorPruning,
+        "gradient_matrix": GradientMatrixPruning,
         "sphere": Sphere,
         "effective_learning_rates": EffectiveLearningRates,
         "gradinit": GradInit,
