@@ -9,6 +9,7 @@ from torch import nn
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.metrics.images.sources import shape_of
 from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 STANDING = "standing, 16 batches of 64"  # text of score cards for the defaults below
@@ -27,7 +28,7 @@ def set_standing_statistics(
     latent_dim, classes = shape_of(generator)
     device = next(generator.parameters()).device
     momenta = [norm.momentum for norm in norms]
-    with evaluating(generator):
+    with evaluating(generator), float32_arithmetic(device):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average over all batches
