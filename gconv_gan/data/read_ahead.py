@@ -78,7 +78,7 @@ def pinned(shape: tuple[int, ...]) -> UInt8[Tensor, "b 3 s s"]:
 def sent(images: UInt8[Tensor, "b 3 s s"], device: torch.device) -> tuple[UInt8[Tensor, "b 3 s s"], torch.cuda.Event]:
     """Copy images from pinned memory to the device without waiting; return them and the event after the copy."""
     copies = images.to(device, non_blocking=True)
-    event = torch.cuda.Event()
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(device))
     return copies, event
 

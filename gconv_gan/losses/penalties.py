@@ -134,7 +134,7 @@ class _Differentiated(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, factor: Tensor) -> Any:
         return None, None, *(None if gradient is None else gradient * factor for gradient in ctx.gradients)
 

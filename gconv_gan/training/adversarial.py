@@ -73,6 +73,8 @@ class Adversarial(Task):
 
     """
 
+    config: GANRunConfig
+
     def __init__(
         self,
         config: GANRunConfig,

@@ -5,7 +5,7 @@ waits for the device only when it reads values: at status lines, pictures, score
 """
 
 from collections.abc import Generator, Hashable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             say=report.say,
         )
 
-    engine, measured = begin(), set[Hashable]()
+    engine, watched = begin(), set[Hashable]()
     named: list[str] = []  # operations without deterministic kernels
     if accelerator.is_main_process and progress.images_seen == 0:
         task.draw(0)
@@ -106,9 +106,11 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         before = progress.images_seen
         task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
         variant, inputs = task.prepare()
-        with nullcontext([]) if variant in measured else operations_without_deterministic_kernels() as found:
+        new_variant = variant not in watched
+        watching: AbstractContextManager[list[str]] = operations_without_deterministic_kernels() if new_variant else nullcontext([])
+        with watching as found:
             engine.run(variant, inputs)
-        measured.add(variant)
+        watched.add(variant)
         if new := [operation for operation in found if operation not in named]:
             named += new
             _name(new, trainer.deterministic, report)
@@ -116,7 +118,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         if task.between():
             task.guard.require_finite()
             del engine  # and with it the memory of its graphs
-            engine, measured = begin(), set()
+            engine, watched = begin(), set()
             write_files()
         else:
             for method in task.methods:

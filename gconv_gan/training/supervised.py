@@ -70,6 +70,8 @@ class Supervised(Task):
 
     """
 
+    config: ClassifierRunConfig
+
     def __init__(
         self,
         config: ClassifierRunConfig,

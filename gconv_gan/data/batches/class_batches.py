@@ -123,8 +123,8 @@ class ClassBatches:
         """Return this process's share of the global batch at ``images_seen``."""
         places = self._places.to(self.device)
         all_places, chosen = self._chosen(images_seen)
-        own, *rest = self._images(chosen).split(len(places))
-        mine, *theirs = chosen.split(len(places))
+        own, *rest = torch.split(self._images(chosen), len(places))
+        mine, *theirs = torch.split(chosen, len(places))
         if self._in_order and self._images.expects:
             self._images.expect(self._chosen(images_seen + self.batch_size)[1])
         images, labels = self._augmented(own, images_seen, self._places), self._labels[mine].to(self.device)
