@@ -19,6 +19,8 @@ SampleCount = Annotated[int, Field(ge=2)]
 """Number of images of a score: at least two."""
 
 EngineName = Literal["auto", "eager", "cuda_graph"]
+PrecisionName = Literal["fp32", "tf32", "bf16"]
+Deterministic = bool | Literal["auto"]
 
 
 class Config(BaseModel):

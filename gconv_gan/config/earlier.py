@@ -13,14 +13,14 @@ def translated(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of a config file with the keys of earlier versions in today's form.
 
     ``generator.orthogonal`` and ``discriminator.orthogonal`` were the weights of orthogonal regularisation: they become the method
-    ``orthogonal``, before the listed methods, as it acted.
+    ``orthogonal``, before the listed methods, as it acted. ``trainer.mixed_precision`` and ``trainer.tf32`` become ``trainer.precision``.
 
     Args:
         model: what the data are read into; that of an exported generator, which is not trained, has no use for the weights.
         data: the file's content, of which nothing has been checked.
 
     """
-    found = dict(data)
+    found = _with_precision(data) if {"precision", "micro_batches"} <= model.model_fields.keys() else dict(data)
     weights: dict[str, Any] = {}
     for name, owner in NETWORKS.items():
         section = data.get(name)
@@ -35,6 +35,20 @@ def translated(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(inner, type) and issubclass(inner, Config) and isinstance(data.get(name), dict):
             found[name] = translated(inner, found[name])
     return found
+
+
+def _with_precision(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a section [trainer] in which ``mixed_precision`` and ``tf32``, if their values were valid, are ``precision``.
+
+    Without TF32's key, convolutions were in TF32 and products of matrices exact, which has no name any more: they become "tf32".
+    """
+    autocast, tf32 = trainer.get("mixed_precision"), trainer.get("tf32")
+    known = {"mixed_precision": autocast in (None, "no", "bf16"), "tf32": tf32 is None or isinstance(tf32, bool)}
+    present = [key for key in known if key in trainer]
+    if not present or "precision" in trainer or not all(known[key] for key in present):
+        return dict(trainer)
+    precision = "bf16" if autocast == "bf16" else "fp32" if tf32 is False else "tf32" if autocast == "no" else None
+    return {key: value for key, value in trainer.items() if key not in known} | {"precision": precision}
 
 
 def _has(owner: str, section: Mapping[str, Any], key: str) -> bool:

@@ -17,7 +17,7 @@ OTHER_NAMES = {
     "latent_dim": "z_dim dim_z nz",
     "width": "ch channels ngf ndf",
     "flip": "mirror hflip",
-    "mixed_precision": "amp fp16 bf16 precision",
+    "precision": "amp fp16 bf16 mixed_precision allow_tf32 tf32",
     "conditional": "cond",
     "runs_dir": "outdir output_dir out_dir save_dir",
     "checkpoint_every": "snap save_every checkpointing_steps",

@@ -1,5 +1,9 @@
-"""Stored images on the device: gathered there where all of them fit into its memory, else gathered on the host and sent."""
+"""Stored images on the device: gathered there where all of them fit into its memory, else gathered on the host and sent.
 
+A thread gathers for a CUDA device what the next iteration needs, while the device computes on the present one.
+"""
+
+from functools import partial
 from typing import Literal
 from weakref import WeakValueDictionary
 
@@ -9,6 +13,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.data.read_ahead import ReadAhead
 from gconv_gan.data.reading.decoded_images import DecodedImages
 
 SHARE = 0.5
@@ -33,6 +38,7 @@ class DeviceImages:
     def __init__(self, dataset: ImageDataset, device: torch.device, *, resident: Resident = "auto") -> None:
         self.stored, self.device = dataset.images, device
         self.resident: UInt8[Tensor, "n 3 s s"] | None = None
+        self._ahead: ReadAhead | None = None
         if isinstance(self.stored, DecodedImages):
             return  # decoded at every access, because there is no room for the pixels
         known = _RESIDENT.get((dataset.content_hash, device))
@@ -44,10 +50,36 @@ class DeviceImages:
     def __call__(self, chosen: Int64[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
         if self.resident is not None:
             return self.resident.index_select(0, chosen.to(self.device, non_blocking=True))
+        images = None if self._ahead is None else self._ahead(chosen)
+        if images is not None:
+            return images
         images = gather(self.stored, chosen)
         if self.device.type == "cuda":
             images = images.pin_memory()  # from other memory, the host would wait for the copy
         return images.to(self.device, non_blocking=True)
+
+    @property
+    def expects(self) -> bool:
+        """Return whether images may be read before they are asked for."""
+        return self.resident is None and (isinstance(self.stored, DecodedImages) or reads_ahead(self.device))
+
+    def expect(self, chosen: Int64[Tensor, " b"]) -> None:
+        """Begin reading the images of the next call, if ``expects``."""
+        if reads_ahead(self.device):
+            if self._ahead is None:
+                self._ahead = ReadAhead(partial(_read, self.stored), self.stored.shape[1:], self.device)
+            self._ahead.begin(chosen)
+        elif isinstance(self.stored, DecodedImages):
+            self.stored.expect(chosen.sort().values.numpy())
+
+
+def reads_ahead(device: torch.device) -> bool:
+    """Return whether a thread reads the next images; where the processor trains, it would compete with the training."""
+    return device.type == "cuda"
+
+
+def _read(stored: UInt8[np.ndarray, "n 3 s s"] | DecodedImages, chosen: Int64[Tensor, " b"], to: UInt8[Tensor, "b 3 s s"]) -> None:
+    to.copy_(gather(stored, chosen))
 
 
 def _fits(count: int, device: torch.device) -> bool:

@@ -23,7 +23,7 @@ from gconv_gan.losses.adversarial import AdversarialLoss
 from gconv_gan.losses.consistency import Consistency
 from gconv_gan.losses.double_backward import DoubleBackward
 from gconv_gan.losses.lecam import LeCam
-from gconv_gan.losses.penalties import Examples, Penalty, PenaltyInputs, input_gradients, joined, with_gradient
+from gconv_gan.losses.penalties import Examples, Penalty, PenaltyInputs, in_full_precision, input_gradients, joined, with_gradient
 from gconv_gan.losses.top_k import TopK
 
 Statistics = dict[str, Tensor]
@@ -102,7 +102,7 @@ def discriminator_loss(
     *,
     penalised: bool = True,
     penalty_factor: Float[Tensor, ""] | None = None,
-    exact: Critic | None = None,
+    exact: nn.Module | None = None,
 ) -> tuple[Float[Tensor, ""], Statistics]:
     """Return the discriminator's loss, to be differentiated once, and detached scalars.
 
@@ -118,7 +118,8 @@ def discriminator_loss(
         numbers: the random numbers of its parts.
         penalised: whether this step has the objective's penalty (lazy regularisation has it in a part of the steps).
         penalty_factor: factor [] on the penalty, on the device, so that a captured step reads the current value; None: 1.
-        exact: the discriminator in full precision, for a penalty under autocast, which then has its own pass; None: no autocast.
+        exact: the bare discriminator, if ``discriminator`` runs under autocast or in TF32: the penalty is then computed from a pass of its
+            own in float32, and so is its gradient; None: the penalty has the precision of the other terms.
 
     """
     fakes = fakes._replace(images=fakes.images.detach())
@@ -161,7 +162,11 @@ def discriminator_loss(
     if penalty is not None:
         if points is None:
             critic = discriminator if exact is None else exact
-            addend = penalty(lambda examples: critic(objective.seen(examples), examples.labels), inputs)
+
+            def judged(examples: Examples) -> Tensor:
+                return critic(objective.seen(examples), examples.labels)
+
+            addend = penalty(judged, inputs) if exact is None else in_full_precision(penalty, exact, judged, inputs)
         else:
             at = torch.cat([logits[place] for place in sorted(alone) or (0, 1)])
             addend = penalty.value(input_gradients(at, points.images))

@@ -11,19 +11,22 @@ wgan_gp  :math:`\lambda E (\lVert g(\hat x) \rVert - 1)^2`     Gulrajani et al.,
 dragan   the same, near x_r                             Kodali et al., arXiv 1705.07215; checked against StudioGAN's ``losses.py``
 ======== ============================================== ==========================================================================
 
-They are differentiated a second time, exactly, and are computed in fp32: the caller disables autocast (squares of small gradients
-underflow in half precision). Random numbers are arguments, uniform in [0, 1).
+They are differentiated a second time, exactly, and are computed in fp32 whatever the precision of the run (squares of small gradients
+underflow in half precision): see ``in_full_precision``. Random numbers are arguments, uniform in [0, 1).
 """
 
-from collections.abc import Callable
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from gconv_gan.losses.double_backward import DoubleBackward
+from gconv_gan.runtime.modes import full_precision
+from gconv_gan.runtime.precision import float32_arithmetic
 
 Scalar = Float[Tensor, ""]
 
@@ -105,6 +108,35 @@ def input_gradients(logits: Float[Tensor, " b"], images: Float[Tensor, "b c h w"
     # logits of different images are independent: the gradient of the sum contains the gradient of each
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients.flatten(1)
+
+
+def in_full_precision(penalty: Penalty, network: nn.Module, critic: Critic, inputs: PenaltyInputs) -> Scalar:
+    """Return the penalty of a critic that calls ``network``, from a pass of its own, computed without autocast and TF32 as is its gradient.
+
+    The gradient with respect to the parameters of ``network`` is computed at once, because the backward pass of the whole loss would
+    round its products. That pass only multiplies it.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with full_precision(network), float32_arithmetic(inputs.reals.images.device):
+        value = penalty(critic, inputs)
+        # other passes of the step share parts of the graph, such as spectra that are computed once
+        gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+    result: Tensor = _Differentiated.apply(value.detach(), gradients, *parameters)
+    return result
+
+
+class _Differentiated(torch.autograd.Function):
+    """A value whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor | None], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, factor: Tensor) -> Any:
+        return None, None, *(None if gradient is None else gradient * factor for gradient in ctx.gradients)
 
 
 class ZeroCentred(Penalty):

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from gconv_gan.config.base import PrecisionName
 from gconv_gan.config.errors import UserError
 
 LAUNCHERS = {
@@ -82,12 +83,20 @@ def require_plain_training() -> None:
         )
 
 
-def require_known_precision() -> None:
-    """Raise ``UserError`` if the precision of the launcher, which applies if the config names none, is not supported."""
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision.lower() == "fp16":
-        raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --mixed_precision bf16")
-    if precision.lower() not in PRECISIONS:
+def require_fitting_precision(precision: PrecisionName | None) -> None:
+    """Raise ``UserError`` if the launcher requests a precision that is not supported, or another one than ``trainer.precision`` names.
+
+    A launcher that is asked for no precision says "no", which contradicts nothing.
+    """
+    requested = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if requested == "fp16":
+        raise UserError("fp16 needs one loss scale per network, which Accelerate cannot give two networks: use --trainer.precision bf16")
+    if requested not in PRECISIONS:
         raise UserError(
-            f"ACCELERATE_MIXED_PRECISION = {precision} is not among {', '.join(PRECISIONS)}: launch with --mixed_precision no or bf16"
+            f"ACCELERATE_MIXED_PRECISION = {requested} is not among {', '.join(PRECISIONS)}: launch with --mixed_precision no or bf16"
+        )
+    if requested != "no" and precision not in (None, requested):
+        raise UserError(
+            f'ACCELERATE_MIXED_PRECISION = {requested} contradicts trainer.precision = "{precision}": launch with --mixed_precision no, '
+            f"or leave trainer.precision out"
         )

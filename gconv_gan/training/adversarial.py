@@ -23,7 +23,8 @@ from gconv_gan.methods.method import Method, Player, PlayerName
 from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.schedules import schedule_factor
-from gconv_gan.runtime.modes import frozen, full_precision
+from gconv_gan.runtime.modes import frozen
+from gconv_gan.runtime.precision import rounds
 from gconv_gan.training.draws import Draws
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, RealImages, discriminator_inputs, generator_inputs
 from gconv_gan.training.report import Report
@@ -71,6 +72,8 @@ class Adversarial(Task):
         device: device of training.
 
     """
+
+    config: GANRunConfig
 
     def __init__(
         self,
@@ -132,6 +135,7 @@ class Adversarial(Task):
         super().begin(accelerator)
         micro_batches = self.config.trainer.micro_batches
         self._accelerator = accelerator
+        self._rounds = rounds(self.config.trainer.precision, self.device, autocast=accelerator.mixed_precision == "bf16")
         self._accumulate = partial(over_micro_batches, count=micro_batches, accelerator=accelerator)
         self._draws = self._draws_of(accelerator.process_index, accelerator.num_processes, micro_batches)
 
@@ -168,7 +172,7 @@ class Adversarial(Task):
         generator = generator_inputs(self.generator_data, self._draws, self.objective, step=progress.g_steps, batch_size=batch)
         return variant, Inputs(steps, generator, schedules)
 
-    def iterate(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
+    def _iterate(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
         """Run n_dis discriminator steps and one generator step, and update the average."""
         schedules = inputs.schedules
         generator, discriminator = self.players["generator"], self.players["discriminator"]
@@ -210,17 +214,10 @@ class Adversarial(Task):
             Numbers(batch.real_twin_draws, batch.fake_twin_draws, batch.penalty_noise, batch.real_std),
             penalised=penalised,
             penalty_factor=penalty_factor,
-            exact=self._exact if self._accelerator.mixed_precision == "bf16" else None,
+            exact=self.players["discriminator"].network if self._rounds else None,
         )
         backward(loss if share == 1 else loss * share)
         return statistics
-
-    def _exact(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the bare discriminator's logits in full precision."""
-        network = self.players["discriminator"].network
-        with full_precision(network):
-            logits: Tensor = network(images, labels)
-        return logits
 
     def _generator_step(self, batch: GeneratorInputs, *, backward: Callable[[Tensor], None], share: float) -> Statistics:
         """Accumulate the generator's gradient on one micro-batch through the frozen discriminator; return detached scalars."""

@@ -4,18 +4,21 @@ Every number that a task draws is a function of the counters, so a run that is k
 waits for the device only when it reads values: at status lines, pictures, scores and checkpoints.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from accelerate import Accelerator
 
-from gconv_gan.config.errors import StoppedBySignalError
+from gconv_gan.config.base import Deterministic
+from gconv_gan.config.errors import StoppedBySignalError, UserError
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.methods.method import Progress
 from gconv_gan.models.changes import records_of
 from gconv_gan.optim.schedules import schedule_factor
+from gconv_gan.runtime.determinism import operations_without_deterministic_kernels
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.engine import Engine, build_engine
@@ -42,6 +45,7 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
 
     Raises:
         NotFiniteError: a gradient is not finite.
+        UserError: ``trainer.deterministic`` is true, and the run has an operation without a deterministic form.
         StoppedBySignalError: a signal that ends a process arrived; the state was saved.
 
     """
@@ -90,7 +94,8 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             say=report.say,
         )
 
-    engine = begin()
+    engine, watched = begin(), set[Hashable]()
+    named: list[str] = []  # operations without deterministic kernels
     if accelerator.is_main_process and progress.images_seen == 0:
         task.draw(0)
     talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
@@ -100,12 +105,20 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         # 2. one iteration
         before = progress.images_seen
         task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
-        engine.run(*task.prepare())
+        variant, inputs = task.prepare()
+        new_variant = variant not in watched
+        watching: AbstractContextManager[list[str]] = operations_without_deterministic_kernels() if new_variant else nullcontext([])
+        with watching as found:
+            engine.run(variant, inputs)
+        watched.add(variant)
+        if new := [operation for operation in found if operation not in named]:
+            named += new
+            _name(new, trainer.deterministic, report)
         task.advance()
         if task.between():
             task.guard.require_finite()
             del engine  # and with it the memory of its graphs
-            engine = begin()
+            engine, watched = begin(), set()
             write_files()
         else:
             for method in task.methods:
@@ -148,3 +161,14 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             break
 
     report.close()
+
+
+def _name(operations: Sequence[str], deterministic: Deterministic, report: Report) -> None:
+    """Report the operations without deterministic kernels in one line; raise ``UserError`` if ``trainer.deterministic`` refuses them."""
+    names = ", ".join(operations)
+    if deterministic is True:
+        raise UserError(
+            f"trainer.deterministic = true refuses operations without a deterministic form on this device, and the run has {names}: "
+            'choose parts without them, or set trainer.deterministic = "auto"'
+        )
+    report.say(f"the last bits of a run may differ from those of its repetition: torch has no deterministic form of {names}")

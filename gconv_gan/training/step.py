@@ -14,6 +14,7 @@ from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.layers.norms.running_statistics import batches_counted_together, statistics_of_one_process
 from gconv_gan.methods.method import Method, Player
 from gconv_gan.runtime.modes import copied_buffers, full_precision
+from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.training.guards import FiniteGuard
 
 
@@ -30,6 +31,7 @@ def measuring(*networks: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for network in networks:
             stack.enter_context(full_precision(network))
+            stack.enter_context(float32_arithmetic(next(network.parameters()).device))
             stack.enter_context(copied_buffers(network))
         stack.enter_context(statistics_of_one_process())
         stack.enter_context(PowerIterations(*networks).once(hold=False))

@@ -70,6 +70,8 @@ class Supervised(Task):
 
     """
 
+    config: ClassifierRunConfig
+
     def __init__(
         self,
         config: ClassifierRunConfig,
@@ -120,7 +122,7 @@ class Supervised(Task):
         images = batch.images.contiguous(memory_format=torch.channels_last)
         return Batch(images, batch.labels, batch.others, batch.places, batch.weight)
 
-    def iterate(self, variant: None, inputs: Inputs) -> None:
+    def _iterate(self, variant: None, inputs: Inputs) -> None:
         """Run one step, and update the average."""
         self._masks.step = inputs.images_seen
         with one_step(self._power_iterations):

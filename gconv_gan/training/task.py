@@ -10,10 +10,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.methods.method import Method, Player, PlayerName, Progress
 from gconv_gan.optim.learning_rates import hold_learning_rates, set_learning_rate
+from gconv_gan.runtime.determinism import deterministic_kernels
 from gconv_gan.runtime.modes import full_precision, without_autocast
+from gconv_gan.runtime.precision import float32_arithmetic, float32_products, products_of
 from gconv_gan.training.guards import FiniteGuard
 from gconv_gan.training.report import Means, Report
 from gconv_gan.training.state import TrainingState
@@ -27,6 +31,7 @@ class Task(ABC):
     capture it), and ``advance`` increments the counters.
 
     Attributes:
+        config: the run.
         players: the networks that are trained.
         state: the content of a checkpoint.
         means: statistics since the last status line.
@@ -37,6 +42,7 @@ class Task(ABC):
 
     """
 
+    config: GANRunConfig | ClassifierRunConfig
     images_per_iteration: int
     sample_every: int = 0
     evaluate_every: int = 0
@@ -95,6 +101,7 @@ class Task(ABC):
     def between(self) -> bool:
         """Let the methods act after an iteration; return whether ``begin`` and a new engine are needed."""
         with ExitStack() as stack:
+            stack.enter_context(float32_arithmetic(self.device))
             for player in self.players.values():
                 stack.enter_context(full_precision(player.network))
             changed = [method.between(self.players, self.progress, self.losses) for method in self.methods]
@@ -120,9 +127,18 @@ class Task(ABC):
     def prepare(self) -> tuple[Hashable, Any]:
         """Return the next iteration's variant and inputs: tensors on the device in tuples."""
 
-    @abstractmethod
     def iterate(self, variant: Any, inputs: Any) -> None:
-        """Run one iteration on ``inputs``: reads and changes tensors only."""
+        """Run one iteration on ``inputs``, in the precision and with the kernels that the config names: changes tensors only."""
+        trainer = self.config.trainer
+        with ExitStack() as stack:
+            stack.enter_context(float32_products(products_of(trainer.precision), self.device))
+            if trainer.deterministic is not False:
+                stack.enter_context(deterministic_kernels(self.device))
+            self._iterate(variant, inputs)
+
+    @abstractmethod
+    def _iterate(self, variant: Any, inputs: Any) -> None:
+        """Run one iteration: reads and changes tensors only."""
 
     @abstractmethod
     def advance(self) -> None:

@@ -24,7 +24,7 @@ from gconv_gan.losses.objective import Numbers, Objective, discriminator_loss, g
 from gconv_gan.losses.penalties import Examples, Penalty
 from gconv_gan.losses.top_k import TopK
 from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
-from gconv_gan.runtime.modes import frozen, full_precision
+from gconv_gan.runtime.modes import frozen
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs
 from gconv_gan.training.step import over_micro_batches
 from tests.losses.test_penalties import CONFIGS
@@ -209,14 +209,27 @@ def test_the_penalty_is_computed_in_full_precision_under_autocast() -> None:
     fakes = Fixed()
     exact = d_step(fakes, copy.deepcopy(discriminator), objective, inputs, penalty_factor=1.0, backward=backward)
     prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare(discriminator)
-
-    def full(images: Tensor, labels: Tensor) -> Tensor:
-        with full_precision(discriminator):
-            return discriminator(images, labels)
-
-    mixed = d_step(fakes, prepared, objective, inputs, penalty_factor=1.0, backward=backward, exact=full)
+    mixed = d_step(fakes, prepared, objective, inputs, penalty_factor=1.0, backward=backward, exact=discriminator)
     assert torch.equal(exact["penalty"], mixed["penalty"])
     assert not torch.equal(exact["loss_d"], mixed["loss_d"])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_a_penalty_in_full_precision_has_the_gradient_of_a_penalty_in_the_loss(config: Any) -> None:
+    penalty = constructor(config)()
+    generator, discriminator = networks()
+    apply_spectral_norm(discriminator)
+    objective = Objective(Hinge(), augment=AUGMENT, penalty=penalty)
+    inputs = d_inputs(penalty)
+    found = []
+    for exact in (False, True):
+        network = copy.deepcopy(discriminator)
+        with PowerIterations(network).once():
+            d_step(
+                generator, network, objective, inputs, penalty_factor=3.0, backward=backward, share=0.5, exact=network if exact else None
+            )
+        found.append(gradients(network))
+    assert_equal_gradients(*found)
 
 
 @pytest.mark.parametrize("regularised", [False, True])

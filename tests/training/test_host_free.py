@@ -48,7 +48,7 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
         "discriminator": {"kind": "biggan", "width": 8, "attention": [4]},
     },
     "exact ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm", "scale": "exact", "detach": False}}},
-    "bfloat16": {"trainer": {"mixed_precision": "bf16"}},
+    "bfloat16": {"trainer": {"precision": "bf16"}},
     "frozen whitening": {
         "generator": {"conv": {"kind": "invariant", "freeze": True, "block_size": 4}, "norm": {"kind": "iter"}},
         "discriminator": {"conv": {"kind": "invariant", "freeze": True, "block_size": 4}, "norm": {"kind": "none"}},

@@ -1,5 +1,6 @@
 """A run whose launcher or reader exits, or whose launcher has settings that change its numbers: real launchers and signals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from accelerate.state import AcceleratorState
 
 from gconv_gan.commands.reproducibility import GAN, RunCommand
 from gconv_gan.commands.train import gan as recipe
@@ -126,8 +128,25 @@ def test_a_refused_setting_is_one_sentence_at_the_shell(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
-def test_the_precision_of_the_config_overrules_the_launchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_launcher_names_the_precision_if_the_config_does_not_and_may_not_contradict_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def used(name: str, **trainer: str) -> str:
+        recipe.fit(tiny(tmp_path / name, trainer={**trainer, "total_images": 32}))
+        found: str = json.loads((tmp_path / name / "tiny" / "checkpoint-32" / "state.json").read_text())["mixed_precision"]
+        return found
+
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    with pytest.raises(UserError, match="fp16 needs one loss scale per network"):
-        recipe.fit(tiny(tmp_path))
-    recipe.fit(tiny(tmp_path, trainer={"mixed_precision": "no", "total_images": 32}))
+    for trainer in ({}, {"precision": "bf16"}):
+        with pytest.raises(UserError, match="fp16 needs one loss scale per network"):
+            used("refused", **trainer)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    for precision in ("tf32", "fp32"):
+        with pytest.raises(UserError, match=f'MIXED_PRECISION = bf16 contradicts trainer.precision = "{precision}": launch with'):
+            used("refused", precision=precision)
+    assert used("launcher") == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # what a launcher says that is not asked
+    assert used("config", precision="bf16") == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert used("neither") == "no"

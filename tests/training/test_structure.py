@@ -126,7 +126,7 @@ def test_a_checkpoint_written_with_the_change_resumes(gan: Path, tmp_path: Path)
 
 
 def test_a_broken_gan_in_bfloat16_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path) -> None:
-    short = {**GAN, "trainer": {"mixed_precision": "bf16", "total_images": 256, "checkpoint_every": 224, "log_every": 256}}
+    short = {**GAN, "trainer": {"precision": "bf16", "total_images": 256, "checkpoint_every": 224, "log_every": 256}}
     unbroken, broken = ((TRAIN["gan"], [written(tmp_path / name, "gan", **short)]) for name in ("unbroken", "broken"))
     done(unbroken)
     assert run([broken], power_cut=256).returncode == 9

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +24,7 @@ from pydantic import PositiveFloat
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.gan_plan import iteration_macs
-from gconv_gan.config.base import Config, EngineName
+from gconv_gan.config.base import Config, EngineName, PrecisionName
 from gconv_gan.config.load import merged, parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
@@ -33,12 +33,11 @@ from gconv_gan.metrics.cost import counts, synchronise
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device, device_name
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
-from gconv_gan.runtime.precision import set_tf32
+from gconv_gan.runtime.precision import float32_products, products_of
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.engine import build_engine
 
-Precision = Literal["fp32", "tf32", "bf16"]
 CHUNK = 4  # iterations between two readings of the clock; with a lazy penalty, those of its period
 
 SMALL: dict[str, Any] = {
@@ -50,6 +49,7 @@ SNGAN: dict[str, Any] = {"generator": {"width": 256}, "discriminator": {"width":
 CASES: dict[str, dict[str, Any]] = {
     "small plain": {},
     "sngan plain": SNGAN,
+    "sngan plain, fastest kernels": merged(SNGAN, {"trainer": {"deterministic": False}}),
     "small dictionary": {"generator": {"conv": {"kind": "gconv", "mode": "dictionary"}}},
     "small bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}},
     "small ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm"}}},
@@ -66,7 +66,7 @@ class SpeedRecordCommand(Config):
     """JSON file to which results are added."""
     data_path: str
     """Folder of pictures, 32×32, whose sub-folder train is read."""
-    precision: Precision = "tf32"
+    precision: PrecisionName = "tf32"
     """Precision of both networks; one per process."""
     cache_dir: str = "cache"
     """Folder of converted data."""
@@ -84,7 +84,7 @@ class Measured:
 
     case: str
     engine: EngineName
-    precision: Precision
+    precision: PrecisionName
     parameters: int
     """Parameters of the generator."""
     generator_macs: int
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
             else:
                 held["cases"].append(asdict(found))
                 print(
-                    f"{precision}  {case:18} {engine:10} {found.milliseconds:8.2f} ms  {found.tflops:6.1f} TFLOP/s  "
+                    f"{precision}  {case:28} {engine:10} {found.milliseconds:8.2f} ms  {found.tflops:6.1f} TFLOP/s  "
                     f"{found.peak_gib:5.2f} GiB  first {found.first_seconds:.1f} s  {' '.join(found.said)}",
                     flush=True,
                 )
@@ -148,7 +148,7 @@ def _config(changes: dict[str, Any], command: SpeedRecordCommand) -> GANRunConfi
     fixed = {
         "name": "speed",
         "data": {"kind": "folder", "path": command.data_path, "split": "train", "cache_dir": command.cache_dir},
-        "trainer": {"total_images": 1, "mixed_precision": "bf16" if precision == "bf16" else "no", "tf32": precision != "fp32"},
+        "trainer": {"total_images": 1, "precision": precision},
     }
     tiny = {"generator": {"width": 8}, "discriminator": {"width": 8}, "trainer": {"batch_size": 4, "n_dis": 1}} if command.tiny else {}
     base = merged(merged(SMALL, {"discriminator_optimizer": {"learning_rate": 4e-4}}), changes)
@@ -159,7 +159,7 @@ def measured(
     case: str,
     config: GANRunConfig,
     engine: EngineName,
-    precision: Precision,
+    precision: PrecisionName,
     dataset: ImageDataset,
     accelerator: Accelerator,
     *,
@@ -240,20 +240,19 @@ def about() -> dict[str, Any]:
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Return the measured limits of a CUDA device: TFLOP/s of large products and convolutions, TB/s of a copy.
-
-    TF32 stays enabled afterwards.
-    """
+    """Return the measured limits of a CUDA device: TFLOP/s of large products and convolutions, TB/s of a copy."""
     source = torch.empty(2**28, device=device).normal_()
     found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}
-    for name, dtype, tf32 in (("fp32", torch.float32, False), ("bf16", torch.bfloat16, False), ("tf32", torch.float32, True)):
-        set_tf32(tf32)
+    precisions: tuple[PrecisionName, ...] = ("fp32", "bf16", "tf32")
+    for name in precisions:
+        dtype = torch.bfloat16 if name == "bf16" else torch.float32
         a = torch.randn(8192, 8192, device=device, dtype=dtype)
-        found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
         x = torch.randn(64, 256, 32, 32, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
         flops = 2 * 64 * 256 * 256 * 9 * 32**2
-        found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
+        with float32_products(products_of(name), device):
+            found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
+            found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
     return found
 
 

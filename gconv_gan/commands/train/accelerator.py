@@ -6,17 +6,18 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 
+from gconv_gan.config.base import Deterministic, PrecisionName
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.plugins import hashes_of
+from gconv_gan.runtime.determinism import prepare_deterministic_kernels
 from gconv_gan.runtime.device import process_state
-from gconv_gan.runtime.launcher import require_known_precision, require_plain_training
+from gconv_gan.runtime.launcher import require_fitting_precision, require_plain_training
 from gconv_gan.runtime.memory import keep_freed_memory
-from gconv_gan.runtime.precision import set_tf32
 from gconv_gan.runtime.tracking import build_trackers
 
 
@@ -33,12 +34,12 @@ class BatchConfig(Protocol):
         """Return the number of parts of each process's batch."""
 
     @property
-    def tf32(self) -> bool | None:
-        """Return whether float32 products are computed in TF32 on a CUDA device; None: as torch does."""
+    def precision(self) -> PrecisionName | None:
+        """Return the precision of an iteration; None: bf16 if Accelerate's launcher says so, or tf32."""
 
     @property
-    def mixed_precision(self) -> Literal["no", "bf16"] | None:
-        """Return the autocast mode of the forward pass; None: that of Accelerate's launcher."""
+    def deterministic(self) -> Deterministic:
+        """Return whether the kernels of a GPU are deterministic."""
 
 
 @runtime_checkable
@@ -74,14 +75,13 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     require_plain_training()
     if process_state().device.type == "cpu":  # the first call chooses the device by the rule of all commands
         keep_freed_memory()
-    if trainer.mixed_precision is None:
-        require_known_precision()
-    if trainer.tf32 is not None:
-        set_tf32(trainer.tf32)
+    require_fitting_precision(trainer.precision)
+    if trainer.deterministic is not False:
+        prepare_deterministic_kernels()
     # Accelerate knows only the old name of torch's forward_sync_buffers
     warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
-        mixed_precision=trainer.mixed_precision,
+        mixed_precision=None if trainer.precision is None else "bf16" if trainer.precision == "bf16" else "no",
         log_with=build_trackers(folder),
         project_dir=folder,
         # our BatchNorm shares statistics; broadcasting buffers in forward would prevent two forward passes before one backward pass

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config, EngineName, FolderName
+from gconv_gan.config.base import Config, Deterministic, EngineName, FolderName, PrecisionName
 from gconv_gan.config.ranges import Share
 from gconv_gan.config.schema import Choice, PartConfig
 from gconv_gan.config.sections.data import DataConfig
@@ -66,12 +66,13 @@ class ClassifierTrainerConfig(Config):
     """Split each process's batch and accumulate gradients."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm."""
-    mixed_precision: Literal["no", "bf16"] | None = None
-    """Autocast of the forward pass; None: the setting of accelerate's launcher."""
-    tf32: bool | None = None
-    """On a CUDA device, float32 products in TF32 (true) or exact (false); None: as torch does, TF32 in convolutions alone."""
+    precision: PrecisionName | None = None
+    """fp32: exact products; tf32: in TF32 on a CUDA device; bf16: autocast of the forward pass; None: bf16 if accelerate's
+    launcher says so, else tf32."""
     engine: EngineName = "auto"
     """eager: an iteration is run operation by operation; cuda_graph: captured once and replayed; auto: captured where that is possible."""
+    deterministic: Deterministic = "auto"
+    """On a CUDA device, auto: deterministic kernels where they exist; true: refuse operations without one; false: the fastest kernels."""
     log_every: PositiveInt = 12_800
     """Images between status lines."""
     checkpoint_every: PositiveInt = 500_000

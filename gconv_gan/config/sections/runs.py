@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from gconv_gan.config.base import Config, EngineName, FolderName, SampleCount
+from gconv_gan.config.base import Config, Deterministic, EngineName, FolderName, PrecisionName, SampleCount
 from gconv_gan.config.schema import Choice, PartConfig, flagged, table
 from gconv_gan.config.sections.data import DataConfig
 from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
@@ -29,12 +29,13 @@ class TrainerConfig(Config):
     """Clip each network's gradient to this norm."""
     batch_statistics: Literal["global", "process"] = "global"
     """Batch of the statistics of BatchNorm in training: that of all processes, or that of one process."""
-    mixed_precision: Literal["no", "bf16"] | None = None
-    """Autocast of both networks' forward passes; None: the setting of accelerate's launcher."""
-    tf32: bool | None = None
-    """On a CUDA device, float32 products in TF32 (true) or exact (false); None: as torch does, TF32 in convolutions alone."""
+    precision: PrecisionName | None = None
+    """fp32: exact products; tf32: in TF32 on a CUDA device; bf16: autocast of both networks' forward passes; None: bf16 if accelerate's
+    launcher says so, else tf32."""
     engine: EngineName = "auto"
     """eager: an iteration is run operation by operation; cuda_graph: captured once and replayed; auto: captured where that is possible."""
+    deterministic: Deterministic = "auto"
+    """On a CUDA device, auto: deterministic kernels where they exist; true: refuse operations without one; false: the fastest kernels."""
     log_every: PositiveInt = 6_400
     """Images between status lines."""
     sample_every: PositiveInt = 64_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from scipy.special import betaincinv
 from torch import Tensor
 
@@ -110,25 +110,28 @@ class ClassBatches:
         self._indices = torch.arange(len(dataset)) if indices is None else torch.from_numpy(indices)
         self._labels = torch.from_numpy((dataset.labels if labels is None else labels).copy())
         self._sampler = order_of(dataset, seed=seed, indices=indices)
+        self._in_order = True
         self._places = share(batch_size, process_index=process_index, num_processes=num_processes, micro_batches=micro_batches)
 
     def whole(self) -> "ClassBatches":
         """Return the source of the batches of all processes, which shares images and order with this one."""
         source = copy.copy(self)
-        source._places = torch.arange(self.batch_size)
+        source._places, source._in_order = torch.arange(self.batch_size), False
         return source
 
     def batch(self, images_seen: int) -> LabelledBatch:
         """Return this process's share of the global batch at ``images_seen``."""
         places = self._places.to(self.device)
-        chosen = self._indices[self._sampler.indices(images_seen, self.batch_size)]
-        images, labels = self._augmented(chosen, images_seen, self._places)
+        all_places, chosen = self._chosen(images_seen)
+        own, *rest = torch.split(self._images(chosen), len(places))
+        mine, *theirs = torch.split(chosen, len(places))
+        if self._in_order and self._images.expects:
+            self._images.expect(self._chosen(images_seen + self.batch_size)[1])
+        images, labels = self._augmented(own, images_seen, self._places), self._labels[mine].to(self.device)
         mix = self.augmentation
-        if not (mix.mixup or mix.cutmix):
+        if not rest:
             return LabelledBatch(images, labels, labels, places, None)
-        # the partner is an image of the global batch, augmented with the numbers of its own place
-        partner_places = self._streams["partners"].permutation(images_seen, self.batch_size)[self._places]
-        partners, others = self._augmented(chosen, images_seen, partner_places)
+        partners, others = self._augmented(rest[0], images_seen, all_places[len(places) :]), self._labels[theirs[0]].to(self.device)
         # torch lacks the inverse of the beta distribution: the weight is computed on the host and copied
         choice, quantile = self._streams["mix"].uniform(images_seen, torch.zeros(1, dtype=torch.int64), 2)[0].tolist()
         with_cutmix = bool(mix.cutmix) and (not mix.mixup or choice < 0.5)
@@ -140,12 +143,18 @@ class ClassBatches:
         box, weight = cutmix_box(weight, centre, images.shape[-1])
         return LabelledBatch(cutmix(images, partners, box), labels, others, places, weight)
 
-    def _augmented(
-        self, chosen: Int64[Tensor, " n"], images_seen: int, places: Int64[Tensor, " b"]
-    ) -> tuple[Float32[Tensor, "b 3 s s"], Int64[Tensor, " b"]]:
-        """Return the images and labels at ``places`` of the global batch ``chosen``, each augmented with the numbers of its place."""
+    def _chosen(self, images_seen: int) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
+        """Return places in the global batch, ours and those of the images that are mixed with ours, and the numbers of their images."""
+        chosen = self._indices[self._sampler.indices(images_seen, self.batch_size)]
+        places = self._places
+        if self.augmentation.mixup or self.augmentation.cutmix:
+            # a partner is an image of the global batch, augmented with the numbers of its own place
+            places = torch.cat([places, self._streams["partners"].permutation(images_seen, self.batch_size)[places]])
+        return places, chosen[places]
+
+    def _augmented(self, images: UInt8[Tensor, "b 3 h w"], images_seen: int, places: Int64[Tensor, " b"]) -> Float32[Tensor, "b 3 s s"]:
+        """Return the images at ``places`` of the global batch, each augmented with the numbers of its place."""
         how, at = self.augmentation, (images_seen, places.to(self.device))
-        images = self._images(chosen[places])
         if how.flip:
             images = flip(images, self._streams["flip"].coins(*at))
         if how.crop_padding:
@@ -157,7 +166,7 @@ class ClassBatches:
             scaled = to_unit(centre_crop(images, how.size))
         if how.cutout:
             scaled = cutout(scaled, self._streams["cutout"].integers(*at, 2, below=how.size), how.cutout)
-        return scaled, self._labels[chosen[places]].to(self.device)
+        return scaled
 
 
 def crop_boxes(numbers: Float32[Tensor, "b 4"], *, side: int, area: tuple[float, float]) -> Float32[Tensor, "b 4"]:

@@ -4,7 +4,8 @@ Order and coins are functions of the image count and the place in the global bat
 the same images, and a restart repeats the uninterrupted run. The batch is gathered on the device where the set fits there, else from
 the memory map in the order of the file; what stays in memory is the operating system's page cache, shared by all processes. No worker:
 a CIFAR batch of 64 takes well under a millisecond. On a CUDA device several batches are gathered at once, since it waits for the host to
-launch operations. Where the images are decoded at every access, the next batch is begun while this one is used.
+launch operations. Where a CUDA device has no room for the set, and where images are decoded at every access, the next batch is read while
+this one is used.
 """
 
 import copy
@@ -90,12 +91,13 @@ class BatchSource:
         decoded = isinstance(dataset.images, DecodedImages)
         self._block = 1 if decoded else max(1, min(longest, block or (BLOCK if self.device.type == "cuda" else 1)))
         self._held: tuple[int, Stored] | None = None
+        self._in_order = True
         self._sampler = order_of(dataset, seed=seed) if balance == "none" else _balanced(dataset, seed, balance, batch_size)
 
     def whole(self) -> "BatchSource":
         """Return the source of the batches of all processes, which shares images and order with this one."""
         source = copy.copy(self)
-        source._share, source._block, source._held = torch.arange(self.batch_size), 1, None
+        source._share, source._block, source._held, source._in_order = torch.arange(self.batch_size), 1, None, False
         source._places = source._share.to(self.device)
         return source
 
@@ -104,19 +106,18 @@ class BatchSource:
         number, between = divmod(images_seen, self.batch_size)
         if between or self._block == 1:
             (images, labels), place = self._stored(images_seen, 1), 0
-            if isinstance(self.dataset.images, DecodedImages):
-                self.dataset.images.expect(self._chosen(images_seen + self.batch_size).sort().values.numpy())
+            self._expect(images_seen + self.batch_size, 1)
         else:
             first, place = number - number % self._block, number % self._block
             if self._held is None or self._held[0] != first:
                 self._held = first, self._stored(first * self.batch_size, self._block)
+                self._expect((first + self._block) * self.batch_size, self._block)
             images, labels = self._held[1]
         return to_unit(images[place]), None if labels is None else labels[place]
 
     def _stored(self, images_seen: int, count: int) -> Stored:
         """Return ``count`` batches from ``images_seen`` on as they are stored, mirrored where a coin says so."""
-        starts = [images_seen + self.batch_size * batch for batch in range(count)]
-        chosen = torch.cat([self._chosen(start) for start in starts])
+        chosen = self._chosen(images_seen, count)
         images = self._images(chosen)
         if self.flip:  # before scaling: a quarter of the bytes
             steps = images_seen + self.batch_size * torch.arange(count, device=self.device)[:, None]
@@ -124,8 +125,14 @@ class BatchSource:
         labels = None if self._labels is None else self._labels[chosen].to(self.device, non_blocking=True).view(count, -1)
         return images.view(count, -1, *images.shape[1:]), labels
 
-    def _chosen(self, images_seen: int) -> Int64[Tensor, " b"]:
-        return self._sampler.indices(images_seen, self.batch_size)[self._share]
+    def _expect(self, images_seen: int, count: int) -> None:
+        """Let the images be read that the next batches need, while this one is used; not for methods, which need any batch."""
+        if self._in_order and self._images.expects:
+            self._images.expect(self._chosen(images_seen, count))
+
+    def _chosen(self, images_seen: int, count: int) -> Int64[Tensor, " b"]:
+        starts = [images_seen + self.batch_size * batch for batch in range(count)]
+        return torch.cat([self._sampler.indices(start, self.batch_size)[self._share] for start in starts])
 
 
 def _balanced(dataset: ImageDataset, seed: int, balance: Balance, batch_size: int) -> BalancedSampler:

@@ -1,7 +1,7 @@
 """Second moments of maps and products of maps with small matrices, per group of channels: the two main costs of whitening.
 
 Both have a form for CPUs, where 1x1 convolutions read either memory layout without copies, and one of batched products for GPUs,
-where convolutions round to TF32 by default, an error that whitening would amplify.
+where few long products are slow. On GPUs their factors are not rounded to TF32, an error that whitening would amplify.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
+
+from gconv_gan.runtime.precision import float32_arithmetic
 
 
 def second_moment(x: Float[Tensor, "b c h w"], groups: int) -> Float[Tensor, "g d d"]:
@@ -32,7 +34,7 @@ class _SecondMoment(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         (x,) = ctx.saved_tensors
-        with torch.autocast(x.device.type, enabled=False):
+        with float32_arithmetic(x.device):
             return grouped_product(gradient + gradient.mT, x), None
 
 

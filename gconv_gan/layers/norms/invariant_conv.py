@@ -21,6 +21,7 @@ from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.norms.whitening import Running, Whitening
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pad
 from gconv_gan.layers.slicing import Sliceable, UnsliceableError
+from gconv_gan.runtime.precision import float32_arithmetic
 
 LocalNorm = Literal["layer", "l1", "none"]
 
@@ -165,7 +166,7 @@ class InvariantConv2d(Sliceable, ResampledConv2d):
     def _folded(self, mean: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the kernel W D and the bias b - sum W D mu."""
         groups, size = matrices.shape[:2]
-        with torch.autocast(matrices.device.type, enabled=False):
+        with float32_arithmetic(matrices.device):
             patches = self.weight.to(matrices.dtype).flatten(1)
             rows = rearrange(patches, "(g o) (f j) -> g (o j) f", g=groups, f=size)
             folded = rearrange(rows @ matrices, "g (o j) f -> (g o) f j", o=self.out_channels // groups)

@@ -18,6 +18,7 @@ from gconv_gan.layers.dynamic.grouped_products import grouped_product
 from gconv_gan.layers.norms.whitening import Running, Whitening
 from gconv_gan.layers.roles import NORM_ROLES, Role
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, blocks
+from gconv_gan.runtime.precision import float32_arithmetic
 
 
 def whitening_group_size(channels: int, group_size: int) -> int:
@@ -112,7 +113,7 @@ class IterNorm(Sliceable, nn.Module):
         return nn.BatchNorm2d(self.num_features)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        with torch.autocast(x.device.type, enabled=False):
+        with float32_arithmetic(x.device):
             mean, whitening = self.statistics(x)
             if self.weight is not None:
                 whitening = self.weight.view(*whitening.shape[:2], 1).to(whitening.dtype) * whitening

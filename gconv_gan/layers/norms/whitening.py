@@ -10,6 +10,7 @@ from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.dynamic.grouped_products import second_moment
 from gconv_gan.layers.norms.newton import NewtonScale, inverse_square_root, scaled_identity
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
+from gconv_gan.runtime.precision import float32_arithmetic
 
 Running = Literal["matrix", "covariance"]
 FREEZE_PERIOD, FREEZE_UPDATES = 1000, 100
@@ -77,7 +78,7 @@ class Whitening(RunningStatistics):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "g d d"]]:
         """Return the mean [C] and the whitening matrices [G, d, d]."""
-        with torch.autocast(x.device.type, enabled=False):
+        with float32_arithmetic(x.device):
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
             if self.training:
                 mean, matrix = self.batch_statistics(wide)

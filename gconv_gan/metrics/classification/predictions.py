@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.layers.lipschitz.conv_norm import cached_spectra
-from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.modes import evaluating, full_precision
+from gconv_gan.runtime.precision import float32_arithmetic
 
 CALIBRATION_BINS = 15
 
@@ -16,11 +17,11 @@ CALIBRATION_BINS = 15
 def predictions(
     network: nn.Module, data: HeldOut, *, batch_size: int = 250, index: int = 0, processes: int = 1
 ) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
-    """Return logits and labels, on the CPU, of every ``processes``-th image from ``index`` on, in evaluation mode."""
+    """Return logits and labels, on the CPU, of every ``processes``-th image from ``index`` on, in evaluation mode, in exact float32."""
     device = next(network.parameters()).device
     logits: list[Tensor] = []
     labels: list[Tensor] = []
-    with evaluating(network), cached_spectra():
+    with evaluating(network), cached_spectra(), full_precision(network), float32_arithmetic(device):
         for images, truth in data.batches(batch_size, index=index, processes=processes):
             x = images.to(device).contiguous(memory_format=torch.channels_last)
             logits.append(network(x).float().cpu())

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.layers.lipschitz.conv_norm import cached_spectra
 from gconv_gan.metrics.classification.attacks import fgsm, gaussian_noise, pgd, uniform_noise
-from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.modes import evaluating, full_precision
+from gconv_gan.runtime.precision import float32_arithmetic
 
 Images = Float[Tensor, "b 3 s s"]
 Change = Callable[[Images, Int64[Tensor, " b"], int], Images]
@@ -69,7 +70,7 @@ def accuracy_under(network: nn.Module, data: HeldOut, change: Change, *, batch_s
     """Return the share of the perturbed images that the network classifies correctly, in evaluation mode."""
     device = next(network.parameters()).device
     right = first = 0
-    with evaluating(network), cached_spectra():
+    with evaluating(network), cached_spectra(), full_precision(network), float32_arithmetic(device):
         for images, truth in data.batches(batch_size):
             x, labels = images.to(device), truth.to(device)
             changed = change(x, labels, first)

@@ -8,6 +8,7 @@ from torch import nn
 
 from gconv_gan.layers.norms.running_statistics import estimating_statistics
 from gconv_gan.metrics.images.sources import shape_of
+from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 STANDING = "standing, 16 batches of 64"  # text of score cards for the defaults below
@@ -23,7 +24,7 @@ def set_standing_statistics(
     """
     latent_dim, classes = shape_of(generator)
     device = next(generator.parameters()).device
-    with estimating_statistics(generator):
+    with estimating_statistics(generator), float32_arithmetic(device):
         for index in range(batches):
             images = torch.arange(batch_size * index, batch_size * (index + 1), device=device)
             z = draw_latents(seed, "standing", images, latent_dim=latent_dim, threshold=threshold)
