@@ -76,9 +76,16 @@ def draw(result: ComparisonResult) -> Figure:
     return figure
 
 
+def look(index: int) -> tuple[str, str]:
+    """Return the colour and the marker of an arm; 24 arms look different."""
+    colours = LIGHT.series
+    period = math.lcm(len(colours), len(MARKERS))
+    return colours[index % len(colours)], MARKERS[(index + index // period) % len(MARKERS)]
+
+
 def draw_arm(figure: Figure, axes: Axes, index: int, name: str, cost: float, values: Sequence[float]) -> None:
     """Draw the mean of one arm as its marker with a bar of one standard deviation, and its seeds as dots to the left."""
-    colour, marker = LIGHT.series[index % len(LIGHT.series)], MARKERS[index % len(MARKERS)]
+    colour, marker = look(index)
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     beside = offset_copy(axes.transData, figure, x=-BESIDE, units="points")
     axes.update_datalim([(cost, value) for value in values])  # shifted dots do not extend the limits

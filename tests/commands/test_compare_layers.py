@@ -14,7 +14,7 @@ from gconv_gan.config.load import load_config, merged, validated
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.comparisons import CompareCommand, ComparisonConfig
 from gconv_gan.experiments.claims import Finding
-from gconv_gan.experiments.plot import claimed_measure, cost_axis, draw, plot
+from gconv_gan.experiments.plot import claimed_measure, cost_axis, draw, look, plot
 from gconv_gan.experiments.report import ComparisonResult, table
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.tables import CLASSIFIERS
@@ -261,3 +261,7 @@ def test_training_methods_are_arms_whose_numbers_are_measures_and_whose_networks
     assert "smallest kernel scale" in lines
     assert f"| plain | {100 * means['plain']:.2f}" in lines
     assert draw(found) is not None
+
+
+def test_many_arms_look_different() -> None:
+    assert len({look(index) for index in range(24)}) == 24
