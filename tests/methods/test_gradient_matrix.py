@@ -357,9 +357,7 @@ def test_a_pruned_classifier_is_resumed_and_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
-def test_a_pruned_generator_meets_its_budget_and_is_sampled_exported_and_loaded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pruned_generator_meets_its_budget_and_is_sampled_exported_and_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe.fit(tiny(tmp_path, generator={"width": 16}, methods=[{**PRUNED, "every": 80, "players": ["generator"], "macs": 0.8}]))
     estimates = capsys.readouterr().out.count("gradient-matrix reconstruction, generator")
     run = load_run(tmp_path / "tiny")
