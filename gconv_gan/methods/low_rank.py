@@ -248,7 +248,7 @@ class LowRankProjection(Method):
         return {f"energy_kept_{player[0]}": float(one.energies.kept.min()) for player, one in self._projected.items()}
 
     def files(self) -> Mapping[str, bytes]:
-        """Return the ranks and energies of the last projection as a table, and multiply-adds before and after as numbers."""
+        """Return the ranks and energies of the last projection and the multiply-adds as a table, and their summary as numbers."""
         if not self._tables:
             return {}
         report = {"numbers": self._numbers, "pictures": {}}
@@ -270,8 +270,8 @@ class LowRankProjection(Method):
         lines.append(f"{before:,} multiply-adds, {after:,} as two layers ({after / before - 1:+.1%})\n")
         self._tables[player.name] = "\n".join(lines)
         kept = [float(one.energies.kept[index]) for index, name in enumerate(one.norms) if name in one.ranks]
-        numbers = {"macs_before": before, "macs": after, "least_energy_kept": min(kept, default=1.0)}
-        self._numbers |= {f"{player.name}_{name}": float(value) for name, value in numbers.items()}
+        numbers = {"macs_share": after / before, "least_energy_kept": min(kept, default=1.0)}
+        self._numbers |= {f"{player.name}_{name}": value for name, value in numbers.items()}
 
 
 # ---- norms ---------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_counts_are_those_of_the_published_networks(
     assert (macs(), convolutions()) == (thin, thin_weights)
     assert tuple(dict.fromkeys(method.facts()["classifier"].values())) == ranks
     report = json.loads(method.files()["report.json"])["numbers"]
-    assert report["classifier_macs_before"] - report["classifier_macs"] == dense - thin
+    assert report["classifier_macs_share"] == macs_of("classifier", network) / macs_of("classifier", build_classifier(name))
 
 
 @pytest.mark.parametrize(("removed", "ranks"), [(0.80, (3, 6, 12)), (0.54, (7, 14, 29))])
@@ -318,8 +318,7 @@ def interrupted(folder: Path, at: int) -> None:
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
-@pytest.mark.parametrize("at", [160, 320])  # between projections, and with the change
-def test_a_gan_that_was_killed_ends_with_the_same_bits(at: int, tmp_path: Path) -> None:
+def test_a_gan_that_was_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
     def config() -> Any:
         return tiny(tmp_path, generator={"width": 16}, methods=[METHOD])
 
@@ -333,9 +332,10 @@ def test_a_gan_that_was_killed_ends_with_the_same_bits(at: int, tmp_path: Path) 
     assert f"{name}.parametrizations.weight.original" in before
     assert f"{name}.first.parametrizations.weight.original" in after
     assert (tmp_path / "tiny" / "methods" / "low_rank" / "ranks.txt").read_text().count("multiply-adds") == 2
-    interrupted(tmp_path, at)
-    recipe.fit(config())
-    assert final_files(tmp_path) == expected
+    for at in (320, 160):  # with the change, and between projections
+        interrupted(tmp_path, at)
+        recipe.fit(config())
+        assert final_files(tmp_path) == expected
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
@@ -387,7 +387,8 @@ def test_a_thin_generator_is_sampled_exported_and_converted(mode: str, tmp_path:
     z, y = torch.randn(3, 6), torch.tensor([1, 2, 3])
     thin = run.generator()
     report = json.loads((tmp_path / "tiny" / "methods" / "low_rank" / "report.json").read_text())["numbers"]
-    assert macs_of("generator", thin) == report["generator_macs"] < 0.7 * report["generator_macs_before"]
+    assert report["generator_macs_share"] < 0.7
+    assert f"{macs_of('generator', thin):,} as two layers" in (tmp_path / "tiny" / "methods" / "low_rank" / "ranks.txt").read_text()
     images = thin(z, y)
     assert images.std() > 0.01
     folder = tmp_path / "export"
