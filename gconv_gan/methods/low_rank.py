@@ -173,6 +173,11 @@ class LowRankProjection(Method):
             for layer, rank in self._factorised[name].items():
                 thin(network, layer, rank)
 
+    def summary(self, name: PlayerName, facts: Mapping[str, Any]) -> str:
+        """Return how many convolutions of a network are two layers, and their ranks."""
+        ranks = [int(rank) for rank in facts.get(name, {}).values()]
+        return f"{len(ranks)} convolutions are two layers of rank {min(ranks)} to {max(ranks)}" if ranks else ""
+
     def state(self) -> Mapping[str, nn.Module]:
         """Return the shares of energy that the last projection of every network kept."""
         return {f"low_rank_{player}": one.energies for player, one in self._projected.items()}

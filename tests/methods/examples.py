@@ -13,8 +13,14 @@ PLAIN_SGD: dict[str, Any] = {"kind": "sgd", "learning_rate": 0.01, "momentum": 0
 WITHOUT_GATES: tuple[tuple[PlayerName, str], ...] = (("generator", "dcgan"), *(("classifier", kind) for kind in CLASSIFIERS))
 """At 8 px DCGAN has no convolution but the last."""
 NO_GATES: dict[tuple[PlayerName, str], str] = dict.fromkeys(WITHOUT_GATES, "kernel gates of a generator, but this run has none")
-NO_NORM: dict[tuple[PlayerName, str], str] = {("generator", "dcgan"): "weights whose scale does not matter"}
-"""Batch norms whose scale is a function of the class."""
+WITHOUT_NORM: tuple[tuple[PlayerName, str], ...] = (("generator", "dcgan"), ("classifier", "post_norm_transformer"))
+"""The only norms have a scale that is a function of the class, or stand behind a residual sum."""
+NO_NORM: dict[tuple[PlayerName, str], str] = dict.fromkeys(WITHOUT_NORM, "weights whose scale does not matter")
+UNCUT: dict[tuple[PlayerName, str], str] = {
+    ("generator", "biggan"): "BigGANGenerator without some of its channels is another function than with them held at 0",
+    ("classifier", "post_norm_transformer"): "PostNormTransformer does not describe its channels",
+}
+"""Of the spectrally normalised dictionaries of a BigGAN, and of attention."""
 
 
 def optimizers(optimizer: dict[str, Any]) -> dict[Task, dict[str, Any]]:
@@ -56,7 +62,10 @@ EXAMPLES: dict[str, Example] = {
     "orthogonal": Example(asked=lambda player: {player: 1e-3}),
     "gate_temperature": Example({"first": 5.0, "images": 100}, asked=lambda _: {}, players=("generator",), refused=NO_GATES),
     "curvature": Example({"every": 24, "steps": 3, "batches": 1}, runs=optimizers(SGD)),
-    "taylor": Example({"every": 12, "units_per_step": 4, "removed": 0.1}, changes_structure=True),
+    "taylor": Example({"every": 12, "units_per_step": 12, "removed": 0.1}, changes_structure=True, refused=UNCUT),
     "sphere": Example({"others": "trained"}, runs=optimizers(PLAIN_SGD), refused=NO_NORM),
     "effective_learning_rates": Example(refused=NO_NORM),
+    "low_rank": Example({"every": 12, "removed": 0.6, "factorise_at": 24}, changes_structure=True),
+    "gradient_matrix": Example({"every": 12, "batches": 64, "threshold": 0.05}, changes_structure=True, refused=UNCUT),
+    "gradinit": Example({"iterations": 2}, runs={"gan": {"discriminator": {"norm": {"kind": "none"}}}}),
 }

@@ -70,7 +70,7 @@ def test_it_trains_every_kind_of_network_or_is_refused(
         return engines[-1]
 
     monkeypatch.setattr(engine, "EagerEngine", build)
-    changes = merged(merged(SHORT, example.runs.get(task, {})), NETWORKS[player][kind])
+    changes = merged(merged(SHORT, NETWORKS[player][kind]), example.runs.get(task, {}))
     config = TASKS[task].tiny(tmp_path, **changes, methods=[example.section(method, player)])
     if sentence is not None:
         with pytest.raises(UserError, match=sentence) as refusal:

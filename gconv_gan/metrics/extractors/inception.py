@@ -299,7 +299,9 @@ class CheckpointExtractor(NetworkExtractor):
         self.classes: list[str] = list(fields["classes"])
         self.sha256 = sha256_of(folder / DESCRIPTION, folder / TENSORS)
         self.name = f"checkpoint:{fields['network']}"
-        self.feature_dim, self.num_logits = network.feature_dim, network.num_classes
+        with torch.no_grad():  # pruning leaves fewer features than the network was built with
+            features = network.features(torch.zeros(1, 3, network.image_size, network.image_size))
+        self.feature_dim, self.num_logits = features.shape[1], network.num_classes
         super().__init__(network, InputConvention("none", network.image_size, 127.5, 127.5), device)
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
