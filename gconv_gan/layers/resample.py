@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.constants import constant
+from gconv_gan.runtime.precision import float32_arithmetic
 
 Resample = Literal["none", "up", "down", "transposed"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -77,7 +78,7 @@ def _precision(weight: Tensor) -> tuple[torch.dtype, torch.device]:
 
 def _times(weight: Tensor, box: Tensor) -> Tensor:
     side = weight.shape[-1] + 1
-    with torch.autocast(weight.device.type, enabled=False):  # autocast would round before the sum as well as after it
+    with float32_arithmetic(weight.device):  # otherwise the weights would be rounded before the sum as well as after it
         wide = weight.to(box.dtype).flatten(-2) @ box
     return wide.to(weight.dtype).view(*weight.shape[:-2], side, side)
 

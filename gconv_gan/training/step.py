@@ -101,17 +101,21 @@ def over_micro_batches(
 def finish_step(
     player: Player, *, methods: Sequence[Method], guard: FiniteGuard, max_grad_norm: float | None, images_seen: Tensor
 ) -> Tensor:
-    """Clip the complete gradient, step if it is finite, and clear it; return its norm [] before clipping."""
-    for method in methods:
-        method.after_backward(player)
-    gradients = {name: parameter.grad for name, parameter in player.parameters if parameter.grad is not None}
-    norm = guard.watch(player.name, gradients, images_seen)
-    if max_grad_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_([parameter for _, parameter in player.parameters], max_grad_norm, norm)
-    player.optimizer.found_inf = guard.failed  # type: ignore[attr-defined]  # read by fused steps
-    player.optimizer.grad_scale = None  # type: ignore[attr-defined]
-    player.optimizer.step()
-    player.optimizer.zero_grad(set_to_none=True)
-    for method in methods:
-        method.after_step(player)
+    """Clip the complete gradient, step if it is finite, and clear it; return its norm [] before clipping.
+
+    Methods and optimisers compute in exact float32.
+    """
+    with float32_arithmetic(images_seen.device):
+        for method in methods:
+            method.after_backward(player)
+        gradients = {name: parameter.grad for name, parameter in player.parameters if parameter.grad is not None}
+        norm = guard.watch(player.name, gradients, images_seen)
+        if max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_([parameter for _, parameter in player.parameters], max_grad_norm, norm)
+        player.optimizer.found_inf = guard.failed  # type: ignore[attr-defined]  # read by fused steps
+        player.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        player.optimizer.step()
+        player.optimizer.zero_grad(set_to_none=True)
+        for method in methods:
+            method.after_step(player)
     return norm

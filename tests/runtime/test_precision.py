@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
+from gconv_gan.layers.lipschitz import spectral_norm
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.losses import objective
+from gconv_gan.methods.orthogonal import OrthogonalRegularisation
 from gconv_gan.runtime import precision
 from gconv_gan.runtime.precision import float32_arithmetic, float32_products
 from gconv_gan.training import supervised
+from gconv_gan.training.guards import FiniteGuard
 from gconv_gan.training.task import Task
 from tests.training.tiny import tiny
 from tests.training.tiny_classifier import tiny_classifier
@@ -118,6 +121,28 @@ def test_a_penalty_and_its_gradient_are_exact_in_every_precision(
     assert iteration == {("forward", form), ("backward", form)} | autocast
     # in fp32 nothing is rounded: the penalty shares a pass with the loss
     assert own == (set() if named == "fp32" else {("forward", "ieee"), ("backward", "ieee")})
+
+
+def test_power_iterations_optimisers_and_methods_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: Noted) -> None:
+    for owner, name in (
+        (spectral_norm, "power_step"),
+        (FiniteGuard, "watch"),
+        (torch.optim.Adam, "step"),
+        (OrthogonalRegularisation, "after_backward"),
+    ):
+        function = getattr(owner, name)
+
+        def told(*arguments: Any, name: str = name, function: Any = function, **keywords: Any) -> Any:
+            if Probe.scope:
+                exact.append((name, "/".join(sorted(set(switches())))))
+            return function(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, name, told)
+    exact: list[tuple[str, str]] = []
+    orthogonal = {"kind": "orthogonal", "generator": 1e-4}
+    gan_recipe.fit(tiny(tmp_path, discriminator={"norm": {"kind": "spectral"}}, methods=[orthogonal], trainer=SHORT))
+    assert set(exact) == {(name, "ieee") for name in ("power_step", "watch", "step", "after_backward")}
+    assert {switch for *_, switch in noted} == {"tf32"}
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")

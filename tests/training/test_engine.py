@@ -18,6 +18,7 @@ from tests.training.tiny_classifier import tiny_classifier
 
 GANS: dict[str, dict[str, Any]] = {
     "lazy penalty": {"objective": {"penalty": {"kind": "r1", "every": 3}}, "trainer": {"max_grad_norm": 10.0}},
+    "bfloat16 with a lazy penalty": {"objective": {"penalty": {"kind": "r1", "every": 3}}, "trainer": {"precision": "bf16"}},
     "annealed gates, ADA, LeCam": {
         "generator": {"conv": {"kind": "gconv", "selection": "softmax", "temperature": 5.0, "anneal_images": 300}},
         "augment": {"kind": "ada", "every": 2, "initial_probability": 0.3, "ramp_images": 500},

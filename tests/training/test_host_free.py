@@ -49,6 +49,7 @@ GAN_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "exact ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm", "scale": "exact", "detach": False}}},
     "bfloat16": {"trainer": {"precision": "bf16"}},
+    "bfloat16 with a penalty": {"trainer": {"precision": "bf16"}, "objective": {"penalty": {"kind": "r1", "every": 2}}},
     "frozen whitening": {
         "generator": {"conv": {"kind": "invariant", "freeze": True, "block_size": 4}, "norm": {"kind": "iter"}},
         "discriminator": {"conv": {"kind": "invariant", "freeze": True, "block_size": 4}, "norm": {"kind": "none"}},

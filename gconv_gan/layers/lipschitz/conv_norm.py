@@ -25,6 +25,7 @@ from gconv_gan.layers.lipschitz.convolution_norms import gram_norm
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, grouped_ties, ordinary_conv, resized, slices
+from gconv_gan.runtime.precision import float32_arithmetic
 
 Scale = Literal["none", "sqrt_out", "exact"]
 EPS = 1e-4  # relative to the spectrum's peak; the authors' first version added the same absolute number
@@ -181,7 +182,7 @@ class ConvNorm2d(Sliceable, nn.Conv2d):
 
     def _compute_gain(self, grid: tuple[int, int], dtype: torch.dtype) -> Tensor:
         weight = self.weight.detach() if self.detach else self.weight
-        with torch.autocast(weight.device.type, enabled=False):
+        with float32_arithmetic(weight.device):
             power = power_spectrum(weight, grid)
             # A flat spectrum has no zeros, so eps is not needed.
             eps = self.eps if grid != (1, 1) else 0.0

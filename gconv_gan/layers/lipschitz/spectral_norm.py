@@ -29,6 +29,7 @@ from torch.nn.utils import parametrizations, parametrize
 from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d, has_spectral_norm
 from gconv_gan.layers.resample import Pair
 from gconv_gan.layers.weights import as_matrices, stored, weights_of
+from gconv_gan.runtime.precision import float32_arithmetic
 
 Module = TypeVar("Module", bound=nn.Module)
 INITIAL_ITERATIONS = 15
@@ -261,11 +262,12 @@ class PowerIterations:
                 for earlier in before:
                     weight = earlier(weight)
                 by_steps.setdefault(step.n_power_iterations, []).append((step, weight))
-        return [
-            (step, singular)
-            for steps, weights in by_steps.items()
-            for (step, _), singular in zip(weights, power_step(weights, steps=steps), strict=True)
-        ]
+        moved: list[tuple[nn.Module, Singular]] = []
+        for steps, weights in by_steps.items():
+            with float32_arithmetic(weights[0][1].device):
+                found = power_step(weights, steps=steps)
+            moved += [(step, singular) for (step, _), singular in zip(weights, found, strict=True)]
+        return moved
 
 
 # ---- normalising layers and networks -------------------------------------------------------------------------------
