@@ -386,10 +386,6 @@ class GradientMatrixPruning(Method):
             self._pruned[name] = Pruned(units, list(found["removed"]), found["macs"], list(found["removals"]), Finished())
             cut(network, units, found["removed"])
 
-    def summary(self, name: PlayerName, facts: Mapping[str, Any]) -> str:
-        """Return how many units a network lost."""
-        return f"{len(facts[name]['removed'])} of {len(Units.from_facts(facts[name]))} units removed" if name in facts else ""
-
     def state(self) -> Mapping[str, nn.Module]:
         """Return whether each network is done."""
         return {f"gradient_matrix_{name}": one.state for name, one in self._pruned.items()}
