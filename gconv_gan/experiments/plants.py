@@ -93,9 +93,9 @@ def planted(network: nn.Module, plant: str, *, seed: int = 0) -> nn.Module:
     between = Between(filters, outputs.flatten(1).clone(), torch.Generator().manual_seed(seed))
     PLANTS[plant](between)
     total = len(between.filters)
-    first.weight = nn.Parameter(between.filters[:, :-1].unflatten(1, shape).clone())
+    first.weight = nn.Parameter(between.filters[:, :-1].reshape(-1, *shape).clone())
     first.bias = nn.Parameter(between.filters[:, -1].clone())
-    second.weight = nn.Parameter(between.readers.unflatten(1, outputs.shape[1:]).transpose(0, 1).clone())
+    second.weight = nn.Parameter(between.readers.reshape(-1, *outputs.shape[1:]).transpose(0, 1).clone())
     first.out_channels = second.in_channels = total
     assert total > count
     return result

@@ -109,10 +109,10 @@ def layers_of(network: nn.Module, units: Units, before: Collection[int] = ()) ->
     for unit, signature in signatures.items():
         members.setdefault(tuple(signature), []).append(unit)
     layers = []
-    for signature, alike in members.items():
+    for places_of, alike in members.items():
         sides: dict[Side, list[tuple[Slice, Tensor]]] = {"incoming": [], "outgoing": []}
         writers: dict[str, float] = {}
-        for index, count in signature:
+        for index, count in places_of:
             part, side, places = found[index]
             sides[side].append((part, torch.tensor([places[unit] for unit in alike], device=part.tensor.device)))
             if side == "incoming":
@@ -196,7 +196,7 @@ class Estimate:
     def order(self, survivors: Survivors, rule: Rule, threshold: float) -> list[int]:
         """Return the rows, those that should survive first: pivots of the side with the smaller rank, or the largest scores."""
         if survivors == "taylor":
-            return np.argsort(-self.scores, kind="stable").tolist()
+            return [int(row) for row in np.argsort(-self.scores, kind="stable")]
         incoming, outgoing = self.ranks(rule, threshold)
         return (self.incoming if incoming <= outgoing else self.outgoing).pivots()
 

@@ -99,7 +99,7 @@ def training_step(network: nn.Module, *inputs: Tensor) -> Callable[[], None]:
     return run
 
 
-def inference(network: nn.Module, *inputs: Tensor) -> Callable[[], None]:
+def inference(network: nn.Module, *inputs: Tensor | None) -> Callable[[], None]:
     """Return one forward pass in evaluation mode, without a graph."""
 
     def run() -> None:

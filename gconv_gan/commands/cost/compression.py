@@ -376,5 +376,5 @@ def picture(report: CompressionReport) -> bytes:
         score = next(iter(scores))
         title = f"{score_name(score, scores)}{direction(score)} ({protocol.split(',')[0]})"
         points = [Point(row, run.networks[subject].macs / 1e6, run.scores[protocol][score]) for row, run in scored]
-    ratios = {name: [run.ratios[name] for run in report.runs] for name in report.runs[0].networks}
+    ratios: dict[str, list[Mapping[str, float]]] = {name: [run.ratios[name] for run in report.runs] for name in report.runs[0].networks}
     return plot(labels, ratios, points, score=title, subject=subject)
