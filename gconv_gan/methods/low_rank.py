@@ -80,6 +80,7 @@ class LowRankProjection(Method):
         energy: Keep the fewest singular values with this share of the energy Σ s², anew at every projection, instead of a share of them.
         min_rank: Least rank of a layer (official for VGG-16: 43).
         ranks: Ranks by the name of a layer, as pairs ["pattern with *", r]; the first match counts, and 0 leaves the layer as it is.
+            A generator's layer to colours needs one: at rank 1 its pictures have one hue (``[["to_rgb", 0]]``).
         transfer: Keep the norm of the projected matrix; off: g = 1.
         tail: ρ, the factor on the other singular values, whose energy is then taken from the kept ones; 0: they are removed.
         rectify: Multiply rows by a; off: a = 1.
