@@ -50,7 +50,7 @@ class Sphere(Method):
 
     Args:
         players: The networks it acts on; none named: all of the run.
-        effective_learning_rate: η.
+        effective_learning_rate: η, the constant learning rate divided by ρ².
         norm: What keeps its norm: all weights together (joint; the norms of single layers drift, and with them their effective learning
             rates), or every filter by itself (filter), each at sqrt(ρ²/F) for F filters.
         others: Parameters that are not scale-invariant: frozen, or trained at the optimiser's learning rate.

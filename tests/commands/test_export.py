@@ -27,7 +27,9 @@ CALLED = {"argument": "--class", "model": "tiny"}
 @pytest.fixture(scope="module")
 def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny run, exported without ONNX."""
-    return recipe.export(recipe.ExportCommand(run=str(tiny_run), out=str(tmp_path_factory.mktemp("export") / "tiny"), no_onnx=True))
+    base = tmp_path_factory.mktemp("export")
+    unscored = shutil.copytree(tiny_run, base / "run" / "tiny", ignore=shutil.ignore_patterns("scores"))  # other tests may score the run
+    return recipe.export(recipe.ExportCommand(run=str(unscored), out=str(base / "tiny"), no_onnx=True))
 
 
 def test_the_folder_alone_gives_the_run_s_images_to_another_process(tiny_run: Path, folder: Path, tmp_path: Path) -> None:

@@ -66,6 +66,6 @@ EXAMPLES: dict[str, Example] = {
     "sphere": Example({"others": "trained"}, runs=optimizers(PLAIN_SGD), refused=NO_NORM),
     "effective_learning_rates": Example(refused=NO_NORM),
     "low_rank": Example({"every": 12, "removed": 0.6, "factorise_at": 24}, changes_structure=True),
-    "gradient_matrix": Example({"every": 12, "batches": 64, "threshold": 0.05}, changes_structure=True, refused=UNCUT),
+    "gradient_matrix": Example({"every": 12, "batches": 64, "threshold": 0.3}, changes_structure=True, refused=UNCUT),
     "gradinit": Example({"iterations": 2}, runs={"gan": {"discriminator": {"norm": {"kind": "none"}}}}),
 }

@@ -39,6 +39,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made
 
 
+@pytest.mark.usefixtures("fresh_accelerate_state")
 @pytest.mark.parametrize("option", GANS)
 def test_a_replayed_gan_run_equals_an_eager_one(option: str, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     gan_recipe.fit(tiny(tmp_path / "replayed", **GANS[option]))

@@ -25,7 +25,7 @@ TAYLOR: dict[str, Any] = {"kind": "taylor", "every": 80, "units_per_step": 50, "
 LOW_RANK: dict[str, Any] = {"kind": "low_rank", "every": 80, "removed": 0.6, "factorise_at": 160}
 COMPRESSED = {
     "taylor": (TAYLOR, "taylor: 45 of 224 units removed"),
-    "low_rank": (LOW_RANK, "low_rank: 6 convolutions are two layers of rank 6 to 25"),
+    "low_rank": (LOW_RANK, "low_rank: 9 convolutions are two layers of rank 6 to 25"),
 }
 """Method -> section of its config, and what the report says that it did to the classifier."""
 
