@@ -94,7 +94,8 @@ LINE = "the last bits of a run may differ from those of its repetition: torch ha
 
 def test_a_run_uses_deterministic_kernels_and_names_in_one_line_what_has_none(tmp_path: Path, as_on_a_gpu: list[tuple[bool, ...]]) -> None:
     own = settings()
-    recipe.fit(tiny(tmp_path, trainer=SHORT))
+    penalty = {"kind": "r1", "every": 3}  # three variants of the iteration, each of which is watched
+    recipe.fit(tiny(tmp_path, objective={"penalty": penalty}, trainer=SHORT))
     assert as_on_a_gpu == [ON] * 3
     assert settings() == own
     assert (tmp_path / "tiny" / "log.txt").read_text().splitlines().count(LINE) == 1
