@@ -29,6 +29,7 @@ from gconv_gan.config.hints import WAYS, did_you_mean, nearest_key
 from gconv_gan.config.plugins import load_plugins, require_loaded, take_plugins
 from gconv_gan.config.schema import PartConfig, resolved
 from gconv_gan.config.sorts import other_sort
+from gconv_gan.verbs import CONSOLE_SCRIPT
 
 Model = TypeVar("Model", bound=Config)
 PLUGINS = "plugins.json"
@@ -240,6 +241,19 @@ def _require_utf8(arguments: Sequence[str]) -> None:
             raise UserError(f"command line: {named} is not valid UTF-8; rename the file or folder")
 
 
+def flags_of(model: type[Config]) -> list[str]:
+    """Return the options of a command or the keys of a config as flags, sorted; positional arguments are none."""
+    model = resolved(model)
+    flags = [f"--{key.replace('_', '-')}" for key in _keys(model)]
+    for name, field in model.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        if tyro.conf.Positional in field.metadata:
+            flags.remove(flag)
+        elif renamed := [found for mark in field.metadata if (found := getattr(mark, "name", None))]:
+            flags[flags.index(flag)] = f"--{renamed[0]}"
+    return sorted(flags)
+
+
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False}
 REGISTRY = tyro.constructors.ConstructorRegistry()
 
@@ -259,8 +273,25 @@ def _boolean(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pri
     )
 
 
+@REGISTRY.primitive_rule
+def _none(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[None] | None:
+    """Accept ``none``, as the help and the documentation of keys write it, and ``None`` as in Python."""
+    if info.type is not type(None):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="none",
+        instance_from_str=lambda words: None,
+        is_instance=lambda value: value is None,
+        str_from_instance=lambda value: ["none"],
+        choices=("none", "None"),
+    )
+
+
 def program() -> str:
-    """Return the program's name on the command line: ``python -m NAME`` for a module, the path of a script."""
+    """Return the program's name on the command line: ``gconv-gan VERB``, ``python -m NAME`` for a module, the path of a script."""
+    if sys.argv[0] == CONSOLE_SCRIPT:
+        return " ".join(sys.argv[:2])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name}" if spec else sys.argv[0]
 
@@ -432,7 +463,7 @@ def _no_choice(text: str) -> str | None:
     """Return the sentence for a value that is not among the admitted ones."""
     if choice := re.match(r"invalid choice '(.*?)' for argument '(\S+)'\. Expected one of \((.*)\)", text):
         value, flag, listed = choice.groups()
-        names = [name for name in re.findall(r"'([^']+)'", listed) if name not in ("None", "True", "False")]
+        names = [name for name in re.findall(r"'([^']+)'", listed) if name not in ("none", "None", "True", "False")]
         return f"{flag}: '{value}' is not among {', '.join(names)}{did_you_mean(value, names)}"
     if number := re.match(r"Error parsing (\S+): (.*): '(.*)'$", text):
         flag, refusal, value = number.groups()
@@ -442,7 +473,7 @@ def _no_choice(text: str) -> str | None:
         return f"{unread.group(1)}: '{unread.group(2)}' cannot be read; --help says what it takes"
     if mismatch := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['?(.*?)'?\]", text):
         flag, listed, value = mismatch.groups()
-        kinds = [WORDS.get(kind, kind.strip("{}").replace(",", " or ")) for kind in listed.split("|") if kind != "{None}"]
+        kinds = [WORDS.get(kind, kind.strip("{}").replace(",", " or ")) for kind in listed.split("|") if kind != "none"]
         return f"{flag}: '{value}' is not {' or '.join(kinds)}"
     return None
 

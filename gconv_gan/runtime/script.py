@@ -7,7 +7,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
@@ -15,19 +15,26 @@ from gconv_gan.runtime.full_disk import full_disk_sentence, is_full_disk
 from gconv_gan.runtime.launcher import end_with_launcher, require_plain_processes
 
 
-def run_command(module: str) -> None:
-    """Import ``module`` and ``run_script`` its ``main`` on the command line's arguments, as one of the launcher's processes."""
+def run_command(module: str, *, arguments: Sequence[str] | None = None) -> None:
+    """Import ``module`` and ``run_script`` its ``main``, as one of the launcher's processes.
+
+    Args:
+        module: the command.
+        arguments: what its ``main`` takes; None: the arguments of the command line.
+
+    """
+    words = sys.argv[1:] if arguments is None else arguments
     end_with_launcher()
     _keep_threads_silent_on_a_full_disk()
-    run_script(lambda: _as_a_process(module))
+    run_script(lambda: _as_a_process(module, words))
 
 
-def _as_a_process(module: str) -> None:
+def _as_a_process(module: str, arguments: Sequence[str]) -> None:
     require_plain_processes()
     from gconv_gan.runtime.device import process_state
 
     state = process_state()
-    importlib.import_module(module).main(sys.argv[1:])
+    importlib.import_module(module).main(arguments)
     state.destroy_process_group()
     if state.num_processes > 1:
         # A thread of torch's process group that asks for the interpreter's lock while the interpreter ends aborts the process, and

@@ -32,7 +32,7 @@ from gconv_gan.training.supervised import Supervised, held_out_scores
 
 def main(arguments: Sequence[str]) -> None:
     """Train the classifier that ``CONFIG.toml [overrides] [--dry-run]`` describes; the same command again resumes."""
-    training_command(arguments, "train_classifier.py", ClassifierRunConfig, plan=plan, fit=fit)
+    training_command(arguments, ClassifierRunConfig, plan=plan, fit=fit)
 
 
 def fit(config: ClassifierRunConfig) -> dict[str, float]:

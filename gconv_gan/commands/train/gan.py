@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str]) -> None:
     """Train the GAN that ``CONFIG.toml [overrides] [--dry-run]`` describes; the same command again resumes."""
-    training_command(arguments, "train_gan.py", GANRunConfig, plan=plan, fit=fit)
+    training_command(arguments, GANRunConfig, plan=plan, fit=fit)
 
 
 def fit(config: GANRunConfig) -> Progress:

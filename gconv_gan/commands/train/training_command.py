@@ -5,14 +5,12 @@ from typing import Any
 
 from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import Model, load_config
+from gconv_gan.config.load import Model, load_config, program
 from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.runtime.device import process_state
 
 
-def training_command(
-    arguments: Sequence[str], script: str, model: type[Model], *, plan: Callable[[Model], str], fit: Callable[[Model], Any]
-) -> None:
+def training_command(arguments: Sequence[str], model: type[Model], *, plan: Callable[[Model], str], fit: Callable[[Model], Any]) -> None:
     """Parse ``CONFIG.toml [--key value …] [--dry-run]`` and train, or print the plan.
 
     Raises:
@@ -26,8 +24,8 @@ def training_command(
             print(describe(model, rest[0]) if rest else choices(model))
             return
         print(
-            f"usage: python {script} CONFIG.toml [--plugins FILE.py …] [--key value …] [--dry-run], or accelerate launch {script} … for "
-            "several processes; CONFIG --help lists the keys, --help SECTION those of every kind"
+            f"usage: {program()} CONFIG.toml [--plugins FILE.py …] [--key value …] [--dry-run]; several processes: accelerate launch; "
+            "CONFIG --help lists the keys, --help SECTION those of every kind"
         )
         if not arguments:
             raise UserError("no config file was given")

@@ -1,0 +1,31 @@
+"""The verbs of the console script: which command each starts, and what it is for."""
+
+from dataclasses import dataclass
+
+CONSOLE_SCRIPT = "gconv-gan"
+"""Name of the installed command."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of ``gconv-gan``: module and class of the command's options, the arguments without flags, one line of help."""
+
+    module: str
+    options: str
+    arguments: str
+    summary: str
+
+
+VERBS = {
+    "train": Verb("gconv_gan.commands.train.gan", "GANRunConfig", "CONFIG", "train a GAN; the same command again resumes"),
+    "classify": Verb("gconv_gan.commands.train.classifier", "ClassifierRunConfig", "CONFIG", "train a classifier from the same layers"),
+    "prepare": Verb("gconv_gan.data.prepare", "", "KIND", "download and convert a data set, and say what is in it"),
+    "score": Verb("gconv_gan.commands.score.scores", "ScoreCommand", "SOURCE", "score a run or pictures against real images"),
+    "curve": Verb("gconv_gan.commands.score.score_curve", "CurveCommand", "RUN", "score every checkpoint of a run, mark the best"),
+    "compare": Verb("gconv_gan.commands.score.compare_scores", "CompareCommand", "A B", "scores side by side, where they are comparable"),
+    "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "draw the page of a run"),
+    "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "FOLDER", "draw images of a trained generator"),
+    "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "write a generator with model card and ONNX as one folder"),
+    "ablate": Verb("gconv_gan.commands.ablate", "AblateCommand", "CONFIG", "train arms on paired seeds and test their differences"),
+    "layers": Verb("gconv_gan.models.summary", "SummaryCommand", "NAME", "parameters and multiply-adds of a named network"),
+}
