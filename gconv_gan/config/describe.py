@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
+import tyro
 from pydantic.fields import FieldInfo
 
 from gconv_gan.config.base import Config
@@ -47,7 +48,7 @@ def keys_of(model: type[Config]) -> list[Key]:
     """Return the keys of a section, without sub-sections and without its kind."""
     schema = model.model_json_schema()["properties"]
     return [
-        Key(name, _admitted(schema[name]), _written(field), field.description or "")
+        Key(name, _admitted(schema[name]), _written(field), field.description or getattr(_argument(field), "help", None) or "")
         for name, field in model.model_fields.items()
         if name != "kind" and not members(field)
     ]
@@ -180,6 +181,34 @@ def markdown(runs: Mapping[str, type[Config]], tables: Mapping[str, Table]) -> s
     return "\n".join(lines) + "\n"
 
 
+def options_page(commands: Mapping[str, type[Config]]) -> str:
+    """Return the options of commands in Markdown, a section for each.
+
+    Args:
+        commands: how a command is called -> model of its options.
+
+    """
+    lines: list[str] = []
+    for call, model in commands.items():
+        fields = resolved(model).model_fields
+        rows = (f"| `{_flag(key, fields[key.name])}` | {_values_of(key)} |" for key in keys_of(resolved(model)))
+        lines += ["", f"### `{call}`", "", _first_line(model), "", "| option | admits | default | |", "|---|---|---|---|", *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _flag(key: Key, field: FieldInfo) -> str:
+    """Return the option of a key as it is typed: a flag, or the name of a positional argument."""
+    mark = _argument(field)
+    if tyro.conf.Positional in field.metadata:
+        return str(getattr(mark, "metavar", None) or key.name.upper()).replace("|", " or ")
+    return f"--{getattr(mark, 'name', None) or key.name.replace('_', '-')}"
+
+
+def _argument(field: FieldInfo) -> object:
+    """Return the name, placeholder and help that a command's field declares for its command line; None without them."""
+    return next((mark for mark in field.metadata if hasattr(mark, "metavar")), None)
+
+
 def _plain_sections(model: type[Config], place: str) -> Iterator[tuple[str, type[Config]]]:
     """Yield the sections without kinds, with their places."""
     yield place, model
@@ -198,10 +227,15 @@ def _table_of(model: type[Config]) -> Iterator[str]:
     if keys:
         yield from ("", "| key | admits | default | |", "|---|---|---|---|")
         for key in keys:
-            yield f"| `{key.name}` | {_cell(key.admits)} | {_cell(key.default or 'required')} | {_cell(key.help)} |"
+            yield f"| `{key.name}` | {_values_of(key)} |"
     inner = sections_of(model)
     if inner:
         yield from ("", "Sections: " + "; ".join(f"`{name}`, {_cell(_kinds(found))}" for name, found in inner.items()) + ".")
+
+
+def _values_of(key: Key) -> str:
+    """Return what a key admits, its default and its help, as cells of a table."""
+    return " | ".join(map(_cell, (key.admits, key.default or "required", key.help)))
 
 
 def _cell(text: str) -> str:
