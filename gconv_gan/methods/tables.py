@@ -3,6 +3,7 @@
 from gconv_gan.config.schema import Table
 from gconv_gan.methods.curvature import CurvatureRates
 from gconv_gan.methods.effective_learning_rates import EffectiveLearningRates
+from gconv_gan.methods.frozen_blocks import FrozenBlocks
 from gconv_gan.methods.gradient_matrix import GradientMatrixPruning
 from gconv_gan.methods.gradinit import GradInit
 from gconv_gan.methods.low_rank import LowRankProjection
@@ -23,6 +24,7 @@ METHODS = Table(
         "sphere": Sphere,
         "effective_learning_rates": EffectiveLearningRates,
         "gradinit": GradInit,
+        "frozen_blocks": FrozenBlocks,
     },
 )
 """Methods that act on the networks of a run, see ``Method``; ``[[methods]]`` of a config lists them."""

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.optim.learning_rates import plain_groups
@@ -183,6 +184,50 @@ def resumable(folder: Path, facts: Mapping[str, Any], report: Callable[[str], No
     return newest
 
 
+def forked_from(fork: str) -> Path:
+    """Return the checkpoint that ``fork`` of a config names, RUN or RUN@IMAGES.
+
+    Raises:
+        UserError: there is no such undamaged checkpoint, or another version wrote it.
+
+    """
+    folder, at, images = fork.rpartition("@")
+    run = Path(folder if at and images.isdigit() else fork)
+    if not run.is_dir():
+        raise UserError(f"fork: {does_not_exist(run)}")
+    known = [count for count, _ in checkpoints(run)]
+    if not known:
+        raise UserError(f"fork: {run} is not a run folder with checkpoints")
+    path = run / f"checkpoint-{images}" if at and images.isdigit() else newest_whole(run, lambda _: None)
+    if path is not None and not path.is_dir():
+        raise UserError(f"fork: {run} has no checkpoint at {images} images; it has {', '.join(map(str, sorted(known)))}")
+    if path is None or (fault := damage(path)) is not None:
+        raise UserError(f"fork: {path or run} is damaged" + ("" if path is None else f" ({fault})"))
+    if json.loads((path / STATE).read_text()).get("format", 1) != FORMAT:
+        raise UserError(f"fork: {path} was written by another version of gconv_gan, which draws other random numbers")
+    return path
+
+
+def lineage(checkpoint: Path) -> dict[str, Any]:
+    """Return where a forked run comes from, for its checkpoints: folder, images seen, hash of the list of the files' hashes."""
+    return {"run": str(checkpoint.parent), "images": images_at(checkpoint), "sha256": _sha256(checkpoint / HASHES)}
+
+
+def _go_on_from(path: Path, state: TrainingState) -> None:
+    """Load the checkpoint of another run; the settings of the optimisers stay those of this run, and its best score is not this run's."""
+    stored = json.loads((path / STATE).read_text())
+    for name, network in state.networks().items():
+        file = path / f"{name}.safetensors"
+        if not file.is_file():
+            raise UserError(f"fork: {path} holds no {name}, which this run has: leave that out, or take start_from instead of fork")
+        load_network(file, network)
+    for name, optimizer in state.optimizers().items():
+        _join(optimizer, load_file(path / f"{name}.safetensors"), plain_groups(optimizer))
+    for name, value in stored["progress"].items():
+        if not name.startswith("best_"):
+            setattr(state.progress, name, value)
+
+
 def resume(
     folder: RunFolder,
     state: TrainingState,
@@ -190,17 +235,22 @@ def resume(
     accelerator: Accelerator,
     report: Report,
     config: GANRunConfig | ClassifierRunConfig,
+    fork: Path | None = None,
 ) -> None:
     """Load the newest undamaged checkpoint, if there is one, and delete the later lines of the metrics, which will be written again.
 
-    Prints the checkpoint or, if the run is complete, how it can be lengthened.
+    Without one, ``fork``, a checkpoint of another run, is loaded. Prints the checkpoint or, if the run is complete, how it can be
+    lengthened.
 
     Raises:
-        UserError: see ``resumable``.
+        UserError: see ``resumable``; or ``fork`` does not fit the run.
 
     """
     newest = resumable(folder.path, facts, report.say)
     if newest is None:
+        if fork is not None:
+            _go_on_from(fork, state)
+            report.say(f"going on from {fork}")
         if accelerator.is_main_process:
             truncate_metrics(folder.metrics, 0)
         return

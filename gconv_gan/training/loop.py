@@ -7,6 +7,7 @@ waits for the device only when it reads values: at status lines, pictures, score
 from collections.abc import Generator, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -36,6 +37,8 @@ class Run:
     folder: RunFolder
     facts: dict[str, Any]
     """JSON data that every checkpoint stores."""
+    fork: Path | None = None
+    """The checkpoint of another run from which a run without checkpoints goes on."""
     quiet: bool = False
     """Write messages to the run's log only, not to the terminal."""
 
@@ -72,7 +75,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     report = Report(accelerator, run.folder.path / "log.txt", total_images=total, quiet=run.quiet)
 
     # 1. resume, or start the methods of a new run
-    resume(run.folder, task.state, run.facts, accelerator, report, config)
+    resume(run.folder, task.state, run.facts, accelerator, report, config, fork=run.fork)
     accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
 
     def write_files() -> None:

@@ -67,5 +67,6 @@ EXAMPLES: dict[str, Example] = {
     "effective_learning_rates": Example(refused=NO_NORM),
     "low_rank": Example({"every": 12, "removed": 0.6, "factorise_at": 24}, changes_structure=True),
     "gradient_matrix": Example({"every": 12, "batches": 64, "threshold": 0.3}, changes_structure=True, refused=UNCUT),
+    "frozen_blocks": Example(asked=lambda _: {}, players=("discriminator",)),
     "gradinit": Example({"iterations": 2}, runs={"gan": {"discriminator": {"norm": {"kind": "none"}}}}),
 }

@@ -47,7 +47,7 @@ def fit(config: GANRunConfig) -> Progress:
         if accelerator.is_main_process:
             folder.prepare(config)
         accelerator.wait_for_everyone()
-        progress = train(task, Run(config, folder, parts.facts), accelerator)
+        progress = train(task, Run(config, folder, parts.facts, fork=parts.forks), accelerator)
         accelerator.end_training()
     return progress
 

@@ -1,5 +1,6 @@
 """Checks of a GAN run before training; the run and its dry run both call ``check`` and refuse the same configs."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from gconv_gan.commands.train.networks import build_networks, narrow_maps
 from gconv_gan.commands.train.objective import build_objective
 from gconv_gan.commands.train.start_from import start_from
 from gconv_gan.commands.train.training_score import ScorePlan, training_score
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config
 from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
@@ -20,9 +23,13 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.losses.objective import Objective
 from gconv_gan.methods.method import Method, PlayerName
 from gconv_gan.methods.temperature import GateTemperature
+from gconv_gan.models.changes import read_records
 from gconv_gan.runtime.random import stream_seed
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.training.checkpoint import resumable
+from gconv_gan.training.checkpoint import STATE, forked_from, images_at, lineage, load_network, resumable
+
+FEW_IMAGES = 5_000
+"""At 5,000 faces of FFHQ, and 256 px, the discriminator of StyleGAN2 without augmentation had learned the images by heart."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class CheckedGAN:
     folder: RunFolder
     resumes_from: Path | None
     """The checkpoint from which it resumes."""
+    forks: Path | None
+    """The checkpoint of another run from which a new run goes on."""
     num_classes: int | None
     generator: nn.Module
     discriminator: nn.Module
@@ -86,7 +95,10 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
             "mixed_precision": accelerator.mixed_precision,
         }
     resumes_from = resumable(folder.path, facts, lambda _: None)  # the run itself reports damaged ones
-    warnings = narrow_maps(config, generator, discriminator)
+    forks = forked(config, generator, discriminator) if config.fork is not None and resumes_from is None else None
+    if config.fork is not None:
+        facts["fork"] = lineage(forks) if forks else json.loads((resumes_from / STATE).read_text())["fork"]  # type: ignore[operator]
+    warnings = narrow_maps(config, generator, discriminator) + ([] if dataset is None else too_few(config, len(dataset)))
     if config.start_from is not None and resumes_from is None:
         warnings += start_from(Path(config.start_from), generator, discriminator)
     optimizers: dict[PlayerName, Any] = {
@@ -96,17 +108,50 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     return CheckedGAN(
         folder=folder,
         resumes_from=resumes_from,
+        forks=forks,
         num_classes=num_classes,
         generator=generator,
         discriminator=discriminator,
         objective=objective,
-        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}, optimizers, resumes_from),
+        methods=checked(methods(config), {"generator": generator, "discriminator": discriminator}, optimizers, resumes_from or forks),
         scored=training_score(config, dataset, generator, accelerator.device),
         data=data,
         generator_data=generator_data,
         facts=facts,
         warnings=warnings,
     )
+
+
+def forked(config: GANRunConfig, generator: nn.Module, discriminator: nn.Module) -> Path:
+    """Return the checkpoint of ``config.fork``; check that networks and optimisers of the run can go on from it.
+
+    Raises:
+        UserError: there is no such checkpoint, or it holds other networks or optimisers, or all images of the run.
+
+    """
+    assert config.fork is not None
+    path = forked_from(config.fork)
+    earlier = load_config(GANRunConfig, path.parent / "config.json")
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        before, now = getattr(earlier, name).kind, getattr(config, name).kind
+        if before != now:
+            raise UserError(f'fork: {path} holds the moments of {name}.kind = "{before}", this run has "{now}": take start_from instead')
+    if images_at(path) >= config.trainer.total_images:
+        raise UserError(f"fork: {path} has seen {images_at(path):,} images: give a larger --trainer.total-images")
+    if not read_records(path / STATE):  # otherwise the structure is repeated first, and the loop loads the weights
+        load_network(path / "generator.safetensors", generator)
+        load_network(path / "discriminator.safetensors", discriminator)
+    return path
+
+
+def too_few(config: GANRunConfig, images: int) -> list[str]:
+    """Return a message where there are so few images that a discriminator learns them by heart (arXiv 2006.06676, figure 1)."""
+    if images >= FEW_IMAGES or config.augment.kind != "none":
+        return []
+    return [
+        f"{images:,} images are few: without augmentation a discriminator learns fewer than {FEW_IMAGES:,} by heart, and samples get worse "
+        'after a while: set augment.kind = "ada", or fine-tune with start_from'
+    ]
 
 
 def real_images(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, *, seed: int) -> BatchSource:

@@ -54,11 +54,11 @@ def plan(config: GANRunConfig) -> str:
             "discriminator",
             table(d_rows),
             "",
-            f"data: {_described(dataset)}" if dataset is not None else f"data: {not_there_yet(config.data)}",
-            *goes_on(parts.resumes_from, config.start_from),
+            *(_described(dataset) if dataset is not None else [f"data: {not_there_yet(config.data)}"]),
+            *goes_on(parts.resumes_from, config.start_from, parts.forks),
             *_work(config.trainer, macs, dataset),
             taken.text(
-                iterations_left(config.trainer.total_images, config.trainer.images_per_iteration, parts.resumes_from),
+                iterations_left(config.trainer.total_images, config.trainer.images_per_iteration, parts.resumes_from or parts.forks),
                 share=config.trainer.batch_size // accelerator.num_processes,
                 device=accelerator.device,
             ),
@@ -75,10 +75,12 @@ def iteration_macs(trainer: TrainerConfig, generator: int, discriminator: int) -
     return trainer.images_per_iteration * d_step + trainer.batch_size * g_step
 
 
-def goes_on(newest: Path | None, start_from: str | None) -> list[str]:
-    """Return a line that names the checkpoint from which a run resumes, or the folder of its initial weights; else none."""
+def goes_on(newest: Path | None, start_from: str | None, forks: Path | None = None) -> list[str]:
+    """Return a line that names the checkpoint from which a run resumes or goes on, or the folder of its initial weights; else none."""
     if newest is not None:
         return [f"start: resumes from {newest}"]
+    if forks is not None:
+        return [f"start: goes on from {forks}, with this config"]
     return [] if start_from is None else [f"start: with the weights in {start_from}"]
 
 
@@ -88,10 +90,18 @@ def iterations_left(total_images: int, step: int, newest: Path | None) -> int:
     return max(0, -(-(total_images - seen) // step))
 
 
-def _described(dataset: ImageDataset) -> str:
-    size = dataset.manifest.size
-    count = dataset.num_classes
-    return f"{len(dataset):,} images of {size}×{size}, {count or 'no'} class{'' if count == 1 else 'es'}"
+def _described(dataset: ImageDataset) -> list[str]:
+    """Return what the data are, and what of the files was left out."""
+    manifest, count = dataset.manifest, dataset.num_classes
+    classes = f"{count or 'no'} class{'' if count == 1 else 'es'}"
+    lines = [f"data: {len(dataset):,} images of {manifest.size}×{manifest.size}, {classes}"]
+    if manifest.left_out:
+        lines.append(f"data: {manifest.left_out}")
+    if manifest.skipped:
+        named = ", ".join(f"{image.name} ({image.reason})" for image in manifest.skipped[:3])
+        more = f" and {len(manifest.skipped) - 3} more" if len(manifest.skipped) > 3 else ""
+        lines.append(f"data: left out {len(manifest.skipped)} that cannot be used: {named}{more}")
+    return lines
 
 
 def rounded_up(shown: int, trainer: TrainerConfig | ClassifierTrainerConfig) -> str:

@@ -98,6 +98,9 @@ class GANRunConfig(Config):
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     start_from: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
     """Folder of a GAN's run or of an exported generator whose weights the networks start with, where names and shapes are equal."""
+    fork: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
+    """RUN or RUN@IMAGES: a new run goes on from that checkpoint of another run, the newest by default, with the settings of this config:
+    weights, average, moments of the optimisers and counters are those of the checkpoint."""
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)  # type: ignore[arg-type]  # its choices have defaults when resolved
     augment: Annotated[PartConfig, Choice("AUGMENTATIONS", default="none")]
     generator_optimizer: Annotated[AnyOptimizer, Choice("OPTIMIZERS", default="adam", kind="adam")]
@@ -108,6 +111,12 @@ class GANRunConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     methods: tuple[Annotated[PartConfig, Choice("METHODS")], ...] = Field((), exclude_if=lambda methods: not methods)
     """Training methods that act on the networks, one ``[[methods]]`` each, in this order."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "GANRunConfig":
+        if self.fork is not None and self.start_from is not None:
+            raise ValueError("fork and start_from both say with which weights the run starts: give one of them")
+        return self
 
     @model_validator(mode="after")
     def _classes_for_what_needs_them(self) -> "GANRunConfig":

@@ -266,6 +266,10 @@ class ProjectionDiscriminator(nn.Module):
         """Return h(x)."""
         raise NotImplementedError
 
+    def stages(self) -> list[tuple[nn.Module, ...]]:
+        """Return the layers of each stage, in the order in which an image meets them; without attention and the head."""
+        return [(block,) for block in self.blocks]  # type: ignore[union-attr]  # sub-classes without blocks override it
+
     def forward(self, images: Float[Tensor, "b 3 s s"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, " b"]:
         check_labels(y, self.num_classes, "discriminator")
         h = self.features(images)

@@ -159,6 +159,10 @@ class DCGANDiscriminator(ProjectionDiscriminator):
         self.attention = AttentionAfter(attention, sides=sides, channels=channels)
         start_batch_norms(self, block_norm)
 
+    def stages(self) -> list[tuple[nn.Module, ...]]:
+        """Return each convolution with its norm."""
+        return list(zip(self.convs, self.norms, strict=True))
+
     def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
         h = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):

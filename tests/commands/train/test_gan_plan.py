@@ -55,16 +55,28 @@ def pictures(tmp_path: Path) -> list[str]:
     return ["--data.kind", "folder", "--data.path", str(tmp_path), "--data.cache-dir", str(tmp_path / "cache")]
 
 
+def test_a_dry_run_names_what_was_left_out(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(pictures[pictures.index("--data.path") + 1])
+    (folder / "broken.jpg").write_bytes(b"not a picture")
+    (folder / "notes.txt").write_text("")
+    gan.main([str(CONFIGS / "cifar10_small.toml"), *pictures, "--data.damaged", "skip", "--dry-run"])
+    printed = capsys.readouterr().out
+    assert "data: 64 images of 32×32, " in printed
+    assert "data: left out 1 of a kind that is not read as a picture (notes.txt)" in printed
+    assert "data: left out 1 that cannot be used: broken.jpg (not a picture of a known format)" in printed
+
+
 def test_a_dry_run_warns_of_maps_with_few_channels(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     small = [str(CONFIGS / "cifar10_small.toml"), *pictures, "--data.size", "64", "--dry-run"]
     gan.main(small)
-    warnings = re.findall(r"^warning: (.*)$", capsys.readouterr().out, re.MULTILINE)
+    *warnings, few = re.findall(r"^warning: (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert few.startswith("64 images are few: without augmentation")
     assert warnings == [
         f"{name}.width = 32 leaves 2 channels to the narrowest feature map at 64 px, too few for good pictures: "
         f"{name}.width = 256 gives it 16"
         for name in ("generator", "discriminator")
     ]
-    gan.main([*small, "--generator.width", "256", "--discriminator.width", "128"])
+    gan.main([*small, "--generator.width", "256", "--discriminator.width", "128", "--augment.kind", "ada"])
     assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width"]
 
 
