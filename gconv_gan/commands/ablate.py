@@ -31,6 +31,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import named_run
 from gconv_gan.metrics.cost import synchronise
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.capture import own_stream
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
@@ -224,7 +225,7 @@ def _free_memory() -> int | None:
 def _start(name: tuple[str, int], config: GANRunConfig, dataset: ImageDataset, signals: list[int], stack: ExitStack) -> Started:
     """Build or resume a run, and train its first iteration, before which a graph is captured."""
     accelerator = build_accelerator(config)
-    stream = torch.cuda.Stream(accelerator.device) if accelerator.device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    stream = own_stream(accelerator.device) if accelerator.device.type == "cuda" else None
     parts = check(config, accelerator, dataset)
     with torch.cuda.stream(stream):
         task = build_task(config, parts, dataset, accelerator)

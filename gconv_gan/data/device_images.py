@@ -15,6 +15,7 @@ from torch import Tensor
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.read_ahead import ReadAhead
 from gconv_gan.data.reading.decoded_images import DecodedImages
+from gconv_gan.runtime.host_copies import copied_to_device
 
 SHARE = 0.5
 """Of the free memory of a CUDA device, that images may take by themselves."""
@@ -53,10 +54,7 @@ class DeviceImages:
         images = None if self._ahead is None else self._ahead(chosen)
         if images is not None:
             return images
-        images = gather(self.stored, chosen)
-        if self.device.type == "cuda":
-            images = images.pin_memory()  # from other memory, the host would wait for the copy
-        return images.to(self.device, non_blocking=True)
+        return copied_to_device(gather(self.stored, chosen), self.device)
 
     @property
     def expects(self) -> bool:

@@ -15,6 +15,8 @@ from gconv_gan.gallery.latents import Sheet, random_sheet
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import as_bytes
 from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.precision import float32_arithmetic
+from gconv_gan.sampling.generator import Sampler, device_of, in_batches
 
 SAMPLE_BATCH = 64  # constant: at another batch size a convolution may round differently, which changes a picture by a grey level
 
@@ -124,16 +126,12 @@ class Subject:
 
 @torch.no_grad()
 def run_in_batches(network: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
-    """Return ``network(x, y)`` of latents or images on the CPU, batch by batch, in evaluation mode and on the network's device."""
-    device = next(network.parameters(), x).device
-    results = []
-    with evaluating(network):
-        for start in range(0, len(x), SAMPLE_BATCH):
-            rows = slice(start, start + SAMPLE_BATCH)
-            results.append(network(x[rows].to(device), None if y is None else y[rows].to(device)).cpu())
-    return torch.cat(results)
+    """Return ``network(x, y)`` of latents or images, on the CPU, operation by operation, so that hooks of its modules see every batch."""
+    device = device_of(network)
+    with evaluating(network), float32_arithmetic(device):
+        return in_batches(network, x, y, batch_size=SAMPLE_BATCH, device=device).cpu()
 
 
 def generate(generator: nn.Module, z: Float[Tensor, "n d"], y: Int[Tensor, " n"] | None) -> UInt8[Tensor, "n 3 h w"]:
-    """Return the images of ``run_in_batches`` as bytes."""
-    return as_bytes(run_in_batches(generator, z, y))
+    """Return the images of latents and classes as bytes, on the CPU."""
+    return as_bytes(Sampler(generator, batch_size=SAMPLE_BATCH)(z, y)).cpu()

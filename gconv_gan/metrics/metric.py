@@ -55,7 +55,7 @@ class Seen:
     def fake(self) -> Float32[Tensor, "m d"]:
         """Return the features of the fakes, for a metric that ``needs_fake_features`` or ``needs_real_features``."""
         assert self.extraction.features is not None
-        return self.extraction.features.to(self.evaluation.extractor.device)
+        return self.extraction.features
 
     @property
     def real(self) -> Float[Tensor, "n d"]:

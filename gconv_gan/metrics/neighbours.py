@@ -6,8 +6,9 @@ arXiv 2002.09797 (2020).
 
 The radius of a ball is the distance of a pair of images, so "inside" must be decided exactly: otherwise ties would depend on the
 tile size. Squared distances are first computed as |a|² + |b|² - 2ab (a matrix product); if its rounding error could change the
-decision, the pair is computed again as Σ(a - b)², which depends on the two rows alone. Memory in addition to the features is
-O(tile²): there is no [n, n] matrix and no float64 copy of the features.
+decision, the pair is computed again as Σ(a - b)², which depends on the two rows alone. Tiles with such pairs are found in a first pass,
+for which the host does not wait, and are computed again in a second. Memory in addition to the features is O(tile²): there is no [n, n]
+matrix and no float64 copy of the features.
 """
 
 from dataclasses import dataclass
@@ -135,10 +136,14 @@ class _Pairs:
     distances: Float64[Tensor, "m n"]
     error: Float64[Tensor, "m n"]
 
+    def undecided(self, radii: Float64[Tensor, "m n"]) -> Bool[Tensor, "m n"]:
+        """Return which distances are within their rounding error of the radius."""
+        return (self.distances - radii).abs_() <= self.error
+
     def inside(self, radii: Float64[Tensor, "m n"], comparison: Comparison) -> Bool[Tensor, "m n"]:
-        """Return whether each distance is within the radius; pairs within the rounding error are computed again exactly."""
+        """Return whether each distance is within the radius; undecided pairs are computed again exactly."""
         inside = self.distances < radii
-        rows, cols = ((self.distances - radii).abs_() <= self.error).nonzero(as_tuple=True)
+        rows, cols = self.undecided(radii).nonzero(as_tuple=True)
         exact, radius = _exact(self.fake, self.real, rows, cols), radii[rows, cols]
         inside[rows, cols] = exact < radius if comparison == "<" else exact <= radius
         return inside
@@ -187,14 +192,29 @@ def neighbourhoods(
     x, y = _Points(fake, centre), _Points(real, centre)
     in_real = torch.zeros(len(x), dtype=torch.long, device=fake.device)
     recalled, covered = (torch.zeros(len(y), dtype=torch.bool, device=fake.device) for _ in range(2))
-    for i in range(0, len(x), tile):
-        for j in range(0, len(y), tile):
-            rows, cols = slice(i, i + tile), slice(j, j + tile)
+
+    def add(rows: slice, cols: slice, real_balls: Bool[Tensor, "m n"], fake_balls: Bool[Tensor, "m n"]) -> None:
+        in_real[rows] += real_balls.sum(1)
+        covered[cols] |= real_balls.any(0)
+        recalled[cols] |= fake_balls.any(0)
+
+    def balls(rows: slice, cols: slice) -> tuple[Float64[Tensor, "m n"], Float64[Tensor, "m n"]]:
+        of_reals, of_fakes = radii[None, cols], fake_radii[rows, None]
+        return of_reals.expand(len(of_fakes), -1), of_fakes.expand(-1, of_reals.shape[1])
+
+    tiles = [(slice(i, i + tile), slice(j, j + tile)) for i in range(0, len(x), tile) for j in range(0, len(y), tile)]
+    undecided = []
+    for rows, cols in tiles:
+        pairs = _pairs(x[rows], y[cols])
+        about_reals, about_fakes = balls(rows, cols)
+        left = pairs.undecided(about_reals).any() | pairs.undecided(about_fakes).any()
+        add(rows, cols, (pairs.distances < about_reals) & ~left, (pairs.distances < about_fakes) & ~left)
+        undecided.append(left)
+    for (rows, cols), left in zip(tiles, torch.stack(undecided).tolist(), strict=True):
+        if left:
             pairs = _pairs(x[rows], y[cols])
-            inside = pairs.inside(radii[cols].expand_as(pairs.distances), comparison)
-            in_real[rows] += inside.sum(1)
-            covered[cols] |= inside.any(0)
-            recalled[cols] |= pairs.inside(fake_radii[rows, None].expand_as(pairs.distances), comparison).any(0)
+            about_reals, about_fakes = balls(rows, cols)
+            add(rows, cols, pairs.inside(about_reals, comparison), pairs.inside(about_fakes, comparison))
     return Neighbourhoods(
         precision=_share(in_real > 0),
         recall=_share(recalled),

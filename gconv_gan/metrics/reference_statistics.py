@@ -214,7 +214,7 @@ def reference_statistics(
     extraction = extract(images, [wanted], processes=processes, batch_size=batch_size)[0]
     statistics = ReferenceStatistics(
         extraction.moments,
-        extraction.features,
+        None if extraction.features is None else extraction.features.cpu(),
         _reference_card(images, source, key, extraction.images_sha256, size, order),
         key.extractor,
         labels=labels if key.with_labels else None,

@@ -5,19 +5,16 @@ Both engines call the same function on the same tensors. An iteration reads no h
 with and without a lazy penalty, are *variants*; each variant is captured separately.
 """
 
-import gc
-import traceback
-import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from gconv_gan.config.base import EngineName
+from gconv_gan.runtime.capture import CaptureStream, Recorder, fill, no_waiting, reason
 
 Iteration = Callable[[Any, Any], None]
 """``iteration(variant, inputs)``: inputs are tensors in tuples; it changes tensors in place and returns nothing."""
@@ -54,9 +51,7 @@ class GraphEngine:
     Args:
         iteration: the function to execute.
         state: returns every tensor that an iteration changes: parameters, buffers, averages, moments, sums of statistics.
-        record: ``record(function)`` captures ``function`` without executing it and returns a function that replays its operations;
-            it raises ``RuntimeError`` if an operation cannot be captured.
-        warm: runs the warm-up on the stream of the capture; it may raise ``RuntimeError`` too.
+        recorder: warms up and captures.
         say: called with one sentence if iterations are not captured.
 
     """
@@ -66,11 +61,10 @@ class GraphEngine:
         iteration: Iteration,
         *,
         state: Callable[[], Iterable[Tensor]],
-        record: Callable[[Callable[[], None]], Callable[[], None]],
-        warm: Callable[[Callable[[], None]], None],
+        recorder: Recorder,
         say: Callable[[str], None],
     ) -> None:
-        self._iteration, self._state, self._record, self._warm, self._say = iteration, state, record, warm, say
+        self._iteration, self._state, self._recorder, self._say = iteration, state, recorder, say
         self._captured: dict[Hashable, tuple[list[Any], Callable[[], None]]] = {}
         self._eager = False
 
@@ -82,10 +76,7 @@ class GraphEngine:
             self._iteration(variant, inputs)
             return
         static, replay = self._captured[variant]
-        with torch.no_grad():
-            for to, leaf in zip(static, pytree.tree_leaves(inputs), strict=True):
-                if isinstance(to, Tensor):
-                    to.copy_(leaf, non_blocking=True)
+        fill(static, inputs)
         replay()
 
     def _capture(self, variant: Hashable, inputs: Any) -> None:
@@ -98,19 +89,26 @@ class GraphEngine:
         def iterate() -> None:
             self._iteration(variant, kept)
 
+        def watched() -> None:
+            with no_waiting():
+                iterate()
+
         try:
             try:
-                self._warm(iterate)
+                for _ in range(WARM_UP - 1):
+                    self._recorder.aside(iterate)
+                # a failed capture can leave the allocator unusable, so operations that wait for the device are detected here
+                self._recorder.aside(watched)
             finally:
                 self._set_back(before)
-            self._captured[variant] = static, self._record(iterate)
+            self._captured[variant] = static, self._recorder.record(iterate)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             for tensor, _ in before:
                 tensor.grad = None  # a partial gradient of the failed iteration
             self._eager = True
-            self._say(f"iterations are run operation by operation, not as a CUDA graph: {_place(error)} ({_first_line(error)})")
+            self._say(f"iterations are run operation by operation, not as a CUDA graph: {reason(error, caller=__file__)}")
 
     @torch.no_grad()
     def _set_back(self, before: list[tuple[Tensor, Tensor]]) -> None:
@@ -129,77 +127,27 @@ def build_engine(
     processes: int,
     say: Callable[[str], None],
 ) -> Engine:
-    """Return the engine that ``trainer.engine`` names; "auto": CUDA graphs where one process trains on a CUDA device.
+    """Return the engine that ``trainer.engine`` names; "auto": CUDA graphs on a CUDA device, with one process or several under NCCL.
 
     ``say`` is called if "cuda_graph" was requested and is not possible.
     """
-    obstacle = "it needs a CUDA device" if device.type != "cuda" else "several processes average their gradients" if processes > 1 else ""
+    obstacle = _obstacle(device, processes)
     if name == "cuda_graph" and obstacle:
         say(f'iterations are run operation by operation, not as trainer.engine = "cuda_graph" says: {obstacle}')
-    return EagerEngine(iteration) if name == "eager" or obstacle else cuda_graph_engine(iteration, state=state, device=device, say=say)
+    if name == "eager" or obstacle:
+        return EagerEngine(iteration)
+    return GraphEngine(iteration, state=state, recorder=recorder_of_run(device), say=say)
 
 
-def cuda_graph_engine(
-    iteration: Iteration, *, state: Callable[[], Iterable[Tensor]], device: torch.device, say: Callable[[str], None]
-) -> GraphEngine:
-    """Return the engine that captures CUDA graphs, all on one separate stream and in one memory pool.
-
-    Warm-up and capture use the same stream: autograd stores the stream on which a parameter's gradient was first accumulated, and cuBLAS
-    has one workspace per stream. Replays are launched on the current stream, after the copies that fill their inputs.
-    """
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    pool = torch.cuda.graph_pool_handle()
-
-    def warm(iterate: Callable[[], None]) -> None:
-        stream.wait_stream(torch.cuda.current_stream(device))
-        try:
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP - 1):
-                    iterate()
-                # a failed capture can leave the allocator unusable, so operations that wait for the device are detected here
-                with no_waiting():
-                    iterate()
-        finally:
-            torch.cuda.synchronize(device)
-
-    def record(iterate: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
-        gc.collect()
-        collecting = gc.isenabled()
-        gc.disable()  # freeing a tensor or graph during the capture would abort it
-        try:
-            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                iterate()
-        finally:
-            if collecting:
-                gc.enable()
-        return graph.replay
-
-    return GraphEngine(iteration, state=state, record=record, warm=warm, say=say)
+def _obstacle(device: torch.device, processes: int) -> str:
+    if device.type != "cuda":
+        return "it needs a CUDA device"
+    if processes > 1 and dist.get_backend() != "nccl":
+        return f"{dist.get_backend()} averages gradients on the host, and only NCCL can be captured"
+    return ""
 
 
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    """Make every operation that waits for a CUDA device raise ``RuntimeError`` in the body."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Synchronization debug mode")
-        before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
-
-
-def _place(error: BaseException) -> str:
-    """Return the innermost source line of this package, outside this file, in an error's traceback."""
-    package = Path(__file__).parents[1]
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(package))]
-    frames = [frame for frame in frames if frame.filename != __file__]
-    if not frames:
-        return "the capture failed"
-    return f"{Path(frames[-1].filename).relative_to(package.parent)}, line {frames[-1].lineno}, cannot be captured: {frames[-1].line}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+def recorder_of_run(device: torch.device) -> CaptureStream:
+    """Return a recorder on the current stream, where the run has one of its own, as runs side by side do; else on a new one."""
+    current = torch.cuda.current_stream(device)
+    return CaptureStream(device, None if current == torch.cuda.default_stream(device) else current)

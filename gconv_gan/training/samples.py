@@ -12,8 +12,8 @@ from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.pictures.gates import gate_entropy, record_gates
 from gconv_gan.gallery.pictures.grid import save_grid
 from gconv_gan.layers.dynamic.kernel_gates import KernelGate
-from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.sampling.generator import Sampler
 
 COLUMNS = 10
 ROWS = 10
@@ -35,13 +35,9 @@ class SampleGrids:
         images = fixed_batch(self._dataset, count=len(self._z), rows=rows)
         save_grid(images, self._folder.samples / "reals.png", columns=COLUMNS)
 
-    @torch.no_grad()
     def save(self, generator: nn.Module, images_seen: int) -> None:
         """Write the grid of ``generator`` at ``images_seen``."""
-        device = next(generator.parameters()).device
-        y = None if self._y is None else self._y.to(device)
-        with evaluating(generator):
-            images = generator(self._z.to(device), y).float().cpu()
+        images = Sampler(generator)(self._z, self._y).cpu()
         save_grid(images, self._folder.samples / f"{images_seen}.png", columns=COLUMNS)
 
     def gate_entropy(self, generator: nn.Module) -> dict[str, float]:

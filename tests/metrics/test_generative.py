@@ -9,6 +9,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from gconv_gan.metrics.generative import inception_score, kid, mmd2_unbiased
+from tests.reference.host_free import HostReads
 from tests.reference.scores import mmd2
 
 # The constants are defined by NumPy's legacy streams.
@@ -97,3 +98,14 @@ def test_a_kernel_distance_of_equal_constant_sets_is_zero() -> None:
     rows = torch.randn(1, 64, generator=torch.Generator().manual_seed(0)).expand(50, 64)
     assert mmd2_unbiased(rows, rows[:30]) == 0.0
     assert mmd2_unbiased(rows, 1.01 * rows[:30]) > 1e-4
+
+
+def test_the_host_does_not_read_a_value_for_each_subset() -> None:
+    draw = torch.Generator().manual_seed(0)
+    fake, real = torch.randn(60, 5, generator=draw), torch.randn(50, 5, generator=draw)
+    counts = []
+    for subsets in (2, 9):
+        with HostReads() as reads:
+            kid(fake, real, subsets=subsets, subset_size=20)
+        counts.append(reads.count)
+    assert counts[0] == counts[1] < 10

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from gconv_gan.metrics.neighbours import SPARE_NEIGHBOURS, neighbourhoods, squared_radii
+from tests.reference.host_free import HostReads
 from tests.reference.scores import neighbour_scores
 
 _draw = np.random.RandomState(5)  # noqa: NPY002  (the constants are defined by this stream)
@@ -43,6 +44,26 @@ def test_ties_are_decided_exactly(comparison: str) -> None:
     for tile in (7, 100):
         found = neighbourhoods(torch.from_numpy(fake), torch.from_numpy(real), k=3, comparison=comparison, tile=tile)  # type: ignore[arg-type]
         expected = neighbour_scores(fake, real, 3, comparison)
+        assert (found.precision, found.recall, found.density, found.coverage) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_host_does_not_read_a_value_for_each_tile() -> None:
+    counts = []
+    for tile in (20, 400):
+        with HostReads() as reads:
+            neighbourhoods(FAKE, REAL, k=3, comparison="<", tile=tile)
+        counts.append(reads.count)
+    assert counts[0] == counts[1] < 10
+
+
+@pytest.mark.parametrize("tile", [16, 33, 500])
+def test_tiles_with_undecided_pairs_and_tiles_without_give_the_scores_of_brute_force(tile: int) -> None:
+    """A fifth of the fakes are reals: their pairs lie on the surfaces of balls."""
+    fake = torch.cat([FAKE[:80] / 3, REAL[:20] / 3])
+    real = REAL[:130] / 3
+    for comparison in ("<", "<="):
+        found = neighbourhoods(fake, real, k=2, comparison=comparison, tile=tile)  # type: ignore[arg-type]
+        expected = neighbour_scores(fake.numpy(), real.numpy(), 2, comparison)
         assert (found.precision, found.recall, found.density, found.coverage) == pytest.approx(expected, rel=1e-12)
 
 

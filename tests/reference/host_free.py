@@ -40,6 +40,18 @@ class HostFree(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+class HostReads(TorchDispatchMode):
+    """Count the operations for which the host would wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in READING - {"lift_fresh"}  # which copies to the device
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def host_free() -> Iterator[HostFree]:
     """Refuse, in the body, what ``HostFree`` refuses and the methods of tensors that it does not see."""

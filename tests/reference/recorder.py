@@ -10,8 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gconv_gan.training.engine import GraphEngine
 
-WARM_UP = 3
-
 
 class _Recording(TorchDispatchMode):
     """Execute, and keep each operation with its arguments and results."""
@@ -38,32 +36,36 @@ class _Recording(TorchDispatchMode):
 
 
 class Recorder:
-    """Make graph engines whose replays are recordings; ``recorded`` counts these."""
+    """Records in place of captures; ``recorded``, ``replays`` and ``warmed`` count its functions, ``said`` keeps the engines' sentences."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: Callable[[], Iterable[Tensor]] = tuple) -> None:
         self.recorded = 0
         self.replays = 0
+        self.warmed = 0
         self.said: list[str] = []
+        self._state = state
 
     def engine(self, iteration: Callable[[Any, Any], None], state: Callable[[], Iterable[Tensor]]) -> GraphEngine:
-        def record(function: Callable[[], None]) -> Callable[[], None]:
-            # a capture executes nothing: the changes of the recorded execution are undone
-            before = [(tensor, tensor.detach().clone()) for tensor in state()]
-            with _Recording() as recording:
-                function()
-            with torch.no_grad():
-                for tensor, value in before:
-                    tensor.detach().copy_(value)
-            self.recorded += 1
+        """Return a graph engine whose replays are recordings."""
+        self._state = state
+        return GraphEngine(iteration, state=state, recorder=self, say=self.said.append)
 
-            def replay() -> None:
-                self.replays += 1
-                recording.replay()
+    def aside(self, function: Callable[[], None]) -> None:
+        self.warmed += 1
+        function()
 
-            return replay
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        # a capture executes nothing: the changes of the recorded execution are undone
+        before = [(tensor, tensor.detach().clone()) for tensor in self._state()]
+        with _Recording() as recording:
+            function()
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.detach().copy_(value)
+        self.recorded += 1
 
-        def warm(function: Callable[[], None]) -> None:
-            for _ in range(WARM_UP):
-                function()
+        def replay() -> None:
+            self.replays += 1
+            recording.replay()
 
-        return GraphEngine(iteration, state=state, record=record, warm=warm, say=self.said.append)
+        return replay

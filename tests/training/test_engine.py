@@ -78,10 +78,11 @@ def test_an_iteration_that_cannot_be_captured_is_called_and_reported(tmp_path: P
     def iteration(variant: None, inputs: tuple[Tensor]) -> None:
         weight.data.add_(inputs[0])
 
-    def record(function: Callable[[], None]) -> Callable[[], None]:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+    class Refusing(Recorder):
+        def record(self, function: Callable[[], None]) -> Callable[[], None]:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
-    engine = GraphEngine(iteration, state=lambda: [weight], record=record, warm=lambda function: function(), say=said.append)
+    engine = GraphEngine(iteration, state=lambda: [weight], recorder=Refusing(), say=said.append)
     for step in range(3):
         engine.run(None, (torch.full((3,), float(step)),))
     assert weight.tolist() == [4.0] * 3
@@ -91,14 +92,22 @@ def test_an_iteration_that_cannot_be_captured_is_called_and_reported(tmp_path: P
     ]
 
 
-def test_the_reason_against_a_graph_is_reported() -> None:
+def test_the_reason_against_a_graph_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     options: dict[str, Any] = {"state": lambda: [], "say": said.append}
     cpu = torch.device("cpu")
     assert isinstance(build_engine("auto", print, device=cpu, processes=1, **options), EagerEngine)
     assert said == []
     assert isinstance(build_engine("cuda_graph", print, device=cpu, processes=1, **options), EagerEngine)
-    assert isinstance(build_engine("cuda_graph", print, device=torch.device("cuda"), processes=2, **options), EagerEngine)
-    assert isinstance(build_engine("auto", print, device=torch.device("cuda"), processes=2, **options), EagerEngine)
-    assert ["it needs a CUDA device" in said[0], "several processes" in said[1]] == [True, True]
+    gpu = torch.device("cuda")
+    monkeypatch.setattr("torch.distributed.get_backend", lambda: "gloo")
+    assert isinstance(build_engine("cuda_graph", print, device=gpu, processes=2, **options), EagerEngine)
+    assert isinstance(build_engine("auto", print, device=gpu, processes=2, **options), EagerEngine)
+    assert ["it needs a CUDA device" in said[0], "gloo averages gradients on the host" in said[1]] == [True, True]
+    assert len(said) == 2
+    monkeypatch.setattr("gconv_gan.training.engine.recorder_of_run", lambda _: Recorder())
+    assert isinstance(build_engine("auto", print, device=gpu, processes=1, **options), GraphEngine)
+    monkeypatch.setattr("torch.distributed.get_backend", lambda: "nccl")
+    assert isinstance(build_engine("auto", print, device=gpu, processes=2, **options), GraphEngine)
+    assert isinstance(build_engine("eager", print, device=gpu, processes=2, **options), EagerEngine)
     assert len(said) == 2

@@ -19,6 +19,7 @@ from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.config.load import load_config, merged
 from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.runtime.capture import no_waiting
 from gconv_gan.runtime.random import Stream
 from gconv_gan.training import engine
 from gconv_gan.training.draws import Draws
@@ -60,7 +61,7 @@ class WatchedEngine(engine.EagerEngine):
         self.seen: set[Any] = set()
 
     def run(self, variant: Any, inputs: Any) -> None:
-        with engine.no_waiting() if variant in self.seen else contextlib.nullcontext():
+        with no_waiting() if variant in self.seen else contextlib.nullcontext():
             super().run(variant, inputs)
         self.seen.add(variant)
 

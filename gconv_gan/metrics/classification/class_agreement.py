@@ -37,8 +37,9 @@ def class_agreement(generator: nn.Module, classifier: Extractor, *, num_fake: in
         images, labels = source.block(block), source.block_labels(block)
         assert labels is not None
         asked.append(labels)
-        seen.append(torch.cat([classifier(part)[1].argmax(1).cpu() for part in torch.split(images, 64)]))
-    y, hits = torch.cat(asked), torch.cat(asked) == torch.cat(seen)
+        seen += [classifier(part)[1].argmax(1) for part in torch.split(images, 64)]
+    y = torch.cat(asked)
+    hits = y == torch.cat(seen).cpu()
     counts = torch.bincount(y, minlength=source.num_classes)
     if (counts == 0).any():
         raise UserError(f"{num_fake} images are too few: class {int((counts == 0).nonzero()[0])} was never drawn")

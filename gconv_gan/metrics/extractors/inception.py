@@ -8,6 +8,7 @@ this package can be an extractor too. DINOv2 and CLIP are in ``foundation.py``.
 import io
 import pickle
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -20,6 +21,8 @@ from gconv_gan.metrics.extractors.folding import fold_batch_norms
 from gconv_gan.metrics.extractors.resize import RESIZERS
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 from gconv_gan.metrics.extractors.weights import INCEPTION, LITE0_SHA256, check_sha256, find_weights, lite0_weights, sha256_of
+from gconv_gan.runtime.capture import ForwardPass
+from gconv_gan.runtime.host_copies import copied_to_device
 from gconv_gan.runtime.precision import float32_arithmetic
 
 
@@ -64,7 +67,7 @@ class InputConvention:
             raise UserError(f"this extractor takes images of {self.size}x{self.size} pixels, got {images.shape[2]}x{images.shape[3]}")
         if isinstance(self.offset, float) and isinstance(self.scale, float):
             return resized.sub_(self.offset).div_(self.scale)
-        offset, scale = (torch.tensor(value, device=resized.device)[..., None, None] for value in (self.offset, self.scale))
+        offset, scale = (_per_channel(value, resized.device) for value in (self.offset, self.scale))
         return resized.sub_(offset).div_(scale)
 
     @property
@@ -74,8 +77,17 @@ class InputConvention:
         return f"(x - {offset}) / {scale}"
 
 
+@cache
+def _per_channel(value: float | tuple[float, float, float], device: torch.device) -> Float32[Tensor, "#c 1 1"]:
+    """Return constants on the device, made once: a CUDA graph cannot hold the copy from the host."""
+    return torch.tensor(value, device=device).reshape(-1, 1, 1)
+
+
 class NetworkExtractor:
-    """Base of extractors: input convention, float32, no gradients, shape checks."""
+    """Base of extractors: input convention, float32, no gradients, shape checks; on a GPU a CUDA graph from the third batch of a shape on.
+
+    A call does not wait for the device, and its network must not be changed after the first.
+    """
 
     name: str
     sha256: str
@@ -92,16 +104,20 @@ class NetworkExtractor:
         self.device = torch.device(device)
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.convention = convention
+        self._pass = ForwardPass(self._of_bytes, self.device, what=f"the extractor {self.name}")
         self.resizer, self.normalisation = f"{convention.resizer} {convention.size}", convention.normalisation
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """Return the features and logits of normalised images x."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> tuple[Float32[Tensor, "b d"], Float32[Tensor, "b k"]]:
+        features, logits = self._pass(copied_to_device(images, self.device))
+        return features, logits
+
+    def _of_bytes(self, images: UInt8[Tensor, "b 3 h w"]) -> tuple[Float32[Tensor, "b d"], Float32[Tensor, "b k"]]:
         with float32_arithmetic(self.device):
-            x = self.convention(images.to(self.device))
+            x = self.convention(images)
             features, logits = self.forward(x.contiguous(memory_format=torch.channels_last) if self.folded else x)
         return features.float(), logits.float()
 

@@ -8,6 +8,7 @@ result for the first n images equals, bit for bit, that of a pass over n images 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -15,8 +16,11 @@ from torch import Tensor
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extractors.inception import Extractor
-from gconv_gan.metrics.images.sources import BLOCK, ImageSource
+from gconv_gan.metrics.images.sources import BLOCK, ImageSource, StartsBlocks
 from gconv_gan.metrics.statistics import Moments, StreamingMoments
+from gconv_gan.runtime.host_copies import copied_to_host
+
+ALL_FINITE = 2**62  # larger than the number of any image
 
 
 def _alone(tensor: Tensor) -> Tensor:
@@ -61,6 +65,7 @@ class Extraction:
 
     moments: Moments
     features: Float32[Tensor, "n d"] | None
+    """On the device of the extractor, as the logits."""
     logits: Float32[Tensor, "n k"] | None
     images_sha256: str
 
@@ -86,16 +91,15 @@ def extract(
     if counts[-1] != len(source):
         raise ValueError(f"{counts[-1]} images are wanted of a source of {len(source)}")
     keepers = [_Keeper(network, [one for one in wanted if one.extractor is network]) for network in _distinct(wanted)]
-    digests = {count: hashlib.sha256() for count in counts}
-    for index, rows, hashes in _blocks(source, keepers, counts, processes, batch_size):
-        first = BLOCK * index
+    hashes = _Hashes(counts, keepers[0].extractor.device, processes)
+    for index, rows in _blocks(source, keepers, hashes, processes, batch_size):
         for keeper, (features, logits) in zip(keepers, rows, strict=True):
-            keeper.add(first, features, logits)
-        for count, block_digest in zip(counts, hashes, strict=True):
-            if first < count:
-                digests[count].update(block_digest)
+            keeper.add(BLOCK * index, features, logits)
+    for keeper in keepers:
+        keeper.require_finite()
+    digests = hashes.digests()
     by_network = {id(keeper.extractor): keeper for keeper in keepers}
-    return [by_network[id(one.extractor)].result(one, digests[one.count].hexdigest()) for one in wanted]
+    return [by_network[id(one.extractor)].result(one, digests[one.count]) for one in wanted]
 
 
 def _distinct(wanted: Sequence[Wanted]) -> list[Extractor]:
@@ -103,7 +107,7 @@ def _distinct(wanted: Sequence[Wanted]) -> list[Extractor]:
 
 
 class _Keeper:
-    """Accumulates the rows of one extractor: running sums, the moments at each count, and the rows that are kept."""
+    """Accumulates on the device the rows of one extractor: running sums, the moments at each count, and the rows that are kept."""
 
     def __init__(self, extractor: Extractor, wanted: Sequence[Wanted]) -> None:
         self.extractor = extractor
@@ -112,67 +116,116 @@ class _Keeper:
         self.num_logits = max((one.count for one in wanted if one.logits), default=0)
         self.stream = StreamingMoments(extractor.feature_dim, device=extractor.device)
         self.moments: dict[int, Moments] = {}
-        self.features: list[Tensor] = []
-        self.logits: list[Tensor] = []
+        self.features = torch.empty(self.num_features, extractor.feature_dim, device=extractor.device)
+        self.logits = torch.empty(self.num_logits, extractor.num_logits, device=extractor.device)
+        self._not_finite = torch.full((), ALL_FINITE, device=extractor.device)
+        """Number of the first image whose features or logits are not finite."""
 
     def add(self, first: int, features: Float[Tensor, "b d"], logits: Float[Tensor, "b k"]) -> None:
-        """Add the rows of the images numbered from ``first``."""
+        """Add the rows of the images numbered from ``first``, without waiting for the device."""
         if not len(features):
             return
-        finite = torch.isfinite(features).all(1) & torch.isfinite(logits).all(1)
-        if not finite.all():
-            number = first + int((~finite).nonzero()[0].item())
-            raise UserError(f"the features of image {number} by {self.extractor.name} are not finite")
         last = first + len(features)
+        finite = torch.isfinite(features).all(1) & torch.isfinite(logits).all(1)
+        numbers = torch.arange(first, last, device=features.device)
+        self._not_finite = torch.minimum(self._not_finite, torch.where(finite, ALL_FINITE, numbers).amin())
         for count in self.counts:
             if first < count <= last:
                 prefix = self.stream.copy()
                 prefix.update(features[: count - first])
                 self.moments[count] = prefix.result()
         self.stream.update(features)
-        if first < self.num_features:
-            self.features.append(features[: self.num_features - first].cpu())
-        if first < self.num_logits:
-            self.logits.append(logits[: self.num_logits - first].cpu())
+        for kept, rows in ((self.features, features), (self.logits, logits)):
+            if first < len(kept):
+                kept[first:last] = rows[: len(kept) - first]
+
+    def require_finite(self) -> None:
+        """Raise ``UserError`` naming the first image whose features or logits are not finite. Waits for the device."""
+        if (number := int(self._not_finite.item())) != ALL_FINITE:
+            raise UserError(f"the features of image {number} by {self.extractor.name} are not finite")
 
     def result(self, wanted: Wanted, images_sha256: str) -> Extraction:
-        features = torch.cat(self.features)[: wanted.count] if wanted.features else None
-        logits = torch.cat(self.logits)[: wanted.count] if wanted.logits else None
+        features = self.features[: wanted.count] if wanted.features else None
+        logits = self.logits[: wanted.count] if wanted.logits else None
         return Extraction(self.moments[wanted.count], features, logits, images_sha256)
+
+
+class _Hashes:
+    """Collects SHA-256 of this process's blocks, for each count; the digests of the first count images combine those of all processes."""
+
+    def __init__(self, counts: Sequence[int], device: torch.device, processes: Processes) -> None:
+        self.counts, self._device, self._processes = counts, device, processes
+        self._mine: list[UInt8[Tensor, "c 32"]] = []
+
+    def add(self, index: int, images: UInt8[Tensor, "b 3 h w"] | None) -> None:
+        """Add block ``index``, on the host; None: this process has no block in this round."""
+        counts = [count - BLOCK * index for count in self.counts]
+        self._mine.append(torch.zeros(len(counts), 32, dtype=torch.uint8) if images is None else _block_hashes(images, counts))
+
+    def digests(self) -> dict[int, str]:
+        """Return the digest of the first n images for each count n. Collective."""
+        rounds = torch.stack(self._mine).to(self._device)
+        blocks = torch.stack(torch.split(self._processes.gather(rounds), len(rounds)), 1).flatten(0, 1).tolist()
+        digests = {}
+        for place, count in enumerate(self.counts):
+            digest = hashlib.sha256()
+            for block in blocks[: -(-count // BLOCK)]:
+                digest.update(bytes(block[place]))
+            digests[count] = digest.hexdigest()
+        return digests
 
 
 Rows = tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]
 
 
 def _blocks(
-    source: ImageSource, keepers: Sequence[_Keeper], counts: Sequence[int], processes: Processes, batch_size: int | None
-) -> Iterator[tuple[int, list[Rows], list[bytes]]]:
-    """Yield number, features and logits by each extractor, and a hash for each count, of every block, in order, on every process.
+    source: ImageSource, keepers: Sequence[_Keeper], hashes: _Hashes, processes: Processes, batch_size: int | None
+) -> Iterator[tuple[int, list[Rows]]]:
+    """Yield number, features and logits by each extractor of every block, in order, on every process; add the blocks to ``hashes``.
 
-    An extractor whose last count lies before a block yields no rows; logits that are not kept have no columns.
+    While the device computes a block, the host hashes the one before. An extractor whose last count lies before a block yields no rows;
+    logits that are not kept have no columns.
     """
     blocks = -(-len(source) // BLOCK)
     device = keepers[0].extractor.device
     widths = [width for keeper in keepers for width in (keeper.extractor.feature_dim, _logit_columns(keeper))]
+    before: Callable[[], None] = _nothing
     for start in range(0, blocks, processes.count):
         mine = start + processes.rank
-        rows, hashes = torch.zeros(BLOCK, sum(widths), device=device), torch.zeros(len(counts), 32, dtype=torch.uint8, device=device)
+        rows = torch.zeros(BLOCK, sum(widths), device=device)
+        finish = partial(hashes.add, mine, None)
         if mine < blocks:  # else fewer blocks than processes are left
-            images, offset = source.block(mine), 0
+            images, require_finite = _started(source, mine)
+            offset = 0
             for keeper in keepers:
                 seen = images[: max(0, keeper.counts[-1] - BLOCK * mine)]
                 columns = keeper.extractor.feature_dim + _logit_columns(keeper)
                 if len(seen):
                     rows[: len(seen), offset : offset + columns] = _extract_block(seen, keeper, batch_size)
                 offset += columns
-            hashes = _hashes(images, [count - BLOCK * mine for count in counts]).to(device)
+            finish = partial(_finish, hashes, mine, copied_to_host(images), require_finite)
         gathered = torch.split(processes.gather(rows), BLOCK)
-        digests = torch.split(processes.gather(hashes), len(counts))
         for index in range(start, min(start + processes.count, blocks)):
             parts = torch.split(gathered[index - start], widths, dim=1)
             valid = [min(BLOCK, max(0, keeper.counts[-1] - BLOCK * index)) for keeper in keepers]
-            pairs = [(parts[2 * i][:count], parts[2 * i + 1][:count]) for i, count in enumerate(valid)]
-            yield index, pairs, [bytes(row) for row in digests[index - start].tolist()]
+            yield index, [(parts[2 * i][:count], parts[2 * i + 1][:count]) for i, count in enumerate(valid)]
+        before()
+        before = finish
+    before()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _started(source: ImageSource, index: int) -> tuple[UInt8[Tensor, "b 3 h w"], Callable[[], None]]:
+    """Return a block, and a function that raises its errors."""
+    return source.start_block(index) if isinstance(source, StartsBlocks) else (source.block(index), _nothing)
+
+
+def _finish(hashes: _Hashes, index: int, images: Callable[[], Tensor], require_finite: Callable[[], None]) -> None:
+    require_finite()
+    hashes.add(index, images())
 
 
 def _logit_columns(keeper: _Keeper) -> int:
@@ -184,9 +237,9 @@ def _extract_block(images: UInt8[Tensor, "b 3 h w"], keeper: _Keeper, batch_size
     return torch.cat([torch.cat([features, logits[:, : _logit_columns(keeper)]], 1) for features, logits in pairs])
 
 
-def _hashes(images: UInt8[Tensor, "b 3 h w"], counts: Sequence[int]) -> UInt8[Tensor, "c 32"]:
+def _block_hashes(images: UInt8[Tensor, "b 3 h w"], counts: Sequence[int]) -> UInt8[Tensor, "c 32"]:
     """Return SHA-256 of shape and bytes of the first min(count, b) images, for each count; zeros for a count below 1."""
-    pixels = images.cpu().contiguous().numpy()
+    pixels = images.contiguous().numpy()
     known: dict[int, list[int]] = {0: [0] * 32}
     for count in counts:
         size = min(max(count, 0), len(pixels))

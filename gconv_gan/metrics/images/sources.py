@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -26,9 +26,10 @@ from gconv_gan.data.reading.transforms import quantise
 from gconv_gan.data.sources.folder import in_split
 from gconv_gan.metrics.images.batch_statistics import batch_statistics
 from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.host_copies import copied_to_host
 from gconv_gan.runtime.modes import evaluating
-from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.runtime.random import Stream
+from gconv_gan.sampling.generator import Sampler
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 BLOCK = 256
@@ -68,6 +69,15 @@ class StoredImages(Protocol):
 def block_range(index: int, count: int) -> range:
     """Return the numbers of the images of block ``index`` among ``count``."""
     return range(BLOCK * index, min(BLOCK * (index + 1), count))
+
+
+@runtime_checkable
+class StartsBlocks(Protocol):
+    """An image source whose device need not be waited for."""
+
+    def start_block(self, index: int) -> tuple[UInt8[Tensor, "b 3 h w"], Callable[[], None]]:
+        """Return block ``index``, which the device may still be computing, and a function that raises the errors of ``block``."""
+        ...
 
 
 class ArrayImages:
@@ -264,8 +274,9 @@ class FakeSource:
         if statistics_batch is not None and BLOCK % statistics_batch:
             raise ValueError(f"batches of {statistics_batch} do not fill blocks of {BLOCK}")
         self.class_counts = class_counts
-        usual = 32 if torch.device(device).type == "cpu" else BLOCK
-        self.batch_size, self.by_batch = statistics_batch or batch_size or usual, statistics_batch is not None
+        mode = evaluating if statistics_batch is None else batch_statistics
+        self._sampler = Sampler(generator, batch_size=statistics_batch or batch_size, mode=mode)
+        self.batch_size = self._sampler.batch_size
 
     @property
     def labels(self) -> str:
@@ -277,24 +288,30 @@ class FakeSource:
     def __len__(self) -> int:
         return self.count
 
-    @torch.no_grad()
     def block(self, index: int) -> UInt8[Tensor, "b 3 h w"]:
         """Return the generated images of block ``index``, see ``ImageSource``."""
+        images, require_finite = self.start_block(index)
+        require_finite()
+        return images
+
+    @torch.no_grad()
+    def start_block(self, index: int) -> tuple[UInt8[Tensor, "b 3 h w"], Callable[[], None]]:
+        """Return the images of block ``index`` without waiting for the device, and a function that raises the errors of ``block``."""
         numbers = block_range(index, self.count)
         z = draw_latents(self.seed, "eval", self._whole(index), latent_dim=self.latent_dim, threshold=self.threshold)
         y = self._labels(index)
-        batches = []
-        mode = batch_statistics(self.generator) if self.by_batch else evaluating(self.generator)
-        with mode, float32_arithmetic(torch.device(self.device)):
-            for start in range(0, len(numbers), self.batch_size):
-                # always a whole batch: at another size a convolution may round differently
-                rows = slice(start, start + self.batch_size)
-                images = self.generator(z[rows], None if y is None else y[rows])[: len(numbers) - start]
-                if not (finite := torch.isfinite(images).flatten(1).all(1)).all():
-                    first = numbers.start + start + int((~finite).nonzero()[0].item())
-                    raise UserError(f"generated image {first} holds values that are not finite: the generator has diverged")
-                batches.append(quantise(images))
-        return torch.cat(batches)
+        # always whole batches: at another size a convolution may round differently
+        whole = -(-len(numbers) // self.batch_size) * self.batch_size
+        images = self._sampler(z[:whole], None if y is None else y[:whole])[: len(numbers)]
+        finite = copied_to_host(torch.isfinite(images).flatten(1).all(1))
+
+        def require_finite() -> None:
+            flags = finite()
+            if not flags.all():
+                first = numbers.start + int((~flags).nonzero()[0].item())
+                raise UserError(f"generated image {first} holds values that are not finite: the generator has diverged")
+
+        return quantise(images), require_finite
 
     def block_labels(self, index: int) -> Int[Tensor, " b"] | None:
         """Return the labels of the images of a block; None without classes."""
