@@ -26,7 +26,7 @@ class Player:
 
     name: PlayerName
     network: nn.Module
-    """The bare network in float32, on the device: never the wrapper that averages gradients over processes."""
+    """The network in float32, on the device."""
     build_optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     learning_rate: float
     """Base learning rate, before schedule and methods."""
@@ -85,8 +85,7 @@ class Losses(Protocol):
     """The training loss of each player as a function of numbers of half batches, for methods that measure before or between steps.
 
     It changes no state: networks run in float32 on copies of their buffers (running statistics, power iterations), and no gradient is
-    accumulated. Differentiate it with ``torch.autograd.grad``: ``backward`` would write to ``.grad`` and, with several processes, start
-    the averaging of gradients.
+    accumulated. Differentiate it with ``torch.autograd.grad``: ``backward`` would write to ``.grad``.
     """
 
     def __call__(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> Tensor:

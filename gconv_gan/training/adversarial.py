@@ -136,7 +136,7 @@ class Adversarial(Task):
         micro_batches = self.config.trainer.micro_batches
         self._accelerator = accelerator
         self._rounds = rounds(self.config.trainer.precision, self.device, autocast=accelerator.mixed_precision == "bf16")
-        self._accumulate = partial(over_micro_batches, count=micro_batches, accelerator=accelerator)
+        self._accumulate = partial(over_micro_batches, count=micro_batches)
         self._draws = self._draws_of(accelerator.process_index, accelerator.num_processes, micro_batches)
 
     # ---- the iteration -----------------------------------------------------------------------------------------------
@@ -187,14 +187,13 @@ class Adversarial(Task):
         for penalised, batch, factor in zip(variant, inputs.discriminator, schedules.penalty, strict=True):
             step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
             with one_step(self._power_iterations):
-                statistics = self._accumulate(step, batch, self._parallel["discriminator"])
+                statistics = self._accumulate(step, batch, self.players["discriminator"].network)
             norm = finish(discriminator)
             self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
 
-        # the bare discriminator: it is frozen, so DDP would wait for gradients that are never computed
         with one_step(self._power_iterations), frozen(discriminator.network):
-            statistics = self._accumulate(self._generator_step, inputs.generator, self._parallel["generator"])
+            statistics = self._accumulate(self._generator_step, inputs.generator, self.players["generator"].network)
         norm = finish(generator)
         self.means.add({**statistics, "grad_norm_g": norm})
         assert generator.average is not None
@@ -207,7 +206,7 @@ class Adversarial(Task):
         with torch.no_grad():
             images = self.players["generator"].network(batch.z, batch.fake_labels)
         loss, statistics = discriminator_loss(
-            self._parallel["discriminator"],
+            self.players["discriminator"].network,
             Examples(batch.reals, batch.real_labels, batch.real_draws),
             Examples(images, batch.fake_labels, batch.fake_draws),
             self.objective,
@@ -221,7 +220,7 @@ class Adversarial(Task):
 
     def _generator_step(self, batch: GeneratorInputs, *, backward: Callable[[Tensor], None], share: float) -> Statistics:
         """Accumulate the generator's gradient on one micro-batch through the frozen discriminator; return detached scalars."""
-        images = self._parallel["generator"](batch.z, batch.fake_labels)
+        images = self.players["generator"].network(batch.z, batch.fake_labels)
         loss, statistics = generator_loss(
             self.players["discriminator"].network,
             Examples(images, batch.fake_labels, batch.fake_draws),

@@ -104,6 +104,14 @@ def noticing_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def agreeing_is_free(accelerator: Accelerator) -> bool:
+    """Return whether processes agree on a signal without waiting for a device: a single one, or on CPUs, whose gradients wait anyway.
+
+    With NCCL the host would wait at every iteration, so that they agree at status lines.
+    """
+    return accelerator.num_processes == 1 or accelerator.device.type == "cpu"
+
+
 def stop_signal(accelerator: Accelerator, signals: list[int]) -> int:
     """Return the number of a signal that any process has received, equal on every process; 0: none."""
     mine = signals[0] if signals else 0

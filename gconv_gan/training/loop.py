@@ -23,7 +23,7 @@ from gconv_gan.runtime.determinism import operations_without_deterministic_kerne
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.engine import Engine, build_engine
-from gconv_gan.training.guards import noticing_signals, stop_signal
+from gconv_gan.training.guards import agreeing_is_free, noticing_signals, stop_signal
 from gconv_gan.training.report import Report, write_method_files
 from gconv_gan.training.state import due
 from gconv_gan.training.task import Task
@@ -101,7 +101,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     named: list[str] = []  # operations without deterministic kernels
     if accelerator.is_main_process and progress.images_seen == 0:
         task.draw(0)
-    talk_waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
+    agree_always = agreeing_is_free(accelerator)
     report.start(progress.images_seen)
 
     while progress.images_seen < total:
@@ -135,8 +135,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         log, sample, evaluate, save = (
             due(before, after, every) for every in (trainer.log_every, task.sample_every, task.evaluate_every, trainer.checkpoint_every)
         )
-        # processes agree on a signal; with NCCL this waits for the device
-        stop = stop_signal(accelerator, signals) if log or not talk_waits else 0
+        stop = stop_signal(accelerator, signals) if log or agree_always else 0
         if log or sample or evaluate or save or finished or stop:
             task.guard.require_finite()
         if log or finished:

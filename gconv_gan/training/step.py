@@ -1,12 +1,11 @@
 """Functions around an optimiser's step that all tasks share: micro-batches, clipping, guard, methods, and losses without a step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gconv_gan.layers.lipschitz.conv_norm import cached_spectra
@@ -16,6 +15,7 @@ from gconv_gan.methods.method import Method, Player
 from gconv_gan.runtime.modes import copied_buffers, full_precision
 from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.training.guards import FiniteGuard
+from gconv_gan.training.processes import average_gradients
 
 
 @contextmanager
@@ -74,38 +74,34 @@ def backward(loss: Tensor, *, parameters: list[nn.Parameter]) -> None:
     torch.autograd.backward(loss, inputs=parameters)
 
 
-def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[tuple[bool, list[Any]]]:
-    """Yield (is last, slices of the tensors) for each of ``count`` equal parts; None and scalars are passed unchanged."""
+def micro_batches(count: int, *tensors: Tensor | None) -> Iterator[list[Any]]:
+    """Yield slices of the tensors for each of ``count`` equal parts; None and scalars are passed unchanged."""
     split = [[tensor] * count if tensor is None or tensor.ndim == 0 else tensor.chunk(count) for tensor in tensors]
     for index in range(count):
-        yield index == count - 1, [parts[index] for parts in split]
+        yield [parts[index] for parts in split]
 
 
-def over_micro_batches(
-    step: Callable[..., dict[str, Tensor]], inputs: Any, network: nn.Module, *, count: int, accelerator: Accelerator
-) -> dict[str, Tensor]:
+def over_micro_batches(step: Callable[..., dict[str, Tensor]], inputs: Any, network: nn.Module, *, count: int) -> dict[str, Tensor]:
     """Run ``step(part, backward=…, share=…)`` on ``count`` parts of a named tuple ``inputs``; return the means of its statistics.
 
-    The gradients of ``network``, the module that Accelerate wrapped, are averaged over processes at the last part.
+    The gradients of ``network`` are accumulated.
     """
     accumulate = partial(backward, parameters=[parameter for parameter in network.parameters() if parameter.requires_grad])
     if count == 1:
         return step(inputs, backward=accumulate, share=1.0)
-    found: list[dict[str, Tensor]] = []
-    for last, parts in micro_batches(count, *inputs):
-        with nullcontext() if last else accelerator.no_sync(network):
-            found.append(step(type(inputs)(*parts), backward=accumulate, share=1 / count))
+    found = [step(type(inputs)(*parts), backward=accumulate, share=1 / count) for parts in micro_batches(count, *inputs)]
     return {name: torch.stack([statistics[name] for statistics in found]).mean(0) for name in found[0]}
 
 
 def finish_step(
     player: Player, *, methods: Sequence[Method], guard: FiniteGuard, max_grad_norm: float | None, images_seen: Tensor
 ) -> Tensor:
-    """Clip the complete gradient, step if it is finite, and clear it; return its norm [] before clipping.
+    """Average the complete gradient over processes, clip it, step if it is finite, and clear it; return its norm [] before clipping.
 
     Methods and optimisers compute in exact float32.
     """
     with float32_arithmetic(images_seen.device):
+        average_gradients([parameter.grad for _, parameter in player.parameters if parameter.grad is not None])
         for method in methods:
             method.after_backward(player)
         gradients = {name: parameter.grad for name, parameter in player.parameters if parameter.grad is not None}

@@ -103,7 +103,7 @@ class Supervised(Task):
         super().begin(accelerator)
         self._accelerator = accelerator
         self._masks = seed_dropout(self.player.network, self.config.seed, device=self.device)
-        self._accumulate = partial(over_micro_batches, count=self.config.trainer.micro_batches, accelerator=accelerator)
+        self._accumulate = partial(over_micro_batches, count=self.config.trainer.micro_batches)
 
     def prepare(self) -> tuple[None, Inputs]:
         """Return the next batch."""
@@ -126,7 +126,7 @@ class Supervised(Task):
         """Run one step, and update the average."""
         self._masks.step = inputs.images_seen
         with one_step(self._power_iterations):
-            statistics = self._accumulate(self._step, inputs.batch, self._parallel["classifier"])
+            statistics = self._accumulate(self._step, inputs.batch, self.players["classifier"].network)
         norm = finish_step(
             self.player,
             methods=self.methods,
@@ -141,7 +141,7 @@ class Supervised(Task):
     def _step(self, batch: Batch, *, backward: Callable[[Tensor], None], share: float) -> dict[str, Tensor]:
         """Accumulate the gradient of the cross-entropy on one micro-batch; return detached scalars."""
         self._masks.indices = batch.places
-        logits = self._parallel["classifier"](batch.images)
+        logits = self.players["classifier"].network(batch.images)
         loss = self._cross_entropy(logits, batch)
         backward(loss if share == 1 else loss * share)
         return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == batch.labels).float().mean()}

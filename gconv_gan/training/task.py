@@ -19,6 +19,7 @@ from gconv_gan.runtime.determinism import deterministic_kernels
 from gconv_gan.runtime.modes import full_precision, without_autocast
 from gconv_gan.runtime.precision import float32_arithmetic, float32_products, products_of
 from gconv_gan.training.guards import FiniteGuard
+from gconv_gan.training.processes import share_weights
 from gconv_gan.training.report import Means, Report
 from gconv_gan.training.state import TrainingState
 from gconv_gan.training.step import measuring
@@ -54,7 +55,7 @@ class Task(ABC):
         self.means = Means()
         self.guard = FiniteGuard(device)
         self.device = device
-        self._parallel: dict[PlayerName, nn.Module] = {}
+        self._begun = False
         self._place_states()
 
     def _place_states(self) -> None:
@@ -82,10 +83,9 @@ class Task(ABC):
             player.rebuild()  # the averages become copies of the changed networks
 
     def begin(self, accelerator: Accelerator) -> None:
-        """Wrap the networks by Accelerate, after a resume or a change of structure, and use the players' present optimisers."""
-        if self._parallel:
-            self._parallel = {}
-            accelerator.free_memory()  # its references to the old wrappers and their hooks
+        """Let Accelerate put the precision into the networks, after a resume or a change of structure, and use the present optimisers."""
+        if self._begun:
+            accelerator.free_memory()  # its references to the old networks
             self.guard = FiniteGuard(self.device)
         self._place_states()
         for player in self.players.values():
@@ -93,7 +93,9 @@ class Task(ABC):
             without_autocast(player.network)
             if player.average is not None:
                 player.average.pair_again()
-        self._parallel = {name: accelerator.prepare(player.network) for name, player in self.players.items()}
+            accelerator.prepare_model(player.network, evaluation_mode=True)  # without its averaging of gradients, see ``processes``
+            share_weights(player.network)
+        self._begun = True
         self._power_iterations = PowerIterations(*(player.network for player in self.players.values()))
         for method in self.methods:
             method.begin(self.players, self.progress)

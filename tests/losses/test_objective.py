@@ -180,13 +180,12 @@ def test_micro_batches_sum_to_the_gradient_of_the_batch_also_under_spectral_norm
     found, statistics = [], []
     for count in (1, 4):
         generator, discriminator = networks(normalised=True)
-        accelerator = Accelerator(cpu=True)
 
         def step(part: DiscriminatorInputs, **how: Any) -> dict[str, Tensor]:
             return d_step(generator, discriminator, objective, part, penalty_factor=2.0, **how)  # noqa: B023
 
         with PowerIterations(generator, discriminator).once():
-            statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count, accelerator=accelerator))
+            statistics.append(over_micro_batches(step, d_inputs(penalty), discriminator, count=count))
         found.append(gradients(discriminator))
     assert_equal_gradients(*found)
     for name, value in statistics[0].items():

@@ -3,13 +3,12 @@
 import os
 import socket
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import gather_object
 
 from gconv_gan.config.base import Deterministic, PrecisionName
 from gconv_gan.config.errors import UserError
@@ -78,14 +77,10 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     require_fitting_precision(trainer.precision)
     if trainer.deterministic is not False:
         prepare_deterministic_kernels()
-    # Accelerate knows only the old name of torch's forward_sync_buffers
-    warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
         mixed_precision=None if trainer.precision is None else "bf16" if trainer.precision == "bf16" else "no",
         log_with=build_trackers(folder),
         project_dir=folder,
-        # our BatchNorm shares statistics; broadcasting buffers in forward would prevent two forward passes before one backward pass
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
         # Accelerate's launcher sets MASTER_ADDR alone if several processes are requested and it starts one
