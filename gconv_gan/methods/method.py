@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,14 @@ from gconv_gan.models.changes import NetworkName
 from gconv_gan.optim.ema import Ema
 
 PlayerName = NetworkName
+
+Layout = Literal["channels_last", "contiguous"]
+"""Memory layout of a network's kernels and feature maps."""
+
+
+def contiguous_input(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a network's inputs with contiguous images, as a forward hook: one in channels last would give its layout to all others."""
+    return inputs[0].contiguous(), *inputs[1:]
 
 
 @dataclass
@@ -31,12 +39,15 @@ class Player:
     learning_rate: float
     """Base learning rate, before schedule and methods."""
     build_average: Callable[[nn.Module], Ema] | None = None
+    layout: Layout = "channels_last"
     parameters: list[tuple[str, nn.Parameter]] = field(init=False)
     """Name -> trained parameter."""
     optimizer: torch.optim.Optimizer = field(init=False)
     average: Ema | None = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.layout == "contiguous":  # as networks are built, and as their parts stay when they change
+            self.network.register_forward_pre_hook(contiguous_input)
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -45,7 +56,8 @@ class Player:
         The optimiser starts without moments, and the average is a copy of the network. Kernels get the memory
         layout of a network that is loaded from a checkpoint, so that a resumed run computes the same bits.
         """
-        channels_last(self.network)
+        if self.layout == "channels_last":
+            channels_last(self.network)
         self.parameters = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         self.optimizer = self.build_optimizer(self.network)
         self.average = None if self.build_average is None else self.build_average(self.network)

@@ -6,6 +6,7 @@ never step; gradients are therefore accumulated here. The optimisers are not wra
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
-from gconv_gan.methods.method import Method, Player, PlayerName
+from gconv_gan.methods.method import Layout, Method, Player, PlayerName
 from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.optim.ema import Ema
 from gconv_gan.optim.schedules import schedule_factor
@@ -69,6 +70,7 @@ class Adversarial(Task):
         pictures: writes the sample grids; None: no grids.
         methods: the training methods, in order.
         scorer: the score during training.
+        layouts: the memory layout of each network; of one that is absent it is channels last.
         device: device of training.
 
     """
@@ -88,6 +90,7 @@ class Adversarial(Task):
         pictures: SampleGrids | None = None,
         methods: Sequence[Method] = (),
         scorer: Scorer | None = None,
+        layouts: Mapping[PlayerName, Layout] = MappingProxyType({}),
         device: torch.device,
     ) -> None:
         ema = partial(Ema, half_life_images=config.ema.half_life_images, ramp=config.ema.ramp, start_images=config.ema.start_images)
@@ -98,12 +101,14 @@ class Adversarial(Task):
                 constructor(config.generator_optimizer, "generator_optimizer"),
                 config.generator_optimizer.learning_rate,
                 build_average=ema,
+                layout=layouts.get("generator", "channels_last"),
             ),
             Player(
                 "discriminator",
                 discriminator.to(device),
                 constructor(config.discriminator_optimizer, "discriminator_optimizer"),
                 config.discriminator_optimizer.learning_rate,
+                layout=layouts.get("discriminator", "channels_last"),
             ),
         ]
         super().__init__(players, methods, objective.to(device).state(), device)

@@ -152,7 +152,8 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         if save or finished or stop or improved:
             with report.paused():
                 if accelerator.is_main_process:
-                    facts = {**run.facts, "methods": records_of(task.methods)}
+                    layouts = {player.name: player.layout for player in task.players.values()}
+                    facts = {**run.facts, "layouts": layouts, "methods": records_of(task.methods)}
                     save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=facts, report=report.say)
                 accelerator.wait_for_everyone()
         if stop and not finished:

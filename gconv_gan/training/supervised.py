@@ -15,7 +15,7 @@ from gconv_gan.data.batches.class_batches import LabelledBatch
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.layers.dropout import seed_dropout
 from gconv_gan.losses.classification import mixed_cross_entropy
-from gconv_gan.methods.method import Method, Player, PlayerName
+from gconv_gan.methods.method import Layout, Method, Player, PlayerName
 from gconv_gan.metrics.classification.predictions import hits, negative_log_likelihood, predictions
 from gconv_gan.optim.ema import Ema
 from gconv_gan.training.report import Report
@@ -81,6 +81,7 @@ class Supervised(Task):
         held_out: HeldOut | None = None,
         held_out_name: str = "test",
         methods: Sequence[Method] = (),
+        layout: Layout = "channels_last",
         device: torch.device,
     ) -> None:
         average = config.average
@@ -90,6 +91,7 @@ class Supervised(Task):
             constructor(config.optimizer, "optimizer"),
             config.optimizer.learning_rate,
             build_average=partial(Ema, half_life_images=average.half_life_images, ramp=average.ramp) if average.half_life_images else None,
+            layout=layout,
         )
         super().__init__([player], methods, {}, device)
         self.config, self.data, self.held_out, self.held_out_name = config, data, held_out, held_out_name

@@ -1,17 +1,20 @@
 """A classifier run from its config: data, network, loop. The trained classifier also serves as extractor ``checkpoint:RUN`` of scores."""
 
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from gconv_gan.commands.train.accelerator import build_accelerator
-from gconv_gan.commands.train.classifier_checks import check
+from gconv_gan.commands.train.classifier_checks import CheckedClassifier, check
 from gconv_gan.commands.train.classifier_plan import plan
+from gconv_gan.commands.train.layouts import chosen_layouts
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.config.errors import reworded
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
@@ -19,6 +22,7 @@ from gconv_gan.config.sections.data import in_section
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.layers.weights import channels_last
+from gconv_gan.methods.method import Layout
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, built, with_changes
 from gconv_gan.models.changes import read_records, records_of
 from gconv_gan.runtime.atomic import write_text
@@ -28,6 +32,8 @@ from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.training.checkpoint import STATE, load_network
 from gconv_gan.training.loop import Run, train
 from gconv_gan.training.supervised import Supervised, held_out_scores
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -64,12 +70,30 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
             held_out=data.validation if by_validation else tested,
             held_out_name="validation" if by_validation else "test",
             methods=parts.methods,
+            layout=layout(config, parts, accelerator),
             device=accelerator.device,
         )
         train(task, Run(config, folder, parts.facts), accelerator)
         scores = save_model(config, parts.description, task, tested, folder, accelerator)
         accelerator.end_training()
     return scores
+
+
+def layout(config: ClassifierRunConfig, parts: CheckedClassifier, accelerator: Accelerator) -> Layout:
+    """Return the memory layout of the network, measured on a part of the batch of this process."""
+    trainer = config.trainer
+    batch = trainer.batch_size // (accelerator.num_processes * trainer.micro_batches)
+    images = torch.zeros(batch, 3, config.image_size, config.image_size)
+    return chosen_layouts(
+        {"classifier": lambda: (parts.network, (images,))},
+        {"classifier": [batch, config.image_size, len(parts.description["classes"]), config.network.model_dump(mode="json")]},
+        precision=trainer.precision,
+        deterministic=trainer.deterministic,
+        resumes_from=parts.resumes_from,
+        cache_dir=Path(config.data.cache_dir),
+        accelerator=accelerator,
+        say=partial(log.warning, "%s"),
+    )["classifier"]
 
 
 def save_model(

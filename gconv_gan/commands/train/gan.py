@@ -3,18 +3,22 @@
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
 from gconv_gan.commands.train.gan_plan import plan
+from gconv_gan.commands.train.layouts import chosen_layouts
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.commands.train.training_score import training_scorer
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.methods.method import Progress
+from gconv_gan.methods.method import Layout, PlayerName, Progress
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.loop import Run, train
@@ -67,5 +71,28 @@ def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, a
         pictures=SampleGrids(parts.folder, dataset, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes),
         methods=parts.methods,
         scorer=scorer,
+        layouts=layouts(config, parts, accelerator),
         device=accelerator.device,
+    )
+
+
+def layouts(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> dict[PlayerName, Layout]:
+    """Return the memory layouts of both networks, measured on a part of the batch of this process."""
+    trainer, generator, discriminator = config.trainer, parts.generator, parts.discriminator
+    batch = trainer.batch_size // (accelerator.num_processes * trainer.micro_batches)
+    labels = () if parts.num_classes is None else (torch.zeros(batch, dtype=torch.long),)
+    z, images = torch.zeros(batch, config.generator.latent_dim), torch.zeros(batch, 3, config.data.size, config.data.size)
+    facts = [batch, config.data.size, parts.num_classes]
+    return chosen_layouts(
+        {"generator": lambda: (generator, (z, *labels)), "discriminator": lambda: (discriminator, (images, *labels))},
+        {
+            "generator": [*facts, config.generator.model_dump(mode="json")],
+            "discriminator": [*facts, config.discriminator.model_dump(mode="json")],
+        },
+        precision=trainer.precision,
+        deterministic=trainer.deterministic,
+        resumes_from=parts.resumes_from,
+        cache_dir=Path(config.data.cache_dir),
+        accelerator=accelerator,
+        say=partial(log.warning, "%s"),
     )

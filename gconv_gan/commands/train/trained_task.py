@@ -100,6 +100,7 @@ def _adversarial(
         data=real_images(config, dataset, accelerator, seed=config.seed),
         generator_data=generator_images(config, dataset, accelerator, objective),
         num_classes=num_classes,
+        layouts=state.get("layouts", {}),
         device=accelerator.device,
     )
 
@@ -111,7 +112,8 @@ def _supervised(
     network = build_network(config, dataset, training).network
     _repeat_changes({"classifier": network}, state, checkpoint)
     data = batches(config, dataset, training, accelerator)
-    return Supervised(config, network, data=data, device=accelerator.device), len(training)
+    layout = state.get("layouts", {}).get("classifier", "channels_last")
+    return Supervised(config, network, data=data, layout=layout, device=accelerator.device), len(training)
 
 
 def _repeat_changes(networks: Mapping[PlayerName, nn.Module], state: Mapping[str, Any], checkpoint: Path) -> None:

@@ -1,0 +1,143 @@
+"""The memory layout of each network's kernels and feature maps, channels last or contiguous (channels first), by measurement.
+
+On a GPU one forward and backward pass of both is captured and timed once per device, network and batch, and the faster one is stored
+in the folder of converted data. A run keeps the layouts that its checkpoints name, since they change the last bits of its numbers. Without
+a measurement, on CPUs above all, the layout is channels last.
+"""
+
+import copy
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+
+from gconv_gan.config.base import Deterministic, PrecisionName
+from gconv_gan.layers.norms.running_statistics import statistics_of_one_process
+from gconv_gan.layers.weights import channels_last
+from gconv_gan.methods.method import Layout, PlayerName, contiguous_input
+from gconv_gan.metrics.cost import rounds, training_step
+from gconv_gan.runtime import capture
+from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.capture import reason
+from gconv_gan.runtime.determinism import deterministic_kernels
+from gconv_gan.runtime.device import device_name
+from gconv_gan.runtime.precision import float32_products, products_of
+from gconv_gan.training.checkpoint import STATE
+
+FILE = "layouts.json"
+ROUNDS = 15
+WARM_UP = 2
+GAIN = 0.95
+"""Contiguous maps are chosen where they take at most this share of the time."""
+
+Example = tuple[nn.Module, tuple[Tensor, ...]]
+"""A network on the CPU, and inputs of a step of one process."""
+
+
+def chosen_layouts(
+    examples: Mapping[PlayerName, Callable[[], Example]],
+    described: Mapping[PlayerName, Any],
+    *,
+    precision: PrecisionName | None,
+    deterministic: Deterministic,
+    resumes_from: Path | None,
+    cache_dir: Path,
+    accelerator: Accelerator,
+    say: Callable[[str], None],
+) -> dict[PlayerName, Layout]:
+    """Return the layout of each network, equal on every process.
+
+    Args:
+        examples: the networks with inputs; called only where something is measured.
+        described: JSON data that determine a network and its batch.
+        precision: of the run.
+        deterministic: of the run.
+        resumes_from: the checkpoint from which the run resumes, whose layouts are kept; None: a new run.
+        cache_dir: folder of the measurements.
+        accelerator: device and processes.
+        say: called with one sentence where a network cannot be measured.
+
+    """
+    if resumes_from is not None:
+        stored: dict[PlayerName, Layout] = json.loads((resumes_from / STATE).read_text()).get("layouts", {})
+        return {name: stored.get(name, "channels_last") for name in examples}
+    found: dict[PlayerName, Layout] = dict.fromkeys(examples, "channels_last")
+    place = capture.recorder(accelerator.device)
+    if place is None:
+        return found
+    if accelerator.is_main_process:
+        for name, example in examples.items():
+            parts = [device_name(), torch.__version__, precision, accelerator.mixed_precision, deterministic, described[name]]
+            key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+            known = _read(cache_dir)
+            if key not in known:
+                try:
+                    known[key] = _measured(example(), precision, deterministic, accelerator, place)
+                except RuntimeError as error:  # out of memory, or what no graph holds
+                    say(f"the {name}'s layout is channels last, and was not measured: {reason(error)}")
+                    continue
+                cache_dir.mkdir(parents=True, exist_ok=True)
+                write_text(cache_dir / FILE, json.dumps(known, indent=1, sort_keys=True) + "\n")
+            found[name] = known[key]["layout"]
+    every: list[Any] = broadcast_object_list([found])
+    return dict(every[0])
+
+
+def _read(cache_dir: Path) -> dict[str, Any]:
+    file = cache_dir / FILE
+    known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return known
+
+
+def _measured(
+    example: Example, precision: PrecisionName | None, deterministic: Deterministic, accelerator: Accelerator, place: capture.Recorder
+) -> dict[str, Any]:
+    """Return the faster layout, and the milliseconds of a forward and backward pass in both."""
+    network, inputs = example
+    replays: dict[Layout, Callable[[], None]] = {}
+    kept = []  # what the graphs read and write
+    for layout in _LAYOUTS:
+        twin = laid_out(copy.deepcopy(network).to(accelerator.device), layout)
+        step = training_step(twin, *(tensor.to(accelerator.device) for tensor in inputs))
+
+        def run(step: Callable[[], None] = step) -> None:
+            with ExitStack() as stack:
+                stack.enter_context(float32_products(products_of(precision), accelerator.device))
+                if deterministic is not False:
+                    stack.enter_context(deterministic_kernels(accelerator.device))
+                stack.enter_context(statistics_of_one_process())
+                stack.enter_context(accelerator.autocast())
+                step()
+
+        for _ in range(WARM_UP):
+            place.aside(run)
+        replays[layout] = place.record(run)
+        kept.append((twin, step))
+    taken = rounds(replays, repeats=ROUNDS, device=accelerator.device)
+    return {"layout": faster(taken), **{layout: 1000 * statistics.median(times) for layout, times in taken.items()}}
+
+
+_LAYOUTS: tuple[Layout, Layout] = ("channels_last", "contiguous")
+
+
+def laid_out(network: nn.Module, layout: Layout) -> nn.Module:
+    """Give a network, in place, the kernels of a layout, and contiguous inputs where that is it."""
+    if layout == "channels_last":
+        channels_last(network)
+    else:
+        network.register_forward_pre_hook(contiguous_input)
+    return network
+
+
+def faster(taken: Mapping[Layout, Sequence[float]]) -> Layout:
+    """Return the layout by the median of the ratios of pairs: "contiguous" only where it saves a twentieth."""
+    ratios = [mine / other for mine, other in zip(taken["contiguous"], taken["channels_last"], strict=True)]
+    return "contiguous" if statistics.median(ratios) < GAIN else "channels_last"
