@@ -83,3 +83,23 @@ def test_leaves_that_are_no_tensors_are_left_as_they_are() -> None:
     fill(static, (torch.ones(2), None, 4))
     assert static[0].tolist() == [1, 1]  # type: ignore[union-attr]
     assert static[1:] == [None, 3]
+
+
+def test_a_stream_is_given_out_once_and_again_when_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        """torch hands out 32 streams of each priority in turn."""
+
+        made = 0
+
+        def __init__(self, _: torch.device, *, priority: int) -> None:
+            Stream.made += 1
+            self.device_index, self.stream_id = 0, Stream.made % 32 + (100 if priority else 0)
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(capture, "_TAKEN", set())
+    streams = [capture.own_stream(CPU) for _ in range(64)]
+    assert len({stream.stream_id for stream in streams}) == 64
+    with pytest.raises(RuntimeError, match="all 64 CUDA streams of the process are in use"):
+        capture.own_stream(CPU)
+    gone = streams.pop(3).stream_id
+    assert capture.own_stream(CPU).stream_id == gone

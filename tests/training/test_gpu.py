@@ -1,6 +1,9 @@
 """Tests that need a CUDA device: ``pytest -m gpu tests/training/test_gpu.py``."""
 
 import contextlib
+import dataclasses
+import gc
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load
@@ -16,15 +20,27 @@ from safetensors.torch import load
 from gconv_gan.commands import ablate
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
+from gconv_gan.commands.train import layouts
+from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.config.load import load_config, merged
 from gconv_gan.data.batches.loaders import BatchSource
-from gconv_gan.runtime.capture import no_waiting
+from gconv_gan.data.reading.transforms import quantise
+from gconv_gan.metrics.generative import kid
+from gconv_gan.metrics.images.extraction import Wanted, extract
+from gconv_gan.metrics.images.sources import FakeSource
+from gconv_gan.metrics.neighbours import neighbourhoods
+from gconv_gan.runtime.capture import CaptureStream, no_waiting, own_stream
+from gconv_gan.runtime.precision import float32_arithmetic
 from gconv_gan.runtime.random import Stream
-from gconv_gan.training import engine
+from gconv_gan.sampling.generator import Sampler
+from gconv_gan.sampling.latents import draw_labels, draw_latents
+from gconv_gan.training import engine, processes
+from gconv_gan.training.checkpoint import STATE
 from gconv_gan.training.draws import Draws
 from tests.commands.test_ablate import DIGITS, command, scored_by_weights
 from tests.data.made import in_memory
+from tests.reference.small_extractor import SmallExtractor
 from tests.training.test_host_free import CLASSIFIER_OPTIONS, GAN_OPTIONS
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
@@ -66,9 +82,15 @@ class WatchedEngine(engine.EagerEngine):
         self.seen.add(variant)
 
 
-def run(folder: Path, name: str, option: dict[str, Any]) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of converted data and measured layouts, which all runs of a test must share to be compared."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(folder: Path, name: str, option: dict[str, Any], cache: Path) -> dict[str, bytes]:
     """Train a tiny GAN on the engine ``name``; return its last checkpoint. The engine must not fall back to eager execution."""
-    config = tiny(folder / name, **merged(merged(SHORT, option), {"trainer": {"engine": name}}))
+    config = tiny(folder / name, **merged(merged(SHORT, option), {"trainer": {"engine": name}, "data": {"cache_dir": str(cache)}}))
     gan_recipe.fit(config)
     log = (folder / name / "tiny" / "log.txt").read_text()
     assert "operation by operation" not in log, log
@@ -77,9 +99,11 @@ def run(folder: Path, name: str, option: dict[str, Any]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_the_graph_trains_as_the_operations_do_and_neither_waits(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_graph_trains_as_the_operations_do_and_neither_waits(
+    option: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "EagerEngine", WatchedEngine)
-    captured, called = (run(tmp_path, name, OPTIONS[option]) for name in ("cuda_graph", "eager"))
+    captured, called = (run(tmp_path, name, OPTIONS[option], cache) for name in ("cuda_graph", "eager"))
     same = captured == called
     print(f"{option}: {'bit-equal' if same else 'not bit-equal'}")
     for file, content in called.items():
@@ -89,17 +113,20 @@ def test_the_graph_trains_as_the_operations_do_and_neither_waits(option: str, tm
                 torch.testing.assert_close(mine[name].float(), tensor.float(), rtol=0.05, atol=5e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_a_graph_trains_a_classifier_as_the_operations_do(tmp_path: Path) -> None:
+def test_a_graph_trains_a_classifier_as_the_operations_do(tmp_path: Path, cache: Path) -> None:
     scores = []
     for name in ("cuda_graph", "eager"):
-        options = merged(merged(SHORT, CLASSIFIER_OPTIONS["mixup and CutMix"]), {"trainer": {"engine": name}})
+        options = merged(
+            merged(SHORT, CLASSIFIER_OPTIONS["mixup and CutMix"]), {"trainer": {"engine": name}, "data": {"cache_dir": str(cache)}}
+        )
         scores.append(classifier_recipe.fit(tiny_classifier(tmp_path / name, **options)))
         assert "operation by operation" not in (tmp_path / name / "tiny" / "log.txt").read_text()
     assert scores[0]["loss"] == pytest.approx(scores[1]["loss"], rel=0.05)
 
 
-def test_a_killed_run_that_is_started_again_is_the_uninterrupted_one(tmp_path: Path) -> None:
+def test_a_killed_run_that_is_started_again_is_the_uninterrupted_one(tmp_path: Path, cache: Path) -> None:
     option: dict[str, Any] = {"objective": {"penalty": {"kind": "r1", "every": 3}}, "schedule": {"kind": "constant"}}
+    option["data"] = {"cache_dir": str(cache)}
     for folder, totals in (("killed", (160, 480)), ("whole", (480,))):
         for total in totals:
             AcceleratorState._reset_state(reset_partial_state=True)
@@ -151,3 +178,82 @@ def test_numbers_and_images_are_those_of_a_cpu() -> None:
 
 def test_the_device_is_used() -> None:
     assert Accelerator().device.type == "cuda"
+
+
+def test_generated_images_and_features_are_replayed_and_nothing_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = build_networks(tiny(tmp_path, generator={"conv": {"kind": "gconv"}}), 10)[0].cuda()
+    numbers = torch.arange(160, device="cuda")
+    z, y = draw_latents(0, "test", numbers, latent_dim=6), draw_labels(0, "test", numbers, num_classes=10)
+    sampler, extractor = Sampler(generator, batch_size=32), SmallExtractor("cuda")
+    images = sampler(z, y)  # two batches are called, one is captured and replayed, two are replayed
+    with no_waiting():
+        again = sampler(z, y)
+    torch.testing.assert_close(images, again, rtol=0, atol=0)
+    with torch.no_grad(), float32_arithmetic(torch.device("cuda")):
+        expected = torch.cat([generator.eval()(*part) for part in zip(z.split(32), y.split(32), strict=True)])
+    torch.testing.assert_close(images, expected, rtol=1e-5, atol=1e-5)
+    generator.train()
+    pixels = quantise(images)
+    features = [[extractor(part)[0] for part in pixels.split(32)] for _ in range(2)]
+    with no_waiting():
+        replayed = extractor(pixels[:32])[0]
+    assert replayed.equal(features[1][0])
+    torch.testing.assert_close(torch.cat(features[0]), torch.cat(features[1]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat(features[1]).cpu(), SmallExtractor("cpu")(pixels)[0], rtol=1e-4, atol=1e-4)
+    assert "operation by operation" not in capsys.readouterr().out
+
+
+def test_scores_are_those_of_a_cpu(tmp_path: Path) -> None:
+    generator = build_networks(tiny(tmp_path), 10)[0]
+    found = []
+    for device in ("cpu", "cuda"):
+        extractor = SmallExtractor(device)
+        source = FakeSource(generator.to(device), count=700, seed=0, device=device, batch_size=64)
+        seen = extract(source, [Wanted(extractor, 700, features=True)], batch_size=64)[0]
+        assert seen.features is not None
+        assert seen.features.device.type == device
+        found.append(seen)
+    ours, theirs = (one.features.cpu() for one in found if one.features is not None)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)  # a pixel may be a grey level apart
+    torch.testing.assert_close(found[0].moments.covariance, found[1].moments.covariance.cpu(), rtol=1e-2, atol=1e-3)
+    fake, real = theirs[:300], theirs[300:] + 0.01
+    pairs = [(fake, real), (fake.cuda(), real.cuda())]
+    balls = [dataclasses.astuple(neighbourhoods(*pair, k=3, comparison="<", tile=128)) for pair in pairs]
+    assert balls[0] == balls[1]
+    distances = [kid(*pair, subsets=5, subset_size=100) for pair in pairs]
+    assert distances[0] == pytest.approx(distances[1], rel=1e-9)
+
+
+def test_streams_of_captures_are_shared_with_nothing() -> None:
+    gc.collect()
+    streams = [own_stream(torch.device("cuda")) for _ in range(40)]
+    assert len({stream.stream_id for stream in streams}) == 40
+
+
+def test_the_averaging_of_gradients_by_nccl_is_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dist.init_process_group("nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(processes, "process_count", lambda: 2)  # a sum over one process, halved
+        gradients = [torch.ones(3, 2, 3, 3, device="cuda").contiguous(memory_format=torch.channels_last), torch.ones(4, device="cuda")]
+        place = CaptureStream(torch.device("cuda"))
+        place.aside(lambda: processes.average_gradients(gradients))
+        replay = place.record(lambda: processes.average_gradients(gradients))
+        for _ in range(2):
+            replay()
+        assert [gradient.unique().tolist() for gradient in gradients] == [[0.125], [0.125]]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_the_layout_is_measured_once(tmp_path: Path, cache: Path) -> None:
+    for name in ("cuda_graph", "eager"):
+        run(tmp_path, name, {"generator": {"width": 16}}, cache)
+    entries = json.loads((cache / layouts.FILE).read_text()).values()
+    assert len(entries) >= 2
+    for entry in entries:
+        assert entry["layout"] in ("channels_last", "contiguous")
+        assert 0 < min(entry["channels_last"], entry["contiguous"]) < 1000
+    states = [tmp_path / name / "tiny" / "checkpoint-160" / STATE for name in ("cuda_graph", "eager")]
+    stored = [json.loads(state.read_text())["layouts"] for state in states]
+    assert stored[0] == stored[1]
+    assert stored[0].keys() == {"generator", "discriminator"}

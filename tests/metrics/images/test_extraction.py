@@ -7,35 +7,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from gconv_gan.metrics.extractors.inception import InceptionExtractor, InputConvention, NetworkExtractor
+from gconv_gan.metrics.extractors.inception import InceptionExtractor
 from gconv_gan.metrics.images.extraction import Wanted, extract
 from gconv_gan.metrics.images.sources import FakeSource
 from gconv_gan.runtime import capture
 from tests.reference.host_free import HostReads
 from tests.reference.recorder import Recorder
+from tests.reference.small_extractor import SmallExtractor
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator
 
 BYTES = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-class Small(NetworkExtractor):
-    """A convolution with the channels' means and deviations of ImageNet."""
-
-    name, sha256, layer, feature_dim, num_logits = "small", "0" * 64, "mean", 8, 0
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        super().__init__(torch.nn.Conv2d(3, 8, 3), InputConvention("tf1_bilinear", 24, (123.0, 116.0, 103.0), (58.0, 57.0, 57.5)), "cpu")
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.network(x).mean((2, 3))
-        return features, features[:, :0]
-
-
 @pytest.mark.parametrize("kind", ["small", "inception"])
 def test_replayed_features_are_those_of_plain_calls(kind: str, random_inception: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, captured = (Small() if kind == "small" else InceptionExtractor(random_inception, expected_sha256=None) for _ in range(2))
+    plain, captured = (
+        SmallExtractor() if kind == "small" else InceptionExtractor(random_inception, expected_sha256=None) for _ in range(2)
+    )
     made = Recorder()
     expected = [plain(part) for part in BYTES.split(4)]
     monkeypatch.setattr(capture, "recorder", lambda _: made)
