@@ -31,7 +31,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import named_run
 from gconv_gan.metrics.cost import synchronise
 from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.capture import own_stream
+from gconv_gan.runtime.capture import STREAMS, own_stream
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
@@ -202,15 +202,16 @@ def side_by_side(
 
 
 def _started(left: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, signals: list[int], stack: ExitStack) -> list[Started]:
-    """Return the started runs: seeds in order, as long as they fit into the device's memory."""
+    """Return the started runs: seeds in order, as long as they fit into the device's memory and have a stream each."""
     started: list[Started] = []
+    arms = len({arm for arm, _ in left})
     for seed in dict.fromkeys(seed for _, seed in left):
         before = _free_memory()
         for name, config in left.items():
             if name[1] == seed:
                 started.append(_start(name, config, dataset, signals, stack))
         now = _free_memory()
-        if now is not None and before is not None and now < FREE * (before - now):
+        if now is not None and before is not None and (now < FREE * (before - now) or len(started) + arms > STREAMS):
             break
     return started
 

@@ -19,6 +19,8 @@ from torch.utils import _pytree as pytree
 
 PRIORITIES = (0, -1)  # torch has 32 streams of each, which it hands out in turn
 PER_PRIORITY = 32
+STREAMS = len(PRIORITIES) * PER_PRIORITY
+"""The number of streams that ``own_stream`` can give out."""
 
 _TAKEN: set[tuple[int | None, int]] = set()
 """Device and number of the streams that ``own_stream`` has given out."""
@@ -39,7 +41,7 @@ def own_stream(device: torch.device) -> Any:
                 _TAKEN.add(key)
                 weakref.finalize(stream, _TAKEN.discard, key)
                 return stream
-    raise RuntimeError(f"all {PER_PRIORITY * len(PRIORITIES)} CUDA streams of the process are in use")
+    raise RuntimeError(f"all {STREAMS} CUDA streams of the process are in use")
 
 
 @runtime_checkable
@@ -101,9 +103,19 @@ class CaptureStream:
         return graph.replay
 
 
-def recorder(device: torch.device) -> Recorder | None:
-    """Return a recorder for forward passes on the device; None: they are executed operation by operation, as on a CPU."""
-    return CaptureStream(device) if device.type == "cuda" else None
+def captures(device: torch.device) -> bool:
+    """Return whether functions can be captured on the device."""
+    return device.type == "cuda"
+
+
+def recorder(device: torch.device) -> Recorder:
+    """Return a new recorder on a device that ``captures``."""
+    return CaptureStream(device)
+
+
+def own_stream_is_current(device: torch.device) -> bool:
+    """Return whether the current stream is not the default one, as of runs that are trained side by side."""
+    return device.type == "cuda" and torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
 
 
 class ForwardPass:
@@ -111,7 +123,7 @@ class ForwardPass:
 
     The first call initialises libraries and caches, the second is watched for operations that wait for the device, and the third is
     captured: a shape that occurs once or twice costs nothing. The results of a call belong to the caller. Where nothing can be captured,
-    every call executes the function.
+    every call executes the function; so it does in runs side by side, since there are too few streams for several of each run.
 
     Args:
         function: ``function(*inputs)`` with tensors or None gives a tuple of tensors, a function of the inputs and of tensors at fixed
@@ -133,8 +145,11 @@ class ForwardPass:
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor | None) -> tuple[Tensor, ...]:
-        if self._recorder is None:
-            self._recorder = None if self._refused else recorder(self._device)
+        if self._recorder is None and captures(self._device) and not self._refused and not own_stream_is_current(self._device):
+            try:
+                self._recorder = recorder(self._device)
+            except RuntimeError as error:
+                self._refuse(error)
         if self._recorder is None:
             return self._function(*inputs)
         key = tuple(None if x is None else (x.shape, x.dtype, x.stride()) for x in inputs)
@@ -151,11 +166,14 @@ class ForwardPass:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._refused, self._recorder = True, None
-            self._captured.clear()
-            self._say(f"{self._what} runs operation by operation, not as a CUDA graph: {reason(error)}")
+            self._refuse(error)
             return self._function(*inputs)
         return self._replay(key, inputs)
+
+    def _refuse(self, error: RuntimeError) -> None:
+        self._refused, self._recorder = True, None
+        self._captured.clear()
+        self._say(f"{self._what} runs operation by operation, not as a CUDA graph: {reason(error)}")
 
     def _called(self, place: Recorder, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
         results: list[Tensor] = []

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from gconv_gan.config.base import EngineName
-from gconv_gan.runtime.capture import CaptureStream, Recorder, fill, no_waiting, reason
+from gconv_gan.runtime.capture import CaptureStream, Recorder, fill, no_waiting, own_stream_is_current, reason
 
 Iteration = Callable[[Any, Any], None]
 """``iteration(variant, inputs)``: inputs are tensors in tuples; it changes tensors in place and returns nothing."""
@@ -149,5 +149,4 @@ def _obstacle(device: torch.device, processes: int) -> str:
 
 def recorder_of_run(device: torch.device) -> CaptureStream:
     """Return a recorder on the current stream, where the run has one of its own, as runs side by side do; else on a new one."""
-    current = torch.cuda.current_stream(device)
-    return CaptureStream(device, None if current == torch.cuda.default_stream(device) else current)
+    return CaptureStream(device, torch.cuda.current_stream(device) if own_stream_is_current(device) else None)

@@ -22,6 +22,7 @@ def product(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
+    monkeypatch.setattr(capture, "captures", lambda _: True)
     monkeypatch.setattr(capture, "recorder", lambda _: made)
     return made
 
@@ -60,6 +61,7 @@ def test_what_cannot_be_captured_is_called_and_reported_once(call: int, monkeypa
         def record(self, function: Callable[[], None]) -> Callable[[], None]:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
+    monkeypatch.setattr(capture, "captures", lambda _: True)
     monkeypatch.setattr(capture, "recorder", lambda _: Refusing())
     said: list[str] = []
     forward, x = ForwardPass(product, CPU, what="the product", say=said.append), torch.ones(2, 3)

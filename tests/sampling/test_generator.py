@@ -29,6 +29,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
+    monkeypatch.setattr(capture, "captures", lambda _: True)
     monkeypatch.setattr(capture, "recorder", lambda _: made)
     return made
 
@@ -80,6 +81,7 @@ def test_scored_images_are_those_of_plain_calls(by_batch: int | None, tmp_path: 
 
     plain = extract(source(), wanted)[0]
     made = Recorder()
+    monkeypatch.setattr(capture, "captures", lambda _: True)
     monkeypatch.setattr(capture, "recorder", lambda _: made)
     replayed = extract(source(), wanted)[0]
     assert made.replays == 19 - 2

@@ -70,8 +70,7 @@ def chosen_layouts(
         stored: dict[PlayerName, Layout] = json.loads((resumes_from / STATE).read_text()).get("layouts", {})
         return {name: stored.get(name, "channels_last") for name in examples}
     found: dict[PlayerName, Layout] = dict.fromkeys(examples, "channels_last")
-    place = capture.recorder(accelerator.device)
-    if place is None:
+    if not capture.captures(accelerator.device):
         return found
     if accelerator.is_main_process:
         for name, example in examples.items():
@@ -80,7 +79,7 @@ def chosen_layouts(
             known = _read(cache_dir)
             if key not in known:
                 try:
-                    known[key] = _measured(example(), precision, deterministic, accelerator, place)
+                    known[key] = _measured(example(), precision, deterministic, accelerator)
                 except RuntimeError as error:  # out of memory, or what no graph holds
                     say(f"the {name}'s layout is channels last, and was not measured: {reason(error)}")
                     continue
@@ -97,11 +96,10 @@ def _read(cache_dir: Path) -> dict[str, Any]:
     return known
 
 
-def _measured(
-    example: Example, precision: PrecisionName | None, deterministic: Deterministic, accelerator: Accelerator, place: capture.Recorder
-) -> dict[str, Any]:
+def _measured(example: Example, precision: PrecisionName | None, deterministic: Deterministic, accelerator: Accelerator) -> dict[str, Any]:
     """Return the faster layout, and the milliseconds of a forward and backward pass in both."""
     network, inputs = example
+    place = capture.recorder(accelerator.device)
     replays: dict[Layout, Callable[[], None]] = {}
     kept = []  # what the graphs read and write
     for layout in _LAYOUTS:

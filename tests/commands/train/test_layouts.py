@@ -34,6 +34,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         share = 0.9 if len(made) == 2 else 0.96
         return {"channels_last": [1.0, 2.0, 1.0], "contiguous": [share, 2 * share, 7.0]}
 
+    monkeypatch.setattr(capture, "captures", lambda _: True)
     monkeypatch.setattr(capture, "recorder", lambda _: Recorder())
     monkeypatch.setattr(layouts, "rounds", rounds)
     return made
@@ -91,6 +92,7 @@ def test_a_network_that_cannot_be_measured_has_the_rule(
         def record(self, function: Callable[[], None]) -> Callable[[], None]:
             raise RuntimeError("CUDA out of memory")
 
+    monkeypatch.setattr(capture, "captures", lambda _: True)
     monkeypatch.setattr(capture, "recorder", lambda _: Refusing())
     scores = classifier_recipe.fit(tiny_classifier(tmp_path))
     assert scores["accuracy"] > 0
