@@ -109,7 +109,7 @@ def agreeing_is_free(accelerator: Accelerator) -> bool:
 
     With NCCL the host would wait at every iteration, so that they agree at status lines.
     """
-    return accelerator.num_processes == 1 or accelerator.device.type == "cpu"
+    return bool(accelerator.num_processes == 1 or accelerator.device.type == "cpu")
 
 
 def stop_signal(accelerator: Accelerator, signals: list[int]) -> int:

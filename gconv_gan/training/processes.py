@@ -38,5 +38,5 @@ def average_gradients(gradients: Sequence[Tensor]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat.div_(processes)
-    means = flat.split([gradient.numel() for gradient in gradients])
+    means = torch.split(flat, [gradient.numel() for gradient in gradients])
     torch._foreach_copy_(list(gradients), [mean.view(gradient.shape) for mean, gradient in zip(means, gradients, strict=True)])

@@ -127,7 +127,7 @@ _LAYOUTS: tuple[Layout, Layout] = ("channels_last", "contiguous")
 
 
 def laid_out(network: nn.Module, layout: Layout) -> nn.Module:
-    """Give a network, in place, the kernels of a layout, and contiguous inputs where that is it."""
+    """Return the network itself, whose kernels now have the layout, and its inputs too where it is contiguous."""
     if layout == "channels_last":
         channels_last(network)
     else:
