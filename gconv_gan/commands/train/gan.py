@@ -91,7 +91,7 @@ def layouts(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -
         },
         precision=trainer.precision,
         deterministic=trainer.deterministic,
-        resumes_from=parts.resumes_from,
+        resumes_from=parts.resumes_from or parts.forks,
         cache_dir=Path(config.data.cache_dir),
         accelerator=accelerator,
         say=partial(log.warning, "%s"),

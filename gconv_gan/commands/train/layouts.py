@@ -60,7 +60,7 @@ def chosen_layouts(
         described: JSON data that determine a network and its batch.
         precision: of the run.
         deterministic: of the run.
-        resumes_from: the checkpoint from which the run resumes, whose layouts are kept; None: a new run.
+        resumes_from: the checkpoint from which the run goes on, whose layouts are kept; None: a new run.
         cache_dir: folder of the measurements.
         accelerator: device and processes.
         say: called with one sentence where a network cannot be measured.
