@@ -127,14 +127,14 @@ def build_engine(
     processes: int,
     say: Callable[[str], None],
 ) -> Engine:
-    """Return the engine that ``trainer.engine`` names; "auto": CUDA graphs on a CUDA device, with one process or several under NCCL.
+    """Return the engine that ``trainer.engine`` names; "auto": CUDA graphs where one process trains on a CUDA device.
 
-    ``say`` is called if "cuda_graph" was requested and is not possible.
+    "cuda_graph" captures several processes too, if NCCL connects them. ``say`` is called if it was requested and is not possible.
     """
     obstacle = _obstacle(device, processes)
     if name == "cuda_graph" and obstacle:
         say(f'iterations are run operation by operation, not as trainer.engine = "cuda_graph" says: {obstacle}')
-    if name == "eager" or obstacle:
+    if name == "eager" or obstacle or (name == "auto" and processes > 1):
         return EagerEngine(iteration)
     return GraphEngine(iteration, state=state, recorder=recorder_of_run(device), say=say)
 

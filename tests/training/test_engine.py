@@ -108,6 +108,7 @@ def test_the_reason_against_a_graph_is_reported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("gconv_gan.training.engine.recorder_of_run", lambda _: Recorder())
     assert isinstance(build_engine("auto", print, device=gpu, processes=1, **options), GraphEngine)
     monkeypatch.setattr("torch.distributed.get_backend", lambda: "nccl")
-    assert isinstance(build_engine("auto", print, device=gpu, processes=2, **options), GraphEngine)
+    assert isinstance(build_engine("cuda_graph", print, device=gpu, processes=2, **options), GraphEngine)
+    assert isinstance(build_engine("auto", print, device=gpu, processes=2, **options), EagerEngine)
     assert isinstance(build_engine("eager", print, device=gpu, processes=2, **options), EagerEngine)
     assert len(said) == 2
