@@ -206,8 +206,8 @@ def fill(static: list[Any], values: Any) -> None:
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
-    """Make every operation that waits for a CUDA device raise ``RuntimeError`` in the body; without such a device it does nothing."""
-    if not torch.cuda.is_available():
+    """Make every operation that waits for a CUDA device raise ``RuntimeError`` in the body; where CUDA is not in use it does nothing."""
+    if not torch.cuda.is_initialized():
         yield
         return
     with warnings.catch_warnings():
