@@ -1,4 +1,4 @@
-"""Draw images of an exported generator: ``python -m gconv_gan.sample FOLDER [--num 64] [--seed 0] [--class 3] [--out FILE.png]``."""
+"""Draw images of a trained generator: ``python -m gconv_gan.sample RUN|FOLDER [--num 50000] [--out samples.zip] [--grid grid.png]``."""
 
 from gconv_gan.runtime.script import run_command
 

@@ -24,7 +24,7 @@ VERBS = {
     "curve": Verb("gconv_gan.commands.score.score_curve", "CurveCommand", "RUN", "score every checkpoint of a run, mark the best"),
     "compare": Verb("gconv_gan.commands.score.compare_scores", "CompareCommand", "A B", "scores side by side, where they are comparable"),
     "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "draw the page of a run"),
-    "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "FOLDER", "draw images of a trained generator"),
+    "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "RUN", "draw images of a trained generator as files"),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "write a generator with model card and ONNX as one folder"),
     "ablate": Verb("gconv_gan.commands.ablate", "AblateCommand", "CONFIG", "train arms on paired seeds and test their differences"),
     "layers": Verb("gconv_gan.models.summary", "SummaryCommand", "NAME", "parameters and multiply-adds of a named network"),
