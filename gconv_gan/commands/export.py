@@ -1,24 +1,34 @@
-"""Export of a run to a self-contained folder: averaged generator, its config, a model card with the scores, and ONNX."""
+"""Export of a run to a self-contained folder, as the Hub expects it: averaged generator, config, model card, samples, ONNX."""
 
 import hashlib
 import importlib.util
 import io
+import json
+import math
+import re
 import shutil
+import statistics
+import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+import tyro
 from torch import nn
 
 from gconv_gan.commands.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
-from gconv_gan.commands.model_card import model_card
+from gconv_gan.commands.model_card import ONNXFacts, model_card
+from gconv_gan.commands.sample import sample
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import parse_command
+from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.schema import resolved
+from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.gallery.pictures.grid import save_grid
 from gconv_gan.metrics.images.sources import shape_of
 from gconv_gan.models.changes import made
 from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
@@ -26,7 +36,9 @@ from gconv_gan.runtime.run_folder import keep_plugins
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 ONNX = "generator.onnx"
-CARD = "card.md"
+CARD, SAMPLES = "README.md", "samples.png"
+SHOWN = 64  # images of seed 0 in the card
+TIMED = 15  # passes
 TRACED_BATCH, CHECKED_BATCHES = 2, (1, 5)
 TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two libraries sum in different orders
 
@@ -40,12 +52,19 @@ class ExportCommand(Config):
     checkpoint: Checkpoint = None
     no_onnx: bool = False
     """Leave generator.onnx out."""
+    push: Annotated[str | None, tyro.conf.arg(metavar="REPO_ID")] = None
+    """Upload the folder to this repository of the Hugging Face Hub, OWNER/NAME, which is created if it does not exist; needs a login."""
+    private: bool = False
+    """Create that repository as a private one."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Export the run that the command line names."""
     command = parse_command(ExportCommand, arguments)
-    print(f"written to {export(command)}")
+    folder = export(command)
+    print(f"written to {folder}")
+    if command.push is not None:
+        print(f"uploaded to {push(folder, command.push, private=command.private)}")
 
 
 def export(command: ExportCommand) -> Path:
@@ -68,12 +87,38 @@ def export(command: ExportCommand) -> Path:
         write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
         keep_plugins(folder, description.plugins)
         generator, _ = load_exported(folder)  # read back as a user of the folder would
-        difference = None
+        onnx = None
         if not command.no_onnx:
             write_onnx(generator, folder / ONNX)
-            difference = onnx_difference(generator, folder / ONNX)
-        write_text(folder / CARD, model_card(generator, description, Path(command.run), onnx_difference=difference))
+            onnx = ONNXFacts(onnx_difference(generator, folder / ONNX), *latencies(generator, folder / ONNX))
+        save_grid(sample(generator, count=SHOWN, seed=0), folder / SAMPLES, columns=math.isqrt(SHOWN))
+        card = model_card(generator, description, Path(command.run), onnx=onnx, samples=SAMPLES, repository=command.push)
+        write_text(folder / CARD, card)
     return out
+
+
+def push(folder: Path, repository: str, *, private: bool) -> str:
+    """Upload an exported folder to the Hugging Face Hub and return its address there.
+
+    Raises:
+        UserError: the name is no repository, there is no login, or the Hub cannot be reached.
+
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    kept = f"{folder} is kept; export is not needed again: huggingface-cli upload {repository} {folder}"
+    try:
+        hub = huggingface_hub.HfApi()
+        address = hub.create_repo(repository, private=private, exist_ok=True)
+        hub.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"gconv_gan: {folder.name}")
+    except HFValidationError as error:
+        raise UserError(f"--push {repository} is not the name of a repository, OWNER/NAME: {error}; {kept}") from error
+    except LocalTokenNotFoundError as error:
+        raise UserError(f"--push {repository} needs a login: run hf auth login, or set HF_TOKEN; {kept}") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise UserError(f"--push {repository}: the Hub answered: {' '.join(str(error).split())[:300]}; {kept}") from error
+    return str(address)
 
 
 def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
@@ -87,8 +132,25 @@ def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
         images_seen=run.images_seen,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         methods=tuple(made(run.changes)),
-        run=run.config,
+        run=_without_places(run.config),
     )
+
+
+def _without_places(config: GANRunConfig) -> GANRunConfig:
+    """Return a config in which a file or folder with an absolute path is named by the last part of its path alone."""
+
+    def shortened(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shortened(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [shortened(inner) for inner in value]
+        if isinstance(value, str) and "://" not in value:
+            return re.sub(r"(^|:)(~?/[^:]*)", lambda found: found[1] + Path(found[2]).name, value)
+        return value
+
+    fields = json.loads(config.model_dump_json())
+    plugins = {name: fields.pop(name) for name in ("plugins",) if name in fields}  # plugins.json has hashes under these names
+    return validated(GANRunConfig, {**shortened(fields), **plugins}, "exported config")
 
 
 def require_onnx() -> None:
@@ -121,6 +183,31 @@ def write_onnx(generator: nn.Module, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+
+
+def latencies(generator: nn.Module, path: Path) -> tuple[float, float]:
+    """Return the median milliseconds of one image on this CPU: by onnxruntime, and by torch."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    inputs = _inputs(generator, 1)
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+
+    @torch.no_grad()
+    def by_torch() -> None:
+        generator(*inputs.values())
+
+    found = []
+    for call in (lambda: session.run(None, arrays), by_torch):
+        times = []
+        for _ in range(1 + TIMED):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        found.append(1000 * statistics.median(times[1:]))
+    return found[0], found[1]
 
 
 def onnx_difference(generator: nn.Module, path: Path) -> float:

@@ -1,8 +1,12 @@
-"""The model card of an exported generator: architecture, training, licence of the images, scores."""
+"""The model card of an exported generator, with the header that the Hub reads: architecture, training, licence of the images, scores."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from huggingface_hub import EvalResult, ModelCardData
 from torch import nn
 
 from gconv_gan.commands.exported import ExportedGenerator
@@ -30,19 +34,48 @@ LICENCES = {
 OF_A_PLUGIN = "Not known to this software: the data set is a plug-in's. State it here before you pass the model on."
 
 
-def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, *, onnx_difference: float | None) -> str:
+IDENTIFIERS = {"digits": "cc-by-4.0", "fashion_mnist": "mit"}
+"""``data.kind`` -> the Hub's name of the licence; other terms have none."""
+TASK = "unconditional-image-generation"
+
+
+@dataclass(frozen=True)
+class ONNXFacts:
+    """What was measured of generator.onnx: difference of images in [-1, 1] from the weights', milliseconds per image of both."""
+
+    difference: float
+    milliseconds: float
+    torch_milliseconds: float
+
+
+def model_card(
+    generator: nn.Module,
+    description: ExportedGenerator,
+    run: Path,
+    *,
+    onnx: ONNXFacts | None,
+    samples: str | None = None,
+    repository: str | None = None,
+) -> str:
     """Return the card as Markdown.
 
     Args:
         generator: the generator, for its number of parameters.
         description: content of the folder's config.json.
         run: the run folder; the card contains those of ``scores/*.json`` that are of these weights.
-        onnx_difference: largest difference of images in [-1, 1] between generator.onnx and the weights; None: there is no such file.
+        onnx: what was measured of generator.onnx; None: there is no such file.
+        samples: name of the picture of samples; None: there is none.
+        repository: the repository of the Hub that the folder is uploaded to.
 
     """
     config = description.run
     parameters = sum(parameter.numel() for parameter in generator.parameters())
-    onnx = "not exported" if onnx_difference is None else f"generator.onnx, within {onnx_difference:.1g} of the weights' images in [-1, 1]"
+    measured = (
+        "not exported"
+        if onnx is None
+        else f"generator.onnx, any batch size, within {onnx.difference:.1g} of the weights' images in [-1, 1]; one image takes "
+        f"{onnx.milliseconds:.3g} ms, by torch {onnx.torch_milliseconds:.3g} ms (CPU, {torch.get_num_threads()} threads)"
+    )
     classes = f"{len(description.classes)}: {', '.join(description.classes)}" if description.classes else "none (unconditional)"
     conv = getattr(config.generator, "conv", None)
     convolution = "" if conv is None else f"convolution {conv.kind}, "
@@ -52,7 +85,7 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
         "Latent vector": f"N(0, I), {config.generator.latent_dim} dimensions",
         "Classes": classes,
         "Weights": f"exponential average, SHA-256 {description.weights_sha256}",
-        "ONNX": onnx,
+        "ONNX": measured,
     }
     training = {
         "Loss": config.objective.loss,
@@ -63,21 +96,74 @@ def model_card(generator: nn.Module, description: ExportedGenerator, run: Path, 
         "Seed": str(config.seed),
     }
     data = {"Data set": description.data_title, "Licence": LICENCES.get(config.data.kind, OF_A_PLUGIN)}
-    scores = _scores(run, description.weights_sha256)
-    sections = [f"# {config.name}", _rows(facts), "## Training", _rows(training), "## Data", _rows(data), "## Scores", *scores]
-    use = "python -m gconv_gan.sample FOLDER --num 64 --seed 0" + (" --class 0" if description.classes else "")
-    return "\n\n".join([*sections, "## Use", f"    {use}"]) + "\n"
+    scores = _kept_scores(run, description.weights_sha256)
+    tables = [_table(score) for score in scores] or [NOT_SCORED]
+    picture = [] if samples is None else [f"![The first samples of seed 0, none picked]({samples})"]
+    sections = [f"# {config.name}", *picture, _rows(facts), "## Training", _rows(training), "## Data", _rows(data), "## Scores", *tables]
+    return f"---\n{_header(description, scores)}\n---\n\n" + "\n\n".join([*sections, "## Use", *_use(description, repository)]) + "\n"
+
+
+NOT_SCORED = "These weights are not scored yet: gconv-gan score RUN --checkpoint IMAGES, then export again."
+
+
+def _header(description: ExportedGenerator, scores: Sequence[Score]) -> str:
+    """Return the card's header in YAML."""
+    config = description.run
+    kind = config.data.kind
+    known = IDENTIFIERS.get(kind, "other")
+    conv = getattr(config.generator, "conv", None)
+    tags = ["gan", "image-generation", "class-conditional" if description.classes else "unconditional", "safetensors"]
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=kind,
+            dataset_name=description.data_title,
+            metric_type=name,
+            metric_value=value,
+            metric_name=f"{name} ({score.card.formula.protocol}, {score.card.extractor.name})",
+        )
+        for score in scores
+        for name, value in score.scores.items()
+    ]
+    header = ModelCardData(
+        library_name="gconv_gan",
+        license=known,
+        license_name="terms-of-the-training-images" if known == "other" else None,
+        pipeline_tag=TASK,
+        tags=[*tags, *([conv.kind] if conv is not None and conv.kind not in tags else [])],
+        metrics=sorted({name for score in scores for name in score.scores}) or None,
+        model_name=config.name,
+        eval_results=results or None,
+    )
+    return str(header.to_yaml())
+
+
+def _use(description: ExportedGenerator, repository: str | None) -> list[str]:
+    """Return how to draw images, in Python and on the command line."""
+    label = ", label=0" if description.classes else ""
+    folder = '"."  # this folder' if repository is None else f'huggingface_hub.snapshot_download("{repository}")'
+    code = [
+        *([] if repository is None else ["import huggingface_hub"]),
+        "from PIL import Image",
+        "",
+        "import gconv_gan",
+        "",
+        f"gan = gconv_gan.load({folder.split('  ')[0]})" + ("  # this folder" if repository is None else ""),
+        f"images = gan.sample(4, seed=0{label})  # uint8 [4, 3, {description.image_size}, {description.image_size}]",
+        'Image.fromarray(images[0].permute(1, 2, 0).numpy()).save("sample.png")',
+    ]
+    command = "gconv-gan sample . --num 64 --out samples.zip" + (" --label 0" if description.classes else "")
+    return ["\n".join(["```python", *code, "```"]), "\n".join(["```sh", command, "```"])]
 
 
 def _rows(facts: dict[str, str]) -> str:
     return "\n".join(f"- **{name}:** {value}" for name, value in facts.items())
 
 
-def _scores(run: Path, weights_sha256: str) -> list[str]:
-    """Return a table for each score of these weights in the run folder, or a sentence that there is none."""
+def _kept_scores(run: Path, weights_sha256: str) -> list[Score]:
+    """Return the scores of these weights in the run folder."""
     kept = [score for path in sorted((run / "scores").glob("*.json")) if (score := _score(path)) is not None]
-    tables = [_table(score) for score in kept if score.card.fakes.weights_sha256 == weights_sha256]
-    return tables or ["These weights are not scored yet: eval/gan_metrics.py RUN --checkpoint IMAGES, then export again."]
+    return [score for score in kept if score.card.fakes.weights_sha256 == weights_sha256]
 
 
 def _score(path: Path) -> Score | None:
@@ -96,10 +182,16 @@ def _table(score: Score) -> str:
     split = "" if reference.split is None else f" (split {reference.split})"
     rule = "" if score.card.run.checkpoint_rule is None else f", chosen as {score.card.run.checkpoint_rule}"
     cut = "none" if fakes.truncation is None else f"{fakes.truncated} at {fakes.truncation:g}"
+    source = _last(reference.source)
     head = (
-        f"{formula.protocol}: features of {score.card.extractor.name}, {formula.num_fake:,} generated against {real} of {reference.source}"
+        f"{formula.protocol}: features of {score.card.extractor.name}, {formula.num_fake:,} generated against {real} of {source}"
         f"{split}; {fakes.weights} weights at {fakes.images_seen} images{rule}; BatchNorm {fakes.batch_norm}, truncation {cut}, "
         f"labels {fakes.labels}, seed {fakes.seed}."
     )
     rows = [f"| {name} | {value:.6g} |" for name, value in score.scores.items()]
     return "\n".join([head, "", "| score | value |", "|---|---|", *rows])
+
+
+def _last(source: str) -> str:
+    """Return the name of a file or folder with an absolute path; any other source as it is."""
+    return Path(source).name if Path(source).is_absolute() else source

@@ -36,7 +36,7 @@ def test_the_folder_alone_gives_the_run_s_images_to_another_process(tiny_run: Pa
     moved = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
     expected = FakeSource(load_run(tiny_run).generator(), count=32, seed=5, batch_size=32).block(0)
     picture = tmp_path / "grid.png"
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "gconv_gan.sample", str(moved), "--num", "9", "--seed", "5", "--out"]
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "gconv_gan.sample", str(moved), "--num", "9", "--seed", "5", "--grid"]
     subprocess.run([*command, str(picture)], check=True, cwd=Path(__file__).parents[2])
     assert torch.equal(read_tiles(picture, side=8), expected[:9])
 
@@ -92,7 +92,7 @@ def test_a_folder_may_be_given_as_text(folder: Path) -> None:
 
 
 def test_the_card_has_the_settings_of_the_config(folder: Path) -> None:
-    card, config = (folder / "card.md").read_text(), json.loads((folder / "config.json").read_text())
+    card, config = (folder / "README.md").read_text(), json.loads((folder / "config.json").read_text())
     assert config["weights_sha256"] in card
     assert "480 real images seen, batch 16, n_dis 2" in card
     assert "CC BY 4.0" in card
@@ -109,7 +109,7 @@ def test_the_card_quotes_the_scores_of_its_own_weights_alone(run: Path, judge: P
     score([str(run), *small, "--checkpoint", "320"])
     score([str(run), *small, "--generator-weights", "raw"])
     (run / "scores" / "robustness.json").write_text('{"accuracy": 0.5}')  # of another test
-    card = model_card(generator, description, run, onnx_difference=None)
+    card = model_card(generator, description, run, onnx=None)
     assert card.count("| score | value |") == 1
     printed = {name: value for name, value in re.findall(r"^\| (\w+) \| ([-+.\de]+) \|$", card, re.MULTILINE)}
     assert printed == {name: f"{value:.6g}" for name, value in json.loads(out.read_text())["scores"].items()}
@@ -125,7 +125,7 @@ def test_a_damaged_score_is_named(run: Path, folder: Path, text: str, sentence: 
     (run / "scores").mkdir(exist_ok=True)
     (run / "scores" / "x.json").write_text(text)
     with pytest.raises(UserError, match=rf"x\.json.*{sentence}"):
-        model_card(generator, description, run, onnx_difference=None)
+        model_card(generator, description, run, onnx=None)
 
 
 @pytest.mark.parametrize("kind", ["cifar10", "cifar100", "lsun_church", "tiny_imagenet", "stanford_dogs"])

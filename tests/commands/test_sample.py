@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def pixels(path: Path) -> torch.Tensor:
-    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def files(folder: Path) -> dict[str, bytes]:

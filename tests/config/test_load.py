@@ -183,7 +183,7 @@ def test_a_folder_as_config_is_refused(tmp_path: Path) -> None:
     ("model", "arguments", "sentence"),
     [
         (SampleCommand, ["folder", "--num", "0"], "command line: --num: Input should be greater than 0, got 0"),
-        (SampleCommand, [], "command line: FOLDER is missing: The folder that python -m gconv_gan.export wrote"),
+        (SampleCommand, [], "command line: RUN|FOLDER is missing: A run folder, or the folder that gconv-gan export wrote"),
         (ScoreCommand, ["run", "--checkpoint", "bst"], "command line: --checkpoint: 'bst' is not a whole number or best"),
         (
             ScoreCommand,
