@@ -62,7 +62,7 @@ class SampleFiles:
         return names if len(set(names)) == len(names) else [f"{index:04d}-{name}" for index, name in enumerate(names)]
 
     def alone(self) -> AbstractContextManager[None]:
-        """Lock the folder; raise ``UserError`` if another command writes into it."""
+        """Return a context that locks the folder; it raises ``UserError`` if another command writes into it."""
         return exclusive(self.folder / LOCK, purpose=f"writing of samples into {self.out}", wait=False)
 
     def check(self, settings: Mapping[str, Any]) -> None:
