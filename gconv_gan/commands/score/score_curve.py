@@ -103,7 +103,12 @@ def score_checkpoints(command: CurveCommand, jobs: Sequence[Job]) -> list[Curve]
 
     """
     device, folder = command_device(), Path(command.run)
-    networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
+    networks = build_extractors(
+        [job.extractor for job in jobs],
+        weights=Path(command.weights) if command.weights else None,
+        download=command.download,
+        device=device,
+    )
     curves: list[Curve] = [{} for _ in jobs]
     references: References | None = None
     for images in _agreed([images for images, path in reversed(checkpoints(folder)) if _is_whole(path)]):

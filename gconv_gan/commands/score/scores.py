@@ -140,7 +140,12 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
             f"--size {command.size} is for pictures in files; {command.source} is a run, whose images have the size of its data"
         )
     files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir)) if run is None else None
-    networks = build_extractors([job.extractor for job in jobs], weights=Path(command.weights) if command.weights else None, device=device)
+    networks = build_extractors(
+        [job.extractor for job in jobs],
+        weights=Path(command.weights) if command.weights else None,
+        download=command.download,
+        device=device,
+    )
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)
         return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))

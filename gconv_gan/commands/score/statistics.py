@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(StatisticsCommand, arguments)
     state = process_state()
     weights = Path(command.weights) if command.weights else None
-    network = build_extractors([command.extractor], weights=weights, device=state.device)[command.extractor]
+    network = build_extractors([command.extractor], weights=weights, download=command.download, device=state.device)[command.extractor]
     statistics = statistics_of(command, network)
     if not state.is_main_process:
         return

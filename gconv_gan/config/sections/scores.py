@@ -25,6 +25,8 @@ class ScoreOptions(Config):
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH, each with every protocol; None: its own."""
     weights: str | None = None
     """File of Inception, DINOv2 or CLIP weights; None: its default path."""
+    download: tyro.conf.FlagConversionOff[bool] = False
+    """Download published weights that are missing, as data are: resumed, compared with their SHA-256."""
     num_fake: SampleCount | None = None
     """Generated images; None: the protocol's number."""
     num_real: SampleCount | None = None
@@ -92,6 +94,8 @@ class StatisticsCommand(Config):
     """inception, efficientnet_lite0, dinov2, clip (and their variants) or checkpoint:PATH."""
     weights: str | None = None
     """File of Inception, DINOv2 or CLIP weights; None: its default path."""
+    download: tyro.conf.FlagConversionOff[bool] = False
+    """Download published weights that are missing, as data are: resumed, compared with their SHA-256."""
     num_real: SampleCount | None = None
     """Images, chosen by the seed; None: all."""
     seed: NonNegativeInt = 0

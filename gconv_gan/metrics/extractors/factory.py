@@ -11,6 +11,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.schema import give, takes
 from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.metrics.extractors.weights import fetch_weights
 from gconv_gan.metrics.protocols import family
 from gconv_gan.metrics.tables import EXTRACTORS
 
@@ -60,13 +61,20 @@ def takes_weights(name: str) -> bool:
     return family(name) in EXTRACTORS and takes(EXTRACTORS[family(name)], "weights")
 
 
-def build_extractors(names: Sequence[str], *, weights: Path | None = None, device: torch.device | str = "cpu") -> dict[str, Extractor]:
+def build_extractors(
+    names: Sequence[str], *, weights: Path | None = None, download: bool = False, device: torch.device | str = "cpu"
+) -> dict[str, Extractor]:
     """Return each extractor once, under its name; ``weights`` is passed to those that take a file.
+
+    With ``download`` the published weights are fetched first where they are missing, unless ``weights`` are given.
 
     Raises:
         UserError: as ``extractor``, or none of them takes ``weights``.
 
     """
+    if download and weights is None:
+        for name in dict.fromkeys(names):
+            fetch_weights(name)
     some_take_it = any(takes_weights(name) for name in names)
     return {
         name: extractor(name, weights=weights if takes_weights(name) or not some_take_it else None, device=device)

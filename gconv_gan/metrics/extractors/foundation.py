@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extractors.inception import InputConvention, NetworkExtractor
-from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, WeightsFile, check_sha256, find_weights, has_timm, sha256_of
+from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, USUAL, WeightsFile, check_sha256, find_weights, has_timm, sha256_of
 
 
 def _per_channel(*values: float) -> tuple[float, float, float]:
@@ -155,7 +155,7 @@ def dinov2(
 
     Returns the extractor on ``device``.
     """
-    return DinoV2Extractor("dinov2-vit-l-14" if name == "dinov2" else name, weights, device=device)
+    return DinoV2Extractor(USUAL.get(name, name), weights, device=device)
 
 
 def clip(
@@ -168,4 +168,4 @@ def clip(
 
     Returns the extractor on ``device``.
     """
-    return ClipExtractor("clip-vit-b-32" if name == "clip" else name, weights, device=device)
+    return ClipExtractor(USUAL.get(name, name), weights, device=device)

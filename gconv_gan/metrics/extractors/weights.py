@@ -1,4 +1,4 @@
-"""Paths and hashes of the extractors' weights. This module opens no network connection."""
+"""Paths and hashes of the extractors' weights. A network connection is opened by ``fetch_weights`` alone."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import UserError, reworded
+from gconv_gan.data.sources.official import OfficialFile, fetch
 
 DIRECTORY_VARIABLE = "GCONV_GAN_WEIGHTS"
 
@@ -62,6 +63,8 @@ CLIP = {
         ("clip-rn50", "RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
     )
 }
+USUAL = {"dinov2": "dinov2-vit-l-14", "clip": "clip-vit-b-32"}
+"""The network that an extractor's short name stands for."""
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -118,6 +121,30 @@ def _in_search_path(file: WeightsFile) -> Path | None:
     return next((place / file.name for place in search_path() if (place / file.name).is_file()), None)
 
 
+def fetch_weights(name: str) -> Path | None:
+    """Download the published weights of an extractor into the first directory of ``search_path``, unless they are there.
+
+    A download that broke off is resumed, and the file is compared with its SHA-256.
+
+    Returns:
+        the file; None for an extractor without published weights.
+
+    Raises:
+        UserError: the file cannot be downloaded, or is not the published one.
+
+    """
+    network = name.partition(":")[0]
+    file = {"inception": INCEPTION, **DINOV2, **CLIP}.get(USUAL.get(network, network))
+    if file is None:
+        return None
+    if (found := _in_search_path(file)) is not None:
+        return found
+    folder = search_path()[0]
+    with reworded(lambda text: text.replace("data.download:", "--download:").replace("data.path:", "--download:")):
+        fetch([OfficialFile(file.name, file.url, f"sha256:{file.sha256}", size=file.size or 0)], folder)
+    return folder / file.name
+
+
 def find_weights(file: WeightsFile, path: Path | None = None) -> Path:
     """Return the path of the weights: ``path`` if given, else in the first directory of ``search_path`` that holds them.
 
@@ -134,6 +161,6 @@ def find_weights(file: WeightsFile, path: Path | None = None) -> Path:
     size = "" if file.size is None else f"{file.size:,} bytes, "
     raise UserError(
         f"the {file.what} weights are missing: fetch {file.url} ({size}SHA-256 {file.sha256}) and put it as "
-        f"{file.name} into {search_path()[0]}, or into the directory that ${DIRECTORY_VARIABLE} names, or pass it with --weights; "
+        f"{file.name} into {search_path()[0]} (gconv-gan score --download true does both), or into the directory that ${DIRECTORY_VARIABLE} names, or pass it with --weights; "
         f"extractors available now: {', '.join(available_extractors())}"
     )
