@@ -402,3 +402,25 @@ def test_mixed_kernels_of_large_layers_are_not_stored_for_the_backward_pass(resa
     assert largest() >= len(x) * bank[0].nbytes
     monkeypatch.setattr("gconv_gan.layers.dynamic.per_sample_conv.RECOMPUTED_BYTES", 0)
     assert largest() <= bank.nbytes
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("form", ["gated maps", "gated matrices"])
+def test_both_forms_of_a_dictionary_have_the_derivatives_of_the_loop(
+    form: str, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gconv_gan.layers.dynamic.dictionary_conv._dense", lambda *_: form == "gated maps")
+    torch.manual_seed(0)
+    geometry = Geometry(padding=(1, 1))
+    shapes = [(3, 4, 5, 7), (6, 4, 3, 3), (5, 6), (3, 6), (5,)]
+    x, *others = [torch.randn(*shape, dtype=torch.float64) for shape in shapes]
+    leaves = [x.contiguous(memory_format=memory_format).requires_grad_(), *(tensor.requires_grad_() for tensor in others)]
+
+    def both() -> tuple[Tensor, Tensor]:
+        return dictionary_conv2d(*leaves, geometry=geometry), dictionary_conv(*leaves, leaves[1].new_zeros(6), **asdict(geometry))
+
+    assert_equal_with_gradients(*both(), leaves)
+    gradients = [torch.autograd.grad(y.square().sum(), leaves, create_graph=True) for y in both()]
+    norms = [torch.stack([gradient.square().sum() for gradient in found]).sum() for found in gradients]
+    for a, b in zip(*(torch.autograd.grad(norm, leaves) for norm in norms), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-8)
