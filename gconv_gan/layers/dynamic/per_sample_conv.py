@@ -306,7 +306,7 @@ def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granul
     batch, outputs = x.shape[0], bank.shape[1]
     if separately(x, bank, geometry):
         biases = [None] * batch if bias is None else bias.expand(batch, outputs).unbind()
-        samples = zip(x.split(1), mix_kernels(bank, gates, granularity, geometry.groups).unbind(), biases, strict=True)
+        samples = zip(torch.split(x, 1), mix_kernels(bank, gates, granularity, geometry.groups).unbind(), biases, strict=True)
         return torch.cat([geometry.conv(sample, kernel, beta) for sample, kernel, beta in samples])
     flat_bias = None if bias is None else bias.expand(batch, outputs).reshape(-1)
     side_by_side = x.reshape(1, -1, *x.shape[2:])
@@ -332,8 +332,8 @@ def _own_kernels(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, gr
         return transposed_kernel(mixed, groups) if resample in ("up", "transposed") else mixed
 
     if resample in ("up", "transposed"):
-        x, padding = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
-        form = _Form((2, 2), (padding, padding), (1, 1), transposed=True, groups=groups)
+        x, crop = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
+        form = _Form((2, 2), (crop, crop), (1, 1), transposed=True, groups=groups)
     else:
         x, padding = pad(x, geometry.padding, geometry.padding_mode)
         form = _Form((2, 2) if resample == "down" else geometry.stride, padding, geometry.dilation, transposed=False, groups=groups)

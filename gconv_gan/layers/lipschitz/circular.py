@@ -8,7 +8,6 @@ ICLR 2019). A zero-padded convolution is a restriction of a circular one on a gr
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
@@ -48,8 +47,7 @@ def _displacements(kh: int, kw: int, device: torch.device) -> Tensor:
     place = torch.arange(kh * kw, device=device)
     row, column = place // kw, place % kw
     displacement = (row[:, None] - row + kh - 1) * (2 * kw - 1) + column[:, None] - column + kw - 1
-    found: Tensor = F.one_hot(displacement.flatten(), (2 * kh - 1) * (2 * kw - 1)).double()
-    return found
+    return (displacement.flatten()[:, None] == torch.arange((2 * kh - 1) * (2 * kw - 1), device=device)).double()
 
 
 def zero_phase_filter(z: Float[Tensor, "b c h w"], gain: Float[Tensor, "c h w"]) -> Float[Tensor, "b c h w"]:
@@ -78,8 +76,11 @@ class _SelfAdjointFilter(torch.autograd.Function):
         return zero_phase_filter(grads[0], gain), None
 
 
-MATRIX_SIDE = 72
-"""Largest side of a grid on which maps are transformed by matrices: 4 n multiply-adds a pixel, faster there than transforms in n log n."""
+MATRIX_SIDE = 48
+"""Largest side of a grid on which maps are transformed by matrices, 4 n multiply-adds a pixel.
+
+Measured on an AVX-512 core: 0.7 of the time of transforms in n log n at 34 x 34, 1.8 of it at 66 x 66.
+"""
 
 
 def _multiply_spectrum(z: Tensor, gain: Tensor) -> Tensor:
@@ -119,7 +120,8 @@ def _by_matrices(z: Tensor, gain: Tensor) -> Tensor:
             sign = 1 if (row == row_cos) == (column == column_cos) else -1
             result[:, row, column].addcmul_(y[:, other_row, other_column], mirrored, value=sign)
     result = torch.matmul(columns.mT, result).view(batch, height, width * channels)
-    return torch.matmul(rows.mT, result).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    filtered: Tensor = torch.matmul(rows.mT, result).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return filtered
 
 
 def _pairs(size: int) -> tuple[slice, slice]:
