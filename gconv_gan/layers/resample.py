@@ -146,7 +146,7 @@ def resampled_conv2d(
     kernel = fused_kernel(weight, resample).to(x.dtype)
     if resample in ("up", "transposed"):
         x, crop = pad_before_upsampling(x, padding[0], padding_mode)
-        return F.conv_transpose2d(x, _transposed(kernel, groups), bias, 2, crop, groups=groups)
+        return F.conv_transpose2d(x, transposed_kernel(kernel, groups), bias, 2, crop, groups=groups)
     x, padding = pad(x, padding, padding_mode)
     return F.conv2d(x, kernel, bias, 2, padding, groups=groups)
 
@@ -180,7 +180,7 @@ def pad_before_upsampling(x: Tensor, padding: int, padding_mode: PaddingMode) ->
     return x, padding + 2 * border
 
 
-def _transposed(weight: Tensor, groups: int) -> Tensor:
+def transposed_kernel(weight: Tensor, groups: int) -> Tensor:
     """Return a kernel [O, C/groups, k, k] in the order of ``conv_transpose2d``, [C, O/groups, k, k]."""
     if groups == 1:
         return weight.transpose(0, 1)

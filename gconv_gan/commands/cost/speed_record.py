@@ -56,6 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     "small R1 every 16": {"objective": {"penalty": {"kind": "r1", "every": 16}}},
     "sngan dictionary": merged(SNGAN, {"generator": {"conv": {"kind": "gconv", "mode": "dictionary"}}}),
     "sngan bank": merged(SNGAN, {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}}),
+    "sngan ConvNorm": merged(SNGAN, {"discriminator": {"norm": {"kind": "conv_norm"}}}),
 }
 
 

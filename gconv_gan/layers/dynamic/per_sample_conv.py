@@ -24,7 +24,7 @@ combined in at least float32 and rounded once.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,7 @@ from gconv_gan.layers.resample import (
     pad_before_upsampling,
     resampled_conv2d,
     taps_and_positions,
+    transposed_kernel,
 )
 from gconv_gan.layers.slicing import ordinary_conv
 
@@ -58,6 +59,10 @@ ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
 }
 MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
+SEPARATE_WORK = 1 << 24
+"""Multiply-adds of a sample from which on a CPU convolves each sample separately (measured, forward and backward, one AVX-512 core)."""
+RECOMPUTED_BYTES = 1 << 23
+"""Bytes of a layer's mixed kernels from which on the backward pass mixes them again instead of storing them."""
 FEW_OUTPUTS = 16
 """Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than mixing the kernels."""
 
@@ -299,10 +304,100 @@ def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
 
 def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
     batch, outputs = x.shape[0], bank.shape[1]
-    weight = mix_kernels(bank, gates, granularity, geometry.groups)
+    if separately(x, bank, geometry):
+        biases = [None] * batch if bias is None else bias.expand(batch, outputs).unbind()
+        samples = zip(torch.split(x, 1), mix_kernels(bank, gates, granularity, geometry.groups).unbind(), biases, strict=True)
+        return torch.cat([geometry.conv(sample, kernel, beta) for sample, kernel, beta in samples])
     flat_bias = None if bias is None else bias.expand(batch, outputs).reshape(-1)
-    y = geometry.conv(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), flat_bias, samples=batch)
+    side_by_side = x.reshape(1, -1, *x.shape[2:])
+    if batch * bank[0].numel() * bank.element_size() >= RECOMPUTED_BYTES and _stores(x, bank, gates):
+        y = _own_kernels(side_by_side, bank, gates, flat_bias, granularity, geometry)
+    else:
+        weight = mix_kernels(bank, gates, granularity, geometry.groups)
+        y = geometry.conv(side_by_side, weight.flatten(0, 1), flat_bias, samples=batch)
     return y.reshape(batch, outputs, *y.shape[2:])
+
+
+def _stores(*tensors: Tensor) -> bool:
+    """Return whether autograd stores tensors for a backward pass of operations on ``tensors``."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors) and not torch.compiler.is_compiling()
+
+
+def _own_kernels(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
+    """Return the convolution of B images side by side [1, B C, H, W] with B kernels that the backward pass mixes and widens anew."""
+    resample, groups, dtype = geometry.resample, geometry.groups * gates.shape[0], compute_dtype(x)
+
+    def kernels(bank: Tensor, gates: Tensor) -> Tensor:
+        mixed = fused_kernel(mix_kernels(bank, gates, granularity, geometry.groups).flatten(0, 1), resample).to(dtype)
+        return transposed_kernel(mixed, groups) if resample in ("up", "transposed") else mixed
+
+    if resample in ("up", "transposed"):
+        x, crop = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
+        form = _Form((2, 2), (crop, crop), (1, 1), transposed=True, groups=groups)
+    else:
+        x, padding = pad(x, geometry.padding, geometry.padding_mode)
+        form = _Form((2, 2) if resample == "down" else geometry.stride, padding, geometry.dilation, transposed=False, groups=groups)
+    y: Tensor = _OwnKernels.apply(x.to(dtype), bank, gates, None if bias is None else bias.to(dtype), kernels, form)
+    return y
+
+
+class _Form(NamedTuple):
+    """The arguments of ATen's convolution after image, kernel and bias."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    transposed: bool
+    groups: int
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return them in order."""
+        return self.stride, self.padding, self.dilation, self.transposed, (0, 0), self.groups
+
+
+class _OwnKernels(torch.autograd.Function):
+    """A convolution with ``kernels(bank, gates)`` that stores bank and gates in place of the kernels, which are B / K times as large."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, kernels: Any, form: _Form) -> Tensor:
+        ctx.save_for_backward(x, bank, gates, bias)
+        ctx.kernels, ctx.form = kernels, form
+        y: Tensor = torch.ops.aten.convolution(x, kernels(bank, gates), bias, *form.arguments())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, bank, gates, bias = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # a gradient that is differentiated again: as autograd has it
+            inputs = [tensor for tensor, needed in zip((x, bank, gates, bias), wanted, strict=False) if needed]
+            y = torch.ops.aten.convolution(x, ctx.kernels(bank, gates), bias, *ctx.form.arguments())
+            found = iter(torch.autograd.grad(y, inputs, gradient, create_graph=True))
+            return (*(next(found) if needed else None for needed in wanted[:4]), None, None)
+        with torch.enable_grad():
+            sources = [bank.detach().requires_grad_(wanted[1]), gates.detach().requires_grad_(wanted[2])]
+            weight = ctx.kernels(*sources)
+        mask = [wanted[0], weight.requires_grad, wanted[3]]
+        sizes = None if bias is None else bias.shape
+        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(gradient, x, weight.detach(), sizes, *ctx.form.arguments(), mask)
+        inputs = [source for source in sources if source.requires_grad]
+        found = iter(torch.autograd.grad(weight, inputs, of_weight) if inputs else ())
+        of_bank, of_gates = (next(found) if source.requires_grad else None for source in sources)
+        return of_x, of_bank, of_gates, of_bias, None, None
+
+
+def separately(x: Tensor, bank: Tensor, geometry: Geometry) -> bool:
+    """Return whether each sample has a convolution of its own instead of a group of one convolution: on CPUs, if its work is large.
+
+    The maps of one convolution with B groups are copied from channels_last, in which they follow each other, and back; the copies cost
+    as much as the convolution of 64 channels at 32 px. A decision by shapes alone: results do not depend on a measurement.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():  # an exported graph has any batch size
+        return False
+    kernel_size = (bank.shape[3], bank.shape[4])
+    rows, columns = geometry.output_size(x.shape[2], x.shape[3], kernel_size)
+    taps, positions = taps_and_positions(kernel_size, geometry.resample, x.new_empty(()).expand(1, 1, rows, columns))
+    return bank[0, :, :, 0, 0].numel() * taps * positions >= SEPARATE_WORK
 
 
 def _unfused(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:

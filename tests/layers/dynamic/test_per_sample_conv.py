@@ -356,3 +356,71 @@ def test_a_dictionary_refuses_gates_of_another_batch() -> None:
     x, bank, _, _ = problem((3, 3), 1)
     with pytest.raises(ValueError, match="2 samples do not fit 3 images"):
         dictionary_conv2d(x, bank[0], torch.eye(6).double(), torch.ones(2, 6).double())
+
+
+LARGE = [(g, name) for g in ADMISSIBLE for name in GEOMETRIES]
+
+
+@pytest.mark.parametrize("constant", ["SEPARATE_WORK", "RECOMPUTED_BYTES"])
+@pytest.mark.parametrize(("granularity", "name"), LARGE)
+def test_forms_of_large_layers_equal_the_loop_over_samples(
+    constant: str, granularity: Granularity, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"gconv_gan.layers.dynamic.per_sample_conv.{constant}", 0)
+    kernel_size, geometry = GEOMETRIES[name]
+    leaves = problem(kernel_size, geometry.groups, granularity)
+    x, bank, gates, bias = leaves
+
+    def both() -> tuple[Tensor, Tensor]:
+        ours = per_sample_conv2d(x, bank, gates, bias, geometry=geometry, granularity=granularity, strategy="grouped")
+        return ours, bank_conv(x, bank, gates, bias, granularity=granularity, **asdict(geometry))
+
+    assert_equal_with_gradients(*both(), leaves)
+    # the norm of a gradient, differentiated, as a penalty does
+    gradients = [torch.autograd.grad(y.square().sum(), leaves, create_graph=True) for y in both()]
+    norms = [torch.stack([gradient.square().sum() for gradient in found]).sum() for found in gradients]
+    for a, b in zip(*(torch.autograd.grad(norm, leaves) for norm in norms), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize("resample", ["none", "up", "down"])
+def test_mixed_kernels_of_large_layers_are_not_stored_for_the_backward_pass(resample: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, gates, x = torch.randn(2, 8, 8, 3, 3, requires_grad=True), torch.randn(9, 2), torch.randn(9, 8, 4, 4)
+    geometry = Geometry(padding=(1, 1), resample=resample)  # type: ignore[arg-type]
+
+    def largest() -> int:
+        found = [0]
+
+        def pack(tensor: Tensor) -> Tensor:
+            found.append(tensor.untyped_storage().nbytes())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            per_sample_conv2d(x, bank, gates, geometry=geometry, strategy="grouped")
+        return max(found)
+
+    assert largest() >= len(x) * bank[0].nbytes
+    monkeypatch.setattr("gconv_gan.layers.dynamic.per_sample_conv.RECOMPUTED_BYTES", 0)
+    assert largest() <= bank.nbytes
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("form", ["gated maps", "gated matrices"])
+def test_both_forms_of_a_dictionary_have_the_derivatives_of_the_loop(
+    form: str, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gconv_gan.layers.dynamic.dictionary_conv._dense", lambda *_: form == "gated maps")
+    torch.manual_seed(0)
+    geometry = Geometry(padding=(1, 1))
+    shapes = [(3, 4, 5, 7), (6, 4, 3, 3), (5, 6), (3, 6), (5,)]
+    x, *others = [torch.randn(*shape, dtype=torch.float64) for shape in shapes]
+    leaves = [x.contiguous(memory_format=memory_format).requires_grad_(), *(tensor.requires_grad_() for tensor in others)]
+
+    def both() -> tuple[Tensor, Tensor]:
+        return dictionary_conv2d(*leaves, geometry=geometry), dictionary_conv(*leaves, leaves[1].new_zeros(6), **asdict(geometry))
+
+    assert_equal_with_gradients(*both(), leaves)
+    gradients = [torch.autograd.grad(y.square().sum(), leaves, create_graph=True) for y in both()]
+    norms = [torch.stack([gradient.square().sum() for gradient in found]).sum() for found in gradients]
+    for a, b in zip(*(torch.autograd.grad(norm, leaves) for norm in norms), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-8)

@@ -164,6 +164,20 @@ def test_the_filter_keeps_images_apart_and_is_its_own_adjoint() -> None:
     torch.testing.assert_close((zero_phase_filter(a, gain) * b).sum(), (a * zero_phase_filter(b, gain)).sum(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("grid", [(34, 34), (9, 6), (6, 9), (5, 5), (2, 3), (1, 4), (3, 1)])
+def test_small_maps_are_filtered_by_matrices_as_large_ones_by_transforms(grid: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    kernel = torch.randn(4, 2, min(3, grid[0]), min(3, grid[1]), dtype=torch.float64)
+    gain = (power_spectrum(kernel, grid) + 0.1).rsqrt()
+    z = torch.randn(3, 4, *grid, dtype=torch.float64)
+    direct = torch.fft.ifft2(torch.fft.fft2(z) * gain).real
+    by_matrices = zero_phase_filter(z, gain)
+    monkeypatch.setattr("gconv_gan.layers.lipschitz.circular.MATRIX_SIDE", 0)
+    by_transforms = zero_phase_filter(z, gain)
+    for filtered in (by_matrices, by_transforms):
+        torch.testing.assert_close(filtered, direct, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("detach", [True, False])
 def test_spectral_zeros_and_empty_channels_stay_finite(detach: bool) -> None:
     binomial = torch.tensor([1.0, 2.0, 1.0])
