@@ -42,7 +42,8 @@ class PlainConditionalBatchNorm2d(nn.Module):
         self.shift = nn.Embedding(classes, channels)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.scale(y)[:, :, None, None] * self.norm(x) + self.shift(y)[:, :, None, None]
+        result: Tensor = self.scale(y)[:, :, None, None] * self.norm(x) + self.shift(y)[:, :, None, None]
+        return result
 
 
 class PlainGeneratorBlock(nn.Module):
@@ -169,13 +170,13 @@ class PlainTraining:
                 images = self.generator(batch.z, batch.fake_labels)
             fake = self.discriminator(images, batch.fake_labels)
             loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer_d.step()
             log |= {"loss_d": loss.item(), "d_real": real.mean().item(), "d_fake": fake.mean().item()}
         optimizer_g.zero_grad()
         images = self.generator(generator_batch.z, generator_batch.fake_labels)
         loss = -self.discriminator(images, generator_batch.fake_labels).mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer_g.step()
         log["loss_g"] = loss.item()
         with torch.no_grad():
