@@ -58,6 +58,8 @@ ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
 }
 MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
+SEPARATE_WORK = 1 << 24
+"""Multiply-adds of a sample from which on a CPU convolves each sample separately (measured, forward and backward, one AVX-512 core)."""
 FEW_OUTPUTS = 16
 """Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than mixing the kernels."""
 
@@ -300,9 +302,27 @@ def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
 def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
     batch, outputs = x.shape[0], bank.shape[1]
     weight = mix_kernels(bank, gates, granularity, geometry.groups)
+    if separately(x, weight, geometry):
+        biases = [None] * batch if bias is None else bias.expand(batch, outputs).unbind()
+        samples = zip(x.split(1), weight.unbind(), biases, strict=True)
+        return torch.cat([geometry.conv(sample, kernel, beta) for sample, kernel, beta in samples])
     flat_bias = None if bias is None else bias.expand(batch, outputs).reshape(-1)
     y = geometry.conv(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), flat_bias, samples=batch)
     return y.reshape(batch, outputs, *y.shape[2:])
+
+
+def separately(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Return whether each sample has a convolution of its own instead of a group of one convolution: on CPUs, if its work is large.
+
+    The maps of one convolution with B groups are copied from channels_last, in which they follow each other, and back; the copies cost
+    as much as the convolution of 64 channels at 32 px. A decision by shapes alone: results do not depend on a measurement.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():  # an exported graph has any batch size
+        return False
+    kernel_size = (weight.shape[3], weight.shape[4])
+    rows, columns = geometry.output_size(x.shape[2], x.shape[3], kernel_size)
+    taps, positions = taps_and_positions(kernel_size, geometry.resample, x.new_empty(()).expand(1, 1, rows, columns))
+    return weight[0, :, :, 0, 0].numel() * taps * positions >= SEPARATE_WORK
 
 
 def _unfused(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
