@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
@@ -48,7 +49,7 @@ from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.metrics.cost import busy_seconds, counts, peak_bytes
 from gconv_gan.metrics.extractors.inception import InceptionExtractor
-from gconv_gan.metrics.frechet import frechet_distance
+from gconv_gan.metrics.frechet import frechet_distance, symmetric_root
 from gconv_gan.metrics.statistics import moments_of
 from gconv_gan.runtime.device import command_device
 
@@ -65,7 +66,14 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
 AXES: dict[str, dict[int, dict[str, Any]]] = {
     "batch": {n: {"trainer": {"batch_size": n}} for n in (8, 16, 32, 64)},
     "width": {n: {"generator": {"width": n}, "discriminator": {"width": n}} for n in (32, 64, 128)},
-    "resolution": {n: {"data": {"kind": "folder", "path": ".", "size": n}} for n in (32, 64, 128)},
+    "resolution, equal width in every block": {
+        8: {"data": {"kind": "digits", "size": 8}},
+        16: {"data": {"kind": "digits", "size": 16}},
+        32: {},
+    },
+    "resolution, width halved towards the image": {
+        n: {"data": {"kind": "celeba", "size": n}, "generator": {"width": 128}, "discriminator": {"width": 128}} for n in (64, 128)
+    },
     "kernels of a bank": {n: {"generator": {"conv": {"kind": "gconv", "mode": "bank", "num_kernels": n}}} for n in (2, 4, 8)},
 }
 """Axis -> value -> changes of the run of the laws."""
@@ -73,7 +81,7 @@ AXES: dict[str, dict[int, dict[str, Any]]] = {
 PREDICTED: dict[str, list[str]] = {
     "the digits' preset": [],
     "width 64, batch 64": ["--generator.width", "64", "--discriminator.width", "64", "--trainer.batch-size", "64"],
-    "32 px, batch 32": ["--data.size", "32"],
+    "16 px": ["--data.size", "16"],
     "bank, ConvNorm, n_dis 2": [
         *("--generator.conv.mode", "bank", "--discriminator.norm.kind", "conv_norm", "--trainer.n-dis", "2"),
         *("--data.size", "16", "--generator.width", "64"),
@@ -202,13 +210,15 @@ class Bench:
         dim = 64 if self.command.tiny else 2048
         real, fake = (moments_of(torch.randn(2 * dim, dim, dtype=torch.float64) @ torch.diag(torch.rand(dim).double())) for _ in range(2))
         statistics_of = [{"mu": one.mean.numpy(), "sigma": one.covariance.numpy()} for one in (fake, real)]
-        taken = pairs(
-            lambda: fid_statistics_to_metric(*statistics_of, False),
-            lambda: frechet_distance(fake, real),
-            count=min(3, self.command.pairs),
-            device="cpu",
-        )
-        self.add("scores", "Fréchet distance of torch-fidelity / ours", f"{dim} features, float64", taken)
+        root = symmetric_root(real.covariance)
+        for given, stored in (("root stored", root), ("moments alone", None)):
+            taken = pairs(
+                lambda: fid_statistics_to_metric(*statistics_of, False),
+                partial(frechet_distance, fake, real, real_root=stored),
+                count=min(3, self.command.pairs),
+                device="cpu",
+            )
+            self.add("scores", "Fréchet distance of torch-fidelity / ours", f"{dim} features, float64, {given}", taken)
 
     def data(self) -> None:
         """Measure a pass over JPEG files by torchvision's reader against one over the converted set."""
@@ -251,7 +261,7 @@ class Bench:
                 rows.append({"value": value, "milliseconds": 1000 * statistics.median(taken), "bytes": memory, "macs": macs_of(config)})
             law = {
                 "axis": axis,
-                "setting": "width 64/64, batch 16, n_dis 1, 32 px but for the axis",
+                "setting": f"last point: width {config.generator.width}, batch {config.trainer.batch_size}, {config.data.size} px, n_dis 1",
                 "points": rows,
                 "time_exponent": exponent([(row["value"], row["milliseconds"]) for row in rows]),
                 "memory_exponent": exponent([(row["value"], row["bytes"]) for row in rows]),

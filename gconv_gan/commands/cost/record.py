@@ -75,6 +75,8 @@ class SpeedRecord:
     def add(self, section: str, row: Any, *, key: Sequence[str] = ()) -> None:
         """Append a dataclass or a dictionary to a section, in place of the row with equal values of ``key``, and write the file."""
         values = row if isinstance(row, dict) else asdict(row)
+        if self.file.exists():  # another process may have added to it
+            self.held = json.loads(self.file.read_text())
         rows = self.held.setdefault(section, [])
         if key:
             rows[:] = [one for one in rows if any(one[name] != values[name] for name in key)]
