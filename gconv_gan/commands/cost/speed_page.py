@@ -308,7 +308,11 @@ def _predictions(record: Record) -> list[str]:
             f"| {row['name']} | {row['predicted_ms']:.4g} | {row['measured_ms']:.4g} | {time:.2f} "
             f"| {row['predicted_gib']:.2f} | {row['measured_gib']:.2f} | {memory:.2f} |"
         )
-    return [*lines, "", "Elapsed time, in processes of their own one after the other; memory is that of the whole process."]
+    return [
+        *lines,
+        "",
+        "Elapsed time, in processes one after the other: other load on the machine changes it. Memory is that of the whole process.",
+    ]
 
 
 def traffic(n_dis: int) -> StepTraffic:
