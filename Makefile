@@ -1,10 +1,10 @@
-# The three commands of the README. Each makes .venv and installs what it needs; nothing else has to be installed by hand.
+# The commands of the README. Each makes .venv and installs what it needs; nothing else has to be installed by hand.
 PYTHON ?= python3
 VENV := .venv/bin
 RUN := runs/digits_gconv
 JUDGE := runs/digits_classifier
 
-.PHONY: quickstart test lint
+.PHONY: quickstart test lint bench
 
 quickstart: .venv/installed
 	$(VENV)/python train_classifier.py configs/classify/digits.toml
@@ -16,6 +16,11 @@ quickstart: .venv/installed
 
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -q -n 2
+
+# each part takes under ten minutes on two cores
+bench: .venv/installed
+	for part in step layers scores data laws predictions; do OMP_NUM_THREADS=1 $(VENV)/python eval/speed/bench.py --only $$part || exit 1; done
+	$(VENV)/python eval/speed/report.py
 
 lint: .venv/installed-dev
 	$(VENV)/ruff check .

@@ -64,6 +64,19 @@ def synchronise(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
+def busy_seconds(run: Callable[[], object], device: torch.device | str) -> float:
+    """Return the seconds of one call: this process's processor time on a CPU, else the elapsed time until the device is done.
+
+    Processor time is the sum over threads; with one thread, other load on the machine hardly affects it.
+    """
+    clock = time.process_time if torch.device(device).type == "cpu" else time.perf_counter
+    synchronise(device)
+    begun = clock()
+    run()
+    synchronise(device)
+    return clock() - begun
+
+
 def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu") -> int:
     """Return the peak of torch's allocated bytes while ``run`` runs, minus the bytes allocated before."""
     if torch.device(device).type == "cuda":

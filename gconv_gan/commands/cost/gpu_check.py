@@ -14,15 +14,14 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
+from gconv_gan.commands.cost.record import record_path
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import parse_command
-from gconv_gan.runtime.device import device_name
 
 TESTS = "tests/training/test_gpu.py"
 TESTS_SECONDS = 115.0
@@ -78,8 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         return command.only in (None, part)
 
     data = ["--data-path", command.data_path, "--cache-dir", command.cache_dir]
-    name = "".join(c if c.isalnum() else "_" for c in device_name())
-    record = out / f"{date.today()}_{name}.json"
+    record = record_path(out)
     conversion = None
     if command.only != "tests":  # while the tests run
         convert = "from gconv_gan.config.sections.data import FolderDataConfig as F; from gconv_gan.data.cache import open_dataset; "

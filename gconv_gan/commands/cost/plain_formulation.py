@@ -9,8 +9,7 @@ power iteration in every pass (``torch.nn.utils.spectral_norm``), Adam and the a
 
 import copy
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,7 +24,7 @@ from gconv_gan.commands.train.step_time import noise_task
 from gconv_gan.config.base import Config, EngineName, PrecisionName
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig
-from gconv_gan.metrics.cost import synchronise
+from gconv_gan.metrics.cost import busy_seconds
 from gconv_gan.optim.ema import decay
 from gconv_gan.training.engine import build_engine
 
@@ -222,12 +221,12 @@ class PlainFormulationCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Print median and quartiles of the ratio."""
     command = parse_command(PlainFormulationCommand, arguments)
-    ratios = plain_ratios(**dict(command))
+    ratios = [theirs / ours for theirs, ours in plain_pairs(**dict(command))]
     low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     print(f"plain formulation / this package: {middle:.2f}, quartiles {low:.2f} and {high:.2f}, {len(ratios)} pairs")
 
 
-def plain_ratios(
+def plain_pairs(
     *,
     generator_width: int = 64,
     discriminator_width: int = 64,
@@ -237,8 +236,8 @@ def plain_ratios(
     pairs: int = 5,
     engine: EngineName = "auto",
     precision: PrecisionName = "fp32",
-) -> list[float]:
-    """Return time of the plain formulation / time of this package's iteration, for each of ``pairs`` neighbouring iterations.
+) -> list[tuple[float, float]]:
+    """Return the seconds of the plain formulation and of this package's iteration, for each of ``pairs`` neighbouring iterations.
 
     Both start from the same weights on the same noise images in place of real ones, draw their latent vectors within the time, and are
     called by turns in one process after a warm-up. On a CPU the time is this process's processor time; with one thread
@@ -287,7 +286,7 @@ def plain_ratios(
 
     for iteration in (ours, theirs) * 2:
         iteration()
-    return [_seconds(theirs, accelerator.device) / _seconds(ours, accelerator.device) for _ in range(pairs)]
+    return [(busy_seconds(theirs, accelerator.device), busy_seconds(ours, accelerator.device)) for _ in range(pairs)]
 
 
 def sngan(
@@ -303,12 +302,3 @@ def sngan(
         "trainer": {"total_images": 1, "batch_size": batch_size, "n_dis": n_dis, "precision": precision},
     }
     return validated(GANRunConfig, described, "plain formulation")
-
-
-def _seconds(iteration: Callable[[], object], device: torch.device) -> float:
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    synchronise(device)
-    begun = clock()
-    iteration()
-    synchronise(device)
-    return clock() - begun

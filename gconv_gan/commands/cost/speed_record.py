@@ -4,16 +4,11 @@ The iterations are those of the training loop with the run's own batches. The ti
 pictures, scores and checkpoints. Each result is written as soon as it is measured.
 """
 
-import contextlib
 import gc
-import json
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,8 @@ import torch
 from accelerate import Accelerator
 from pydantic import PositiveFloat
 
+from gconv_gan.commands.cost.plain_formulation import plain_pairs
+from gconv_gan.commands.cost.record import PLAIN_FORMULATION, SpeedRecord, bytes_moved, floor_ms, speed_ratio
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.gan_plan import iteration_macs
@@ -30,11 +27,8 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.cost import counts, synchronise
-from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
-from gconv_gan.runtime.precision import float32_products, products_of
-from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.engine import build_engine
 
@@ -101,6 +95,10 @@ class Measured:
     first_seconds: float
     """Time of the first iterations: choice of algorithms, warm-up, captures."""
     peak_gib: float
+    bytes_moved: int | None
+    """Bytes that the iteration's operations read and write, each operation alone; counted where they are called one by one."""
+    floor_ms: float | None
+    """The larger of MACs and bytes over the device's measured limits; None: they were not measured."""
     said: list[str]
     """Messages of the engine: why it does not capture."""
 
@@ -111,17 +109,14 @@ def main(arguments: Sequence[str]) -> None:
     file, precision = Path(command.record), command.precision
     begun = time.perf_counter()
     dataset: ImageDataset | None = None
-    held = json.loads(file.read_text()) if file.exists() else about()
-    file.parent.mkdir(parents=True, exist_ok=True)
-
-    def keep() -> None:
-        write_text(file, json.dumps(held, indent=1) + "\n")
-
+    record = SpeedRecord(file)
+    if command.precision != "fp32" or command.tiny:
+        sizes = (8, 8, 1) if command.tiny else (256, 128, 5)
+        add_plain_formulation(record, *sizes, precision=precision, batch_size=4 if command.tiny else 64)
     for case, changes in CASES.items():
         config = _config(changes, command)
         dataset = dataset or open_dataset(config.data)
-        if "ceilings" not in held and command_device().type == "cuda":
-            held["ceilings"] = ceilings(command_device())
+        limits = record.require_ceilings() if command_device().type == "cuda" else None
         accelerator = build_accelerator(config)
         engines: tuple[EngineName, ...] = ("eager", "cuda_graph") if accelerator.device.type == "cuda" else ("eager",)
         for engine in engines:
@@ -129,19 +124,31 @@ def main(arguments: Sequence[str]) -> None:
                 print(f"{precision}: no time for {case}, {engine}", flush=True)
                 continue
             try:
-                found = measured(case, config, engine, precision, dataset, accelerator, seconds=command.seconds)
+                found = measured(case, config, engine, precision, dataset, accelerator, seconds=command.seconds, limits=limits)
             except RuntimeError as error:  # continue with the other cases
-                held.setdefault("failures", []).append({"case": case, "engine": engine, "precision": precision, "error": str(error)})
+                record.add("failures", {"case": case, "engine": engine, "precision": precision, "error": str(error)})
                 print(f"{precision}  {case}  {engine}: {error}", flush=True)
             else:
-                held["cases"].append(asdict(found))
+                record.add("cases", found)
                 print(
                     f"{precision}  {case:28} {engine:10} {found.milliseconds:8.2f} ms  {found.tflops:6.1f} TFLOP/s  "
                     f"{found.peak_gib:5.2f} GiB  first {found.first_seconds:.1f} s  {' '.join(found.said)}",
                     flush=True,
                 )
-            keep()
             gc.collect()
+
+
+def add_plain_formulation(
+    record: SpeedRecord, generator_width: int, discriminator_width: int, n_dis: int, *, precision: PrecisionName, batch_size: int
+) -> None:
+    """Measure the plain formulation against the package's iteration on its usual engine, in pairs."""
+    taken = plain_pairs(
+        generator_width=generator_width, discriminator_width=discriminator_width, n_dis=n_dis, batch_size=batch_size, precision=precision
+    )
+    setting = f"width {generator_width}/{discriminator_width}, batch {batch_size}, n_dis {n_dis}, 32 px, {precision}"
+    row = speed_ratio("step", PLAIN_FORMULATION, setting, taken)
+    record.add("ratios", row, key=("part", "name", "setting"))
+    print(f"{precision}  {row.name}: {row.median:.2f}", flush=True)
 
 
 def _config(changes: dict[str, Any], command: SpeedRecordCommand) -> GANRunConfig:
@@ -165,6 +172,7 @@ def measured(
     accelerator: Accelerator,
     *,
     seconds: float,
+    limits: dict[str, float] | None = None,
 ) -> Measured:
     """Return the time of an iteration of ``config`` on ``engine``."""
     parts = check(config, accelerator, dataset)
@@ -203,6 +211,8 @@ def measured(
     while len(chunks) < 3 or sum(chunks) < seconds:
         chunks.append(_seconds(iteration, chunk, accelerator.device))
     task.guard.require_finite()
+    peak = peak_memory(accelerator.device)
+    moved = bytes_moved(iteration) if engine == "eager" else None
     each = [1000 * taken / chunk for taken in chunks]
     low, median, high = statistics.quantiles(each, n=4)
     macs = iteration_macs(config.trainer, size.macs, judged.macs)
@@ -218,7 +228,9 @@ def measured(
         iterations=chunk * len(chunks),
         tflops=2e-9 * macs / median,
         first_seconds=first,
-        peak_gib=peak_memory(accelerator.device) / 2**30,
+        peak_gib=peak / 2**30,
+        bytes_moved=moved,
+        floor_ms=None if limits is None else floor_ms(limits, macs=macs, moved=moved, precision=precision),
         said=said,
     )
 
@@ -230,33 +242,3 @@ def _seconds(iteration: Callable[[], object], count: int, device: torch.device) 
         iteration()
     synchronise(device)
     return time.perf_counter() - start
-
-
-def about() -> dict[str, Any]:
-    """Return a record without cases: commit, day, device, versions."""
-    commit = None
-    with contextlib.suppress(OSError):  # no git
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
-    return {"commit": commit, "date": str(date.today()), "device": device_name(), "versions": versions(), "cases": []}
-
-
-def ceilings(device: torch.device) -> dict[str, float]:
-    """Return the measured limits of a CUDA device: TFLOP/s of large products and convolutions, TB/s of a copy."""
-    source = torch.empty(2**28, device=device).normal_()
-    found = {"copy TB/s": 2 * source.nbytes / _best(partial(torch.empty_like(source).copy_, source), device) / 1e12}
-    precisions: tuple[PrecisionName, ...] = ("fp32", "bf16", "tf32")
-    for name in precisions:
-        dtype = torch.bfloat16 if name == "bf16" else torch.float32
-        a = torch.randn(8192, 8192, device=device, dtype=dtype)
-        x = torch.randn(64, 256, 32, 32, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        w = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        flops = 2 * 64 * 256 * 256 * 9 * 32**2
-        with float32_products(products_of(name), device):
-            found[f"matmul {name} TFLOP/s"] = 2 * 8192**3 / _best(partial(torch.matmul, a, a), device) / 1e12
-            found[f"conv {name} TFLOP/s"] = flops / _best(partial(torch.conv2d, x, w, padding=1), device) / 1e12
-    return found
-
-
-def _best(run: Callable[[], object], device: torch.device) -> float:
-    run()
-    return min(_seconds(run, 5, device) for _ in range(4)) / 5

@@ -62,6 +62,7 @@ def plan(config: GANRunConfig) -> str:
                 share=config.trainer.batch_size // accelerator.num_processes,
                 device=accelerator.device,
             ),
+            *taken.memory_text(accelerator.device),
             *_disk(config.trainer, checkpoint),
             *(f"warning: {sentence}" for sentence in parts.warnings),
         ]

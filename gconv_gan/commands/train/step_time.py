@@ -1,14 +1,15 @@
-"""Time of a training iteration on this device, for a dry run: measured on noise images within a few seconds.
+"""Time and peak memory of a training iteration on this device, for a dry run: measured on noise images within a few seconds.
 
-The iteration is the loop's own, on copies of the networks as Accelerate runs them. Reading images, samples, scores and checkpoints are
-excluded. The batch is doubled, from two images on, while the next doubling fits into the time budget. If it ends below the run's batch
-(or micro-batch), the time is scaled in proportion. If an iteration of two images exceeds the budget, a forward pass of the generator (or
-classifier) on two images is timed and scaled by the multiply-adds.
+The iteration is the loop's own, on copies of the networks as Accelerate runs them and on the run's engine. Reading images, samples,
+scores and checkpoints are excluded. The batch is doubled, from two images on, while the next doubling fits into the time budget. If it
+ends below the run's batch (or micro-batch), the time is scaled in proportion, and the memory, most of which may be constant, follows the
+line through the two largest batches. If an iteration of two images exceeds the budget, a forward pass of the generator (or classifier) on
+two images is timed and scaled by the multiply-adds, and the memory is unknown.
 """
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gconv_gan.commands.train.gan_checks import CheckedGAN
+from gconv_gan.config.base import EngineName
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.objective import AnyPenalty
@@ -25,7 +27,9 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.class_batches import LabelledBatch
 from gconv_gan.metrics.cost import inference, synchronise
 from gconv_gan.metrics.cost import seconds as median_seconds
+from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.training.adversarial import Adversarial
+from gconv_gan.training.engine import Engine, GraphEngine, build_engine
 from gconv_gan.training.supervised import Supervised
 from gconv_gan.training.task import Task
 
@@ -42,6 +46,8 @@ class StepTime:
     """Seconds of one iteration on the whole batch."""
     batch: int | None
     """Images of the measured batch on this process; None: only a forward pass was measured."""
+    memory: float | None = None
+    """Peak memory of training in bytes, of this process on a CPU, else of the device; None: it was not measured."""
 
     def text(self, iterations: int, *, share: int, device: torch.device) -> str:
         """Return a line on the time of ``iterations``, on a device that takes ``share`` images of every batch."""
@@ -55,6 +61,13 @@ class StepTime:
             f"time: about {duration(self.seconds)} per iteration on {device.type}, {duration(self.seconds * iterations)} for the "
             f"{iterations:,} iterations to go: an estimate, {basis}, without reading images, scores, samples and checkpoints"
         )
+
+    def memory_text(self, device: torch.device) -> list[str]:
+        """Return a line on the memory, or none."""
+        if self.memory is None:
+            return []
+        whose = "of this process" if device.type == "cpu" else f"on {device.type}"
+        return [f"memory: about {self.memory / 2**30:.2g} GiB {whose} at its peak, without samples and scores"]
 
 
 def duration(seconds: float) -> str:
@@ -117,13 +130,14 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
 
     def iteration(batch: int) -> float:
         task = noise_task(with_batch(config, batch * accelerator.num_processes), parts, accelerator)
-        found = [elapsed_iteration(task, accelerator)]
+        engine = engine_of(task, trainer.engine, accelerator)
+        found = [elapsed_iteration(task, engine, accelerator)]
         if not isinstance(penalty, AnyPenalty) or penalty.every == 1:
             return found[0]
         # the first step of a run has the lazy penalty, and with it the first iteration; the mean has it in n_dis of ``every`` steps
         with_penalty = len(range(0, trainer.n_dis, penalty.every))
         task.progress.d_steps = 1
-        found.append(elapsed_iteration(task, accelerator, begun=True))
+        found.append(elapsed_iteration(task, engine, accelerator))
         without_penalty = len(range(penalty.every - 1, trainer.n_dis, penalty.every))
         slope = (found[0] - found[1]) / max(1, with_penalty - without_penalty)
         return found[1] + slope * (trainer.n_dis / penalty.every - without_penalty)
@@ -173,10 +187,8 @@ def classifier_step_time(config: ClassifierRunConfig, network: nn.Module, classe
         places = torch.arange(batch, device=device)
         images = torch.rand(batch, 3, size, size, device=device) * 2 - 1
         noise = LabelledNoise(LabelledBatch(images, places % classes, places % classes, places, None))
-        return elapsed_iteration(
-            Supervised(with_batch(config, batch * accelerator.num_processes), copy.deepcopy(network), data=noise, device=device),
-            accelerator,
-        )
+        task = Supervised(with_batch(config, batch * accelerator.num_processes), copy.deepcopy(network), data=noise, device=device)
+        return elapsed_iteration(task, engine_of(task, trainer.engine, accelerator), accelerator)
 
     share = trainer.batch_size // accelerator.num_processes
     forward = elapsed_forward(network, accelerator, torch.zeros(START, 3, size, size, device=device))
@@ -192,13 +204,20 @@ def with_batch(config: Config, batch: int) -> Config:
     return config.model_copy(update={"trainer": trainer})
 
 
-def elapsed_iteration(task: Task, accelerator: Accelerator, *, begun: bool = False) -> float:
-    """Return the seconds of the next iteration of a task; ``begun``: it has run an iteration already."""
-    if not begun:
-        task.begin(accelerator)
-        task.set_schedules(1.0)
-    variant, inputs = task.prepare()
-    return elapsed(partial(task.iterate, variant, inputs), accelerator)
+def engine_of(task: Task, name: EngineName, accelerator: Accelerator) -> Engine:
+    """Return the engine that the loop would run a task on, which is begun first."""
+    task.begin(accelerator)
+    task.set_schedules(1.0)
+    processes, device = accelerator.num_processes, accelerator.device
+    return build_engine(name, task.iterate, state=task.tensors, device=device, processes=processes, say=lambda _: None)
+
+
+def elapsed_iteration(task: Task, engine: Engine, accelerator: Accelerator) -> float:
+    """Return the seconds of the next iteration of a task."""
+    run = partial(engine.run, *task.prepare())
+    if isinstance(engine, GraphEngine):
+        run()  # captures it
+    return elapsed(run, accelerator)
 
 
 def estimate(iteration: Callable[[int], float], accelerator: Accelerator, *, share: int, part: int, rough: float) -> StepTime:
@@ -218,24 +237,43 @@ def estimate(iteration: Callable[[int], float], accelerator: Accelerator, *, sha
     batch, repeated, spent = min(START, part), 0, 0.0
     if rough * batch / share > BUDGET:
         return StepTime(rough, None)
-    try:
+    points: dict[int, tuple[float, float]] = {}
+
+    def measure(images: int) -> float:
+        """Add a point, and return the seconds of the whole measurement."""
+        reset_peak_memory(accelerator.device)
         start = time.perf_counter()
-        seconds = iteration(batch)
+        seconds = iteration(images)
+        whole = agreed(time.perf_counter() - start, accelerator)
+        peak = agreed(float(peak_memory(accelerator.device)), accelerator)
+        known = points.get(images)  # the first pass at a size also allocates and chooses algorithms
+        points[images] = (seconds, peak) if known is None else (min(seconds, known[0]), max(peak, known[1]))
+        return whole
+
+    try:
+        last = measure(batch)
         grown = min(2 * batch, part)
-        while repeated < 2 and spent + (last := agreed(time.perf_counter() - start, accelerator)) * (1 + grown / batch) <= BUDGET:
+        while repeated < 2 and spent + last * (1 + grown / batch) <= BUDGET:
             spent += last
-            start = time.perf_counter()
-            measured = iteration(grown)
-            if grown == batch:  # the first pass at a size also allocates and chooses algorithms
-                repeated += 1
-                measured = min(measured, seconds)
-            seconds, batch, grown = measured, grown, min(2 * grown, part)
+            repeated += grown == batch
+            last = measure(grown)
+            batch, grown = grown, min(2 * grown, part)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"a step of {grown} images does not fit into the memory of {accelerator.device}: raise trainer.micro_batches, or lower "
             "trainer.batch_size or the networks' width"
         ) from error
-    return StepTime(seconds * share / batch, batch)
+    return StepTime(points[batch][0] * share / batch, batch, at({images: peak for images, (_, peak) in points.items()}, part))
+
+
+def at(points: Mapping[int, float], batch: int) -> float | None:
+    """Return the value at ``batch``, or that on the line through the two largest batches below it; None if there is only one."""
+    if batch in points:
+        return points[batch]
+    if len(points) == 1:
+        return None
+    before, last = sorted(points)[-2:]
+    return points[last] + max(0.0, points[last] - points[before]) * (batch - last) / (last - before)
 
 
 def elapsed_forward(network: nn.Module, accelerator: Accelerator, *inputs: Tensor | None) -> float:

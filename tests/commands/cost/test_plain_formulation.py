@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from gconv_gan.commands.cost.plain_formulation import PlainBatch, PlainTraining, main, plain_ratios, sngan
+from gconv_gan.commands.cost.plain_formulation import PlainBatch, PlainTraining, main, plain_pairs, sngan
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.step_time import noise_task
@@ -113,8 +113,8 @@ def vector(network: nn.Module) -> Tensor:
 
 
 def test_ratios_are_taken_pair_by_pair(capsys: pytest.CaptureFixture[str]) -> None:
-    ratios = plain_ratios(generator_width=8, discriminator_width=8, batch_size=4, n_dis=2, conditional=True, pairs=3)
+    ratios = plain_pairs(generator_width=8, discriminator_width=8, batch_size=4, n_dis=2, conditional=True, pairs=3)
     assert len(ratios) == 3
-    assert min(ratios) > 0
+    assert min(min(pair) for pair in ratios) > 0
     main(["--generator-width", "8", "--discriminator-width", "8", "--batch-size", "4", "--pairs", "1"])
     assert "1 pairs" in capsys.readouterr().out

@@ -90,3 +90,24 @@ def test_a_batch_beyond_the_memory_is_refused() -> None:
 )
 def test_durations_as_text(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_memory_follows_the_line_through_the_two_largest_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = 0
+    monkeypatch.setattr(step_time, "BUDGET", 0.3)
+    monkeypatch.setattr(step_time, "peak_memory", lambda _: 1000 + 10 * batch)
+
+    def iteration(images: int) -> float:
+        nonlocal batch
+        batch = images
+        time.sleep(0.01 * images)
+        return 0.01 * images
+
+    taken = estimate(iteration, Accelerator(), share=128, part=64, rough=1.0)
+    assert taken.batch is not None
+    assert taken.batch < 64
+    assert taken.memory == pytest.approx(1640)
+    assert StepTime(1.0, 64, 2.5 * 2**30).memory_text(torch.device("cpu")) == [
+        "memory: about 2.5 GiB of this process at its peak, without samples and scores"
+    ]
+    assert StepTime(1.0, None).memory_text(torch.device("cpu")) == []
