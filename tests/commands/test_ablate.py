@@ -133,7 +133,9 @@ def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Pat
     config = load_config(AblationConfig, path)
     for arm in config.arms:
         run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent).model_dump(mode="json")
-        (tmp_path / "run.json").write_text(json.dumps({**run, "data": {"kind": "cifar10", "cache_dir": str(tmp_path / "absent")}}))
+        (tmp_path / "run.json").write_text(
+            json.dumps({**run, "data": {"kind": "cifar10", "download": True, "cache_dir": str(tmp_path / "absent")}})
+        )
         gan.main([str(tmp_path / "run.json"), "--dry-run"])
         said = capsys.readouterr().out
         assert "images: 352,000 shown to the discriminator" in said
@@ -147,8 +149,8 @@ def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_pa
     changed = config.model_copy(update={"arms": {"dictionary": {"methods": [taylor]}, "open": config.arms["open"]}})
     asked = command(tmp_path, images=640, seeds="1", cache_dir=str(tmp_path / "cache"))
     result = ablate.ablate(changed, asked, folder=DIGITS.parent)
-    assert result["arms"]["dictionary"]["scores"].keys() == {"1"}
-    (run,) = (tmp_path / "digits").glob("dictionary-s1-*")
+    assert result["arms"]["dictionary"]["scores"].keys() == {"0"}
+    (run,) = (tmp_path / "digits").glob("dictionary-s0-*")
     assert json.loads((run / "checkpoint-640" / "state.json").read_text())["methods"][0]["facts"]["generator"]["removed"]
 
 
