@@ -67,7 +67,7 @@ def free_port() -> int:
 
 
 def test_an_example_is_short() -> None:
-    assert len(EXAMPLES) == 10
+    assert len(EXAMPLES) == 11
     for example in EXAMPLES:
         body = [line for line in example.splitlines() if line.strip() and not line.startswith(("import ", "from "))]
         assert len(body) <= 25, example
@@ -149,6 +149,46 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     assert (tmp_path / "same.zip").read_bytes() == (tmp_path / "images.zip").read_bytes()
     resumed = command(tmp_path, "train_gan.py", "runs/run/config.json", "--trainer.total-images", "112", "--plugins", copy)
     assert resumed.returncode == 0, resumed.stderr
+
+
+PRUNED = """
+[data]
+kind = "stripes"
+count = 48
+[generator]
+width = 16
+latent_dim = 6
+conv = { kind = "gained" }
+[discriminator]
+width = 8
+[[methods]]
+kind = "taylor"
+players = ["generator"]
+every = 16
+units_per_step = 8
+removed = 0.2
+[trainer]
+total_images = 64
+batch_size = 16
+"""
+
+
+def test_the_layer_that_can_be_pruned_is_pruned_and_one_with_a_forgotten_tensor_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(PRUNED)
+    (tmp_path / "mine.py").write_text("\n".join(EXAMPLES))
+    trained = command(tmp_path, "train_gan.py", "run.toml", "--plugins", "mine.py")
+    assert trained.returncode == 0, trained.stderr
+    exported = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx", "--out", "exported", "--plugins", "mine.py")
+    assert exported.returncode == 0, exported.stderr
+    tensors = load_file(tmp_path / "exported" / "generator.safetensors")
+    gains = {name: len(tensor) for name, tensor in tensors.items() if name.endswith(".gain")}
+    assert gains
+    assert gains == {name: len(tensors[name.replace(".gain", ".weight")]) for name in gains}
+    assert min(gains.values()) < 16
+    (tmp_path / "forgotten.py").write_text("\n".join(EXAMPLES).replace('("weight", "bias", "gain")', '("weight", "bias")'))
+    refused = command(tmp_path, "train_gan.py", "run.toml", "--plugins", "forgotten.py", "--name", "other", "--dry-run")
+    assert refused.returncode == 2
+    assert "taylor cannot remove channels of the generator" in refused.stderr
 
 
 def test_python_names_the_plugins_too(tmp_path: Path) -> None:

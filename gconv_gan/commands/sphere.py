@@ -138,7 +138,8 @@ def step_seconds(run: ClassifierRunConfig) -> dict[str, float]:
 def _step(run: ClassifierRunConfig, network: nn.Module, kinds: Sequence[str], device: torch.device) -> Callable[[], None]:
     """Return one training step on a fixed batch, with the methods of the run of these kinds."""
     optimizers: dict[PlayerName, Any] = {"classifier": constructor(run.optimizer, "optimizer")}
-    methods = checked(listed_methods([method for method in run.methods if method.kind in kinds]), {"classifier": network}, optimizers, None)
+    listed = listed_methods([method for method in run.methods if method.kind in kinds])
+    methods = checked(listed, {"classifier": network}, optimizers, None, total_images=run.trainer.total_images)
     player = Player("classifier", network, constructor(run.optimizer, "optimizer"), run.optimizer.learning_rate)
     for method in methods:
         for module in method.state().values():

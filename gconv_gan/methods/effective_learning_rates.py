@@ -70,6 +70,7 @@ class EffectiveLearningRates(Method):
             if not found[player]:
                 raise UserError(f"effective_learning_rates.players names the {player}, which has no weights whose scale does not matter")
         self._groups = {player: groups for player, groups in found.items() if groups}
+        self.depends_on_structure_of = tuple(self._groups)
         if not self._groups:
             raise UserError("effective_learning_rates measures weights whose scale does not matter, and no network of this run has any")
         for player, groups in self._groups.items():

@@ -21,7 +21,7 @@ kernels of a bank, which are not read, are not.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -143,15 +143,13 @@ class Matrix:
         """A matrix whose columns have the products of the rows of G."""
 
     def rank(self, threshold: float) -> int:
-        """Return the number of singular values above ``threshold`` times the largest; of a matrix of zeros, which tells nothing, C."""
-        if not self.singular_values[0]:
-            return len(self.singular_values)
+        """Return the number of singular values above ``threshold`` times the largest; of a matrix of zeros 0."""
         return int((self.singular_values > threshold * self.singular_values[0]).sum())
 
     def energy_rank(self) -> int:
-        """Return the least number of singular values whose squares have the share ``ENERGY`` of all; of a matrix of zeros C."""
+        """Return the least number of singular values whose squares have the share ``ENERGY`` of all; of a matrix of zeros 0."""
         energy = np.cumsum(self.singular_values**2)
-        return int(np.searchsorted(energy, ENERGY * energy[-1]) + 1) if energy[-1] else len(energy)
+        return int(np.searchsorted(energy, ENERGY * energy[-1]) + 1) if energy[-1] else 0
 
     def pivots(self) -> list[int]:
         """Return the rows in the order of a column-pivoted QR factorisation of Gᵀ: the most independent first."""
@@ -178,6 +176,11 @@ class Estimate:
     def size(self) -> int:
         """Return C."""
         return len(self.layer.units)
+
+    @property
+    def silent(self) -> bool:
+        """Return whether a matrix is zero: the loss is flat there, which says nothing of what the channels would do elsewhere."""
+        return not (self.incoming.singular_values[0] and self.outgoing.singular_values[0])
 
     def ranks(self, rule: Rule, threshold: float) -> tuple[int, int]:
         """Return the ranks of the incoming and the outgoing matrix."""
@@ -299,6 +302,8 @@ class Pruned:
     state: Finished
     done: bool | None = None
     """None: not read from the state yet."""
+    unmeasured: list[str] = field(default_factory=list)
+    """Layers that the last estimate said nothing of, each with the reason."""
 
 
 class GradientMatrixPruning(Method):
@@ -309,7 +314,9 @@ class GradientMatrixPruning(Method):
     column-pivoted QR factorisation of the matrix with the smaller rank, or the channels of the largest Taylor scores. Before the removal,
     what reads a removed channel is given to the others by least squares, G^out[removed] ≈ A G^out[kept] and
     W_next[:, j] += Σ_i A_ij W_next[:, i]: a duplicate carries a part of the outgoing weight. Then training goes on, with a new optimiser.
-    It ends when no layer is redundant, or the network has the multiply-adds that are wanted.
+    It ends when no layer is redundant, or the network has the multiply-adds that are wanted. A layer whose gradients are all zero is left
+    alone, and measured again at the next estimate; one whose matrices have become too narrow, since its neighbours lost channels, keeps its
+    channels. The report names both.
 
     Losses and gradients are those of the network in evaluation mode: batch statistics would couple the pictures of a batch. The
     report is printed at every estimate. A spectrally normalised reader computes W / σ(W): the repair changes σ, so that its output is
@@ -351,7 +358,8 @@ class GradientMatrixPruning(Method):
             UserError: the run lacks a network, it cannot be cut, or the batches have too few columns for a layer.
 
         """
-        for name in chosen_players("gradient_matrix", self.players, networks):
+        self.changes_structure_of = self.depends_on_structure_of = chosen_players("gradient_matrix", self.players, networks)
+        for name in self.changes_structure_of:
             if name not in self._pruned:
                 units = units_of("gradient_matrix", name, networks[name])
                 self._pruned[name] = Pruned(units, [], macs_of(name, networks[name]), [], Finished())
@@ -360,6 +368,13 @@ class GradientMatrixPruning(Method):
                     raise UserError(f"gradient_matrix found no layer of the {name} whose channels are both written and read by weights")
                 for layer in layers:
                     self._require_columns(name, layer)
+
+    def check_length(self, total_images: int) -> None:
+        """Raise ``UserError`` if the run would end before the first estimate."""
+        if self.every > total_images:
+            raise UserError(
+                f"gradient_matrix.every = {self.every:,} is beyond trainer.total_images = {total_images:,}: nothing would be estimated"
+            )
 
     def _require_columns(self, name: PlayerName, layer: Layer) -> None:
         needed = layer.batches_needed()
@@ -383,7 +398,8 @@ class GradientMatrixPruning(Method):
         if name in facts:
             found = facts[name]
             units = Units.from_facts(found)
-            self._pruned[name] = Pruned(units, list(found["removed"]), found["macs"], list(found["removals"]), Finished())
+            self._pruned[name] = one = Pruned(units, list(found["removed"]), found["macs"], list(found["removals"]), Finished())
+            one.unmeasured = one.history[-1].get("unmeasured", [])
             cut(network, units, found["removed"])
 
     def state(self) -> Mapping[str, nn.Module]:
@@ -407,22 +423,29 @@ class GradientMatrixPruning(Method):
 
     def _prune(self, one: Pruned, player: Player, progress: Progress, losses: Losses, step: int) -> bool:
         """Estimate, remove from one layer, and return whether it did."""
-        layers = [layer for layer in layers_of(player.network, one.units, one.removed) if layer.batches_needed() <= self.batches]
+        layers, narrow = list[Layer](), list[Layer]()
+        for layer in layers_of(player.network, one.units, one.removed):
+            (layers if layer.batches_needed() <= self.batches else narrow).append(layer)
         numbers = range(step * self.batches, (step + 1) * self.batches)
         batches = [partial(_evaluated, player, losses, number) for number in numbers]
         try:
             estimates = measure(layers, batches) if layers else []
         except ArithmeticError:
             return False  # the guard stops a run that is not finite
-        [change] = _agreed(self._chosen(one, player, estimates))
+        [(change, silent)] = _agreed((self._chosen(one, player, estimates), [each.layer.name for each in estimates if each.silent]))
+        one.unmeasured = [f"{layer.name} keeps its channels: its rank needs {layer.batches_needed()} batches" for layer in narrow]
+        one.unmeasured += [f"{name} is not estimated: its gradients are zero" for name in silent]
         if _prints():
-            print(f"gradient-matrix reconstruction, {player.name}, {progress.images_seen:,} images\n{report(estimates)}", flush=True)
+            head = f"gradient-matrix reconstruction, {player.name}, {progress.images_seen:,} images"
+            print("\n".join([head, report(estimates), *one.unmeasured]), flush=True)
         if change is not None:
             before = _mean(batches)
             self._remove(one, player, layers[change.layer], change)
             taken = {"images": progress.images_seen, "layer": layers[change.layer].name, "channels": len(change.kept) + len(change.removed)}
-            one.history.append({**taken, "removed": len(change.removed), "loss_before": before, "loss_after": _mean(batches)})
-        one.done = change is None or (self.macs is not None and macs_of(player.name, player.network) <= self.macs * one.macs)
+            losses_of = {"loss_before": before, "loss_after": _mean(batches)}
+            one.history.append({**taken, "removed": len(change.removed), **losses_of, "unmeasured": one.unmeasured})
+        enough = self.macs is not None and macs_of(player.name, player.network) <= self.macs * one.macs
+        one.done = enough or (change is None and not silent)
         one.state.done.fill_(one.done)
         return change is not None
 
@@ -437,6 +460,8 @@ class GradientMatrixPruning(Method):
             return estimates[index].redundancy(self.rule, self.threshold) * macs
 
         for index in sorted(range(len(estimates)), key=lambda index: (-gain(index), index)):
+            if estimates[index].silent:
+                continue
             removed = removable(one.units, estimates[index], one.removed, self.survivors, self.rule, self.threshold)
             if removed:
                 return removal(estimates, index, removed)
@@ -463,8 +488,9 @@ class GradientMatrixPruning(Method):
         return f"{len(facts[name]['removed'])} of {count} units removed by a reconstruction of gradient-matrix pruning"
 
     def status(self) -> Mapping[str, float]:
-        """Return the share of units that each network has left."""
-        return {f"channels_left_{name[0]}": 1 - len(one.removed) / len(one.units) for name, one in self._pruned.items()}
+        """Return the share of units that each network has left, and the number of layers that the last estimate said nothing of."""
+        left = {f"channels_left_{name[0]}": 1 - len(one.removed) / len(one.units) for name, one in self._pruned.items()}
+        return left | {f"unmeasured_layers_{name[0]}": len(one.unmeasured) for name, one in self._pruned.items() if one.unmeasured}
 
 
 def removable(
@@ -501,10 +527,9 @@ def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _agreed(change: Removal | None) -> list[Removal | None]:
-    """Return the first process's removal: rounding may differ between devices, and unequal copies of a network would drift apart."""
-    changes: list[Removal | None] = [change]
-    return broadcast_object_list(changes) if _distributed() else changes
+def _agreed(found: tuple[Removal | None, list[str]]) -> list[tuple[Removal | None, list[str]]]:
+    """Return what the first process found: rounding may differ between devices, and unequal copies of a network would drift apart."""
+    return broadcast_object_list([found]) if _distributed() else [found]
 
 
 def _prints() -> bool:

@@ -78,9 +78,9 @@ class LowRankProjection(Method):
         every: Images between projections (the official code: an epoch of CIFAR-10, 64,000 images of ImageNet).
         removed: Share p of the singular values to remove: r = int(S − S p) for S = min(C, I k²).
         energy: Keep the fewest singular values with this share of the energy Σ s², anew at every projection, instead of a share of them.
-        min_rank: Least rank of a layer (official for VGG-16: 43).
+        min_rank: Least rank of a layer (official for VGG-16: 43). At 3 or more a generator's layer to colours, whose rank is 3, stays as it
+            is: at rank 1 its pictures have one hue.
         ranks: Ranks by the name of a layer, as pairs ["pattern with *", r]; the first match counts, and 0 leaves the layer as it is.
-            A generator's layer to colours needs one: at rank 1 its pictures have one hue (``[["to_rgb", 0]]``).
         transfer: Keep the norm of the projected matrix; off: g = 1.
         tail: ρ, the factor on the other singular values, whose energy is then taken from the kept ones; 0: they are removed.
         rectify: Multiply rows by a; off: a = 1.
@@ -96,7 +96,7 @@ class LowRankProjection(Method):
         every: PositiveInt = 50_000,
         removed: Fraction = 0.8,
         energy: Fraction | None = None,
-        min_rank: PositiveInt = 1,
+        min_rank: PositiveInt = 3,
         ranks: Sequence[tuple[str, NonNegativeInt]] = (),
         transfer: bool = True,
         tail: Share = 0.0,
@@ -123,6 +123,8 @@ class LowRankProjection(Method):
 
         """
         chosen = chosen_players("low_rank", self.players, networks)
+        self.depends_on_structure_of = chosen
+        self.changes_structure_of = () if self.factorise_at is None else chosen
         known = [name for player in chosen for name, _ in all_filters(networks[player])]
         for pattern, _ in self.ranks if not self._factorised else ():
             if not any(fnmatchcase(name, pattern) for name in known):
@@ -130,6 +132,18 @@ class LowRankProjection(Method):
         for player in chosen:
             if player not in self._factorised:
                 self._projected[player] = self._found(player, networks[player])
+
+    def check_length(self, total_images: int) -> None:
+        """Raise ``UserError`` if the layers would not be replaced within the run, or nothing be projected."""
+        if self.factorise_at is None and self.every > total_images:
+            raise UserError(
+                f"low_rank.every = {self.every:,} is beyond trainer.total_images = {total_images:,}: nothing would be projected"
+            )
+        if self.factorise_at is not None and self.factorise_at > total_images:
+            raise UserError(
+                f"low_rank.factorise_at = {self.factorise_at:,} is beyond trainer.total_images = {total_images:,}: set it to"
+                " that number, and two layers replace each at the end of the run, or leave it out"
+            )
 
     def _found(self, player: PlayerName, network: nn.Module) -> Projected:
         layers: dict[str, nn.Module] = {}

@@ -1,6 +1,6 @@
 """Interface of training methods: the objects that they act on, and the calls during training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -127,10 +127,15 @@ class Method:
 
     Attributes:
         section: its section of the config; None for a method that is not listed there.
+        changes_structure_of: networks whose structure it changes in training; known after ``check``.
+        depends_on_structure_of: networks of which it keeps layers, channels or parameters by name or number from ``check`` on; a run in
+            which another method changes the structure of one is refused.
 
     """
 
     section: PartConfig | None = None
+    changes_structure_of: Collection[PlayerName] = ()
+    depends_on_structure_of: Collection[PlayerName] = ()
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
         """Check the bare networks before training, and in a dry run; of a run that is resumed, with the changes of ``rebuild``.
@@ -145,6 +150,14 @@ class Method:
 
         Raises:
             UserError: the method cannot work with one of them.
+
+        """
+
+    def check_length(self, total_images: int) -> None:
+        """Check the length of the run, ``trainer.total_images``, after ``check``.
+
+        Raises:
+            UserError: the method, or what one of its keys asks for, would not be reached.
 
         """
 

@@ -85,7 +85,8 @@ class Sphere(Method):
             UserError: a network is absent or has no scale-invariant weights, a named weight is none, or filters are not by themselves.
 
         """
-        for player in self.players or tuple(networks):
+        self.depends_on_structure_of = self.players or tuple(networks)
+        for player in self.depends_on_structure_of:
             if player not in networks:
                 raise UserError(f"sphere.players names the {player}, but this run has {' and '.join(networks)}")
             self._names[player] = self._found(player, networks[player])

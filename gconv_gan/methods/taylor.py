@@ -18,6 +18,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.config.ranges import Beta, Fraction
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress, chosen_players
 from gconv_gan.methods.surgery import Masks, Reading, Units, cut, macs_of, units_of
@@ -118,9 +119,22 @@ class TaylorPruning(Method):
 
     def check(self, networks: Mapping[PlayerName, nn.Module]) -> None:
         """Find the units of the networks; raise ``UserError`` for a network that the run lacks, or that cannot be cut."""
-        for name in chosen_players("taylor", self.players, networks):
+        self.changes_structure_of = self.depends_on_structure_of = chosen_players("taylor", self.players, networks)
+        for name in self.changes_structure_of:
             if name not in self._pruned:
                 self._take(name, networks[name], units_of("taylor", name, networks[name], kernels=self.kernels))
+
+    def check_length(self, total_images: int) -> None:
+        """Raise ``UserError`` if nothing would be cut within the run."""
+        removals = max(0, total_images - self.first) // self.every
+        for name, one in self._pruned.items():
+            asked = self.units_per_step if self.macs is not None or self.cut_at == "step" else round(self.removed * len(one.units))
+            needed = max(1, -(-asked // self.units_per_step))
+            if removals < needed and not one.cut:
+                raise UserError(
+                    f"taylor would cut nothing out of the {name} within trainer.total_images = {total_images:,}: removal number"
+                    f" {needed} is due at {self.first + needed * self.every:,} images: lower first or every, or raise units_per_step"
+                )
 
     def _take(self, name: PlayerName, network: nn.Module, units: Units) -> None:
         self._pruned[name] = Pruned(units, Scores(len(units)), set(), set(), macs=0 if self.macs is None else macs_of(name, network))

@@ -128,6 +128,32 @@ def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: 
         assert sizes["other_latent"] == sizes["dictionary"]
 
 
+def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "configs" / "ablate" / "compressed_generators_cifar10.toml"
+    config = load_config(AblationConfig, path)
+    for arm in config.arms:
+        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent).model_dump(mode="json")
+        (tmp_path / "run.json").write_text(
+            json.dumps({**run, "data": {"kind": "cifar10", "download": True, "cache_dir": str(tmp_path / "absent")}})
+        )
+        gan.main([str(tmp_path / "run.json"), "--dry-run"])
+        said = capsys.readouterr().out
+        assert "images: 352,000 shown to the discriminator" in said
+        assert all(f'"kind": "{method}"' in said for method in ("taylor", "low_rank") if method == arm)
+
+
+@pytest.mark.usefixtures("scored_by_weights")
+def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_path: Path) -> None:
+    config = load_config(AblationConfig, DIGITS)
+    taylor = {"kind": "taylor", "players": ["generator"], "first": 320, "every": 64, "units_per_step": 4, "removed": 0.05}
+    changed = config.model_copy(update={"arms": {"dictionary": {"methods": [taylor]}, "open": config.arms["open"]}})
+    asked = command(tmp_path, images=640, seeds="1", cache_dir=str(tmp_path / "cache"))
+    result = ablate.ablate(changed, asked, folder=DIGITS.parent)
+    assert result["arms"]["dictionary"]["scores"].keys() == {"0"}
+    (run,) = (tmp_path / "digits").glob("dictionary-s0-*")
+    assert json.loads((run / "checkpoint-640" / "state.json").read_text())["methods"][0]["facts"]["generator"]["removed"]
+
+
 def test_wrong_seeds_no_scores_and_arms_of_other_data_are_refused(tmp_path: Path) -> None:
     config = load_config(AblationConfig, DIGITS)
     with pytest.raises(UserError, match=r"--seeds 3\.\.1: give a number of seeds"):

@@ -174,8 +174,8 @@ def test_no_sequence_of_removals_passes_the_rank() -> None:
     assert change(original, network) <= 1e-4
 
 
-def test_the_rank_of_a_matrix_of_zeros_is_full_and_the_energy_rule_counts_squares() -> None:
-    assert Matrix(np.zeros((3, 3))).rank(1e-3) == Matrix(np.zeros((3, 3))).energy_rank() == 3
+def test_the_rank_of_a_matrix_of_zeros_is_zero_and_the_energy_rule_counts_squares() -> None:
+    assert Matrix(np.zeros((3, 3))).rank(1e-3) == Matrix(np.zeros((3, 3))).energy_rank() == 0
     one = Matrix(np.diag([1.0, 0.01, 4e-4, 1e-8]))
     assert (one.rank(1e-2), one.rank(1e-3), one.energy_rank()) == (3, 3, 2)
     np.testing.assert_allclose(one.singular_values, [1, 0.1, 0.02, 1e-4])
@@ -286,7 +286,8 @@ def test_a_removal_keeps_the_functions_of_the_network_and_of_its_average_and_tra
     assert set(asked) == set(range(20))
     facts = json.loads(json.dumps(method.facts()))["classifier"]
     assert facts["removals"][0] | {"loss_before": 0, "loss_after": 0} == {
-        "images": 10, "layer": "trunk.unit1.conv", "channels": 20, "removed": 8, "loss_before": 0, "loss_after": 0
+        "images": 10, "layer": "trunk.unit1.conv", "channels": 20, "removed": 8, "loss_before": 0, "loss_after": 0,
+        "unmeasured": [],
     }  # fmt: skip
     assert facts["removals"][0]["loss_after"] == pytest.approx(facts["removals"][0]["loss_before"], abs=1e-5)
     torch.testing.assert_close(player.network.eval()(x[0]), outputs[0], rtol=0, atol=1e-4)
@@ -303,6 +304,57 @@ def test_a_removal_keeps_the_functions_of_the_network_and_of_its_average_and_tra
     method.begin(players, Progress(20))
     assert not method.between(players, Progress(30), losses)
     assert not asked
+
+
+def on_player(network: nn.Module, *, flat: Sequence[int] = (), **options: Any) -> Callable[[int], bool]:
+    """Return ``act(images)`` of the method on a network: whether it removed channels; the loss has no gradient in the batches ``flat``."""
+    player = Player("classifier", network, lambda one: torch.optim.SGD(one.parameters(), 0.1), 0.1)
+    method = GradientMatrixPruning(every=10, **options)
+    method.check({"classifier": network})
+    draws = torch.Generator().manual_seed(1)
+    x, y = torch.randn(100, 16, 3, 16, 16, generator=draws), torch.randint(10, (100, 16), generator=draws)
+
+    def losses(name: PlayerName, halves: Sequence[int], stand_in: Callable[..., Any] | None = None) -> Tensor:
+        number = halves[0] // 2
+        assert stand_in is not None
+        return cross_entropy(stand_in(x[number]), y[number]) * (0 if number in flat else 1)
+
+    def act(images: int) -> bool:
+        method.begin({"classifier": player}, Progress(images - 10))
+        changed = method.between({"classifier": player}, Progress(images), losses)
+        seen.update(method.status(), facts=method.facts())
+        return changed
+
+    seen: dict[str, Any] = {}
+    act.seen = seen  # type: ignore[attr-defined]
+    return act
+
+
+def test_a_loss_without_gradients_removes_nothing_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    act = on_player(chain(), flat=range(20), batches=20)
+    assert not act(10)
+    assert "trunk.unit1.conv is not estimated: its gradients are zero" in capsys.readouterr().out.splitlines()
+    assert act.seen["unmeasured_layers_c"] == 2  # type: ignore[attr-defined]
+    assert act(20)
+    assert "unmeasured_layers_c" not in act.seen["facts"]  # type: ignore[attr-defined]
+    assert act.seen["facts"]["classifier"]["removals"][0]["removed"] == 8  # type: ignore[attr-defined]
+
+
+def test_a_layer_that_becomes_too_narrow_for_its_batches_is_named_and_keeps_its_channels(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 32, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)
+    )
+    network.image_size = 16  # type: ignore[assignment]
+    with torch.no_grad():
+        for tensor in network[0].parameters():
+            tensor[4:] = tensor[:4].clone()
+    act = on_player(network, batches=16, threshold=1e-6)
+    assert act(10)
+    assert "keeps its channels" not in capsys.readouterr().out
+    assert not act(20)
+    assert "2 keeps its channels: its rank needs 32 batches" in capsys.readouterr().out.splitlines()
+    assert act.seen["unmeasured_layers_c"] == 1  # type: ignore[attr-defined]
 
 
 # ---- whole runs ----------------------------------------------------------------------------------------------------

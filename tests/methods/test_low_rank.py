@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 import gconv_gan
+from gconv_gan import parts
 from gconv_gan.api import GAN
 from gconv_gan.commands.exported import load_exported
 from gconv_gan.commands.train import classifier as classifier_recipe
@@ -115,7 +116,7 @@ def test_the_rank_of_an_energy_is_the_least_that_has_it() -> None:
     for energy, rank in ((0.4, 1), (0.74, 2), (0.76, 3), (0.95, 4), (0.97, 5)):
         twin = nn.Sequential(nn.Conv2d(8, 8, 3, bias=False))
         twin.load_state_dict(network.state_dict())
-        method = LowRankProjection(energy=energy, rectify=False, factorise_at=0)
+        method = LowRankProjection(energy=energy, min_rank=1, rectify=False, factorise_at=0)
         player = player_of(with_shape(twin))
         method.check({"classifier": twin})
         method.start({"classifier": player}, no_loss)
@@ -203,7 +204,7 @@ def small_player() -> tuple[Player, LowRankProjection]:
     player.optimizer.step()
     assert player.average is not None
     player.average.update(torch.tensor(0.5))
-    method = LowRankProjection(every=10, removed=0.7)
+    method = LowRankProjection(every=10, removed=0.7, min_rank=1)
     method.check({"classifier": player.network})
     return player, method
 
@@ -270,7 +271,7 @@ def test_every_network_computes_with_thin_layers_what_it_did_projected_or_is_ref
         return made(name)[1].float()
 
     player, network = made(name)[0], new()
-    options: dict[str, Any] = {"removed": 0.5, "every": 8}
+    options: dict[str, Any] = {"removed": 0.5, "every": 8, "min_rank": 1}
     if name in REFUSED:
         with pytest.raises(UserError, match=REFUSED[name]):
             LowRankProjection(**options).check({player: network})
@@ -299,6 +300,20 @@ def test_every_network_computes_with_thin_layers_what_it_did_projected_or_is_ref
     again.load_state_dict(network.state_dict())
     channels_last(again)  # as the network of a player
     assert torch.equal(again(*inputs), network(*inputs))
+
+
+@pytest.mark.usefixtures("fresh_accelerate_state")
+@pytest.mark.parametrize("kind", parts.GENERATORS)
+def test_the_default_leaves_every_generator_its_colours(kind: str, tmp_path: Path) -> None:
+    method = {"kind": "low_rank", "players": ["generator"], "removed": 0.9, "factorise_at": 16}
+    networks = {"generator": {"kind": kind, "width": 16, "latent_dim": 6, "conv": {"kind": "plain"}}}
+    recipe.fit(tiny(tmp_path, **networks, methods=[method], trainer={"total_images": 16}))
+    generator = load_run(tmp_path / "tiny").generator()
+    pairs = [layer for layer in generator.modules() if [name for name, _ in layer.named_children()] == ["first", "second"]]
+    assert pairs
+    assert all(pair.get_submodule("second").out_channels > 3 for pair in pairs)
+    pictures = generator(torch.randn(8, 6), torch.arange(8))
+    assert torch.linalg.matrix_rank(pictures.movedim(1, 0).flatten(1).T.double() - pictures.mean((0, 2, 3)).double()) == 3
 
 
 def refused_layers(network: nn.Module) -> list[tuple[str, int]]:

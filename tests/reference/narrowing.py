@@ -37,6 +37,7 @@ class Narrowing(Method):
 
     def __init__(self, *, images: PositiveInt = 192, players: tuple[PlayerName, ...] = tuple(PLACES)) -> None:
         self.images, self.players = images, players
+        self.changes_structure_of = self.depends_on_structure_of = players
         self.kept: dict[PlayerName, int] = {}
         self.seen: Measured | None = None
 

@@ -73,10 +73,11 @@ def check(
     if accelerator.is_main_process:
         folder.require_startable(config, may_change=may_change)
     optimizers: dict[PlayerName, Any] = {"classifier": constructor(config.optimizer, "optimizer")}
+    total_images = config.trainer.total_images
     if dataset is None:
         network, _ = new_network(config, published_classes(config.data))
         resumes_from = resumable(folder.path, {}, lambda _: None)
-        methods = checked(listed_methods(config.methods), {"classifier": network}, optimizers, resumes_from)
+        methods = checked(listed_methods(config.methods), {"classifier": network}, optimizers, resumes_from, total_images=total_images)
         return CheckedClassifier(folder, may_change, resumes_from, network, methods, {}, None, {})
     require_same_classes(dataset, test)
     split = splits(config, dataset)
@@ -98,7 +99,7 @@ def check(
         may_change=may_change,
         resumes_from=resumes_from,
         network=built.network,
-        methods=checked(listed_methods(config.methods), {"classifier": built.network}, optimizers, resumes_from),
+        methods=checked(listed_methods(config.methods), {"classifier": built.network}, optimizers, resumes_from, total_images=total_images),
         description=built.description,
         data=CheckedData(
             batches(config, dataset, split.training, accelerator),

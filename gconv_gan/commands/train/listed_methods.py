@@ -1,11 +1,13 @@
 """The training methods that a config lists."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import PartConfig, constructor
 from gconv_gan.methods.method import Method, PlayerName
 from gconv_gan.models.changes import read_records, repeat
@@ -27,6 +29,8 @@ def checked(
     networks: Mapping[PlayerName, nn.Module],
     optimizers: Mapping[PlayerName, Callable[[nn.Module], torch.optim.Optimizer]],
     resumes_from: Path | None,
+    *,
+    total_images: int,
 ) -> tuple[Method, ...]:
     """Return ``methods``, which have repeated on ``networks`` the changes recorded in the checkpoint that the run resumes from.
 
@@ -35,9 +39,10 @@ def checked(
         networks: newly built.
         optimizers: the constructor of each network's optimiser.
         resumes_from: the checkpoint; None: a new run.
+        total_images: length of the run.
 
     Raises:
-        UserError: one cannot act on the networks, or with their optimisers.
+        UserError: one cannot act on the networks, with their optimisers, within the run, or beside another one.
 
     """
     if resumes_from is not None:
@@ -45,4 +50,16 @@ def checked(
     for method in methods:
         method.check(networks)
         method.check_optimizers({name: optimizers[name](network) for name, network in networks.items()})
+        method.check_length(total_images)
+    for changing, other in permutations(methods, 2):
+        for name in networks:
+            if name in changing.changes_structure_of and name in other.depends_on_structure_of:
+                raise UserError(
+                    f"{_kind(changing)} changes the structure of the {name}, on which {_kind(other)} relies: leave one of the two out, or"
+                    " let their players name different networks"
+                )
     return tuple(methods)
+
+
+def _kind(method: Method) -> str:
+    return type(method).__name__ if method.section is None else method.section.kind

@@ -181,7 +181,7 @@ def per_sample_conv2d(
         wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, bank, gates))
         dtype = compute_dtype(x)
         strategy = choose_strategy(
-            batch=x.shape[0],
+            batch=None if torch.compiler.is_exporting() else x.shape[0],
             height=x.shape[2],
             width=x.shape[3],
             bank_shape=(bank.shape[0], bank.shape[1], bank.shape[2], bank.shape[3], bank.shape[4]),
@@ -212,7 +212,7 @@ def _check_gates(x: Tensor, bank: Tensor, gates: Tensor, granularity: Granularit
 
 def choose_strategy(
     *,
-    batch: int,
+    batch: int | None,
     height: int,
     width: int,
     bank_shape: tuple[int, int, int, int, int],
@@ -230,7 +230,8 @@ def choose_strategy(
     outputs ("wide"), whichever are fewer. S counts low-resolution positions where there is resampling, and mixed kernels are
     widened for it only where S alone reaches the threshold (measured, forward and backward, 64 to 256 channels on an AVX2 core: at
     S = 64 widened kernels take 1.1 to 3 times as long as resampling apart, at S = 256 0.7 to 0.8 times). ``one_hot`` means at most
-    one gate per sample and no gradient wanted.
+    one gate per sample and no gradient wanted. ``batch`` is None where it is not known, in a network that is exported for any: a
+    convolution with a group per sample has a fixed number of samples there, and is not chosen.
     """
     kernels, outputs, group_inputs, rows, columns = bank_shape
     inputs = group_inputs * geometry.groups
@@ -238,13 +239,12 @@ def choose_strategy(
     positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
     apart = geometry.resample in ("up", "down") and positions < threshold
     taps = rows * columns if apart else fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
-    mixed_bytes = batch * outputs * group_inputs * taps * element_size
     with_mixed_kernels: Strategy = "unfused" if apart else "grouped"
 
     if one_hot and granularity == "kernel":
         return "bucketed"
     if granularity == "tap":
-        return "bmm" if rows == columns == 1 else with_mixed_kernels
+        return "bmm" if rows == columns == 1 or batch is None else with_mixed_kernels
     without_mixed_kernels: Strategy = "wide" if outputs * out_height * out_width < inputs * height * width else "concat"
     if without_mixed_kernels not in ADMISSIBLE[granularity]:
         without_mixed_kernels = "concat" if without_mixed_kernels == "wide" else "wide"
@@ -253,7 +253,10 @@ def choose_strategy(
         return "bmm" if mixing_is_cheap else without_mixed_kernels
     if outputs <= FEW_OUTPUTS and "wide" in ADMISSIBLE[granularity]:
         return "wide"
-    return with_mixed_kernels if mixing_is_cheap and mixed_bytes <= memory_budget else without_mixed_kernels
+    if batch is None or not mixing_is_cheap:
+        return without_mixed_kernels
+    mixed_bytes = batch * outputs * group_inputs * taps * element_size
+    return with_mixed_kernels if mixed_bytes <= memory_budget else without_mixed_kernels
 
 
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
