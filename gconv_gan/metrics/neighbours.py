@@ -233,9 +233,7 @@ def ball_counts(
     """
     centre = _middle(centres, tile)
     x, y = _Points(points, centre), _Points(centres, centre)
-    found = [
-        BallCounts(*(torch.zeros(len(rows), dtype=torch.long, device=points.device) for rows in (points, centres))) for _ in balls
-    ]
+    found = [BallCounts(*(torch.zeros(len(rows), dtype=torch.long, device=points.device) for rows in (points, centres))) for _ in balls]
     for i in range(0, len(x), tile):
         for j in range(0, len(y), tile):
             rows, cols = slice(i, i + tile), slice(j, j + tile)

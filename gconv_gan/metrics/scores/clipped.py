@@ -134,6 +134,4 @@ class ClippedDensityCoverage(Metric):
         one = seen.evaluation
         radii = one.reference.squared_radii(NEIGHBOURS, one.extractor.device)
         found = clipped_scores(seen.fake, seen.real, real_radii=radii)
-        return Numbers(
-            {"clipped_density": found.density, "clipped_density_raw": found.density_raw, "clipped_coverage": found.coverage}
-        )
+        return Numbers({"clipped_density": found.density, "clipped_density_raw": found.density_raw, "clipped_coverage": found.coverage})

@@ -84,7 +84,6 @@ def mind(
     return distance, distance - (half / count) * sum(halves) / 2
 
 
-
 def _cut(rows: Float[Tensor, "n d"], count: int, draw: torch.Generator) -> Float[Tensor, "m d"]:
     """Return ``count`` rows, chosen at random if there are more."""
     return rows if len(rows) == count else rows[torch.randperm(len(rows), generator=draw)[:count].to(rows.device)]
