@@ -99,7 +99,7 @@ def balanced(num_train: int, num_held_out: int, labels: tuple[Tensor, Tensor] | 
 def copy_test(
     fake: Float[Tensor, "m d"],
     train: Float[Tensor, "n d"],
-    held_out: Float[Tensor, "n d"],
+    held_out: Float[Tensor, "k d"],
     *,
     strata: Int[Tensor, " n"] | None = None,
     permutations: int = PERMUTATIONS,
@@ -135,7 +135,7 @@ def copy_test(
     return CopyTest(share, variance**0.5 / len(fake), (1 + beyond) / (1 + permutations), len(fake), len(train))
 
 
-def nearest_counts(fake: Float[Tensor, "m d"], train: Float[Tensor, "n d"], held_out: Float[Tensor, "n d"]) -> Float64[Tensor, " 2n"]:
+def nearest_counts(fake: Float[Tensor, "m d"], train: Float[Tensor, "n d"], held_out: Float[Tensor, "n d"]) -> Float64[Tensor, " 2*n"]:
     """Return how many fakes have each image as their nearest, training images first; two equally near images share a fake."""
     near, far = (nearest_rows(fake, rows, k=1) for rows in (train, held_out))
     of_train = (near.squared < far.squared).double() + 0.5 * (near.squared == far.squared).double()

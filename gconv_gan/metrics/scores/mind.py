@@ -31,11 +31,9 @@ def sliced_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], directions
     r"""Return :math:`\frac{3d}{nM}\sum_{ij}(\mathrm{sort}(Xu_i)_j - \mathrm{sort}(Yu_i)_j)^2` for equally many rows, in float64.
 
     Raises:
-        ValueError: the sets have unequal shapes, or values are not finite.
+        ValueError: values are not finite.
 
     """
-    if x.shape != y.shape:
-        raise ValueError(f"sets of equal shape are needed, got {tuple(x.shape)} and {tuple(y.shape)}")
     if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise ValueError("features are not finite")
     first, second = x.double(), y.double()
