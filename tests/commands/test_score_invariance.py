@@ -15,7 +15,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
 from gconv_gan.metrics.score_card import Score
 
-EVERYTHING = ("fid", "is", "kid", "prdc", "fid_infinity")
+EVERYTHING = ("fid", "is", "kid", "prdc", "fid_infinity", "mind", "cmmd", "clipped", "f_score")
 
 
 def write(folder: Path, numbers: range, *, name: str = "{i:04}.png", enlarge: int = 1) -> Path:

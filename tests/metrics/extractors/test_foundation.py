@@ -136,16 +136,8 @@ def write_pictures(folder: Path, shift: int) -> str:
 
 def test_pictures_are_scored_without_an_inception_score(clip: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "fakes", 0)
-    flags = [
-        "--reference",
-        write_pictures(tmp_path / "reals", 7),
-        "--extractor",
-        "clip",
-        "--weights",
-        str(clip),
-        "--cache-dir",
-        str(tmp_path / "cache"),
-    ]
+    flags = ["--reference", write_pictures(tmp_path / "reals", 7), "--extractor", "clip"]
+    flags += ["--weights", str(clip), "--cache-dir", str(tmp_path / "cache")]
     main([str(tmp_path / "fakes"), *flags, "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
     assert list(found["scores"]) == ["fd", "kid_mean", "precision", "recall", "density", "coverage"]
