@@ -89,7 +89,7 @@ class Seen:
 
     @cached_property
     def neighbourhoods(self) -> Neighbourhoods:
-        """Precision, recall, density and coverage with the protocol's k and comparison, computed once for all metrics that use them."""
+        """The precision, recall, density and coverage for the protocol's k and comparison, computed once for all metrics that use them."""
         one = self.evaluation
         radii = one.reference.squared_radii(one.protocol.neighbours, one.extractor.device)
         return neighbourhoods(self.fake, self.real, k=one.protocol.neighbours, comparison=one.protocol.comparison, real_radii=radii)

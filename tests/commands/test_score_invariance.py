@@ -70,7 +70,7 @@ def test_names_folders_and_archives_change_no_score(layouts: dict[str, Path], ju
         return scored(layouts[source], judge, tmp_path, "--protocol", "all", "--reference", str(layouts[reference]), *flags)
 
     first = of("flat", "reals")
-    assert len(first.scores) == 10
+    assert len(first.scores) == 18
     for source, reference in (("by class", "reals"), ("reversed", "reals"), ("zip", "reals by class"), ("other bytes", "reals")):
         found = of(source, reference)
         assert found.scores == first.scores, (source, reference)
