@@ -84,7 +84,7 @@ def balanced(num_train: int, num_held_out: int, labels: tuple[Tensor, Tensor] | 
     first, second = labels or (torch.zeros(num_train, dtype=torch.long), torch.zeros(num_held_out, dtype=torch.long))
     orders = [Stream(seed, name).permutation(0, len(of)) for name, of in (("memorisation_train", first), ("memorisation_held_out", second))]
     chosen: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-    for one in first.unique().tolist():
+    for one in torch.unique(first).tolist():
         rows = [order[of[order] == one] for order, of in zip(orders, (first, second), strict=True)]
         count = min(len(found) for found in rows)
         for kept, found in zip(chosen, rows, strict=False):
@@ -126,7 +126,7 @@ def copy_test(
     share = float(counts[: len(train)].sum().item()) / len(fake)
     variance, drawn = 0.0, np.zeros(permutations)
     draws = np.random.default_rng(seed)
-    for one in groups.unique().tolist():
+    for one in torch.unique(groups).tolist():
         inside = torch.cat([groups, groups]) == one
         values = counts[inside].numpy()
         variance += len(values) / (len(values) - 1) * float(np.square(values - values.mean()).sum()) / 4
@@ -169,7 +169,7 @@ def authenticity(nearest: NearestRows, train: Float[Tensor, "n d"]) -> float:
         train: features of the training images, at least two.
 
     """
-    rows, inverse = nearest.index[:, 0].unique(return_inverse=True)
+    rows, inverse = torch.unique(nearest.index[:, 0], return_inverse=True)
     own = nearest_rows(train[rows], train, k=1, own_rows=rows).squared[inverse, 0]
     return float((nearest.squared[:, 0] > own).double().mean().item())
 
