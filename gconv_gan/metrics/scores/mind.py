@@ -46,7 +46,8 @@ def sliced_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], directions
 def unit_vectors(count: int, dim: int, generator: torch.Generator) -> Float64[Tensor, "p d"]:
     """Return ``count`` directions: rows of normal numbers in float32, divided by their norm, in float64."""
     rows = torch.randn(count, dim, generator=generator, dtype=torch.float32)
-    return (rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(1e-12)).double()
+    directions: Tensor = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(1e-12)
+    return directions.double()
 
 
 def mind(

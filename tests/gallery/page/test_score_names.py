@@ -5,7 +5,6 @@ from gconv_gan.gallery.page.score_table import score_rows, scores_html
 from gconv_gan.gallery.pictures.history import score_series
 from gconv_gan.metrics.tables import lower_is_better
 
-
 DIRECTIONS = (("lower is better", "↓"), ("higher is better", "↑"))
 
 
