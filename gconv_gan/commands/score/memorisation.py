@@ -36,6 +36,7 @@ from gconv_gan.runtime.device import command_device, process_state
 
 FOLDER, PICTURE, REPORT = "memorisation", "nearest.png", "report.json"
 PAIRS_PER_ROW = 4
+TWIN = 1e-3  # of the median distance
 SIGNIFICANT = 0.025  # one-sided
 NUM_FAKE = 5_000  # of a generator
 PROTOCOL = Protocol(name="memorisation", metrics=("fid",), extractor=None, num_fake=None, split="any")  # chooses the reals
@@ -124,7 +125,7 @@ class MemorisationReport(Config):
     authenticity: float
     held_out_authenticity: float
     twins: int
-    """Held-out images whose features equal those of a training image."""
+    """Held-out images nearer to a training image than a thousandth of the median of such distances: the same picture, up to rounding."""
     pairs: tuple[Pair, ...]
     source: FakesCard
     train: ReferenceCard
@@ -169,18 +170,19 @@ def main(arguments: Sequence[str]) -> None:
     report, picture = memorisation(command)
     if not process_state().is_main_process:
         return
-    print("\n".join(report.lines()))
     text = report.model_dump_json(indent=2) + "\n"
-    written = [] if command.json_out is None else [Path(command.json_out)]
+    files = [] if command.json_out is None else [Path(command.json_out)]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_bytes(out / PICTURE, picture)
-        print(f"pairs of a fake and its nearest training image, {PAIRS_PER_ROW} to a row, most like a copy first: {out / PICTURE}")
-        written.append(out / REPORT)
-    for file in written:
+        files.append(out / REPORT)
+    for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
-        print(f"written to {file}")
+    lines = report.lines()
+    if out is not None:
+        lines.append(f"pairs of a fake and its nearest training image, {PAIRS_PER_ROW} to a row, most like a copy first: {out / PICTURE}")
+    print("\n".join([*lines, *(f"written to {file}" for file in files)]))
 
 
 def memorisation(command: MemorisationCommand) -> tuple[MemorisationReport, bytes]:
@@ -218,7 +220,7 @@ def memorisation(command: MemorisationCommand) -> tuple[MemorisationReport, byte
         by_class=by_class is not None,
         authenticity=authenticity(neighbours, searched),
         held_out_authenticity=authenticity(of_others, searched),
-        twins=int((of_others.squared == 0).sum().item()),
+        twins=_twins(of_others),
         pairs=pairs,
         source=fakes.card.model_copy(update={"images_sha256": extraction.images_sha256}),
         train=train.statistics.reference,
@@ -312,6 +314,12 @@ def _with_features(command: MemorisationCommand, reals: Reals, network: Extracto
         count_key="--num-train",
     )
     return _Images(chosen, statistics)
+
+
+def _twins(nearest: NearestRows) -> int:
+    """Return the number of points that are a row of the other set, up to the rounding of their features."""
+    distances = nearest.squared[:, 0].sqrt()
+    return int((distances <= TWIN * distances.median()).sum().item())
 
 
 def _pairs(neighbours: NearestRows, count: int) -> tuple[Pair, ...]:

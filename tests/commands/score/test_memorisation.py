@@ -58,6 +58,15 @@ def test_planted_copies_are_reported_and_shown(
     assert same == [True] * COPIES + [False]
 
 
+def test_twins_of_training_pictures_among_the_held_out_ones_are_counted(
+    pictures: dict[str, Path], judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ["--train", str(pictures["train"]), "--held-out", str(pictures["copied"])]
+    found = reported([str(pictures["held_out"]), *sets, "--extractor", f"checkpoint:{judge}"], tmp_path)
+    assert found.twins == COPIES
+    assert f"! {COPIES} held-out images have a twin among the training images" in capsys.readouterr().out
+
+
 def test_new_pictures_are_not(pictures: dict[str, Path], judge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = reported(of_files("new", pictures, judge), tmp_path)
     assert found.interval[0] < 0.5 < found.interval[1]
