@@ -1,4 +1,4 @@
-"""Score a run or a folder of images: IS, FID, KID, precision, recall, density, coverage, with a score card.
+"""Score a run or a folder of images: IS, FID, KID, precision, recall, density, coverage, MIND, CMMD, …, with a score card.
 
     python eval/gan_metrics.py runs/NAME [--extractor efficientnet_lite0] [--num-fake 5000] [--json OUT]
     accelerate launch --num_processes 8 eval/gan_metrics.py fakes.zip --reference reals/

@@ -23,6 +23,9 @@ VERBS = {
     "score": Verb("gconv_gan.commands.score.scores", "ScoreCommand", "SOURCE", "score a run or pictures against real images"),
     "curve": Verb("gconv_gan.commands.score.score_curve", "CurveCommand", "RUN", "score every checkpoint of a run, mark the best"),
     "compare": Verb("gconv_gan.commands.score.compare_scores", "CompareCommand", "A B", "scores side by side, where they are comparable"),
+    "memorisation": Verb(
+        "gconv_gan.commands.score.memorisation", "MemorisationCommand", "SOURCE", "are images copies of the training images?"
+    ),
     "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "draw the page of a run"),
     "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "RUN", "draw images of a trained generator as files"),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "write a generator with model card and ONNX as one folder"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.score_card import Score, ScoreCard, other_differences, unlike_fields, unlike_images
+from gconv_gan.metrics.tables import lower_is_better
 
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
 # Differences that are not reported: the compared runs, and the time.
@@ -64,7 +65,7 @@ def require_alike(entries: Sequence[Entry], *, way_out: str = "") -> None:
 
 
 def table(entries: Sequence[Entry], *, mark: bool) -> list[str]:
-    """Return a table of scores, each with its change against the first if the two are comparable.
+    """Return a table of scores, each with its change against the first if the two are comparable; ↓: lower is better, ↑: higher.
 
     Args:
         entries: the scores; changes are relative to the first.
@@ -79,7 +80,8 @@ def table(entries: Sequence[Entry], *, mark: bool) -> list[str]:
     if not mark:
         require_alike(entries, way_out=" (--mark prints them all the same, marked)")
     keys = list(dict.fromkeys(key for entry in entries for key in entry.score.scores if key not in SPREADS.values()))
-    rows = [["", "images", *keys]]
+    low = lower_is_better()
+    rows = [["", "images", *(f"{key} {'↓' if key in low else '↑'}" for key in keys)]]
     for entry, fields in zip(entries, unlike, strict=True):
         seen = entry.score.card.fakes.images_seen
         cells = [_cell(entry.score, first.score, key, alike=not fields, is_first=entry is first) for key in keys]

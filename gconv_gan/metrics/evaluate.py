@@ -75,8 +75,10 @@ def score_all(
     """Return the scores of ``source`` and their cards, one for each evaluation; every process returns the same.
 
     Every image is generated once and passed once through each distinct extractor. The keys are those of
-    the protocol's metrics: fid, is_mean, is_std, kid_mean, kid_std, precision, recall, density, coverage, intra_fid and fid_infinity;
-    of any extractor but Inception, fd, intra_fd and fd_infinity. kid_std is absent if each subset is the whole of both sets.
+    the protocol's metrics: fid, is_mean, is_std, kid_mean, kid_std, precision, recall, density, coverage, intra_fid, fid_infinity, mind,
+    mind_debiased, clipped_density, clipped_density_raw, clipped_coverage and f_score; of any extractor but Inception, fd, intra_fd,
+    fd_infinity, monge_distance and monge_distance_debiased; cmmd and cmmd_biased in CLIP's features, mmd and mmd_biased in others.
+    kid_std is absent if each subset is the whole of both sets.
 
     Args:
         source: the images to be scored, as many as the largest evaluation takes.
@@ -106,6 +108,7 @@ def score_all(
             reference=one.reference.reference,
             extractor=one.reference.extractor,
             run=about.model_copy(update={"processes": processes.count, "batch_size": size, "seconds": round(seconds, 3)}),
+            geometry=one.reference.geometry,
         )
         results.append(Score(scores=numbers, card=card, per_class=per_class))
     return results

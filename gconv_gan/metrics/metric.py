@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 from jaxtyping import Float, Float32, Float64, Int
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.images.extraction import Extraction
+from gconv_gan.metrics.neighbours import Neighbourhoods, neighbourhoods
 from gconv_gan.metrics.protocols import Protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.statistics import Moments
@@ -85,6 +87,13 @@ class Seen:
         """Return the positive semi-definite root of the covariance of the reals' features."""
         return self.evaluation.reference.root.to(self.evaluation.extractor.device)
 
+    @cached_property
+    def neighbourhoods(self) -> Neighbourhoods:
+        """The precision, recall, density and coverage for the protocol's k and comparison, computed once for all metrics that use them."""
+        one = self.evaluation
+        radii = one.reference.squared_radii(one.protocol.neighbours, one.extractor.device)
+        return neighbourhoods(self.fake, self.real, k=one.protocol.neighbours, comparison=one.protocol.comparison, real_radii=radii)
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -103,8 +112,7 @@ class Metric:
         needs_logits: whether it needs the logits of every fake.
         needs_classes: whether it needs the class of every fake and real.
         lower_is_better: keys of the numbers for which lower is better; for all others higher is better.
-        has_card_fields: whether its lines are fields of ``FormulaCard`` (built-in metrics); otherwise the card stores them under its
-            name.
+        has_card_fields: whether its lines are fields of ``FormulaCard``; otherwise the card stores them under its name.
 
     """
 

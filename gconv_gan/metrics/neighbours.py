@@ -11,6 +11,7 @@ for which the host does not wait, and are computed again in a second. Memory in 
 matrix and no float64 copy of the features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -225,3 +226,96 @@ def neighbourhoods(
 
 def _share(hits: Bool[Tensor, " n"]) -> float:
     return int(hits.sum().item()) / len(hits)
+
+
+@dataclass(frozen=True)
+class BallCounts:
+    """How many balls hold each point, and how many points each ball holds."""
+
+    of_points: Int[Tensor, " m"]
+    of_balls: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Balls:
+    """Balls about the rows of a set: squared radii, and whether a point on the surface is inside."""
+
+    squared_radii: Float64[Tensor, " n"]
+    comparison: Comparison
+
+
+def ball_counts(
+    points: Float[Tensor, "m d"], centres: Float[Tensor, "n d"], balls: Sequence[Balls], *, tile: int = 2048
+) -> list[BallCounts]:
+    """Return, for each of ``balls`` about ``centres``, the numbers of pairs (point, ball) with the point inside, decided exactly.
+
+    The distances are computed once for all of ``balls``.
+    """
+    centre = _middle(centres, tile)
+    x, y = _Points(points, centre), _Points(centres, centre)
+    found = [BallCounts(*(torch.zeros(len(rows), dtype=torch.long, device=points.device) for rows in (points, centres))) for _ in balls]
+    for i in range(0, len(x), tile):
+        for j in range(0, len(y), tile):
+            rows, cols = slice(i, i + tile), slice(j, j + tile)
+            pairs = _pairs(x[rows], y[cols])
+            for one, counts in zip(balls, found, strict=True):
+                inside = pairs.inside(one.squared_radii[cols].expand_as(pairs.distances), one.comparison)
+                counts.of_points[rows] += inside.sum(1)
+                counts.of_balls[cols] += inside.sum(0)
+    return found
+
+
+@dataclass(frozen=True)
+class NearestRows:
+    """The nearest rows of each point, nearest first."""
+
+    squared: Float64[Tensor, "m k"]
+    """Squared distances."""
+    index: Int[Tensor, "m k"]
+    """Row numbers."""
+
+
+def nearest_rows(
+    points: Float[Tensor, "m d"],
+    among: Float[Tensor, "n d"],
+    *,
+    k: int,
+    own_rows: Int[Tensor, " m"] | None = None,
+    tile: int = 2048,
+) -> NearestRows:
+    """Return the ``k`` rows of ``among`` nearest to each point, with exact distances.
+
+    Args:
+        points: features [m, d].
+        among: features [n, d].
+        k: number of neighbours.
+        own_rows: the row of ``among`` that each point is itself, which is not its own neighbour; None: the points are other images.
+        tile: rows and columns of distances in memory at once.
+
+    Raises:
+        ValueError: there are fewer than ``k`` rows, or features are not finite.
+
+    """
+    others = len(among) - (own_rows is not None)
+    if not 1 <= k <= others:
+        raise ValueError(f"there are {others} images to search, too few for {k} neighbours")
+    if not (torch.isfinite(points).all() and torch.isfinite(among).all()):
+        raise ValueError("features are not finite")
+    centre = _middle(among, tile)
+    x, y = _Points(points, centre), _Points(among, centre)
+    kept = min(k + 1 + SPARE_NEIGHBOURS, len(y))
+    nearest = _Nearest(len(x), kept, points.device)
+    tiles = [slice(start, min(start + tile, len(x))) for start in range(0, len(x), tile)]
+    parts = []
+    for rows in tiles:
+        own = x[rows].centred
+        for start in range(0, len(y), tile):
+            nearest.see(rows, _squared_distances(own, y[slice(start, start + tile)].centred), start)
+        index = nearest.index[rows].sort(1).values
+        count = rows.stop - rows.start
+        exact = _exact(x[rows], y, torch.arange(count, device=index.device).repeat_interleave(kept), index.flatten()).view(count, kept)
+        if own_rows is not None:
+            exact = exact.masked_fill(index == own_rows[rows, None], torch.inf)
+        distances, order = exact.sort(dim=1, stable=True)
+        parts.append((distances[:, :k], index.gather(1, order)[:, :k]))
+    return NearestRows(torch.cat([distances for distances, _ in parts]), torch.cat([index for _, index in parts]))

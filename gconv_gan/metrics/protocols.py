@@ -22,7 +22,8 @@ class Protocol(Config):
     metrics: tuple[str, ...]
     """fid: Fréchet distance; is: Inception Score; kid: Kernel Inception Distance; prdc: precision, recall, density, coverage;
     intra_fid: mean of the classes' Fréchet distances; fid_infinity: Fréchet distance extrapolated to infinitely many fakes;
-    or any other name of ``METRICS``."""
+    mind: Monge Inception Distance; cmmd: MMD of a Gaussian kernel; clipped: Clipped Density and Coverage; f_score: of precision and
+    recall; or any other name of ``METRICS``."""
     extractor: str | None
     """A name of ``EXTRACTORS``; None: the caller's choice."""
     num_fake: PositiveInt | None = 50_000
@@ -123,6 +124,15 @@ PROTOCOLS = Protocols(
         ),
         # DINOv2's and CLIP's features.
         "fd50k_dinov2": Protocol(metrics=("fid", "kid", "prdc"), extractor="dinov2", neighbours=5, comparison="<"),
+        # All scores for comparisons by few images: FD of 10,000 is biased, MIND and Clipped Density and Coverage hardly.
+        "fd10k_dinov2": Protocol(
+            metrics=("fid", "kid", "prdc", "mind", "clipped", "f_score"),
+            extractor="dinov2",
+            num_fake=10_000,
+            num_real=10_000,
+            neighbours=5,
+            comparison="<",
+        ),
         "fd50k_clip": Protocol(metrics=("fid", "kid", "prdc"), extractor="clip", neighbours=5, comparison="<"),
         # Small sets and small classifiers: the quickstart's digits.
         "fd1k_classifier": Protocol(metrics=("fid", "is", "kid", "prdc"), extractor=None, num_fake=1_000, kid_subset_size=500, split="any"),

@@ -27,6 +27,7 @@ from gconv_gan.metrics.frechet import symmetric_root
 from gconv_gan.metrics.images.extraction import ALONE, Processes, Wanted, extract, usual_batch_size
 from gconv_gan.metrics.images.sources import StoredImages
 from gconv_gan.metrics.neighbours import squared_radii
+from gconv_gan.metrics.reference_geometry import ReferenceGeometry, reference_geometry
 from gconv_gan.metrics.score_card import ExtractorCard, Order, ReferenceCard, extractor_card
 from gconv_gan.metrics.statistics import Moments
 from gconv_gan.runtime.atomic import new_folder
@@ -63,6 +64,8 @@ class StatisticsFile(Config):
     tensors_sha256: str
     reference: ReferenceCard
     classes: tuple[str, ...] = ()
+    geometry: ReferenceGeometry | None = None
+    """None: not stored by earlier versions, or all images are alike."""
 
 
 def library_majors() -> dict[str, str]:
@@ -82,6 +85,7 @@ class ReferenceStatistics:
     labels: Int64[Tensor, " n"] | None = None
     classes: tuple[str, ...] = ()
     """Names of the classes in the order of their labels."""
+    stored_geometry: ReferenceGeometry | None = None
     radii: dict[int, Float64[Tensor, " n"]] = field(default_factory=dict, compare=False)
     """k -> squared radii of the balls around the features, as far as they were computed."""
 
@@ -96,6 +100,11 @@ class ReferenceStatistics:
     def root(self) -> Float64[Tensor, "d d"]:
         """The root of the covariance, stored or computed at the first call; not needed for fewer fakes than features."""
         return symmetric_root(self.moments.covariance) if self.stored_root is None else self.stored_root
+
+    @cached_property
+    def geometry(self) -> ReferenceGeometry | None:
+        """The geometry of the set, stored or computed at the first call; None: all images are alike."""
+        return reference_geometry(self.moments, self.features) if self.stored_geometry is None else self.stored_geometry
 
 
 def statistics_folder(cache_dir: Path, key: StatisticsKey) -> Path:
@@ -120,7 +129,11 @@ def save_statistics(cache_dir: Path, key: StatisticsKey, statistics: ReferenceSt
     with contextlib.suppress(FileExistsError), new_folder(folder) as temporary:
         save_tensors({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
         described = StatisticsFile(
-            key=key, tensors_sha256=sha256_of(temporary / TENSORS), reference=statistics.reference, classes=statistics.classes
+            key=key,
+            tensors_sha256=sha256_of(temporary / TENSORS),
+            reference=statistics.reference,
+            classes=statistics.classes,
+            geometry=statistics.geometry,
         )
         (temporary / DESCRIPTION).write_text(described.model_dump_json(indent=2))
         for name in (TENSORS, DESCRIPTION):
@@ -154,6 +167,7 @@ def load_statistics(folder: Path) -> ReferenceStatistics:
         stored_root=held["root"],
         labels=held.get("labels"),
         classes=described.classes,
+        stored_geometry=described.geometry,
     )
 
 

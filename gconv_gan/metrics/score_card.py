@@ -12,6 +12,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.data.reading.transforms import QUANTISATION
 from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.neighbours import Comparison
+from gconv_gan.metrics.reference_geometry import ReferenceGeometry
 
 Order = Literal["SHA-256 of pixels"]
 """Rule by which files are numbered before any choice, split or subset."""
@@ -47,7 +48,7 @@ class FormulaCard(Config):
     infinity_fit: Literal["least squares, a + b / n"] | None = None
     infinity_seed: int | None = None
     more: dict[str, dict[str, bool | int | float | str | tuple[int, ...] | None]] = Field({}, exclude_if=lambda more: not more)
-    """Name of a plug-in's metric -> its lines."""
+    """Name of a metric without fields above -> its lines."""
 
     @property
     def kid_is_of_all(self) -> bool:
@@ -157,6 +158,9 @@ class ScoreCard(Config):
     reference: ReferenceCard
     extractor: ExtractorCard
     run: RunCard
+    geometry: ReferenceGeometry | None = Field(None, exclude_if=lambda geometry: geometry is None)
+    """Geometry of the reference in these features, which explains scores and follows from the reference: it is not compared. None: a card
+    of an earlier version, or all images of the reference are alike."""
 
     def to_json(self) -> str:
         """Return the card as indented JSON; ``ScoreCard.model_validate_json`` reads it back."""
@@ -185,7 +189,18 @@ class Score(Config):
         lines += [f"    {name:<{width}}  {value:.6g}" for name, value in (self.per_class or {}).items()]
         more = ((name, ", ".join(f"{key} {value}" for key, value in said.items())) for name, said in self.card.formula.more.items())
         lines += [f"    {name}: {said}" for name, said in more if said]
+        lines += [f"    {line}" for line in self._geometry_lines()]
         return lines + [f"  ! {difference}, which is a part of these scores" for difference in unlike_images(self.card)]
+
+    def _geometry_lines(self) -> list[str]:
+        """Return the geometry of the reference as text, with the Fréchet distance that a perfect generator would have."""
+        geometry, formula = self.card.geometry, self.card.formula
+        if geometry is None:
+            return []
+        distance = next((key for key in ("fid", "fd") if key in self.scores), None)
+        floor = geometry.frechet_floor(formula.num_fake, formula.num_real)
+        said = [] if distance is None or floor is None else [f"a perfect generator would have a {distance} of about {floor:.4g}"]
+        return said + geometry.lines()
 
 
 # Scores that differ in one of these fields are not comparable. The origin of the fakes (weights, seed, images seen) is what a

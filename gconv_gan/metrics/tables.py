@@ -7,11 +7,15 @@ from gconv_gan.metrics.extractors.foundation import clip, dinov2
 from gconv_gan.metrics.extractors.inception import checkpoint, efficientnet_lite0, inception
 from gconv_gan.metrics.metric import Metric
 from gconv_gan.metrics.protocols import Protocol
+from gconv_gan.metrics.scores.clipped import ClippedDensityCoverage
+from gconv_gan.metrics.scores.cmmd import GaussianDiscrepancy
+from gconv_gan.metrics.scores.f_score import FScore
 from gconv_gan.metrics.scores.fid import FrechetDistance
 from gconv_gan.metrics.scores.fid_infinity import ExtrapolatedDistance
 from gconv_gan.metrics.scores.inception_score import InceptionScore
 from gconv_gan.metrics.scores.intra_fid import IntraClassDistance
 from gconv_gan.metrics.scores.kid import KernelDistance
+from gconv_gan.metrics.scores.mind import MongeDistance
 from gconv_gan.metrics.scores.prdc import PrecisionRecallDensityCoverage
 
 METRICS = Table(
@@ -23,6 +27,10 @@ METRICS = Table(
         "prdc": PrecisionRecallDensityCoverage,
         "intra_fid": IntraClassDistance,
         "fid_infinity": ExtrapolatedDistance,
+        "mind": MongeDistance,
+        "cmmd": GaussianDiscrepancy,
+        "clipped": ClippedDensityCoverage,
+        "f_score": FScore,
     },
 )
 """Metrics, see ``Metric``, in the order of their numbers; ``--metrics`` lists them."""

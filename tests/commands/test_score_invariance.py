@@ -15,7 +15,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
 from gconv_gan.metrics.score_card import Score
 
-EVERYTHING = ("fid", "is", "kid", "prdc", "fid_infinity")
+EVERYTHING = ("fid", "is", "kid", "prdc", "fid_infinity", "mind", "cmmd", "clipped", "f_score")
 
 
 def write(folder: Path, numbers: range, *, name: str = "{i:04}.png", enlarge: int = 1) -> Path:
@@ -70,7 +70,7 @@ def test_names_folders_and_archives_change_no_score(layouts: dict[str, Path], ju
         return scored(layouts[source], judge, tmp_path, "--protocol", "all", "--reference", str(layouts[reference]), *flags)
 
     first = of("flat", "reals")
-    assert len(first.scores) == 10
+    assert len(first.scores) == 18
     for source, reference in (("by class", "reals"), ("reversed", "reals"), ("zip", "reals by class"), ("other bytes", "reals")):
         found = of(source, reference)
         assert found.scores == first.scores, (source, reference)

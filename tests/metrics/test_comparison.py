@@ -21,7 +21,7 @@ def test_alike_scores_stand_in_a_table_with_their_changes() -> None:
     lines = table([PLAIN, GCONV], mark=False)
     assert lines[0] == "images: features of n (tf1_bilinear 299), 100 fakes against 200 of digits (train)"
     assert [line.split() for line in lines[1:4]] == [
-        ["images", "fid", "is_mean"],
+        ["images", "fid", "↓", "is_mean", "↑"],
         ["runs/plain", "64,000", "20", "7", "±", "0.05"],
         ["runs/gconv", "128,000", "17", "(-15.0%)", "7.35", "±", "0.04", "(+5.0%)"],
     ]

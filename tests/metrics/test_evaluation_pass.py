@@ -1,26 +1,37 @@
 """The whole evaluation pass on a stub extractor: torch-fidelity's numbers, cards, keys, refusals; real pictures if available."""
 
+import dataclasses
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity import FeatureExtractorBase, calculate_metrics, register_feature_extractor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.evaluate import score
+from gconv_gan.metrics.evaluate import formula_card, score
 from gconv_gan.metrics.frechet import frechet_distance
 from gconv_gan.metrics.generative import mmd2_unbiased
 from gconv_gan.metrics.images.extraction import Wanted, extract
 from gconv_gan.metrics.images.sources import ArrayImages, ChosenImages, FakeSource, ImageFiles
+from gconv_gan.metrics.metric import Evaluation
+from gconv_gan.metrics.neighbours import Neighbourhoods, neighbourhoods
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
 from gconv_gan.metrics.reference_statistics import ReferenceStatistics, reference_statistics
-from gconv_gan.metrics.score_card import FakesCard, Score
-from gconv_gan.metrics.statistics import moments_of
+from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
+from gconv_gan.metrics.scores.clipped import clipped_scores
+from gconv_gan.metrics.scores.cmmd import gaussian_mmd2
+from gconv_gan.metrics.scores.f_score import f_score
+from gconv_gan.metrics.scores.mind import mind
+from gconv_gan.metrics.statistics import Moments, moments_of
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator
 
+ROOT = Path(__file__).parents[2]
 STUB = StubExtractor()
 _draw = torch.Generator().manual_seed(0)
 FAKES = torch.randint(0, 256, (300, 3, 8, 8), dtype=torch.uint8, generator=_draw)
@@ -28,9 +39,9 @@ REALS = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=_draw
 SMALL = adjusted(protocol("torch_fidelity"), kid_subset_size=100, kid_subsets=10)
 
 
-def reference(images: Tensor = REALS, *, with_features: bool = True) -> ReferenceStatistics:
+def reference(images: Tensor = REALS, *, with_features: bool = True, network: StubExtractor = STUB) -> ReferenceStatistics:
     stored = ArrayImages(images.numpy(), fingerprint="reals")
-    return reference_statistics(stored, STUB, source="reals", split=None, recipe="r", with_features=with_features, cache_dir=None)
+    return reference_statistics(stored, network, source="reals", split=None, recipe="r", with_features=with_features, cache_dir=None)
 
 
 def scored(images: Tensor = FAKES, how: Protocol = SMALL, network: StubExtractor = STUB, batch_size: int = 64) -> Score:
@@ -119,6 +130,100 @@ def test_a_protocol_computes_only_what_it_names() -> None:
     assert found.card.formula.kid_subsets is None
     with pytest.raises(UserError, match="needs the features of every real image"):
         score(fakes, only_moments, STUB, SMALL, fakes=FakesCard(source="f"))
+
+
+NEW = ("mind", "cmmd", "clipped", "f_score")
+
+
+def test_newer_metrics_have_their_numbers_and_lines_on_the_card() -> None:
+    found = scored(how=adjusted(SMALL, metrics=("prdc", *NEW)))
+    fake, real = STUB(FAKES)[0], STUB(REALS)[0]
+    assert (found.scores["monge_distance"], found.scores["monge_distance_debiased"]) == mind(fake, real)
+    unbiased, biased = gaussian_mmd2(F.normalize(fake.double(), dim=1), F.normalize(real.double(), dim=1))
+    assert (found.scores["mmd"], found.scores["mmd_biased"]) == pytest.approx((1000 * unbiased, 1000 * biased), rel=1e-9)
+    clipped = clipped_scores(fake, real)
+    assert [found.scores[f"clipped_{key}"] for key in ("density", "density_raw", "coverage")] == [
+        clipped.density,
+        clipped.density_raw,
+        clipped.coverage,
+    ]
+    assert found.scores["f_score"] == f_score(found.scores["precision"], found.scores["recall"])
+    more = found.card.formula.more
+    assert list(more) == list(NEW)
+    assert (more["mind"]["projections"], more["mind"]["images"], more["clipped"]["neighbours"]) == (1000, 300, 5)
+    assert Score.model_validate_json(found.to_json()) == found
+
+
+def test_names_of_published_scores_are_kept_for_the_features_of_their_papers() -> None:
+    how = adjusted(SMALL, metrics=("mind", "cmmd"))
+    assert list(scored(how=how).scores) == ["monge_distance", "monge_distance_debiased", "mmd", "mmd_biased"]
+    inception, clip = StubExtractor(), StubExtractor()
+    inception.is_inception, clip.layer = True, "clip"
+    assert list(scored(how=how, network=inception).scores) == ["mind", "mind_debiased", "mmd", "mmd_biased"]
+    fakes, seen = ArrayImages(FAKES.numpy(), fingerprint="f"), reference(network=clip)
+    assert list(score(fakes, seen, clip, how, fakes=FakesCard(source="f")).scores) == [
+        "monge_distance",
+        "monge_distance_debiased",
+        "cmmd",
+        "cmmd_biased",
+    ]
+
+
+def test_newer_metrics_do_not_depend_on_the_batch_size_beyond_round_off() -> None:
+    found = [scored(how=adjusted(SMALL, metrics=NEW), batch_size=size).scores for size in (7, 64)]
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
+
+
+def test_neighbourhoods_are_computed_once_for_all_that_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(*args: object, **kwargs: object) -> Neighbourhoods:
+        calls.append(1)
+        return neighbourhoods(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gconv_gan.metrics.metric.neighbourhoods", counted)
+    scored(how=adjusted(SMALL, metrics=("prdc", "f_score")))
+    assert len(calls) == 1
+
+
+def test_the_card_has_the_geometry_of_the_reference_and_the_floor_of_the_distance() -> None:
+    found, one = scored(), reference()
+    assert found.card.geometry == one.geometry
+    assert found.card.geometry is not None
+    assert found.card.geometry.sampled == 400
+    floor = found.card.geometry.frechet_floor(300, 400)
+    assert any(f"a perfect generator would have a fd of about {floor:.4g}" in line for line in found.lines())
+    assert any("intrinsic dimension" in line for line in found.lines())
+    without = score(
+        ArrayImages(FAKES.numpy(), fingerprint="f"),
+        reference(with_features=False),
+        STUB,
+        adjusted(SMALL, metrics=("is",)),
+        fakes=FakesCard(source="f"),
+    )
+    assert without.card.geometry is not None
+    assert without.card.geometry.density is None
+    assert not any("perfect generator" in line for line in without.lines())
+
+
+def test_a_score_without_geometry_is_comparable_with_one_that_has_it() -> None:
+    """Cards of earlier versions have none."""
+    found = scored()
+    older = json.loads(found.to_json())
+    del older["card"]["geometry"]
+    read = Score.model_validate_json(json.dumps(older))
+    assert read.card.geometry is None
+    assert "geometry" not in json.loads(read.to_json())["card"]
+    assert unlike_fields(read.card, found.card) == unlike_fields(found.card, read.card) == []
+
+
+def test_the_formula_of_a_stored_score_is_that_of_its_protocol_today() -> None:
+    stored = Score.model_validate_json((ROOT / "eval/results/cifar10_small_plain-s0.json").read_text())
+    of_protocol = protocol("fd5k_lite0")
+    rows = torch.zeros(5000, 16)
+    known = dataclasses.replace(reference(), moments=Moments(5000, torch.zeros(16).double(), torch.eye(16).double()), features=rows)
+    source = ArrayImages(np.zeros((5000, 3, 1, 1), dtype=np.uint8), fingerprint="f")
+    assert formula_card(source, Evaluation(of_protocol, 5000, STUB, known)) == stored.card.formula
 
 
 def test_fewer_fakes_than_features_use_the_small_form() -> None:

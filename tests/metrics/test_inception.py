@@ -7,11 +7,13 @@ import pytest
 import torch
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import build_resizer
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from gconv_gan.commands.score.scores import main
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.extractors.factory import extractor
@@ -20,7 +22,7 @@ from gconv_gan.metrics.extractors.weights import DIRECTORY_VARIABLE, INCEPTION, 
 from gconv_gan.metrics.images.sources import ArrayImages
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import reference_statistics
-from gconv_gan.metrics.score_card import FakesCard
+from gconv_gan.metrics.score_card import FakesCard, Score
 
 FAKES, REALS = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)) // torch.tensor(
     [1, 2], dtype=torch.uint8
@@ -75,6 +77,19 @@ def test_scores_equal_torch_fidelity_on_the_same_weights(random_inception: Path)
     assert ours["kid_mean"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-5)
     assert ours["kid_std"] == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-4)
     assert (ours["precision"], ours["recall"]) == pytest.approx((theirs["precision"], theirs["recall"]))
+
+
+def test_mimicrys_protocol_runs_with_a_file_of_weights(random_inception: Path, tmp_path: Path) -> None:
+    for folder, images in (("fakes", FAKES), ("reals", REALS)):
+        (tmp_path / folder).mkdir()
+        for i, image in enumerate(torch.cat([images, images.flip(3)])):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i:02}.png")
+    flags = ["--reference", str(tmp_path / "reals"), "--weights", str(random_inception), "--cache-dir", str(tmp_path / "cache")]
+    flags += ["--protocol", "fid50k_train", "--num-fake", "12", "--num-real", "12", "--json", str(tmp_path / "out.json")]
+    main([str(tmp_path / "fakes"), *flags])
+    found = Score.model_validate_json((tmp_path / "out.json").read_text())
+    assert list(found.scores) == ["fid", "is_mean", "is_std", "kid_mean"]
+    assert found.card.formula.protocol == "fid50k_train (num_fake=12, num_real=12)"
 
 
 def test_features_equal_torch_fidelity_plain_and_folded(random_inception: Path) -> None:

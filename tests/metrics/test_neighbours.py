@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
-from gconv_gan.metrics.neighbours import SPARE_NEIGHBOURS, neighbourhoods, squared_radii
+from gconv_gan.metrics.neighbours import SPARE_NEIGHBOURS, Balls, ball_counts, nearest_rows, neighbourhoods, squared_radii
 from tests.reference.host_free import HostReads
 from tests.reference.scores import neighbour_scores
 
@@ -136,3 +136,40 @@ def test_refusals() -> None:
         neighbourhoods(FAKE[:3], REAL, k=3, comparison="<")
     with pytest.raises(ValueError, match="not finite"):
         neighbourhoods(FAKE * torch.nan, REAL, k=3, comparison="<")
+
+
+def lattice(count: int, seed: int) -> Tensor:
+    """Points with nearly every distance a tie, and duplicates, far from the origin."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 3, (count, 4)).astype(np.float64) + 1e4)
+
+
+@pytest.mark.parametrize("tile", [7, 4096])
+@pytest.mark.parametrize(("points", "centres"), [(FAKE, REAL), (lattice(60, 0), lattice(80, 1))])
+def test_ball_counts_equal_all_distances_at_once(points: Tensor, centres: Tensor, tile: int) -> None:
+    radii = squared_radii(centres, k=3)
+    distances = (points[:, None] - centres).square().sum(2)
+    strict, closed = ball_counts(points, centres, [Balls(radii, "<"), Balls(radii, "<=")], tile=tile)
+    for found, inside in ((strict, distances < radii), (closed, distances <= radii)):
+        assert torch.equal(found.of_points, inside.sum(1))
+        assert torch.equal(found.of_balls, inside.sum(0))
+
+
+@pytest.mark.parametrize("tile", [7, 4096])
+@pytest.mark.parametrize(("points", "among"), [(FAKE, REAL), (lattice(60, 0), lattice(80, 1))])
+def test_nearest_rows_equal_all_distances_at_once(points: Tensor, among: Tensor, tile: int) -> None:
+    distances = (points[:, None] - among).square().sum(2)
+    found = nearest_rows(points, among, k=5, tile=tile)
+    torch.testing.assert_close(found.squared, distances.sort(1).values[:, :5], rtol=1e-12, atol=0)
+    torch.testing.assert_close(distances.gather(1, found.index), found.squared, rtol=1e-12, atol=0)
+
+
+def test_a_row_is_not_its_own_neighbour_and_a_duplicate_is() -> None:
+    points = torch.cat([REAL, REAL[:2]])
+    rows = torch.tensor([0, 1, 5, 401])
+    found = nearest_rows(points[rows], points, k=2, own_rows=rows, tile=90)
+    assert found.index[:, 0].tolist()[:2] + [found.index[3, 0].item()] == [400, 401, 1]
+    assert found.squared[[0, 1, 3], 0].tolist() == [0, 0, 0]
+    assert (found.index != rows[:, None]).all()
+    assert found.squared[2, 0] == squared_radii(REAL, k=1)[5]
+    with pytest.raises(ValueError, match="there are 2 images to search, too few for 3 neighbours"):
+        nearest_rows(FAKE[:3], FAKE[:3], k=3, own_rows=torch.arange(3))

@@ -131,7 +131,8 @@ def open_reference(
         return _opened(validated(FolderDataConfig, changes | {"path": reference, "size": size}, "--reference"), flags)
     if not Path(reference).exists():
         known = ", ".join(kind for kind in DATASETS if kind != "folder")
-        raise UserError(f"--reference {reference} is neither a folder, zip or tar nor a data set; known are {known}")
+        named_by = "" if flags["path"] == reference else f"{flags['path']} "
+        raise UserError(f"{named_by}{reference} is neither a folder, zip or tar nor a data set; known are {known}")
     files = open_files(Path(reference), size=files_size, split=split, cache_dir=cache_dir)
     return Reals(files, printable(reference), split, files.source.recipe, files.size)
 

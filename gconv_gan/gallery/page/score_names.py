@@ -15,10 +15,25 @@ NAMES = {
     "intra_fd": "Intra-class Fréchet distance",
     "fid_infinity": "FID∞, extrapolated to infinitely many images",
     "fd_infinity": "Fréchet distance, extrapolated to infinitely many images",
+    "mind": "MIND",
+    "mind_debiased": "MIND, debiased",
+    "monge_distance": "Monge distance",
+    "monge_distance_debiased": "Monge distance, debiased",
+    "cmmd": "CMMD",
+    "cmmd_biased": "CMMD, biased estimate",
+    "mmd": "MMD, Gaussian kernel",
+    "mmd_biased": "MMD, Gaussian kernel, biased estimate",
+    "clipped_density": "Clipped Density",
+    "clipped_density_raw": "Clipped Density, not limited to 1",
+    "clipped_coverage": "Clipped Coverage",
+    "f_score": "F-score of precision and recall",
 }
 OTHER_FEATURES = {"kid_mean": "Kernel distance"}
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
-LOWER_IS_BETTER = ("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity")
+LOWER_IS_BETTER = (
+    *("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity"),
+    *("mind", "mind_debiased", "monge_distance", "monge_distance_debiased", "cmmd", "cmmd_biased", "mmd", "mmd_biased"),
+)
 
 
 def keys_of(scores: Collection[str]) -> list[str]:

@@ -5,7 +5,7 @@ from html import escape
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.page.document import breakable, facts_html
-from gconv_gan.gallery.page.score_names import SPREADS, keys_of, score_name
+from gconv_gan.gallery.page.score_names import SPREADS, direction, keys_of, score_name
 from gconv_gan.gallery.pictures.history import number
 
 
@@ -88,13 +88,26 @@ def flatten(card: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 
 def scores_html(scores: Sequence[Mapping[str, object]]) -> str:
     """Return a table for each score file that has a named score; the empty string if there is none."""
-    tables = [table_html(rows, card_of(score)) for score in scores if (rows := score_rows(score))]
+    tables = [table_html(rows, score) for score in scores if (rows := score_rows(score))]
     return f'<div class="scores">{"".join(tables)}</div>' if tables else ""
 
 
-def table_html(rows: Mapping[str, str], card: Mapping[str, object]) -> str:
-    """Return one table: the protocol and the setting as its caption, a row for each score, and the card in full."""
+def arrows(score: Mapping[str, object]) -> dict[str, str]:
+    """Return an arrow for the name of each score, up where higher is better and down where lower is; "" for the score of a plug-in."""
+    values = score["scores"]
+    assert isinstance(values, Mapping)
+    return {score_name(key, values): _arrow(direction(key).removeprefix(", ")) for key in keys_of(list(values))}
+
+
+def _arrow(words: str) -> str:
+    arrow = "↓" if words.startswith("lower") else "↑"
+    return f' <span role="img" aria-label="{words}" title="{words}">{arrow}</span>' if words else ""
+
+
+def table_html(rows: Mapping[str, str], score: Mapping[str, object]) -> str:
+    """Return one table: the protocol and the setting as its caption, a row for each of ``rows`` of a score file, and the card in full."""
+    card, better = card_of(score), arrows(score)
     caption = f"<b>{breakable(str(card_field(card, 'formula', 'protocol')))}</b> {breakable(setting(card))}"
-    body = "".join(f'<tr><th scope="row">{escape(words)}</th><td>{escape(value)}</td></tr>' for words, value in rows.items())
+    body = "".join(f'<tr><th scope="row">{escape(words)}{better[words]}</th><td>{escape(value)}</td></tr>' for words, value in rows.items())
     full = f"<details><summary>Full score card</summary>{facts_html(flatten(card))}</details>"
     return f"<div><table><caption>{caption}</caption><tbody>{body}</tbody></table>{full}</div>"

@@ -160,7 +160,7 @@ def dinov2(
 
 def clip(
     *,
-    name: Literal["clip", "clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14", "clip-rn50"] = "clip",
+    name: Literal["clip", "clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14", "clip-vit-l-14-336px", "clip-rn50"] = "clip",
     weights: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> ClipExtractor:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from gconv_gan.metrics.metric import CardLine, Evaluation, Metric, Numbers, Seen
-from gconv_gan.metrics.neighbours import neighbourhoods
 from gconv_gan.metrics.protocols import Protocol
 
 
@@ -24,7 +23,5 @@ class PrecisionRecallDensityCoverage(Metric):
 
     def numbers(self, seen: Seen) -> Numbers:
         """Return precision, recall, density and coverage."""
-        one = seen.evaluation
-        radii = one.reference.squared_radii(one.protocol.neighbours, one.extractor.device)
-        found = neighbourhoods(seen.fake, seen.real, k=one.protocol.neighbours, comparison=one.protocol.comparison, real_radii=radii)
+        found = seen.neighbourhoods
         return Numbers({"precision": found.precision, "recall": found.recall, "density": found.density, "coverage": found.coverage})

@@ -89,6 +89,16 @@ def test_other_metrics_than_the_protocol_s_can_be_asked_for_and_the_first_number
         recipe.fit(tiny(tmp_path / "twice", **evaluation(judge, metrics=["is", "is"])))
 
 
+def test_newer_metrics_are_scored_in_training_and_lower_is_better_where_it_is(judge: Path, tmp_path: Path) -> None:
+    recipe.fit(tiny(tmp_path, **evaluation(judge, metrics=["mind", "clipped"]), trainer={"keep_checkpoints": 1}))
+    name = "fd1k_classifier (metrics=('mind', 'clipped'), num_fake=64, num_real=256)"
+    lines = [line for line in read_metrics(tmp_path / "tiny" / "metrics.jsonl") if f"{name}/monge_distance" in line]
+    assert [line["images"] for line in lines] == [160, 320, 480]
+    assert all(0 <= line[f"{name}/clipped_coverage"] <= 1 for line in lines)
+    best = min(lines, key=lambda line: line[f"{name}/monge_distance"])["images"]
+    assert {images for images, _ in checkpoints(tmp_path / "tiny")} == {best, 480}
+
+
 def test_scoring_does_not_touch_training(scored: Path, tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path))
     with_score, without = final_files(scored), final_files(tmp_path)

@@ -92,12 +92,14 @@ def test_a_score_is_listed_below_its_protocol(page: Outline) -> None:
     assert len(page.attributes("table")) == len(page.attributes("caption")) == 1
     words = [text for text in page.texts if text.strip()]
     start = words.index("tiny2k")
-    assert words[start : start + 6] == [
+    assert words[start : start + 8] == [
         "tiny2k",
         " features of digits classifier, 2,000 against 1,797 images",
-        "Fréchet distance",
+        "Fréchet distance ",
+        "↓",
         "12.35",
-        "Kernel distance",
+        "Kernel distance ",
+        "↓",
         "0.0123 ± 0.002",
     ]
     assert "fakes.batch_norm" in words

@@ -1,9 +1,11 @@
 """FID, KID and Inception Score are names of scores in Inception's features only."""
 
-from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
-from gconv_gan.gallery.page.score_table import score_rows
+from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, NAMES
+from gconv_gan.gallery.page.score_table import score_rows, scores_html
 from gconv_gan.gallery.pictures.history import score_series
 from gconv_gan.metrics.tables import lower_is_better
+
+DIRECTIONS = (("lower is better", "↓"), ("higher is better", "↑"))
 
 
 def card(extractor: str) -> dict[str, object]:
@@ -34,3 +36,19 @@ def test_a_kernel_distance_of_whole_sets_is_shown_without_the_round_off_that_old
 
 def test_pages_and_metrics_agree_on_which_scores_are_better_low() -> None:
     assert set(LOWER_IS_BETTER) == lower_is_better()
+
+
+def test_a_table_names_the_newer_scores_and_says_which_way_is_better() -> None:
+    numbers = {"mind": 1.0, "clipped_density": 0.5, "f_score": 0.7, "mine": 3.0}
+    page = scores_html([{"scores": numbers, "card": card("inception")}])
+    low, high = (f'<span role="img" aria-label="{words}" title="{words}">{arrow}</span></th>' for words, arrow in DIRECTIONS)
+    assert f"MIND {low}" in page
+    assert f"Clipped Density {high}" in page
+    assert f"F-score of precision and recall {high}" in page
+    assert '<th scope="row">mine</th>' in page
+    assert list(score_rows({"scores": {"mmd": 1.0}, "card": card("judge")})) == ["MMD, Gaussian kernel"]
+
+
+def test_every_number_of_the_newer_metrics_has_a_name() -> None:
+    keys = {"mind", "monge_distance", "cmmd", "mmd", "clipped_density", "clipped_density_raw", "clipped_coverage", "f_score"}
+    assert keys <= set(NAMES)

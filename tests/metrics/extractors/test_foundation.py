@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, FeatureExtractorCLIP
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
@@ -17,7 +18,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.metrics.extractors.foundation import ClipExtractor, DinoV2Extractor, positions_at
 from gconv_gan.metrics.extractors.inception import InputConvention
-from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, DIRECTORY_VARIABLE, available_extractors
+from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, DIRECTORY_VARIABLE, INCEPTION, WeightsFile, available_extractors
 from gconv_gan.metrics.interchange import torch_fidelity_name
 from tests.reference.dinov2 import class_token, positions, write_random_dinov2
 from tests.reference.random_clip import write_random_clip
@@ -126,20 +127,56 @@ def test_files_of_other_tensors_are_refused(dinov2: Path, tmp_path: Path) -> Non
         extractor("dinov2-vit-b-14", weights=dinov2)
 
 
-def test_pictures_are_scored_without_an_inception_score(clip: Path, tmp_path: Path) -> None:
-    from PIL import Image
+def write_pictures(folder: Path, shift: int) -> str:
+    folder.mkdir()
+    for i in range(12):
+        Image.fromarray(PICTURES[i % 2].roll(3 * i + shift, -1).permute(1, 2, 0).numpy()).save(folder / f"{i:02}.png")
+    return str(folder)
 
-    for folder, shift in (("fakes", 0), ("reals", 7)):
-        (tmp_path / folder).mkdir()
-        for i in range(12):
-            Image.fromarray(PICTURES[i % 2].roll(3 * i + shift, -1).permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i:02}.png")
-    flags = ["--reference", str(tmp_path / "reals"), "--extractor", "clip", "--weights", str(clip), "--cache-dir", str(tmp_path / "cache")]
+
+def test_pictures_are_scored_without_an_inception_score(clip: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "fakes", 0)
+    flags = ["--reference", write_pictures(tmp_path / "reals", 7), "--extractor", "clip"]
+    flags += ["--weights", str(clip), "--cache-dir", str(tmp_path / "cache")]
     main([str(tmp_path / "fakes"), *flags, "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
     assert list(found["scores"]) == ["fd", "kid_mean", "precision", "recall", "density", "coverage"]
     assert found["card"]["extractor"]["name"].startswith("clip-vit-b-32 (unofficial weights ")
     with pytest.raises(UserError, match="has no classes, so there is no Inception Score in its features"):
         main([str(tmp_path / "fakes"), *flags, "--metrics", "is"])
+
+
+def test_the_protocol_of_dinov2_runs_with_a_file_of_weights(dinov2: Path, tmp_path: Path) -> None:
+    flags = ["--reference", write_pictures(tmp_path / "reals", 7), "--protocol", "fd10k_dinov2", "--num-fake", "12", "--num-real", "12"]
+    flags += ["--extractor", "dinov2-vit-s-14", "--weights", str(dinov2), "--cache-dir", str(tmp_path / "cache")]
+    main([write_pictures(tmp_path / "fakes", 0), *flags, "--json", str(tmp_path / "out.json")])
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert list(found["scores"]) == [
+        *("fd", "kid_mean", "precision", "recall", "density", "coverage", "monge_distance", "monge_distance_debiased"),
+        *("clipped_density", "clipped_density_raw", "clipped_coverage", "f_score"),
+    ]
+    assert found["card"]["formula"]["protocol"].startswith("fd10k_dinov2 (extractor=dinov2-vit-s-14, num_fake=12, num_real=12")
+
+
+def test_cmmd_is_a_name_in_clips_features_alone(clip: Path, tmp_path: Path) -> None:
+    flags = ["--reference", write_pictures(tmp_path / "reals", 7), "--metrics", "cmmd", "--cache-dir", str(tmp_path / "cache")]
+    fakes = write_pictures(tmp_path / "fakes", 0)
+    main([fakes, *flags, "--extractor", "clip", "--weights", str(clip), "--json", str(tmp_path / "clip.json")])
+    assert list(json.loads((tmp_path / "clip.json").read_text())["scores"]) == ["cmmd", "cmmd_biased"]
+    assert isinstance(extractor("clip-vit-l-14-336px", weights=clip), ClipExtractor)  # the network of CMMD's paper
+
+
+@pytest.mark.parametrize(("name", "file"), [("fd10k_dinov2", DINOV2["dinov2-vit-l-14"]), ("fid50k_train", INCEPTION)])
+def test_a_protocol_without_its_weights_names_the_file(
+    name: str, file: WeightsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
+    fakes = write_pictures(tmp_path / "fakes", 0)
+    with pytest.raises(UserError) as caught:
+        main([fakes, "--reference", fakes, "--protocol", name, "--num-fake", "12", "--num-real", "12", "--cache-dir", str(tmp_path / "c")])
+    for part in (file.name, file.sha256, file.url, "--weights"):
+        assert part in str(caught.value)
 
 
 def test_torch_fidelity_knows_them_by_the_same_names(clip: Path, dinov2: Path) -> None:
