@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.checkpoint import checkpoints
 from tests.data.made import in_memory, noise
@@ -79,8 +81,14 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     for images in ("320", "640"):
         ablate.main([*arguments, "--images", images, "--runs-dir", str(tmp_path / "together")])
     result = json.loads(out.read_text())
-    assert (result["images"], result["primary"], list(result["arms"])) == (640, "fd", ["dictionary", "open"])
+    assert (result["images"], result["primary"], list(result["arms"])) == (640, "fd", ["dictionary", "open", "plain"])
     assert "dictionary − open" in capsys.readouterr().out
+    page = (tmp_path / "page" / "index.html").read_text()
+    for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'src="curve-fd.png"', 'src="samples-open.png"'):
+        assert expected in page
+    files = set(re.findall(r'(?:src|srcset)="([^"]+)"', page))
+    assert files
+    assert all((tmp_path / "page" / file).is_file() for file in files)
     config = load_config(AblationConfig, DIGITS)
     torch.set_num_threads(1)  # as an ablation does
     for arm in config.arms:
@@ -96,7 +104,7 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
             assert files[0].read_bytes() == files[1].read_bytes(), name
         scores = json.loads((alone / "scores" / "during_training" / "640.json").read_text())["scores"]
         assert result["arms"][arm]["scores"]["1"] == scores
-    (paired,) = result["paired"]
+    paired = result["paired"][0]
     first, second = (result["arms"][arm]["scores"] for arm in ("dictionary", "open"))
     differences = [first[seed]["fd"] - second[seed]["fd"] for seed in ("0", "1")]
     assert paired["mean"] == pytest.approx(sum(differences) / 2)
@@ -109,7 +117,7 @@ def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
     limited = command(tmp_path, images=3_200_000, hours=1e-6)
     result = ablate.ablate(config, limited, folder=DIGITS.parent)
     assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2]
+    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
     lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir()}
     assert lengths == {result["images"]}
 
@@ -172,7 +180,7 @@ def test_two_processes_end_at_one_length_when_the_time_is_over(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [3, 3]
+    assert [len(arm["scores"]) for arm in result["arms"].values()] == [3, 3, 3]
     assert {checkpoints(folder)[0][0] for folder in (tmp_path / "runs" / "digits").iterdir()} == {result["images"]}
 
 
@@ -211,8 +219,40 @@ def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: 
         generator, _ = build_networks(run, 10 if run.conditional else None)
         sizes[arm] = sum(parameter.numel() for parameter in generator.parameters())
     if "plain_wide" in sizes:
-        assert sizes["plain_wide"] == pytest.approx(sizes["dictionary"], rel=0.01)
+        assert sizes["plain_wide"] == pytest.approx(sizes["dictionary"], rel=0.005)
         assert sizes["other_latent"] == sizes["dictionary"]
+
+
+@pytest.mark.parametrize(("arm", "follow"), [("dictionary", True), ("other_latent", False)])
+def test_gates_of_a_second_latent_know_nothing_of_what_is_drawn(arm: str, follow: bool, tmp_path: Path) -> None:
+    path = ROOT / "configs" / "ablate" / "gconv_cifar10.toml"
+    run = ablate.arm_run(load_config(AblationConfig, path), command(tmp_path, images=None), arm, 0, folder=path.parent)
+    generator = build_networks(run, None)[0].eval()
+    gates: list[torch.Tensor] = []
+    for module in generator.modules():
+        if isinstance(module, LatentGate):
+            module.register_forward_hook(lambda _module, _inputs, gate: gates.append(gate.detach()))
+    z = torch.randn(4, run.generator.latent_dim)
+    generator(z, None)
+    first = gates.copy()
+    gates.clear()
+    z[:, :128] = torch.randn(4, 128)
+    generator(z, None)
+    assert first
+    assert all(gate.std(0).mean() > 0 for gate in first)
+    assert all((before != after).any() == follow for before, after in zip(first, gates, strict=True))
+
+
+def test_an_arm_may_use_a_part_of_a_plug_in(tmp_path: Path) -> None:
+    plugin = tmp_path / "scaled_for_ablation.py"
+    plugin.write_text(
+        "from gconv_gan import parts\nfrom gconv_gan.layers import ResampledConv2d\n\n\n"
+        "class Scaled(ResampledConv2d):\n    pass\n\n\nparts.CONVS['scaled_for_ablation'] = Scaled\n"
+    )
+    config = load_config(AblationConfig, DIGITS)
+    arms = {**config.arms, "open": {"plugins": [str(plugin)], "generator": {"conv": {"kind": "scaled_for_ablation"}}}}
+    run = ablate.arm_run(config.model_copy(update={"arms": arms}), command(tmp_path), "open", 0, folder=DIGITS.parent)
+    assert "Scaled" in {type(module).__name__ for module in build_networks(run, 10)[0].modules()}
 
 
 def test_wrong_seeds_no_scores_and_arms_of_other_data_are_refused(tmp_path: Path) -> None:
@@ -234,10 +274,11 @@ def test_a_run_that_diverged_is_named_and_left_out() -> None:
     arms = {
         "dictionary": ArmRuns(10, 20, 0.1, 30, {0: {"fd": 4.0}, 1: {"fd": 5.0}, 2: {"fd": 6.0}}, {}),
         "open": ArmRuns(10, 20, 0.1, 30, {0: {"fd": 5.0}, 1: None, 2: {"fd": 8.0}}, {}),
+        "plain": ArmRuns(10, 20, 0.1, 30, {0: None, 1: None, 2: None}, {}),
     }
     facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
     result = report(config, arms, facts)
-    (paired,) = result["paired"]
+    (paired,) = result["paired"]  # none with plain, which has no seed
     assert (paired["mean"], paired["seeds"], paired["wins"]) == (-1.5, [0, 2], 2)
     assert result["arms"]["open"]["diverged"] == [1]
-    assert "diverged, and in no comparison: open, seeds [1]" in table(result)
+    assert "diverged, and in no comparison: open, seeds [1]; plain" in table(result)
