@@ -21,7 +21,6 @@ from gconv_gan.commands.train.training_score import CARDS
 from gconv_gan.config.ablations import AblateCommand, AblationConfig
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, merged, parse_command
-from gconv_gan.config.plugins import load_plugins
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
@@ -127,7 +126,6 @@ def arm_run(config: AblationConfig, command: AblateCommand, arm: str, seed: int,
     """Return the run of one arm with one seed; raise ``UserError`` if it has no scores."""
     base = load_config(GANRunConfig, folder / config.base).model_dump(mode="json", exclude_unset=True)
     fields = merged(merged(base, config.run), config.arms[arm])
-    load_plugins(fields.get("plugins", []))
     left_out = {"data": {"path", "cache_dir", "resident"}, "trainer": {"total_images"}, "evaluation": {"every"}}
     run = named_run(GANRunConfig, fields, command, (config.name, arm, seed), left_out=left_out)
     if not run.evaluation.every:

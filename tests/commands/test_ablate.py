@@ -243,18 +243,6 @@ def test_gates_of_a_second_latent_know_nothing_of_what_is_drawn(arm: str, follow
     assert all((before != after).any() == follow for before, after in zip(first, gates, strict=True))
 
 
-def test_an_arm_may_use_a_part_of_a_plug_in(tmp_path: Path) -> None:
-    plugin = tmp_path / "scaled_for_ablation.py"
-    plugin.write_text(
-        "from gconv_gan import parts\nfrom gconv_gan.layers import ResampledConv2d\n\n\n"
-        "class Scaled(ResampledConv2d):\n    pass\n\n\nparts.CONVS['scaled_for_ablation'] = Scaled\n"
-    )
-    config = load_config(AblationConfig, DIGITS)
-    arms = {**config.arms, "open": {"plugins": [str(plugin)], "generator": {"conv": {"kind": "scaled_for_ablation"}}}}
-    run = ablate.arm_run(config.model_copy(update={"arms": arms}), command(tmp_path), "open", 0, folder=DIGITS.parent)
-    assert "Scaled" in {type(module).__name__ for module in build_networks(run, 10)[0].modules()}
-
-
 def test_wrong_seeds_no_scores_and_arms_of_other_data_are_refused(tmp_path: Path) -> None:
     config = load_config(AblationConfig, DIGITS)
     with pytest.raises(UserError, match=r"--seeds 3\.\.1: give a number of seeds"):
