@@ -1,44 +1,34 @@
-"""An ablation: the arms of a GAN run on paired seeds, trained side by side in one process, scored alike, and compared seed by seed.
+"""An ablation: the arms of a GAN run on paired seeds, trained side by side, scored alike, and compared seed by seed.
 
 Arms of one seed share latents, labels, the order of the images and their mirroring, since all of these are functions of the seed and
-the counters. On a CUDA device every run is a CUDA graph that is replayed on a separate stream, so that several small runs use the
-device concurrently.
+the counters.
 """
 
 import json
+import shlex
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-
-from gconv_gan.commands.ablation_report import ArmRuns, report, table
+from gconv_gan.commands.ablation.report import ArmRuns, report, table
+from gconv_gan.commands.ablation.workers import train_all
 from gconv_gan.commands.cost.speed_record import measured
+from gconv_gan.commands.gallery import list_galleries, subject
 from gconv_gan.commands.train.accelerator import build_accelerator
-from gconv_gan.commands.train.gan import build_task
-from gconv_gan.commands.train.gan_checks import check
+from gconv_gan.commands.train.networks import load_run
 from gconv_gan.commands.train.training_score import CARDS
 from gconv_gan.config.ablations import AblateCommand, AblationConfig
-from gconv_gan.config.errors import StoppedBySignalError, UserError
+from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, merged, parse_command
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import named_run
-from gconv_gan.metrics.cost import synchronise
+from gconv_gan.gallery.page.ablation_page import build_ablation
+from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.capture import STREAMS, own_stream
-from gconv_gan.runtime.device import command_device
-from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
-from gconv_gan.training.adversarial import Adversarial
-from gconv_gan.training.guards import NotFiniteError, noticing_signals
-from gconv_gan.training.loop import Run, iterations
-from gconv_gan.training.state import due
 
 QUEUED = 16
 """Rounds that are launched before the host waits for the device and reads the clock."""
@@ -59,6 +49,20 @@ def main(arguments: Sequence[str]) -> None:
     print(table(result))
     if command.json_out is not None:
         _write(result, command.json_out)
+    out = Path(command.page) if command.page is not None else Path("samples") / f"ablation-{config.name}"
+    seeds = [seed for seed in _seeds(config, command) if all(str(seed) in arm["scores"] for arm in result["arms"].values())]
+    subjects = {arm: _subject(arm_run(config, command, arm, seeds[0], folder=path.parent)) for arm in config.arms} if seeds else {}
+    print(f"page: {build_ablation(out, result, subjects, command=shlex.join(['python', 'eval/ablate.py', *arguments]))}")
+    list_galleries(out.parent)
+
+
+def _subject(config: GANRunConfig) -> Subject:
+    folder = Path(config.runs_dir) / config.name
+    return subject(load_run(folder), folder, cache_dir=config.data.cache_dir)
+
+
+def _seeds(config: AblationConfig, command: AblateCommand) -> tuple[int, ...]:
+    return numbers(command.seeds) if command.seeds is not None else tuple(range(config.seeds))
 
 
 def _write(result: Mapping[str, Any], file: str) -> None:
@@ -74,7 +78,7 @@ def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path) -> d
 
     """
     begun = time.perf_counter()
-    seeds = numbers(command.seeds) if command.seeds is not None else tuple(range(config.seeds))
+    seeds = _seeds(config, command)
     runs = {(arm, seed): arm_run(config, command, arm, seed, folder=folder) for seed in seeds for arm in config.arms}
     dataset = _one_dataset(list(runs.values()))
     costs = {arm: arm_costs(runs[arm, seeds[0]], dataset) for arm in config.arms}
@@ -99,7 +103,8 @@ def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path) -> d
         if scored and command.json_out is not None:
             _write(found(images), command.json_out)
 
-    return found(side_by_side(runs, dataset, limit=None if command.hours is None else begun + 3600 * command.hours, along=along))
+    limit = None if command.hours is None else begun + 3600 * command.hours
+    return found(train_all(runs, processes=command.processes, limit=limit, along=along))
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -136,158 +141,11 @@ def _one_dataset(runs: Sequence[GANRunConfig]) -> ImageDataset:
 
 
 def arm_costs(config: GANRunConfig, dataset: ImageDataset) -> dict[str, Any]:
-    """Return parameters and MACs per image of an arm's generator, and the seconds of an iteration of this arm alone on this device."""
+    """Return parameters and MACs per image of an arm's generator, and seconds and memory of an iteration of it alone."""
     accelerator = build_accelerator(config)
     found = measured("", config, config.trainer.engine, "tf32", dataset, accelerator, seconds=0.0)
-    return {"parameters": found.parameters, "macs": found.generator_macs, "step_seconds": found.milliseconds / 1000}
-
-
-# ---- side by side ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Started:
-    """A run that is being trained."""
-
-    name: tuple[str, int]
-    task: Adversarial
-    going: Generator[int, bool | None, None]
-    accelerator: Accelerator
-    stream: Any
-    """CUDA stream of the run; None on a CPU."""
-    images: int = 0
-    """Images seen after the last iteration, before its status line, score and checkpoint."""
-    ended: bool = False
-
-    def go_on(self, *, end: bool = False) -> None:
-        """Write status line, score and checkpoint due after the last iteration; then run the next iteration or end the run."""
-        with torch.cuda.stream(self.stream):  # with None, the current stream
-            try:
-                self.images = self.going.send(end) if self.images else next(self.going)
-            except StopIteration:
-                self._end(self.task.progress.images_seen)
-            except StoppedBySignalError:
-                self._end(self.images)
-                raise
-            except NotFiniteError as error:
-                self._end(self.images)
-                print(f"{self.name[0]}, seed {self.name[1]}: {error}", flush=True)
-
-    def _end(self, images: int) -> None:
-        self.ended, self.images = True, images
-        self.accelerator.end_training()
-
-
-def side_by_side(
-    runs: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, *, limit: float | None, along: Callable[[int, bool], None]
-) -> int:
-    """Train all runs to their length, or until ``limit`` (a reading of ``time.perf_counter``); return the images seen by each.
-
-    As many seeds as fit into the device's memory are trained together. With a time limit, the first of these groups determines the
-    length of all. ``along`` is called regularly with the images seen and whether all runs of a group have a new score.
-    """
-    left = dict(runs)
-    length: int | None = None
-    with noticing_signals() as signals:
-        while left:
-            with ExitStack() as stack:
-                together = _started(left, dataset, signals, stack)
-                batches = -(-len(runs) // len(together))
-                share = None if limit is None or length is not None else time.perf_counter() + (limit - time.perf_counter()) / batches
-                length = _in_turns(together, length=length, limit=share, along=along)
-            for run in together:
-                del left[run.name]
-    assert length is not None
-    return length
-
-
-def _started(left: Mapping[tuple[str, int], GANRunConfig], dataset: ImageDataset, signals: list[int], stack: ExitStack) -> list[Started]:
-    """Return the started runs: seeds in order, as long as they fit into the device's memory and have a stream each."""
-    started: list[Started] = []
-    arms = len({arm for arm, _ in left})
-    for seed in dict.fromkeys(seed for _, seed in left):
-        before = _free_memory()
-        for name, config in left.items():
-            if name[1] == seed:
-                started.append(_start(name, config, dataset, signals, stack))
-        now = _free_memory()
-        if now is not None and before is not None and (now < FREE * (before - now) or len(started) + arms > STREAMS):
-            break
-    return started
-
-
-def _free_memory() -> int | None:
-    if command_device().type != "cuda":
-        return None
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info()[0]
-
-
-def _start(name: tuple[str, int], config: GANRunConfig, dataset: ImageDataset, signals: list[int], stack: ExitStack) -> Started:
-    """Build or resume a run, and train its first iteration, before which a graph is captured."""
-    accelerator = build_accelerator(config)
-    stream = own_stream(accelerator.device) if accelerator.device.type == "cuda" else None
-    parts = check(config, accelerator, dataset)
-    with torch.cuda.stream(stream):
-        task = build_task(config, parts, dataset, accelerator)
-    stack.enter_context(parts.folder.alone())
-    stack.enter_context(writing(parts.folder.path))
-    parts.folder.prepare(config)
-    going = iterations(task, Run(config, parts.folder, parts.facts, quiet=True), accelerator, signals)
-    started = Started(name, task, going, accelerator, stream)
-    started.go_on()
-    return started
-
-
-def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | None, along: Callable[[int, bool], None]) -> int:
-    """Train runs iteration by iteration in turns until all have ended; return the images seen.
-
-    Args:
-        runs: the runs.
-        length: images at which all end; None: their own length, or the limit.
-        limit: reading of ``time.perf_counter`` by which all runs must be scored and saved.
-        along: called with the images seen, and whether all runs have a new score.
-
-    """
-    task = runs[0].task
-    reserve, stopped, rounds = 0.0, None, 0
-    if limit is not None:
-        reserve = len(runs) * (1.2 * _scoring_seconds(runs[0]) + ENDING)
-    while going := [run for run in runs if not run.ended]:
-        rounds += 1
-        behind = min(run.images for run in going)
-        turn = [run for run in going if run.images == behind]  # runs that resumed from an earlier checkpoint than others train first
-        level = len(turn) == len(going)
-        scored = level and due(behind - task.images_per_iteration, behind, task.evaluate_every)
-        end = length is not None and behind >= length
-        if rounds % QUEUED == 0 or scored:
-            synchronise(task.device)
-            # the score that is due is the last one if no time is left for another
-            end = end or (limit is not None and level and time.perf_counter() + (2 if scored else 1) * reserve > limit)
-        for run in turn:
-            try:
-                run.go_on(end=end)
-            except StoppedBySignalError as signal:
-                stopped = signal
-        if scored or (rounds % SPOKEN == 0 and level):
-            along(behind, scored)
-    if stopped is not None:
-        raise stopped
-    return min(run.images for run in runs)
-
-
-def _scoring_seconds(run: Started) -> float:
-    """Return the seconds of a score; statistics that all runs share are computed before."""
-    scorer, generator = run.task.scorer, run.task.players["generator"].tested
-    assert scorer is not None
-    seconds = []
-    with torch.cuda.stream(run.stream):
-        for _ in range(2):
-            synchronise(run.task.device)
-            start = time.perf_counter()
-            scorer(generator, 0)
-            seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    memory = round(found.peak_gib * 2**30)
+    return {"parameters": found.parameters, "macs": found.generator_macs, "step_seconds": found.milliseconds / 1000, "memory": memory}
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gconv_gan.commands.ablation.workers import train_all
 from gconv_gan.commands.score.classifier_card import clean_scores, evenly
-from gconv_gan.commands.train.classifier import fit
 from gconv_gan.commands.train.classifier_data import splits
 from gconv_gan.commands.train.classifier_network import build_network
 from gconv_gan.config.errors import UserError, reworded
@@ -32,7 +32,6 @@ from gconv_gan.metrics.extractors.trained_classifier import TENSORS, load_classi
 from gconv_gan.runtime.atomic import write_bytes, write_text
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.run_folder import versions
-from gconv_gan.training.guards import NotFiniteError
 
 COMPARISONS = Path("configs/compare")
 STEP_ROUNDS = 15
@@ -84,13 +83,15 @@ def compare(config: ComparisonConfig, command: CompareCommand) -> ComparisonResu
     start = time.perf_counter()
     seeds = tuple(range(command.seeds or config.seeds))
     runs = {arm: [arm_run(config, command, arm, seed) for seed in seeds] for arm in config.arms}
-    # seed by seed, so that an interrupted comparison has complete pairs
-    measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in runs}
+    left = {(arm, seed): runs[arm][seed] for seed in seeds for arm in runs if not _result(runs[arm][seed]).is_file()}
     flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
     with reworded(partial(as_flags, flags, str(config.run["data"]["kind"]))):
-        for position in range(len(seeds)):
-            for arm in runs:
-                measured[arm].append(train_and_test(runs[arm][position], config.attacks))
+        if left:
+            for run in left.values():  # data are converted once, before the processes start
+                for data in (run.data, run.test_data):
+                    open_dataset(data)
+            train_all(left, processes=command.processes, limit=None, along=lambda images, _: print(f"{images:,} images", flush=True))
+        measured = {arm: [trained_measures(run, config.attacks) for run in runs[arm]] for arm in runs}
         costs = step_costs({arm: configs[0] for arm, configs in runs.items()})
     arms = {arm: ArmResult(**costs[arm], seeds=seeds, measures=by_measure(measured[arm])) for arm in runs}
     findings = tuple(judge(claim, arms) for claim in config.claims)
@@ -125,20 +126,21 @@ def arm_run(config: ComparisonConfig, command: CompareCommand, arm: str, seed: i
     )
 
 
-def train_and_test(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str, float]:
-    """Return the measures of one trained arm: from its ``result.json``, or by training it to the end and testing it."""
-    folder = Path(run.runs_dir) / run.name
-    stored = folder / "result.json"
+def _result(run: ClassifierRunConfig) -> Path:
+    return Path(run.runs_dir) / run.name / "result.json"
+
+
+def trained_measures(run: ClassifierRunConfig, attacks: AttackConfig) -> dict[str, float]:
+    """Return the measures of a trained arm: from its ``result.json``, or by testing it; one without a network diverged."""
+    stored = _result(run)
+    folder = stored.parent
     if stored.is_file():
         return dict(json.loads(stored.read_text()))
     test = HeldOut(open_dataset(run.test_data), run.image_size)
-    try:
-        fit(run)
-    except NotFiniteError as stopped:
-        print(f"{run.name}: {stopped}")
-        found = diverged(len(test.dataset.classes), attacks)
-    else:
+    if (folder / TENSORS).is_file():
         found = {**tested(load_classifier(folder)[0].to(command_device()), test, attacks, seed=run.seed), "diverged": 0.0}
+    else:
+        found = diverged(len(test.dataset.classes), attacks)
     found |= method_numbers(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(stored, json.dumps(found, indent=2) + "\n")

@@ -58,3 +58,5 @@ class AblateCommand(ExperimentCommand):
     """Folder of the ablations."""
     json_out: JsonFile = None
     """Write the result as JSON."""
+    page: str | None = None
+    """Folder of the page with curves, pictures and table; None: samples/ablation-NAME."""

@@ -33,5 +33,7 @@ class ExperimentCommand(Config):
     """Path of the data set; None: the file's."""
     cache_dir: str | None = None
     """Folder of converted data; None: the file's."""
+    processes: PositiveInt | None = None
+    """Processes that share the runs; None: one for each core of a machine without a GPU, else one for each GPU."""
     runs_dir: str
     """Folder of the arms' runs; finished ones are not trained again."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gconv_gan.commands import compare_layers as recipe
-from gconv_gan.commands.train.classifier import fit
+from gconv_gan.commands.train import classifier
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, merged, validated
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
@@ -45,7 +45,12 @@ TINY: dict[str, Any] = {
 
 
 def command(folder: Path, **changes: Any) -> CompareCommand:
-    places = {"runs_dir": str(folder / "runs"), "results": str(folder / "results"), "cache_dir": str(folder / "cache")}
+    places: dict[str, Any] = {
+        "processes": 1,
+        "runs_dir": str(folder / "runs"),
+        "results": str(folder / "results"),
+        "cache_dir": str(folder / "cache"),
+    }
     return validated(CompareCommand, {**places, **changes}, "test")
 
 
@@ -87,10 +92,10 @@ def test_the_verdict_is_the_worst_of_the_findings(result: ComparisonResult) -> N
 
 
 def test_finished_runs_are_not_trained_again(result: ComparisonResult, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_training(_: object) -> None:
+    def no_training(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(recipe, "fit", no_training)
+    monkeypatch.setattr(recipe, "train_all", no_training)
     again = recipe.compare(comparison(), command(folder))
     assert {name: arm.measures for name, arm in again.arms.items()} == {name: arm.measures for name, arm in result.arms.items()}
     for changes in ({"seeds": 3}, {"images": 320}):
@@ -101,12 +106,18 @@ def test_finished_runs_are_not_trained_again(result: ComparisonResult, folder: P
 
 
 def test_an_arm_that_diverges_is_at_chance_and_stays_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(run: ClassifierRunConfig) -> None:
-        if run.network == CLASSIFIERS.models()["digits_classifier"](width=16) and run.seed == 1:
-            raise NotFiniteError("the classifier's gradient is not finite")
-        fit(run)
+    prepared = classifier.prepared
 
-    monkeypatch.setattr(recipe, "fit", explode)
+    def explosive(run: ClassifierRunConfig, *parts: Any, **options: Any) -> Any:
+        ready = prepared(run, *parts, **options)
+        if run.network == CLASSIFIERS.models()["digits_classifier"](width=16) and run.seed == 1:
+            ready.task.guard.require_finite = failing  # type: ignore[method-assign]
+        return ready
+
+    def failing() -> None:
+        raise NotFiniteError("the classifier's gradient is not finite")
+
+    monkeypatch.setattr(classifier, "prepared", explosive)
     found = recipe.compare(comparison(run={"trainer": {"total_images": 352}}), command(folder))
     wide = found.arms["wide"].measures
     assert wide["diverged"] == (0.0, 1.0)

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,19 @@ from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.classifier_checks import CheckedClassifier, check
 from gconv_gan.commands.train.classifier_plan import plan
 from gconv_gan.commands.train.layouts import chosen_layouts
+from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.config.errors import reworded
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.data import in_section
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.methods.method import Layout
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, built, with_changes
 from gconv_gan.models.changes import read_records, records_of
 from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.training.checkpoint import STATE, load_network
@@ -51,32 +51,37 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
 
     """
     accelerator = build_accelerator(config)
-    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    ready = prepared(config, open_dataset(config.data, progress=accelerator.is_main_process), accelerator)
+    with ready.folder(accelerator):
+        train(ready.task, ready.run, accelerator)
+        scores = ready.save()
+        accelerator.end_training()
+    return scores
+
+
+def prepared(
+    config: ClassifierRunConfig, dataset: ImageDataset, accelerator: Accelerator, *, quiet: bool = False
+) -> Prepared[Supervised, dict[str, float]]:
+    """Return the run that ``config`` describes, checked and built; ``quiet``: without messages on the terminal."""
     with reworded(partial(in_section, "test_data")):
         test = open_dataset(config.test_data, progress=accelerator.is_main_process)
     parts = check(config, accelerator, dataset, test)
     assert parts.data is not None
     assert parts.data.test is not None
     folder, data, tested = parts.folder, parts.data, parts.data.test
-    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
-        if accelerator.is_main_process:
-            folder.prepare(config, may_change=parts.may_change)
-        accelerator.wait_for_everyone()
-        by_validation = len(data.validation) > 0
-        task = Supervised(
-            config,
-            parts.network,
-            data=data.training,
-            held_out=data.validation if by_validation else tested,
-            held_out_name="validation" if by_validation else "test",
-            methods=parts.methods,
-            layout=layout(config, parts, accelerator),
-            device=accelerator.device,
-        )
-        train(task, Run(config, folder, parts.facts), accelerator)
-        scores = save_model(config, parts.description, task, tested, folder, accelerator)
-        accelerator.end_training()
-    return scores
+    by_validation = len(data.validation) > 0
+    task = Supervised(
+        config,
+        parts.network,
+        data=data.training,
+        held_out=data.validation if by_validation else tested,
+        held_out_name="validation" if by_validation else "test",
+        methods=parts.methods,
+        layout=layout(config, parts, accelerator),
+        device=accelerator.device,
+    )
+    save = partial(save_model, config, parts.description, task, tested, folder, accelerator, quiet=quiet)
+    return Prepared(task, Run(config, folder, parts.facts, quiet=quiet), save, parts.may_change)
 
 
 def layout(config: ClassifierRunConfig, parts: CheckedClassifier, accelerator: Accelerator) -> Layout:
@@ -103,6 +108,8 @@ def save_model(
     test: HeldOut,
     folder: RunFolder,
     accelerator: Accelerator,
+    *,
+    quiet: bool = False,
 ) -> dict[str, float]:
     """Test the chosen weights on ``test`` and write them with their description; return the scores."""
     progress, averaged = task.progress, task.player.average is not None
@@ -117,7 +124,8 @@ def save_model(
         load_network(checkpoint / f"{'ema' if averaged else 'classifier'}.safetensors", network)
     scores = held_out_scores(network, test, accelerator)
     if accelerator.is_main_process:
-        print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
+        if not quiet:
+            print(f"accuracy on {len(test)} held-out images: {scores['accuracy']:.4f}")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         save_tensors(tensors, folder.path / TENSORS)
         weights = {"weights": "ema" if averaged else "raw", "select": config.evaluation.select, "images_seen": images}

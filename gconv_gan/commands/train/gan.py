@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
 from gconv_gan.commands.train.gan_plan import plan
 from gconv_gan.commands.train.layouts import chosen_layouts
+from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.commands.train.training_score import training_scorer
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.methods.method import Layout, PlayerName, Progress
-from gconv_gan.runtime.full_disk import writing
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.loop import Run, train
 from gconv_gan.training.samples import SampleGrids
@@ -40,20 +39,21 @@ def fit(config: GANRunConfig) -> Progress:
 
     """
     accelerator = build_accelerator(config)
-    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
-    parts = check(config, accelerator, dataset)
-    folder = parts.folder
-    if accelerator.is_main_process:
-        for sentence in parts.warnings:
-            log.warning("warning: %s", sentence)
-    task = build_task(config, parts, dataset, accelerator)
-    with folder.alone() if accelerator.is_main_process else nullcontext(), writing(folder.path):
-        if accelerator.is_main_process:
-            folder.prepare(config)
-        accelerator.wait_for_everyone()
-        progress = train(task, Run(config, folder, parts.facts, fork=parts.forks), accelerator)
+    ready = prepared(config, open_dataset(config.data, progress=accelerator.is_main_process), accelerator)
+    with ready.folder(accelerator):
+        progress = train(ready.task, ready.run, accelerator)
         accelerator.end_training()
     return progress
+
+
+def prepared(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerator, *, quiet: bool = False) -> Prepared[Adversarial, None]:
+    """Return the run that ``config`` describes, checked and built; ``quiet``: without messages on the terminal."""
+    parts = check(config, accelerator, dataset)
+    if accelerator.is_main_process and not quiet:
+        for sentence in parts.warnings:
+            log.warning("warning: %s", sentence)
+    run = Run(config, parts.folder, parts.facts, fork=parts.forks, quiet=quiet)
+    return Prepared(build_task(config, parts, dataset, accelerator), run, save=lambda: None)
 
 
 def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, accelerator: Accelerator) -> Adversarial:

@@ -78,6 +78,10 @@ caption b{display:block;font:600 .875rem/1.4 var(--mono);color:var(--ink)}
 th,td{padding:.5rem 0;border-top:1px solid var(--rule);vertical-align:baseline}
 th{text-align:left;font-weight:500;padding-right:1.25rem}
 td{text-align:right;font:600 1rem/1.3 var(--mono);font-variant-numeric:tabular-nums;white-space:nowrap}
+.wide{overflow-x:auto}.wide td,.wide thead th{padding-left:1.25rem;font-size:.875rem}.wide th:first-child{padding-left:0;min-width:9rem}
+thead th{text-align:right;white-space:nowrap;color:var(--muted);padding-right:0}thead th:first-child{text-align:left}
+pre{margin:0;overflow-x:auto;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:6px;
+  font:400 .8125rem/1.5 var(--mono)}
 details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}
 summary{cursor:pointer;color:var(--accent)}
 details .facts{margin-top:.7rem}

@@ -1,16 +1,19 @@
 """The result of an ablation, as plain data and as a table."""
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.experiments.paired import holm, paired_test, pairs_needed
+from gconv_gan.gallery.page.ablation_page import mean_and_deviation
+from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
 
 EFFECT = 0.05
 """Relative difference for which the required number of seeds is computed."""
+LEVEL = 0.05
+"""A difference is decided if its corrected p-value is at most this."""
 FEW = 6
 """With fewer seeds the permutation test by signs cannot reach p = 0.05."""
 
@@ -24,6 +27,8 @@ class ArmRuns:
     """MACs of the generator per image."""
     step_seconds: float
     """Seconds of an iteration of one run alone."""
+    memory: int
+    """Peak bytes of a process that trains one run alone."""
     scores: Mapping[int, Mapping[str, float] | None]
     """Seed -> scores at the end; None: the run ended by non-finite numbers."""
     curves: Mapping[int, Mapping[int, Mapping[str, float]]]
@@ -42,6 +47,8 @@ def report(config: AblationConfig, arms: Mapping[str, ArmRuns], facts: Mapping[s
     primary = [found for found in paired if found["score"] == names[0]]
     for found, adjusted in zip(primary, holm([found["p"] for found in primary]), strict=True):
         found["p_holm"] = adjusted
+        better = (found["mean"] < 0) == (found["score"] in LOWER_IS_BETTER)
+        found["verdict"] = "undecided" if adjusted > LEVEL else "better" if better else "worse"
     return {
         "name": config.name,
         "question": config.question,
@@ -57,6 +64,7 @@ def _arm(arm: ArmRuns) -> dict[str, Any]:
         "parameters": arm.parameters,
         "macs": arm.macs,
         "step_seconds": arm.step_seconds,
+        "memory": arm.memory,
         "scores": {str(seed): dict(scores) for seed, scores in arm.scores.items() if scores is not None},
         "diverged": [seed for seed, scores in arm.scores.items() if scores is None],
         "curves": {str(seed): {str(images): dict(scores) for images, scores in curve.items()} for seed, curve in arm.curves.items()},
@@ -81,7 +89,7 @@ def _compared(proposed: ArmRuns, baseline: ArmRuns, score: str, **names: str) ->
         "p": test.p,
         "p_permutation": test.p_signs,
         "seeds": list(pairs),
-        "wins": sum(mine < theirs for mine, theirs in pairs.values()),
+        "wins": sum((mine < theirs) if score in LOWER_IS_BETTER else (mine > theirs) for mine, theirs in pairs.values()),
     }
     if all(value > 0 for pair in pairs.values() for value in pair):
         # the deviation of a distance grows with the distance, that of a ratio does not
@@ -103,15 +111,16 @@ def table(result: Mapping[str, Any]) -> str:
         return "\n".join([*lines, "no run has a score: all of them ended by non-finite numbers"])
     width = max(len(name) for name in result["arms"])
     names = list(next(scores for arm in result["arms"].values() for scores in arm["scores"].values()))
-    lines.append(f"{'arm':{width}}  parameters        MACs  ms/step  seeds  " + "  ".join(f"{name:>18}" for name in names))
+    lines.append(f"{'arm':{width}}  parameters        MACs  ms/step     MiB  seeds  " + "  ".join(f"{name:>18}" for name in names))
     for name, arm in result["arms"].items():
-        cells = [_mean_and_deviation([scores[score] for scores in arm["scores"].values()]) for score in names]
+        cells = [mean_and_deviation([scores[score] for scores in arm["scores"].values()]) for score in names]
+        memory = f"{arm['memory'] / 2**20:6,.0f}"
         seeds = f"{len(arm['scores'])}" + (f" (-{len(arm['diverged'])})" if arm["diverged"] else "")
         lines.append(
-            f"{name:{width}}  {arm['parameters']:>10,}  {arm['macs']:>10,}  {1000 * arm['step_seconds']:7.2f}  {seeds:>5}  "
+            f"{name:{width}}  {arm['parameters']:>10,}  {arm['macs']:>10,}  {1000 * arm['step_seconds']:7.2f}  {memory}  {seeds:>5}  "
             + "  ".join(f"{cell:>18}" for cell in cells)
         )
-    lines += ["", f"paired by seed, {primary}: difference, 95 % interval, t-test, Holm's correction, signs, ratio, wins, seeds for 5 %"]
+    lines += ["", f"paired by seed, {primary}: mean, 95 % interval, t-test, Holm, signs, ratio, wins, seeds for 5 %, verdict"]
     for found in result["paired"]:
         if found["score"] != primary:
             continue
@@ -122,15 +131,9 @@ def table(result: Mapping[str, Any]) -> str:
         lines.append(
             f"{found['arm']} − {found['against']}: {found['mean']:+.4g} [{low:+.4g}, {high:+.4g}]  p {found['p']:.4f}  "
             f"Holm {found['p_holm']:.4f}  signs {signs}{told}  {found['wins']}/{len(found['seeds'])}  "
-            f"{found.get('seeds_for_5_percent') or 'many'}"
+            f"{found.get('seeds_for_5_percent') or 'many'}  {found['verdict']}"
         )
     diverged = {name: arm["diverged"] for name, arm in result["arms"].items() if arm["diverged"]}
     if diverged:
         lines.append("diverged, and in no comparison: " + "; ".join(f"{name}, seeds {seeds}" for name, seeds in diverged.items()))
     return "\n".join(lines)
-
-
-def _mean_and_deviation(values: list[float]) -> str:
-    if not values:
-        return "-"
-    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else "")

@@ -1,0 +1,158 @@
+"""The page of an ablation: curves of all arms with bands, their pictures of the same latents, the table, and the command."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from gconv_gan.gallery.build import entries_of, write_gallery
+from gconv_gan.gallery.page.document import breakable, document_html, facts_html
+from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions, sha256
+from gconv_gan.gallery.page.run_page import panel_html, sheet_html
+from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
+from gconv_gan.gallery.pictures.bands import band_drawing
+from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
+from gconv_gan.gallery.pictures.grid import TILE_SIDE
+from gconv_gan.gallery.pictures.registry import draw_unconditional
+from gconv_gan.gallery.subject import Subject
+
+SAMPLES = PictureKind("samples", draw_unconditional, {"rows": 4, "columns": 8})
+CURVES = PictureKind("curves", lambda: [])
+
+
+def build_ablation(out_dir: Path, result: Mapping[str, Any], subjects: Mapping[str, Subject], *, command: str, seed: int = 0) -> Path:
+    """Write the pictures, the manifest and the page of an ablation; return the path of the page.
+
+    Args:
+        out_dir: folder of the page.
+        result: the ablation's result, as its JSON file holds it.
+        subjects: arm -> generator of one seed, the same for all arms.
+        command: the command line that repeats the ablation.
+        seed: of the latents.
+
+    """
+    curves = _curves(result)
+    grids = {arm: _grid(arm, subject, seed) for arm, subject in subjects.items()}
+    entries = [
+        Entry(name, "curves", seed, {"arms": list(result["arms"])}, "", sha256(content), drawing.title, {})
+        for drawing in curves
+        for name, content in drawing.files().items()
+    ]
+    first: list[Entry] = []
+    for arm, drawing in grids.items():
+        first += entries_of("unconditional", [drawing], SAMPLES, subjects[arm], seed=seed)
+    files = {name: content for drawing in (*grids.values(), *curves) for name, content in drawing.files().items()}
+    run = {"name": result["name"], "dataset": result["data"], "images_seen": result["images"], "command": command}
+    manifest = Manifest(run, library_versions(), (*first, *entries))
+    return write_gallery(out_dir, files, manifest, _page(result, curves, grids, subjects, command=command, seed=seed))
+
+
+def _curves(result: Mapping[str, Any]) -> list[Drawing]:
+    scores = {name for arm in result["arms"].values() for points in arm["curves"].values() for one in points.values() for name in one}
+    drawings = []
+    for score in keys_of(sorted(scores)):
+        arms = {
+            name: [{int(images): one[score] for images, one in points.items() if score in one} for points in arm["curves"].values()]
+            for name, arm in result["arms"].items()
+        }
+        title = f"{score_name(score, scores)}{direction(score)} ({result['protocol']})"
+        drawings.append(band_drawing(score, title, arms))
+    return drawings
+
+
+def _grid(arm: str, subject: Subject, seed: int) -> Drawing:
+    (drawing,) = draw_unconditional(subject, seed=seed, **SAMPLES.parameters)
+    return replace(drawing, file=f"samples-{arm}.png", title=arm, caption="", alt=f"{arm}: {drawing.alt}")
+
+
+def _page(
+    result: Mapping[str, Any],
+    curves: Sequence[Drawing],
+    grids: Mapping[str, Drawing],
+    subjects: Mapping[str, Subject],
+    *,
+    command: str,
+    seed: int,
+) -> str:
+    seeds = {len(arm["scores"]) + len(arm["diverged"]) for arm in result["arms"].values()}
+    facts = {
+        "Data": str(result["data"]),
+        "Images a run": f"{result['images']:,}",
+        "Seeds": str(max(seeds)),
+        "Scores": str(result["protocol"]),
+        "Time": f"{result['seconds'] / 60:.1f} min",
+    }
+    pictures = "".join(
+        sheet_html(replace(drawing, title=arm), pixels=subjects[arm].image_size < TILE_SIDE) for arm, drawing in grids.items()
+    )
+    panels = "".join(panel_html(drawing) for drawing in curves)
+    sections = {
+        "Table": f"{_arms_table(result)}{_pairs_table(result)}",
+        "Curves": f'<div class="panels">{panels}</div>' if panels else "",
+        "Pictures": f"<p>Images at the same place come from the same latent (seed {seed}); every arm is trained with the same seed.</p>"
+        f'<div class="pair">{pictures}</div>'
+        if pictures
+        else "",
+        "Command": f"<pre><code>{escape(command)}</code></pre>",
+    }
+    shown = {title: body for title, body in sections.items() if body}
+    body = "".join(
+        f'<section id="{title.lower()}" class="wrap stacked" aria-labelledby="{title.lower()}-title"><div class="intro">'
+        f'<h2 id="{title.lower()}-title">{title}</h2></div><div class="plates">{content}</div></section>'
+        for title, content in shown.items()
+    )
+    return document_html(
+        title=f"Ablation {result['name']}",
+        links={f"#{title.lower()}": title for title in shown},
+        main=f'<header class="wrap stacked hero"><div><h1>{breakable(str(result["name"]))}</h1>'
+        f'<p class="lead">{escape(str(result["question"]))}</p></div>{facts_html(facts)}</header>{body}',
+        footer='<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>.</p>'
+        "<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture.</p>",
+    )
+
+
+def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(word)}</th>' for word in heads)
+    body = "".join(
+        f'<tr><th scope="row">{breakable(name)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        for name, *cells in rows
+    )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _arms_table(result: Mapping[str, Any]) -> str:
+    names = keys_of(list(next((one for arm in result["arms"].values() for one in arm["scores"].values()), {})))
+    rows = []
+    for name, arm in result["arms"].items():
+        lost = f" (−{len(arm['diverged'])})" if arm["diverged"] else ""
+        costs = [f"{arm['parameters']:,}", f"{arm['macs'] / 1e6:,.1f} M", f"{1000 * arm['step_seconds']:.1f} ms"]
+        scores = [mean_and_deviation([one[score] for one in arm["scores"].values()]) for score in names]
+        rows.append([name, *costs, f"{arm['memory'] / 2**20:,.0f} MiB", f"{len(arm['scores'])}{lost}", *scores])
+    heads = ["Arm", "Parameters", "MACs", "Iteration", "Memory", "Seeds", *(score_name(score, names) for score in names)]
+    return _table("Arms: costs, and scores as mean ± standard deviation over seeds", heads, rows)
+
+
+def _pairs_table(result: Mapping[str, Any]) -> str:
+    rows = []
+    for pair in result["paired"]:
+        if pair["score"] == result["primary"]:
+            low, high = pair["ci95"]
+            ratio = "–" if "ratio" not in pair else f"×{pair['ratio']['mean']:.3f}"
+            tests = [f"{pair[key]:.3f}" for key in ("p", "p_holm", "p_permutation")]
+            seeds = str(pair.get("seeds_for_5_percent") or "–")
+            difference = [f"{pair['mean']:+.4g}", f"{low:+.4g} to {high:+.4g}"]
+            rows.append([f"{pair['arm']} − {pair['against']}", *difference, ratio, *tests, str(pair["verdict"]), seeds])
+    heads = ["Comparison", "Difference", "95 % interval", "Ratio", "t-test p", "Holm p", "Signs p", "Verdict", "Seeds for 5 %"]
+    return _table(f"Paired by seed: {score_name(str(result['primary']), [])}", heads, rows) if rows else ""
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Return "mean ± standard deviation" of the seeds of an arm."""
+    if not values:
+        return "–"
+    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else "")
