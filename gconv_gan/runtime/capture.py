@@ -207,7 +207,7 @@ def fill(static: list[Any], values: Any) -> None:
 @contextmanager
 def no_waiting() -> Iterator[None]:
     """Make every operation that waits for a CUDA device raise ``RuntimeError`` in the body; where CUDA is not in use it does nothing."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         yield
         return
     with warnings.catch_warnings():

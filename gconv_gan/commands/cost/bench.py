@@ -216,7 +216,7 @@ class Bench:
                 lambda: fid_statistics_to_metric(*statistics_of, False),
                 partial(frechet_distance, fake, real, real_root=stored),
                 count=min(3, self.command.pairs),
-                device="cpu",
+                device=torch.device("cpu"),
             )
             self.add("scores", "Fréchet distance of torch-fidelity / ours", f"{dim} features, float64, {given}", taken)
 
@@ -244,7 +244,7 @@ class Bench:
                 for seen in range(0, count, batch):
                     source.batch(seen)
 
-            taken = pairs(theirs, ours, count=self.command.pairs, device="cpu")
+            taken = pairs(theirs, ours, count=self.command.pairs, device=torch.device("cpu"))
         self.add("data", "ImageFolder and DataLoader / ours", f"{count:,} JPEGs of 32 px, batch {batch}, in one process", taken)
 
     def laws(self) -> None:
@@ -261,7 +261,7 @@ class Bench:
                 rows.append({"value": value, "milliseconds": 1000 * statistics.median(taken), "bytes": memory, "macs": macs_of(config)})
             law = {
                 "axis": axis,
-                "setting": f"last point: width {config.generator.width}, batch {config.trainer.batch_size}, {config.data.size} px, n_dis 1",
+                "setting": f"last point: width {changes.get('generator', {}).get('width', width)}, batch {config.trainer.batch_size}, {config.data.size} px, n_dis 1",
                 "points": rows,
                 "time_exponent": exponent([(row["value"], row["milliseconds"]) for row in rows]),
                 "memory_exponent": exponent([(row["value"], row["bytes"]) for row in rows]),

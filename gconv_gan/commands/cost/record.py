@@ -200,7 +200,7 @@ def bytes_moved(run: Callable[[], object]) -> int:
     """Return the bytes that the operations of ``run`` read and write, each operation alone."""
     with BytesMoved() as mode:
         run()
-    return mode.total
+    return int(mode.total)
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float:

@@ -319,10 +319,10 @@ def traffic(n_dis: int) -> StepTraffic:
     """Return what an iteration of SNGAN at 256/128 sends."""
     config = sngan(256, 128, batch_size=64, n_dis=n_dis, conditional=False, precision="tf32")
     networks = build_networks(config, None)
-    sizes = [sum(4 * p.numel() for p in network.parameters()) for network in networks]
+    generator, discriminator = (sum(4 * p.numel() for p in network.parameters()) for network in networks)
     kinds = (nn.BatchNorm2d, BatchNorm2d)
     channels = [module.num_features for module in networks[0].modules() if isinstance(module, kinds)]
-    return StepTraffic(*sizes, n_dis=n_dis, norm_channels=channels)
+    return StepTraffic(generator, discriminator, n_dis=n_dis, norm_channels=channels)
 
 
 def communication(records: dict[str, Record], links: Links) -> list[str]:

@@ -162,6 +162,7 @@ def find_weights(file: WeightsFile, path: Path | None = None) -> Path:
     size = "" if file.size is None else f"{file.size:,} bytes, "
     raise UserError(
         f"the {file.what} weights are missing: fetch {file.url} ({size}SHA-256 {file.sha256}) and put it as "
-        f"{file.name} into {search_path()[0]} (gconv-gan score --download true does both), or into the directory that ${DIRECTORY_VARIABLE} names, or pass it with --weights; "
+        f"{file.name} into {search_path()[0]} (gconv-gan score --download true does both), "
+        f"or into the directory that ${DIRECTORY_VARIABLE} names, or pass it with --weights; "
         f"extractors available now: {', '.join(available_extractors())}"
     )
