@@ -259,9 +259,10 @@ class Bench:
                 memory = peak_bytes(run, device=self.device)
                 taken = [busy_seconds(run, self.device) for _ in range(1 if self.command.tiny else 3)]
                 rows.append({"value": value, "milliseconds": 1000 * statistics.median(taken), "bytes": memory, "macs": macs_of(config)})
+            last = changes.get("generator", {}).get("width", width)
             law = {
                 "axis": axis,
-                "setting": f"last point: width {changes.get('generator', {}).get('width', width)}, batch {config.trainer.batch_size}, {config.data.size} px, n_dis 1",
+                "setting": f"last point: width {last}, batch {config.trainer.batch_size}, {config.data.size} px, n_dis 1",
                 "points": rows,
                 "time_exponent": exponent([(row["value"], row["milliseconds"]) for row in rows]),
                 "memory_exponent": exponent([(row["value"], row["bytes"]) for row in rows]),
