@@ -23,6 +23,7 @@ VERBS = {
     "score": Verb("gconv_gan.commands.score.scores", "ScoreCommand", "SOURCE", "score a run or pictures against real images"),
     "curve": Verb("gconv_gan.commands.score.score_curve", "CurveCommand", "RUN", "score every checkpoint of a run, mark the best"),
     "compare": Verb("gconv_gan.commands.score.compare_scores", "CompareCommand", "A B", "scores side by side, where they are comparable"),
+    "doctor": Verb("gconv_gan.commands.doctor", "DoctorCommand", "RUN", "say what a run suffers from, with number, threshold and advice"),
     "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "draw the page of a run"),
     "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "FOLDER", "draw images of a trained generator"),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "write a generator with model card and ONNX as one folder"),

@@ -300,8 +300,8 @@ class Adversarial(Task):
         )[0]
 
     def status(self) -> Mapping[str, float]:
-        """Return the entropy of the gates and the state of augmentation and LeCam."""
-        facts = {} if self._pictures is None else dict(self._pictures.gate_entropy(self.players["generator"].tested))
+        """Return numbers of the gates and the state of augmentation and LeCam."""
+        facts = {} if self._pictures is None else dict(self._pictures.gate_numbers(self.players["generator"].tested))
         probability = getattr(self.objective.augment, "probability", None)
         if probability is not None:
             facts["augment_p"] = float(probability)
