@@ -28,5 +28,6 @@ VERBS = {
     "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "FOLDER", "draw images of a trained generator"),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "write a generator with model card and ONNX as one folder"),
     "ablate": Verb("gconv_gan.commands.ablate", "AblateCommand", "CONFIG", "train arms on paired seeds and test their differences"),
+    "runs": Verb("gconv_gan.commands.runs", "RunsCommand", "[FOLDER]", "list runs with state, progress and best score, or compare configs"),
     "layers": Verb("gconv_gan.models.summary", "SummaryCommand", "NAME", "parameters and multiply-adds of a named network"),
 }

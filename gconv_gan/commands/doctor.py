@@ -102,7 +102,10 @@ def measured(run: TrainedRun, command: DoctorCommand) -> Measured:
         absent["initial"] = "the run started from trained weights"
     found = Measured(
         deviation=measure.deviation(fake),
-        spectra=(*measure.spectra("generator", raw, first_generator), *measure.spectra("discriminator", discriminator, first_discriminator)),
+        spectra=(
+            *measure.spectra("generator", raw, first_generator),
+            *measure.spectra("discriminator", discriminator, first_discriminator),
+        ),
         variances=measure.running_variances(averaged),
         gates=tuple(measure.gates(averaged, sheet)),
         absent=absent,
@@ -144,7 +147,12 @@ def held_out_images(config: GANRunConfig, command: DoctorCommand, train: ImageDa
 
     """
     if command.held_out is not None:
-        whole = {"kind": "folder", "path": command.held_out, "size": config.data.size, "cache_dir": command.cache_dir or config.data.cache_dir}
+        whole = {
+            "kind": "folder",
+            "path": command.held_out,
+            "size": config.data.size,
+            "cache_dir": command.cache_dir or config.data.cache_dir,
+        }
         dataset = open_dataset(validated(GANRunConfig, {**json.loads(config.model_dump_json()), "data": whole}, "command line").data)
         if config.conditional and dataset.classes != train.classes:
             raise UserError(f"--held-out {command.held_out}: its classes, {dataset.classes}, are not the run's, {train.classes}")

@@ -127,4 +127,3 @@ def gates(generator: nn.Module, sheet: Sheet) -> Iterator[LayerGates]:
             least=float(mean.min() / mean.max().clamp_min(torch.finfo(mean.dtype).tiny)),
             similarity=kernel_similarity(module) if hasattr(module, "dictionary") or hasattr(module, "bank") else None,
         )
-

@@ -3,6 +3,7 @@
 The latents depend on their dimension alone, not on the seed of the run, so that pictures of different runs can be compared.
 """
 
+from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -38,13 +39,15 @@ class SampleGrids:
         save_grid(images, self._folder.samples / "reals.png", columns=COLUMNS)
 
     @torch.no_grad()
-    def save(self, generator: nn.Module, images_seen: int) -> None:
-        """Write the grid of ``generator`` at ``images_seen``."""
+    def save(self, generator: nn.Module, images_seen: int) -> Path:
+        """Write the grid of ``generator`` at ``images_seen``, and return its file."""
         device = next(generator.parameters()).device
         y = None if self._y is None else self._y.to(device)
         with evaluating(generator):
             images = generator(self._z.to(device), y).float().cpu()
-        save_grid(images, self._folder.samples / f"{images_seen}.png", columns=COLUMNS)
+        file = self._folder.samples / f"{images_seen}.png"
+        save_grid(images, file, columns=COLUMNS)
+        return file
 
     def gate_numbers(self, generator: nn.Module) -> dict[str, float]:
         """Return entropy, information share and variance of the kernel gates over the fixed latents, means of layers; empty without gates.

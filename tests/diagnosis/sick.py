@@ -1,7 +1,7 @@
 """Healthy runs, and runs made sick on purpose, on the bundled digits.
 
 ``python -m tests.diagnosis.sick [NAME …] [--out FOLDER]`` trains them (all, by default; half a minute to a minute each on two cores) and
-stores the log and the config of each as fixtures of the tests: ``tests/diagnosis/logs/NAME/``.
+stores the log of each as a fixture of the tests: ``tests/diagnosis/logs/NAME.jsonl``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ HEALTHY: dict[str, Any] = {
         "total_images": 32_000,
         "batch_size": 32,
         "n_dis": 1,
-        "log_every": 800,
+        "log_every": 1_600,
         "sample_every": 1_000_000_000,
         "checkpoint_every": 8_000,
         "keep_checkpoints": 3,
@@ -46,7 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "rate_30": {"generator_optimizer": {"learning_rate": 3e-2}, "discriminator_optimizer": {"learning_rate": 3e-2}},
     "few_images": {"data": {"kind": "folder"}},
-    "n_dis_50": {"trainer": {"n_dis": 50, "total_images": 96_000, "log_every": 1_600, "checkpoint_every": 32_000}},
+    "n_dis_50": {"trainer": {"n_dis": 50, "total_images": 96_000, "log_every": 4_800, "checkpoint_every": 32_000}},
     "frozen_gates": {"generator": {"conv": {"temperature": 1e4}}},
     "hard_gates": {"generator": {"conv": {"temperature": 1e-3}}},
     "long_average": {"ema": {"half_life_images": 20_000, "ramp": None}},
@@ -54,14 +54,35 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 """Name -> changes of the healthy run. ``few_images`` has 100 of the training images, from a folder."""
 
+FOUND: dict[str, set[str]] = {
+    "healthy": set(),
+    "healthy_r1": set(),
+    "rate_30": {"generator_without_gradient"},
+    "few_images": {"overfitting"},
+    "n_dis_50": {"discriminator_accuracy", "discriminator_loss", "separation"},
+    "frozen_gates": {"gates_ignore_latent"},
+    "hard_gates": {"gates_saturated"},
+    "long_average": {"short_run"},
+    "strong_penalty": {"penalty_large", "discriminator_learns_nothing"},
+}
+"""Name -> rules that must say something about the run; about a healthy run no rule does."""
+
+
+def held_out_pictures(folder: Path) -> Path:
+    """Write the digits that no run was trained on, and return the folder."""
+    return _written(folder, [index for index in range(1797) if index % 5 == 4])
+
 
 def few_pictures(folder: Path, count: int = 100) -> Path:
     """Write the first ``count`` training digits as PNG files, a folder per class, and return the folder."""
+    return _written(folder, [index for index in range(1797) if index % 5 != 4][:count])
+
+
+def _written(folder: Path, indices: list[int]) -> Path:
     from sklearn.datasets import load_digits
 
     grey, labels = load_digits(return_X_y=True)
-    train = [index for index in range(len(grey)) if index % 5 != 4][:count]
-    for index in train:
+    for index in indices:
         path = folder / str(labels[index]) / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.floor(grey[index].reshape(8, 8) * 255 / 16 + 0.5).astype(np.uint8)).save(path)
@@ -91,9 +112,8 @@ def main() -> None:
         folder = Path(options.out or temporary)
         for name in options.names or RUNS:
             fit(sick(name, folder))
-            (LOGS / name).mkdir(parents=True, exist_ok=True)
-            for file in ("metrics.jsonl", "config.json"):
-                shutil.copy(folder / name / file, LOGS / name / file)
+            LOGS.mkdir(exist_ok=True)
+            shutil.copy(folder / name / "metrics.jsonl", LOGS / f"{name}.jsonl")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class RunConfig(Protocol):
         """Return the plug-ins of the run."""
 
     @property
+    def trackers(self) -> tuple[str, ...]:
+        """Return the names of its trackers."""
+
+    @property
     def trainer(self) -> BatchConfig:
         """Return the section [trainer]."""
 
@@ -82,7 +86,7 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
     accelerator = Accelerator(
         mixed_precision=None if trainer.precision is None else "bf16" if trainer.precision == "bf16" else "no",
-        log_with=build_trackers(folder),
+        log_with=build_trackers(folder, config.trackers),
         project_dir=folder,
         # our BatchNorm shares statistics; broadcasting buffers in forward would prevent two forward passes before one backward pass
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],

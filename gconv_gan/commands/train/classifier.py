@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.classifier_checks import check
 from gconv_gan.commands.train.classifier_plan import plan
+from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.config.errors import reworded
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
@@ -69,6 +70,8 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
         train(task, Run(config, folder, parts.facts), accelerator)
         scores = save_model(config, parts.description, task, tested, folder, accelerator)
         accelerator.end_training()
+    if accelerator.is_main_process:
+        print("\n".join(next_steps(config, folder.path, images_seen=task.progress.images_seen)))
     return scores
 
 

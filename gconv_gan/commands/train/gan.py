@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
 from gconv_gan.commands.train.gan_plan import plan
+from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.commands.train.training_score import training_scorer
 from gconv_gan.config.sections.runs import GANRunConfig
@@ -49,6 +50,8 @@ def fit(config: GANRunConfig) -> Progress:
         accelerator.wait_for_everyone()
         progress = train(task, Run(config, folder, parts.facts, fork=parts.forks), accelerator)
         accelerator.end_training()
+    if accelerator.is_main_process:
+        print("\n".join(next_steps(config, folder.path, images_seen=progress.images_seen)))
     return progress
 
 

@@ -58,7 +58,7 @@ def blind(evidence: Evidence) -> Reading | Absent | None:
     if len(means) < 2 or evidence.images_seen < EARLY * evidence.config.trainer.total_images:
         return Absent("less than 10 % of the run is logged")
     gradient = small_gradient(evidence)
-    stopped = isinstance(gradient, Reading) and gradient.value < NO_GRADIENT
+    stopped = isinstance(gradient, Reading) and gradient.value < 10 * NO_GRADIENT
     return Reading(max(min(pair) for pair in zip(means, means[1:], strict=False)), healthy=stopped)
 
 
