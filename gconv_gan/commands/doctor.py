@@ -128,8 +128,8 @@ def measured(run: TrainedRun, command: DoctorCommand) -> Measured:
     reals = pictures(train, command.num, labelled=run.num_classes is not None)
     others = None if held_out is None else pictures(held_out, command.num, labelled=run.num_classes is not None)
     trained = generate(raw.to(device), sheet.z, sheet.y)  # the discriminator is trained on these, not on those of the average
-    logits = measure.logits(discriminator.to(device), objective, reals, (trained, sheet.y), others)
-    return replace(found, logits=logits, diversity=measure.distances(fake, reals[0]))
+    logits = measure.logits(discriminator.to(device), objective, reals, measure.Pictures(trained, sheet.y), others)
+    return replace(found, logits=logits, diversity=measure.distances(fake, reals.images))
 
 
 def config_of_data(config: GANRunConfig, command: DoctorCommand, **changes: object) -> Any:
@@ -172,7 +172,7 @@ def pictures(dataset: ImageDataset, count: int, *, labelled: bool) -> measure.Pi
     """Return ``count`` images, evenly spaced in the set, and their labels."""
     rows = torch.arange(min(count, len(dataset))) * len(dataset) // min(count, len(dataset))
     labels = torch.from_numpy(dataset.labels.copy())[rows] if labelled and dataset.labels is not None else None
-    return gather(dataset.images, rows), labels
+    return measure.Pictures(gather(dataset.images, rows), labels)
 
 
 def report(run: TrainedRun, found: Sequence[Finding]) -> list[str]:

@@ -1,6 +1,7 @@
 """Measurements of the networks of a checkpoint, for the rules that need more than the log."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -25,8 +26,12 @@ LEAST_INITIAL = 1e-3
 END = 0.01
 """Distance from an end of a gate's range, as a share of it, within which the gate is saturated."""
 
-Pictures = tuple[UInt8[Tensor, "n 3 s s"], Int[Tensor, " n"] | None]
-"""Images and their labels; None for an unconditional discriminator."""
+
+class Pictures(NamedTuple):
+    """Images and their labels; None for an unconditional discriminator."""
+
+    images: UInt8[Tensor, "n 3 s s"]
+    labels: Int[Tensor, " n"] | None
 
 
 @torch.no_grad()
@@ -39,7 +44,7 @@ def logits(discriminator: nn.Module, objective: Objective, train: Pictures, fake
         device = next(discriminator.parameters()).device
         found = []
         with evaluating(discriminator):
-            for rows in torch.arange(len(images)).split(SAMPLE_BATCH):
+            for rows in torch.split(torch.arange(len(images)), SAMPLE_BATCH):
                 y = None if labels is None else labels[rows].to(device)
                 numbers = None
                 if objective.augment is not None:
@@ -62,7 +67,8 @@ def distances(fake: UInt8[Tensor, "n 3 s s"], real: UInt8[Tensor, "m 3 s s"]) ->
 
     def nearest(images: Tensor) -> Tensor:
         flat = images[:count].flatten(1).double() / 255
-        return squared_radii(flat, k=1).clamp_min(0).sqrt() / flat.shape[1] ** 0.5
+        squares: Tensor = squared_radii(flat, k=1).clamp_min(0)
+        return squares.sqrt() / flat.shape[1] ** 0.5
 
     return Diversity(deviation(fake), nearest(fake), nearest(real))
 

@@ -105,7 +105,7 @@ class GroupedTensorBoard(TensorBoardTracker):  # type: ignore[misc]
         """Write the config as hyper-parameters; Accelerate's own would start a second run in a folder of its own."""
         from torch.utils.tensorboard.summary import hparams
 
-        for summary in hparams(values, {}):
+        for summary in hparams(values, {}):  # type: ignore[no-untyped-call]
             self.writer.file_writer.add_summary(summary)
         self.writer.flush()
 

@@ -1,7 +1,7 @@
 """Healthy runs, and runs made sick on purpose, on the bundled digits.
 
 ``python -m tests.diagnosis.sick [NAME …] [--out FOLDER]`` trains them (all, by default; half a minute to a minute each on two cores) and
-stores the log of each as a fixture of the tests: ``tests/diagnosis/logs/NAME.jsonl``.
+stores the logs that show what the run suffers from as fixtures of the tests: ``tests/diagnosis/logs/NAME.jsonl``.
 """
 
 import argparse
@@ -66,6 +66,8 @@ FOUND: dict[str, set[str]] = {
     "strong_penalty": {"penalty_large", "discriminator_learns_nothing"},
 }
 """Name -> rules that must say something about the run; about a healthy run no rule does."""
+LOGGED = {name: FOUND[name] - {"separation"} for name in FOUND if name not in ("few_images", "hard_gates")}
+"""Rules that find it in the log alone; overfitting and saturation are measured at a checkpoint."""
 
 
 def held_out_pictures(folder: Path) -> Path:
@@ -112,8 +114,8 @@ def main() -> None:
         folder = Path(options.out or temporary)
         for name in options.names or RUNS:
             fit(sick(name, folder))
-            LOGS.mkdir(exist_ok=True)
-            shutil.copy(folder / name / "metrics.jsonl", LOGS / f"{name}.jsonl")
+            if name in LOGGED:
+                shutil.copy(folder / name / "metrics.jsonl", LOGS / f"{name}.jsonl")
 
 
 if __name__ == "__main__":
