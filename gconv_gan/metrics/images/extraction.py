@@ -23,9 +23,15 @@ def _alone(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _unseen(done: int, total: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes that share the work: index of this process, their number, and ``gather``, which concatenates along dimension 0 by rank.
+
+    ``seen`` is called after every block with the number of images that are done, and of all.
 
     With Accelerate: ``Processes(accelerator.process_index, accelerator.num_processes, accelerator.gather)``.
     """
@@ -33,6 +39,7 @@ class Processes:
     rank: int = 0
     count: int = 1
     gather: Callable[[Tensor], Tensor] = _alone
+    seen: Callable[[int, int], None] = _unseen
 
 
 ALONE = Processes()
@@ -94,6 +101,7 @@ def extract(
         for count, block_digest in zip(counts, hashes, strict=True):
             if first < count:
                 digests[count].update(block_digest)
+        processes.seen(min(first + BLOCK, len(source)), len(source))
     by_network = {id(keeper.extractor): keeper for keeper in keepers}
     return [by_network[id(one.extractor)].result(one, digests[one.count].hexdigest()) for one in wanted]
 
