@@ -67,8 +67,8 @@ def distances(fake: UInt8[Tensor, "n 3 s s"], real: UInt8[Tensor, "m 3 s s"]) ->
 
     def nearest(images: Tensor) -> Tensor:
         flat = images[:count].flatten(1).double() / 255
-        squares: Tensor = squared_radii(flat, k=1).clamp_min(0)
-        return squares.sqrt() / flat.shape[1] ** 0.5
+        root: Tensor = (squared_radii(flat, k=1).clamp_min(0) / flat.shape[1]).sqrt()
+        return root
 
     return Diversity(deviation(fake), nearest(fake), nearest(real))
 

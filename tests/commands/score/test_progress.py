@@ -1,10 +1,13 @@
 """Scores show their progress, and an interrupt ends them without a traceback."""
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 
@@ -30,7 +33,7 @@ def scoring(run: Path, judge: Path, stderr: int) -> subprocess.Popen[str]:
 
 def test_an_interrupt_ends_a_score_without_a_traceback(run: Path, judge: Path) -> None:
     process = scoring(run, judge, subprocess.PIPE)
-    killer = threading.Timer(120, process.kill)
+    killer = threading.Timer(300, process.kill)
     killer.start()
     assert process.stderr is not None
     line = next(line for line in process.stderr if line.startswith("scored: "))
@@ -47,9 +50,10 @@ def test_an_interrupt_ends_a_score_without_a_traceback(run: Path, judge: Path) -
 
 def test_on_a_terminal_it_is_a_bar(run: Path, judge: Path) -> None:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     process = scoring(run, judge, theirs)
     os.close(theirs)
-    killer = threading.Timer(120, process.kill)
+    killer = threading.Timer(300, process.kill)
     killer.start()
     shown = ""
     while "img/s" not in shown:
