@@ -313,7 +313,7 @@ class Adversarial(Task):
         return facts
 
     def draw(self, images_seen: int) -> Path | None:
-        """Write a grid of the averaged generator, and before training one of real images."""
+        """Write a grid of the averaged generator, before training one of real images too; return the file of the former."""
         if self._pictures is None:
             return None
         if images_seen == 0:

@@ -275,3 +275,10 @@ def test_a_watch_says_each_beginning_once_and_again_after_an_end() -> None:
     resumed = Watch(config())
     resumed.resume([*log[:4], {"images": log[3]["images"], "p/fd": 1.0}])
     assert resumed.begun(log[:5]) == []
+
+
+def test_signs_early_in_a_run_are_those_of_a_generator_that_is_easy_to_recognise() -> None:
+    log = lines(sign_real=0.95, accuracy_real=0.98, accuracy_fake=0.8)
+    early = {finding.rule: finding for finding in diagnose(Evidence(config(), log[:3], 72))}
+    assert early["training_signs"].severity == "not measured"
+    assert found("training_signs", log).severity == "watch"

@@ -35,7 +35,7 @@ def test_a_stored_log_shows_what_its_run_suffers_from(name: str, tmp_path: Path)
 
 
 def test_a_healthy_run_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(sick("healthy", tmp_path, trainer={"total_images": 9_600, "log_every": 480}))
+    fit(sick("healthy", tmp_path, trainer={"total_images": 16_000, "log_every": 800}))
     assert "doctor:" not in (tmp_path / "healthy" / "log.txt").read_text()
     capsys.readouterr()
     findings = examined(tmp_path / "healthy", tmp_path / "d.json")

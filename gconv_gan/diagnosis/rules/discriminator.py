@@ -9,6 +9,8 @@ from gconv_gan.diagnosis.finding import Absent, Reading
 
 EARLY = 0.1
 """Share of the run whose gradients are the usual ones."""
+UNTRAINED = 0.2
+"""Share of the run in which the discriminator may be far ahead of a healthy generator."""
 NO_GRADIENT = 1e-3
 """Share of its early norm below which a gradient has vanished."""
 NO_LINES = Absent("the log has no two windows of 5 % of the run yet")
@@ -78,9 +80,14 @@ def small_gradient(evidence: Evidence) -> Reading | Absent:
 
 
 def real_signs(evidence: Evidence) -> Reading | Absent | None:
-    """Return r_t = E sign(D(training image)), the smaller of the last two windows."""
+    """Return r_t = E sign(D(training image)), the smaller of the last two windows.
+
+    In the first fifth of a run it tells of a generator that is still easy to recognise, not of overfitting.
+    """
     if table("LOSSES")[evidence.config.objective.loss].boundary is None:
         return None
+    if evidence.images_seen < UNTRAINED * evidence.config.trainer.total_images:
+        return Absent("less than a fifth of the run is trained")
     found = evidence.windows("sign_real")
     if found is None:
         return NO_LINES
