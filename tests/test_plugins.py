@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)
 
 RUN = """
+trackers = ["tensorboard", "loss_file"]
 [data]
 kind = "stripes"
 count = 48

@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "runs_dir",
     "plugins",  # plug-ins are compared by their hashes
     "evaluation",
+    "trackers",
     "trainer.engine",
     "trainer.log_every",
     "trainer.sample_every",

@@ -6,6 +6,7 @@ never step; gradients are therefore accumulated here. The optimisers are not wra
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from gconv_gan.augment.adaptive import Adaptive
 from gconv_gan.config.schema import PartConfig, constructor
 from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.diagnosis.diagnose import Watch
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
 from gconv_gan.methods.method import Layout, Method, Player, PlayerName
@@ -117,6 +119,7 @@ class Adversarial(Task):
         self.images_per_iteration = config.trainer.images_per_iteration
         self.sample_every, self.evaluate_every = config.trainer.sample_every, config.evaluation.every
         self._pictures = pictures
+        self._watch = Watch(config)
         # for ``losses``: the batches of all processes
         self._whole_data, self._whole_generator_data = data.whole(), None if generator_data is None else generator_data.whole()
         self._whole_draws = self._draws_of(0, 1, 1)
@@ -304,8 +307,8 @@ class Adversarial(Task):
         )[0]
 
     def status(self) -> Mapping[str, float]:
-        """Return the entropy of the gates and the state of augmentation and LeCam."""
-        facts = {} if self._pictures is None else dict(self._pictures.gate_entropy(self.players["generator"].tested))
+        """Return numbers of the gates and the state of augmentation and LeCam."""
+        facts = {} if self._pictures is None else dict(self._pictures.gate_numbers(self.players["generator"].tested))
         probability = getattr(self.objective.augment, "probability", None)
         if probability is not None:
             facts["augment_p"] = float(probability)
@@ -313,12 +316,21 @@ class Adversarial(Task):
             facts |= {"lecam_real": float(self.objective.lecam.real), "lecam_fake": float(self.objective.lecam.fake)}
         return facts
 
-    def draw(self, images_seen: int) -> None:
-        """Write a grid of the averaged generator, and before training one of real images."""
-        if self._pictures is not None:
-            if images_seen == 0:
-                self._pictures.save_reals()
-            self._pictures.save(self.players["generator"].tested, images_seen)
+    def draw(self, images_seen: int) -> Path | None:
+        """Write a grid of the averaged generator, before training one of real images too; return the file of the former."""
+        if self._pictures is None:
+            return None
+        if images_seen == 0:
+            self._pictures.save_reals()
+        return self._pictures.save(self.players["generator"].tested, images_seen)
+
+    def watch(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """See ``Task``; the rules are those of the doctor that need no more than the log."""
+        return [f"doctor: {finding.severity}: {finding.line()}" for finding in self._watch.begun(records)]
+
+    def watch_from(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """See ``Task``."""
+        self._watch.resume(records)
 
     def score(self, report: Report) -> bool:
         """Score the averaged generator, log the result, and return whether it is the best so far."""

@@ -24,6 +24,11 @@ def mark_best(folder: Path, score: str, *, images: int, value: float, out_of: in
         write_text(folder / FILE, json.dumps(marks, indent=2) + "\n")
 
 
+def best_marks(folder: Path) -> dict[str, dict[str, int | float]]:
+    """Return score -> its best checkpoint as ``images``, ``value`` and ``out_of``; nothing if the file is damaged."""
+    return _read(folder) or {}
+
+
 def marked(folder: Path) -> dict[str, int]:
     """Return score -> images seen at its best checkpoint; raise ``UserError`` if the file cannot be read."""
     marks = _read(folder)

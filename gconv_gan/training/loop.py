@@ -21,6 +21,7 @@ from gconv_gan.models.changes import records_of
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.determinism import operations_without_deterministic_kernels
 from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.tracking import read_metrics, start_trackers
 from gconv_gan.training.checkpoint import resume, save_checkpoint
 from gconv_gan.training.engine import Engine, build_engine
 from gconv_gan.training.guards import agreeing_is_free, noticing_signals, stop_signal
@@ -76,7 +77,10 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
 
     # 1. resume, or start the methods of a new run
     resume(run.folder, task.state, run.facts, accelerator, report, config, fork=run.fork)
-    accelerator.init_trackers("events", init_kwargs={"tensorboard": {"purge_step": progress.images_seen + 1}})
+    start_trackers(accelerator, config.model_dump(mode="json"), images_seen=progress.images_seen)
+    if accelerator.is_main_process:
+        report.history += read_metrics(run.folder.metrics)
+        task.watch_from(report.history)
 
     def write_files() -> None:
         if accelerator.is_main_process:
@@ -97,10 +101,15 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             say=report.say,
         )
 
+    def draw(images: int) -> None:
+        picture = task.draw(images)
+        if picture is not None:
+            report.picture(picture, images)
+
     engine, watched = begin(), set[Hashable]()
     named: list[str] = []  # operations without deterministic kernels
     if accelerator.is_main_process and progress.images_seen == 0:
-        task.draw(0)
+        draw(0)
     agree_always = agreeing_is_free(accelerator)
     report.start(progress.images_seen)
 
@@ -141,11 +150,13 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         if log or finished:
             with report.paused():
                 extra = {**task.status(), **{name: value for method in task.methods for name, value in method.status().items()}}
-            report.line(after, {**task.means.read(accelerator), **extra})
+            report.line(after, {**task.means.read(accelerator), **_learning_rates(task), **extra})
+            for sentence in task.watch(report.history):
+                report.say(sentence)
         improved = False
         if accelerator.is_main_process and (sample or finished):
             with report.paused():
-                task.draw(after)
+                draw(after)
         if evaluate or finished:
             with report.paused():
                 improved = task.score(report)
@@ -164,6 +175,12 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
             break
 
     report.close()
+
+
+def _learning_rates(task: Task) -> dict[str, float]:
+    """Return the learning rates of the last iteration: "learning_rate" of a classifier, "learning_rate_d" and "_g" of a GAN."""
+    alone = len(task.learning_rates) == 1
+    return {"learning_rate" if alone else f"learning_rate_{player[0]}": rate for player, rate in task.learning_rates.items()}
 
 
 def _name(operations: Sequence[str], deterministic: Deterministic, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Output of a run during training: status lines, a progress bar on a terminal, and the same numbers to the trackers."""
+"""Output of a run during training: status lines with a legend, a progress bar on a terminal, and the same numbers to the trackers."""
 
 import errno
 import os
@@ -20,6 +20,7 @@ from gconv_gan.methods.method import Method
 from gconv_gan.runtime.atomic import write_bytes
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
+from gconv_gan.runtime.tracking import log_picture
 
 LABELS = {
     "loss": "loss",
@@ -49,6 +50,35 @@ LABELS = {
     "effective_learning_rate_max_g": "to",
     "angular_update_g": "angle G",
 }
+
+
+LEGEND = {
+    "kimg": "thousands of real images seen",
+    "s/kimg": "seconds of training for a thousand of them",
+    "left": "hours:minutes:seconds to the end, scores and checkpoints included",
+    "loss": "cross-entropy",
+    "acc": "share of training images classified correctly",
+    "D": "discriminator's loss",
+    "G": "generator's loss",
+    "acc real": "share of real images that the discriminator takes for real",
+    "fake": "share of generated images that it takes for generated",
+    "penalty": "penalty on the discriminator's gradient, before the factor of lazy regularisation",
+    "consistency": "consistency regularisation",
+    "LeCam": "LeCam regularisation",
+    "p": "probability of the augmentation",
+    "|grad|": "norm of the gradient before clipping",
+    "|grad D|": "of the discriminator",
+    "|grad G|": "of the generator",
+    "gate H": "entropy of the kernel gates, 1: all kernels alike",
+    "GiB": "largest memory in use",
+}
+"""Meaning of the words of a status line; other labels are those of training methods, which docs/methods.md explains."""
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as hours:minutes:seconds: 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def short(number: float) -> str:
@@ -111,10 +141,15 @@ class Report:
         self._peak_memory = 0
         self._since_images = 0
         self._bar: tqdm[None] | None = None
+        self._begun: tuple[int, float] | None = None
+        self._explained = False
+        self.history: list[Mapping[str, Any]] = []
+        """The lines of metrics.jsonl: those of a resumed run, which the caller adds, and those of this process."""
 
     def start(self, images_seen: int) -> None:
         """Begin counting at ``images_seen``; show a progress bar if standard error is a terminal."""
         self._since_images, self._started = images_seen, time.perf_counter()
+        self._begun = images_seen, time.perf_counter()
         reset_peak_memory(self._accelerator.device)
         if self._accelerator.is_main_process and sys.stderr.isatty() and not self._quiet:
             self._bar = tqdm(total=self._total, initial=images_seen, unit="img", unit_scale=True, dynamic_ncols=True)
@@ -146,21 +181,41 @@ class Report:
             "seconds_per_kimg": 1000 * seconds / max(1, images_seen - self._since_images),
             "peak_memory_gib": self._peak_memory / 2**30,
         }
-        self._accelerator.log(numbers, step=images_seen)
+        self.log(numbers, images_seen)
         facts = "  ".join(f"{label} {short(numbers[name])}" for name, label in LABELS.items() if name in numbers)
-        self.say(
-            f"{images_seen / 1000:9.1f} kimg  {numbers['seconds_per_kimg']:7.2f} s/kimg  {facts}  {numbers['peak_memory_gib']:.2f} GiB"
+        line = (
+            f"{images_seen / 1000:9.1f} kimg  {numbers['seconds_per_kimg']:7.2f} s/kimg  {self._left(images_seen)}{facts}  "
+            f"{numbers['peak_memory_gib']:.2f} GiB"
         )
+        self._explain(line)
+        self.say(line)
         self._since_images, self._started = images_seen, time.perf_counter()
         return numbers
 
+    def _left(self, images_seen: int) -> str:
+        """Return the time that is left if images take what they took on average since the start, with all that was between them."""
+        if self._begun is None or images_seen <= self._begun[0] or images_seen >= self._total:
+            return ""
+        images, started = self._begun
+        return f"{clock((time.perf_counter() - started) / (images_seen - images) * (self._total - images_seen))} left  "
+
+    def _explain(self, line: str) -> None:
+        """Write the meaning of the words of a status line into ``log.txt``, before the first one."""
+        if self._explained:
+            return
+        self._explained = True
+        words = {word for cell in line.split("  ") for word in (cell.strip().rpartition(" ")[0], cell.strip().rpartition(" ")[2])}
+        self._write("legend: " + "; ".join(f"{word}: {meaning}" for word, meaning in LEGEND.items() if word in words))
+
+    def _write(self, text: str) -> None:
+        if self._accelerator.is_main_process:
+            with writing(self._log_file), self._log_file.open("a") as file:
+                file.write(text + "\n")
+
     def say(self, text: str) -> None:
         """Append a line to ``log.txt`` on the main process, and print it unless the report is quiet."""
-        if not self._accelerator.is_main_process:
-            return
-        with writing(self._log_file), self._log_file.open("a") as file:
-            file.write(text + "\n")
-        if self._quiet:
+        self._write(text)
+        if self._quiet or not self._accelerator.is_main_process:
             return
         noticed = callable(signal.getsignal(signal.SIGPIPE))
         try:
@@ -173,8 +228,13 @@ class Report:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def log(self, values: dict[str, Any], images_seen: int) -> None:
-        """Send numbers that are not in the status line to the trackers."""
+        """Send numbers to the trackers."""
+        self.history.append({"images": images_seen, **values})
         self._accelerator.log(values, step=images_seen)
+
+    def picture(self, path: Path, images_seen: int) -> None:
+        """Send a picture file to the trackers that take pictures, on the main process."""
+        log_picture(self._accelerator.trackers, path, images_seen)
 
     def close(self) -> None:
         """Remove the progress bar."""

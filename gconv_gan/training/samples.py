@@ -3,13 +3,16 @@
 The latents depend on their dimension alone, not on the seed of the run, so that pictures of different runs can be compared.
 """
 
+from pathlib import Path
+from statistics import fmean
+
 import torch
 from torch import nn
 
 from gconv_gan.data.batches.loaders import fixed_batch
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.gallery.latents import fixed_latents
-from gconv_gan.gallery.pictures.gates import gate_entropy, record_gates
+from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, record_gates
 from gconv_gan.gallery.pictures.grid import save_grid
 from gconv_gan.layers.dynamic.kernel_gates import KernelGate
 from gconv_gan.runtime.run_folder import RunFolder
@@ -35,15 +38,26 @@ class SampleGrids:
         images = fixed_batch(self._dataset, count=len(self._z), rows=rows)
         save_grid(images, self._folder.samples / "reals.png", columns=COLUMNS)
 
-    def save(self, generator: nn.Module, images_seen: int) -> None:
-        """Write the grid of ``generator`` at ``images_seen``."""
+    def save(self, generator: nn.Module, images_seen: int) -> Path:
+        """Write the grid of ``generator`` at ``images_seen``, and return its file."""
         images = Sampler(generator)(self._z, self._y).cpu()
-        save_grid(images, self._folder.samples / f"{images_seen}.png", columns=COLUMNS)
+        file = self._folder.samples / f"{images_seen}.png"
+        save_grid(images, file, columns=COLUMNS)
+        return file
 
-    def gate_entropy(self, generator: nn.Module) -> dict[str, float]:
-        """Return the mean normalised entropy of the generator's kernel gates over the fixed latents; empty without gates."""
+    def gate_numbers(self, generator: nn.Module) -> dict[str, float]:
+        """Return entropy, information share and variance of the kernel gates over the fixed latents, means of layers; empty without gates.
+
+        The information share is balance minus entropy; constant gates do not count in it and in the variance.
+        """
         if not any(isinstance(module, KernelGate) for module in generator.modules()):
             return {}
         device = next(generator.parameters()).device
         gates = record_gates(generator, self._z.to(device), None if self._y is None else self._y.to(device))
-        return {"gate_entropy": sum(float(gate_entropy(g)) for g in gates.values()) / len(gates)}
+        found = {layer: gate_statistics(values) for layer, values in gates.items()}
+        numbers = {"gate_entropy": fmean(one.entropy for one in found.values())}
+        selecting = [one for layer, one in found.items() if not gate_of(generator, layer).constant]
+        if selecting:
+            numbers["gate_information"] = fmean(one.balance - one.entropy for one in selecting)
+            numbers["gate_variance"] = fmean(one.variance for one in selecting)
+        return numbers

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class Task(ABC):
         state: the content of a checkpoint.
         means: statistics since the last status line.
         guard: detects non-finite gradients.
+        learning_rates: those of the last iteration, by player.
         images_per_iteration: real images per iteration.
         sample_every: images between pictures; 0: never.
         evaluate_every: images between scores; 0: never.
@@ -53,6 +55,7 @@ class Task(ABC):
         self.methods = methods
         self.state = TrainingState(self.players, Progress(), {name: part.to(device) for name, part in extras.items()}, methods)
         self.means = Means()
+        self.learning_rates: dict[PlayerName, float] = {}
         self.guard = FiniteGuard(device)
         self.device = device
         self._begun = False
@@ -113,7 +116,8 @@ class Task(ABC):
         """Set the learning rates of the next iteration: base value × schedule × the factors of the methods."""
         for player in self.players.values():
             factors = [method.learning_rate_factor(player, self.progress) for method in self.methods]
-            set_learning_rate(player.optimizer, player.learning_rate * factor * math.prod(factors))
+            self.learning_rates[player.name] = player.learning_rate * factor * math.prod(factors)
+            set_learning_rate(player.optimizer, self.learning_rates[player.name])
 
     def losses(self, player: PlayerName, halves: Sequence[int], network: Callable[..., Any] | None = None) -> Tensor:
         """Return the loss [] of ``player`` on half batches, see ``Losses``."""
@@ -150,8 +154,19 @@ class Task(ABC):
         """Return further numbers of a status line; the time of this call does not count in the speed."""
         return {}
 
-    def draw(self, images_seen: int) -> None:  # noqa: B027  # a task without pictures does not override it
-        """Write pictures of the current state, and at 0 images of the data; called on the main process."""
+    def draw(self, images_seen: int) -> Path | None:
+        """Write a picture of the current state, at 0 images one of the data too; return its file, None without one.
+
+        Called on the main process.
+        """
+        return None
+
+    def watch(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return a sentence for each finding that has begun with the last of the run's ``records``; called at status lines."""
+        return []
+
+    def watch_from(self, records: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027  # a task without findings does not override it
+        """Take what ``records`` show as known, after a resume."""
 
     @abstractmethod
     def score(self, report: Report) -> bool:

@@ -78,4 +78,4 @@ def test_a_failed_truncation_leaves_every_line(tmp_path: Path, monkeypatch: pyte
 def test_a_row_that_makes_no_tracker_is_named(made: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TRACKERS.data, "mine", lambda: made)
     with pytest.raises(UserError, match=message):
-        build_trackers(tmp_path)
+        build_trackers(tmp_path, ["mine"])

@@ -199,6 +199,7 @@ def test_the_run_folder_has_the_documented_files(uninterrupted: Path) -> None:
     last = read_metrics(folder / "metrics.jsonl")[-1]
     assert last["images"] == 480
     expected = {"loss_d", "loss_g", "accuracy_real", "accuracy_fake", "grad_norm_d", "grad_norm_g", "gate_entropy", "seconds_per_kimg"}
+    expected |= {"gate_information", "gate_variance", "learning_rate_d", "learning_rate_g"}
     assert expected <= last.keys()
     progress = json.loads((folder / "checkpoint-480" / "state.json").read_text())["progress"]
     assert (progress["images_seen"], progress["d_steps"], progress["g_steps"]) == (480, 30, 15)
@@ -285,7 +286,7 @@ def test_status_lines_exclude_scores_and_samples(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(gan_checks, "training_score", lambda *_: Mock(spec=ScorePlan))
     monkeypatch.setattr(recipe, "training_scorer", lambda *_: scorer)
-    monkeypatch.setattr(SampleGrids, "gate_entropy", slow_gates)
+    monkeypatch.setattr(SampleGrids, "gate_numbers", slow_gates)
     reset_peak_memory(torch.device("cpu"))
     before = peak_memory(torch.device("cpu")) / 2**30
     recipe.fit(tiny(tmp_path, trainer={"total_images": 64, "log_every": 64}, evaluation={"every": 32}))

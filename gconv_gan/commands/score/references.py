@@ -13,6 +13,7 @@ from accelerate.utils import gather
 from jaxtyping import Int64
 from torch import Tensor
 
+from gconv_gan.commands.score.progress import Progress
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import validated
 from gconv_gan.config.sections.data import DataConfig, FolderDataConfig, as_flags
@@ -270,6 +271,6 @@ def reference_of(
         order=reals.order,
         labels=chosen.labels,
         classes=reals.classes,
-        processes=processes(),
+        processes=replace(processes(), seen=Progress("reference")),
         batch_size=batch_size,
     )

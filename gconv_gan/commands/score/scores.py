@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gconv_gan.commands.score.fakes import Fakes, file_fakes, run_fakes
+from gconv_gan.commands.score.progress import Progress
 from gconv_gan.commands.score.references import (
     Reals,
     open_files,
@@ -175,7 +176,8 @@ def fakes_of(run: TrainedRun, options: ScoreOptions, jobs: Sequence[Job], *, rul
 
 def score_jobs(fakes: Fakes, options: ScoreOptions, evaluations: Sequence[Evaluation]) -> list[Score]:
     """Return the scores of all evaluations, computed in one pass over the images."""
-    return score_all(fakes.source, evaluations, fakes=fakes.card, run=fakes.run, processes=processes(), batch_size=options.batch_size)
+    sharing = replace(processes(), seen=Progress("scored"))
+    return score_all(fakes.source, evaluations, fakes=fakes.card, run=fakes.run, processes=sharing, batch_size=options.batch_size)
 
 
 def evaluations_of(fakes: Fakes, jobs: Sequence[Job], networks: dict[str, Extractor], references: "References") -> list[Evaluation]:

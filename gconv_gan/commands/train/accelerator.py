@@ -58,6 +58,10 @@ class RunConfig(Protocol):
         """Return the plug-ins of the run."""
 
     @property
+    def trackers(self) -> tuple[str, ...]:
+        """Return the names of its trackers."""
+
+    @property
     def trainer(self) -> BatchConfig:
         """Return the section [trainer]."""
 
@@ -79,7 +83,7 @@ def build_accelerator(config: RunConfig) -> Accelerator:
         prepare_deterministic_kernels()
     accelerator = Accelerator(
         mixed_precision=None if trainer.precision is None else "bf16" if trainer.precision == "bf16" else "no",
-        log_with=build_trackers(folder),
+        log_with=build_trackers(folder, config.trackers),
         project_dir=folder,
     )
     if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:

@@ -14,6 +14,7 @@ from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.classifier_checks import CheckedClassifier, check
 from gconv_gan.commands.train.classifier_plan import plan
 from gconv_gan.commands.train.layouts import chosen_layouts
+from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.config.errors import reworded
@@ -56,6 +57,8 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
         train(ready.task, ready.run, accelerator)
         scores = ready.save()
         accelerator.end_training()
+    if accelerator.is_main_process:
+        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=ready.task.progress.images_seen)))
     return scores
 
 

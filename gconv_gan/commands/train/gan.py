@@ -12,6 +12,7 @@ from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
 from gconv_gan.commands.train.gan_plan import plan
 from gconv_gan.commands.train.layouts import chosen_layouts
+from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.commands.train.training_score import training_scorer
@@ -43,6 +44,8 @@ def fit(config: GANRunConfig) -> Progress:
     with ready.folder(accelerator):
         progress = train(ready.task, ready.run, accelerator)
         accelerator.end_training()
+    if accelerator.is_main_process:
+        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=progress.images_seen)))
     return progress
 
 

@@ -107,6 +107,10 @@ class ClassifierRunConfig(Config):
     """Seed of every random draw."""
     plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
     """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
+    trackers: tuple[Annotated[str, Choice("TRACKERS", name_only=True)], ...] = Field(
+        ("tensorboard",), exclude_if=lambda names: names == ("tensorboard",)
+    )
+    """Where the run's numbers go besides metrics.jsonl: tensorboard, wandb, mlflow, trackio and others of TRACKERS, or none."""
     data: Annotated[DataConfig, Choice("DATASETS")]
     test_data: Annotated[DataConfig, Choice("DATASETS")]
     """Test data of the final accuracy."""

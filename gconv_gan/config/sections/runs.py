@@ -91,6 +91,10 @@ class GANRunConfig(Config):
     """Seed of every random draw."""
     plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
     """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read."""
+    trackers: tuple[Annotated[str, Choice("TRACKERS", name_only=True)], ...] = Field(
+        ("tensorboard",), exclude_if=lambda names: names == ("tensorboard",)
+    )
+    """Where the run's numbers go besides metrics.jsonl: tensorboard, wandb, mlflow, trackio and others of TRACKERS, or none."""
     conditional: bool = False
     """Condition both networks on the class: the generator's norms, the discriminator's projection head."""
     data: Annotated[DataConfig, Choice("DATASETS")]

@@ -27,9 +27,15 @@ def _alone(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _unseen(done: int, total: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes that share the work: index of this process, their number, and ``gather``, which concatenates along dimension 0 by rank.
+
+    ``seen`` is called after every block with the number of images that are done, and of all.
 
     With Accelerate: ``Processes(accelerator.process_index, accelerator.num_processes, accelerator.gather)``.
     """
@@ -37,6 +43,7 @@ class Processes:
     rank: int = 0
     count: int = 1
     gather: Callable[[Tensor], Tensor] = _alone
+    seen: Callable[[int, int], None] = _unseen
 
 
 ALONE = Processes()
@@ -95,6 +102,7 @@ def extract(
     for index, rows in _blocks(source, keepers, hashes, processes, batch_size):
         for keeper, (features, logits) in zip(keepers, rows, strict=True):
             keeper.add(BLOCK * index, features, logits)
+        processes.seen(min(BLOCK * (index + 1), len(source)), len(source))
     for keeper in keepers:
         keeper.require_finite()
     digests = hashes.digests()
