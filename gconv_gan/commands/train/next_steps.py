@@ -21,12 +21,12 @@ def next_steps(config: GANRunConfig | ClassifierRunConfig, folder: Path, *, imag
     else:
         weights = available_extractors()
         options = " --protocol " + ("fd2k_lite0" if "efficientnet_lite0" in weights and "inception" not in weights else "fid2k")
-    exported = shlex.quote(str(folder / f"exported-{images_seen}"))
+    samples = shlex.quote(str(folder / f"samples-{images_seen}.zip"))
     return [
         "next:",
         f"  gconv-gan gallery {run}",
         f"  gconv-gan score {run}{options}",
         f"  gconv-gan doctor {run}",
         f"  gconv-gan export {run}",
-        f"  gconv-gan sample {exported} --num 64",
+        f"  gconv-gan sample {run} --num 1000 --out {samples}",
     ]
