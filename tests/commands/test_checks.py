@@ -215,7 +215,7 @@ def test_a_crop_beyond_the_image_is_refused_whatever_the_augmentation(tmp_path: 
 
 
 def test_a_start_that_fails_after_its_checks_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gconv_gan.training.loop.resume", fail)
@@ -225,7 +225,7 @@ def test_a_start_that_fails_after_its_checks_leaves_no_folder(tmp_path: Path, mo
 
 
 def test_a_failing_start_does_not_change_an_existing_run_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     before = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
