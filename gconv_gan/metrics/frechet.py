@@ -82,6 +82,9 @@ def _assembled(mean_1: Tensor, mean_2: Tensor, trace_1: Tensor, trace_2: Tensor,
 def frechet_distance(fake: Moments, real: Moments, *, real_root: Float64[Tensor, "d d"] | None = None) -> float:
     r"""Return the distance, with the last trace as :math:`\sum\sqrt{\lambda(R_2\Sigma_1R_2)}`, :math:`R_2 = \Sigma_2^{1/2}`.
 
+    Without R₂, and for a positive definite :math:`\Sigma_2 = LL^\top`, it is :math:`\sum\sqrt{\lambda(L^\top\Sigma_1L)}`, which has the
+    same eigenvalues: a Cholesky factor costs d³/3 operations, a root more than ten times as many.
+
     Args:
         fake: moments of one set.
         real: moments of the other.
@@ -94,9 +97,15 @@ def frechet_distance(fake: Moments, real: Moments, *, real_root: Float64[Tensor,
     """
     if fake.mean.shape != real.mean.shape:
         raise ValueError(f"{fake.mean.numel()} and {real.mean.numel()} features cannot be compared")
-    root = symmetric_root(real.covariance) if real_root is None else real_root
     traces = fake.covariance.trace(), real.covariance.trace()
-    return _assembled(fake.mean, real.mean, *traces, _sum_of_roots(root @ fake.covariance @ root))
+    factor = _factor(real.covariance) if real_root is None else real_root
+    return _assembled(fake.mean, real.mean, *traces, _sum_of_roots(factor.T @ fake.covariance @ factor))
+
+
+def _factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
+    """Return F with ``covariance`` = F Fᵀ: the Cholesky factor, or of a singular covariance the root."""
+    factor, failed = torch.linalg.cholesky_ex(_checked(covariance, "the covariance"))
+    return symmetric_root(covariance) if failed else factor
 
 
 def frechet_distance_few_fakes(fake: Float[Tensor, "n d"], real: Moments) -> float:
