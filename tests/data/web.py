@@ -48,6 +48,8 @@ def serving(folder: Path) -> Iterator[Web]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         web.url = f"http://127.0.0.1:{server.server_port}"
-        yield web
-        server.shutdown()
-        thread.join()
+        try:
+            yield web
+        finally:
+            server.shutdown()
+            thread.join()
