@@ -65,8 +65,16 @@ EXAMPLES: dict[str, Example] = {
     "taylor": Example({"every": 12, "units_per_step": 12, "removed": 0.1}, changes_structure=True, refused=UNCUT),
     "sphere": Example({"others": "trained"}, runs=optimizers(PLAIN_SGD), refused=NO_NORM),
     "effective_learning_rates": Example(refused=NO_NORM),
-    "low_rank": Example({"every": 12, "removed": 0.6, "factorise_at": 24}, changes_structure=True),
-    "gradient_matrix": Example({"every": 12, "batches": 64, "threshold": 0.3}, changes_structure=True, refused=UNCUT),
-    "frozen_blocks": Example(asked=lambda _: {}, players=("discriminator",)),
+    "low_rank": Example(
+        {"every": 12, "removed": 0.6, "factorise_at": 24},
+        changes_structure=True,
+        refused={("generator", "dcgan"): "low_rank makes no convolution of the generator cheaper"},
+    ),
+    "gradient_matrix": Example({"every": 12, "batches": 26, "threshold": 0.3}, changes_structure=True, refused=UNCUT),
+    "frozen_blocks": Example(
+        asked=lambda _: {},
+        players=("discriminator",),
+        refused=dict.fromkeys((("discriminator", "dcgan"), ("discriminator", "skip")), "the discriminator has 1 blocks"),
+    ),
     "gradinit": Example({"iterations": 2}, runs={"gan": {"discriminator": {"norm": {"kind": "none"}}}}),
 }

@@ -264,9 +264,9 @@ class Bench:
                 "axis": axis,
                 "setting": f"last point: width {last}, batch {config.trainer.batch_size}, {config.data.size} px, n_dis 1",
                 "points": rows,
-                "time_exponent": exponent([(row["value"], row["milliseconds"]) for row in rows]),
-                "memory_exponent": exponent([(row["value"], row["bytes"]) for row in rows]),
-                "macs_exponent": exponent([(row["value"], row["macs"]) for row in rows]),
+                "time_exponent": exponent([(float(row["value"]), row["milliseconds"]) for row in rows]),
+                "memory_exponent": exponent([(float(row["value"]), float(row["bytes"])) for row in rows]),
+                "macs_exponent": exponent([(float(row["value"]), float(row["macs"])) for row in rows]),
             }
             self.record.add("laws", law, key=("axis",))
             exponents = ", ".join(f"{what} ^{law[f'{what}_exponent']:.2f}" for what in ("time", "memory", "macs"))

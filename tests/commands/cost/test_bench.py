@@ -35,7 +35,7 @@ def test_its_parts_share_one_record(tmp_path: Path) -> None:
 
 
 def test_time_and_memory_of_a_run_are_those_that_its_dry_run_predicts() -> None:
-    found = predicted_and_measured(str(PRESET), ["--generator.width", "48", "--trainer.batch-size", "64"], seconds=4)
+    found = predicted_and_measured(str(PRESET), ["--generator.width", "48", "--trainer.batch-size", "64"], seconds=4.0)
     assert found["measured_gib"] == pytest.approx(found["predicted_gib"], rel=0.25)
     # elapsed time, which other load on the machine may change from one process to the next
     assert 0.5 < found["measured_ms"] / found["predicted_ms"] < 2
