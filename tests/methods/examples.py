@@ -70,7 +70,7 @@ EXAMPLES: dict[str, Example] = {
         changes_structure=True,
         refused={("generator", "dcgan"): "low_rank makes no convolution of the generator cheaper"},
     ),
-    "gradient_matrix": Example({"every": 12, "batches": 26, "threshold": 0.3}, changes_structure=True, refused=UNCUT),
+    "gradient_matrix": Example({"every": 12, "batches": 26, "threshold": 0.28}, changes_structure=True, refused=UNCUT),
     "frozen_blocks": Example(
         asked=lambda _: {},
         players=("discriminator",),
