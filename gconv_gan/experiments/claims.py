@@ -82,7 +82,8 @@ def in_short(claim: Claim, arms: Mapping[str, ArmResult]) -> str:
             proposed, baseline = (_spread(claim.measure, values) for values in shares)
             found = _difference(claim, arms)
             what = "" if claim.measure == "accuracy" else f"{_words(claim.measure)}, "
-            return f"{what}{claim.proposed} {proposed} against {name} {baseline}: p = {found.p_greater(_margin(claim)):.3f}, {found.n} seeds"
+            p = found.p_greater(_margin(claim))
+            return f"{what}{claim.proposed} {proposed} against {name} {baseline}: p = {p:.3f}, {found.n} seeds"
         case RangeClaim():
             return f"{_words(claim.measure)} of {', '.join(claim.arms)}: {judge(claim, arms).measured}"
         case CheaperClaim():

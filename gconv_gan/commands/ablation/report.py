@@ -66,7 +66,9 @@ def undecidable(pairs: Sequence[Mapping[str, Any]]) -> str | None:
     """Return a sentence that names the comparisons whose seeds are too few for the test by signs; None without such."""
     least = holm([least_p_signs(len(pair["seeds"])) for pair in pairs])
     few = [
-        f"{pair['arm']} − {pair['against']} ({len(pair['seeds'])} seeds: p ≥ {p:.3f})" for pair, p in zip(pairs, least, strict=True) if p > LEVEL
+        f"{pair['arm']} − {pair['against']} ({len(pair['seeds'])} seeds: p ≥ {p:.3f})"
+        for pair, p in zip(pairs, least, strict=True)
+        if p > LEVEL
     ]
     if not few:
         return None
@@ -135,7 +137,8 @@ def table(result: Mapping[str, Any]) -> str:
             f"{name:{width}}  {arm['parameters']:>10,}  {arm['macs']:>10,}  {1000 * arm['step_seconds']:7.2f}  {memory}  {seeds:>5}  "
             + "  ".join(f"{cell:>18}" for cell in cells)
         )
-    lines += ["", f"paired by seed, {primary}: mean, 95 % interval, t-test, Holm, signs, Holm, ratio, wins, seeds for 5 %, verdict by {result['test']}"]
+    columns = "mean, 95 % interval, t-test, Holm, signs, Holm, ratio, wins, seeds for 5 %"
+    lines += ["", f"paired by seed, {primary}: {columns}, verdict by {result['test']}"]
     for found in result["paired"]:
         if found["score"] != primary:
             continue
@@ -144,7 +147,8 @@ def table(result: Mapping[str, Any]) -> str:
         told = "" if ratio is None else f"  ×{ratio['mean']:.3f} [{ratio['ci95'][0]:.3f}, {ratio['ci95'][1]:.3f}]"
         lines.append(
             f"{found['arm']} − {found['against']}: {found['mean']:+.4g} [{low:+.4g}, {high:+.4g}]  p {found['p']:.4f}  "
-            f"Holm {found['p_holm']:.4f}  signs {found['p_permutation']:.3f}  Holm {found['p_permutation_holm']:.3f}{told}  {found['wins']}/{len(found['seeds'])}  "
+            f"Holm {found['p_holm']:.4f}  signs {found['p_permutation']:.3f}  Holm {found['p_permutation_holm']:.3f}{told}  "
+            f"{found['wins']}/{len(found['seeds'])}  "
             f"{found.get('seeds_for_5_percent') or 'many'}  {found['verdict']}"
         )
     if result["undecidable"] is not None:

@@ -147,7 +147,8 @@ def _pairs_table(result: Mapping[str, Any]) -> str:
             seeds = str(pair.get("seeds_for_5_percent") or "–")
             difference = [f"{pair['mean']:+.4g}", f"{low:+.4g} to {high:+.4g}"]
             rows.append([f"{pair['arm']} − {pair['against']}", *difference, ratio, *tests, str(pair["verdict"]), seeds])
-    heads = ["Comparison", "Difference", "95 % interval", "Ratio", "t-test p", "Holm p", "Signs p", "Signs, Holm p", f"Verdict by {result['test']}", "Seeds for 5 %"]
+    tests = ["t-test p", "Holm p", "Signs p", "Signs, Holm p", f"Verdict by {result['test']}"]
+    heads = ["Comparison", "Difference", "95 % interval", "Ratio", *tests, "Seeds for 5 %"]
     note = f"<p>{escape(result['undecidable'])}</p>" if result["undecidable"] is not None else ""
     return _table(f"Paired by seed: {score_name(str(result['primary']), [])}", heads, rows) + note if rows else ""
 
