@@ -20,31 +20,24 @@ from gconv_gan.commands.train.networks import load_run
 from gconv_gan.commands.train.training_score import CARDS
 from gconv_gan.config.ablations import AblateCommand, AblationConfig
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config, merged, parse_command
+from gconv_gan.config.load import load_config, parse_command
+from gconv_gan.config.plugins import take_plugins
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.experiments.arms import named_run
+from gconv_gan.experiments.arms import arm_fields, load_experiment, named_run
 from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import RunFolder
 
-QUEUED = 16
-"""Rounds that are launched before the host waits for the device and reads the clock."""
-ENDING = 0.5
-"""Reserved seconds for the pictures and the checkpoint at the end of a run."""
-SPOKEN = 250
-"""Rounds between two progress lines."""
-FREE = 1.5
-"""The next seed is started if this many times the memory of the last one is free."""
-
 
 def main(arguments: Sequence[str]) -> None:
     """Train, score and compare the arms of the ablation that the command line names; print the table."""
-    command = parse_command(AblateCommand, arguments)
+    plugins, options = take_plugins(arguments)
+    command = parse_command(AblateCommand, options)
     path = Path(command.config)
-    config = load_config(AblationConfig, path)
+    config = load_experiment(AblationConfig, path, plugins)
     result = ablate(config, command, folder=path.parent)
     print(table(result))
     if command.json_out is not None:
@@ -125,7 +118,7 @@ def numbers(text: str) -> tuple[int, ...]:
 def arm_run(config: AblationConfig, command: AblateCommand, arm: str, seed: int, *, folder: Path) -> GANRunConfig:
     """Return the run of one arm with one seed; raise ``UserError`` if it has no scores."""
     base = load_config(GANRunConfig, folder / config.base).model_dump(mode="json", exclude_unset=True)
-    fields = merged(merged(base, config.run), config.arms[arm])
+    fields = arm_fields(base, config, arm)
     left_out = {"data": {"path", "cache_dir", "resident"}, "trainer": {"total_images"}, "evaluation": {"every"}}
     run = named_run(GANRunConfig, fields, command, (config.name, arm, seed), left_out=left_out)
     if not run.evaluation.every:

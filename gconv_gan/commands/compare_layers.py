@@ -16,13 +16,14 @@ from gconv_gan.commands.score.classifier_card import clean_scores, evenly
 from gconv_gan.commands.train.classifier_data import splits
 from gconv_gan.commands.train.classifier_network import build_network
 from gconv_gan.config.errors import UserError, reworded
-from gconv_gan.config.load import load_config, merged, parse_command
+from gconv_gan.config.load import load_config, parse_command
+from gconv_gan.config.plugins import take_plugins
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.comparisons import AttackConfig, CompareCommand, ComparisonConfig
 from gconv_gan.config.sections.data import as_flags
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.experiments.arms import named_run
+from gconv_gan.experiments.arms import arm_fields, load_experiment, named_run
 from gconv_gan.experiments.claims import ArmResult, judge, overall
 from gconv_gan.experiments.plot import plot
 from gconv_gan.experiments.report import ComparisonResult, table
@@ -39,7 +40,8 @@ STEP_ROUNDS = 15
 
 def main(arguments: Sequence[str]) -> None:
     """Run the comparisons that the command line names; print their table and write it as JSON and as a plot."""
-    command = parse_command(CompareCommand, arguments)
+    plugins, options = take_plugins(arguments)
+    command = parse_command(CompareCommand, options)
     folder = Path(command.results)
     if command.table:
         results = stored_results(folder, command.comparisons)
@@ -47,8 +49,8 @@ def main(arguments: Sequence[str]) -> None:
         for result in results:
             write_bytes(folder / f"layers_{result.name}.png", plot(result))
         return
-    for path in _files(command):
-        result = compare(load_config(ComparisonConfig, path), command)
+    for config in [load_experiment(ComparisonConfig, path, plugins) for path in _files(command)]:
+        result = compare(config, command)
         print(table([result]))
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"layers_{result.name}.json", result.model_dump_json(indent=2) + "\n")
@@ -118,7 +120,7 @@ def by_measure(seeds: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, .
 
 def arm_run(config: ComparisonConfig, command: CompareCommand, arm: str, seed: int) -> ClassifierRunConfig:
     """Return the run of one arm with one seed."""
-    fields = merged(config.run, config.arms[arm])
+    fields = arm_fields({}, config, arm)
     data = {"path", "cache_dir"}
     attacks = config.attacks.model_dump_json()
     return named_run(

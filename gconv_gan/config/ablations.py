@@ -1,6 +1,6 @@
 """Config of an ablation: one GAN run in several arms, on paired seeds."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -29,12 +29,18 @@ class AblationConfig(Config):
     """File of the GAN run that is varied; relative to this file."""
     run: dict[str, Any] = {}
     """Changes of all arms to it: length, score, data."""
-    seeds: PositiveInt = 5
+    plugins: tuple[str, ...] = ()
+    """Files (mine.py) and modules (other_pkg.parts) that add parts before the configs are read; those of the base, of ``run`` and of arms
+    are imported, too."""
+    seeds: PositiveInt = 10
     """Every arm is trained with the seeds 0, 1, …"""
     arms: dict[str, dict[str, Any]] = Field(min_length=2)
     """Arm -> its changes to the run."""
     compare: tuple[PairConfig, ...] = Field(min_length=1)
     """The comparisons; their p-values are corrected for their number (Holm)."""
+    test: Literal["signs", "t"] = "signs"
+    """What decides: signs, the exact permutation test, whose p-value of n seeds is at least 2 / 2ⁿ; t, the paired t-test, which decides
+    with fewer seeds but assumes normal differences. Both are printed."""
 
     @model_validator(mode="after")
     def _pairs_are_of_arms(self) -> "AblationConfig":

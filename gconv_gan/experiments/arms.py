@@ -1,16 +1,42 @@
 """The runs of an experiment: one for each arm and seed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.config.commands import ExperimentCommand
-from gconv_gan.config.load import validated
+from gconv_gan.config.load import load_config, merged, validated, with_plugins
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.comparisons import ComparisonConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 
 Run = TypeVar("Run", GANRunConfig, ClassifierRunConfig)
+Experiment = TypeVar("Experiment", AblationConfig, ComparisonConfig)
+
+
+def load_experiment(model: type[Experiment], path: Path, plugins: Sequence[str]) -> Experiment:
+    """Return the experiment of a file.
+
+    The plug-ins of the command line, of the file, of its ``run`` and of all arms are imported: parts can be added only before the first
+    run is read.
+
+    Raises:
+        UserError: the file is wrong, or a plug-in cannot be imported.
+
+    """
+    config = load_config(model, path, ["--plugins", *plugins] if plugins else [])
+    for changes in (config.run, *config.arms.values()):
+        with_plugins(changes, [], path)
+    return config
+
+
+def arm_fields(base: Mapping[str, Any], config: AblationConfig | ComparisonConfig, arm: str) -> dict[str, Any]:
+    """Return the fields of an arm: ``base`` with the experiment's changes and those of the arm, and the plug-ins of all of these."""
+    parts: list[Mapping[str, Any]] = [base, {"plugins": config.plugins}, config.run, config.arms[arm]]
+    plugins = list(dict.fromkeys(name for part in parts for name in part.get("plugins", ())))
+    return merged(merged(base, config.run), config.arms[arm]) | ({"plugins": plugins} if plugins else {})
 
 
 def named_run(

@@ -12,9 +12,8 @@ from typing import Literal
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, Claim, Cost, GrowthClaim, Measure, NearClaim, RangeClaim
-from gconv_gan.experiments.paired import PairedDifference, paired_difference
+from gconv_gan.experiments.paired import LEVEL, PairedTest, paired_test
 
-LEVEL = 0.05
 FEW_SEEDS = 5  # up to this number, the differences of the seeds are listed: a bootstrap interval of so few is too narrow
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
@@ -83,7 +82,8 @@ def in_short(claim: Claim, arms: Mapping[str, ArmResult]) -> str:
             proposed, baseline = (_spread(claim.measure, values) for values in shares)
             found = _difference(claim, arms)
             what = "" if claim.measure == "accuracy" else f"{_words(claim.measure)}, "
-            return f"{what}{claim.proposed} {proposed} against {name} {baseline}: p = {found.p:.3f}, {found.n} seeds"
+            p = found.p_greater(_margin(claim))
+            return f"{what}{claim.proposed} {proposed} against {name} {baseline}: p = {p:.3f}, {found.n} seeds"
         case RangeClaim():
             return f"{_words(claim.measure)} of {', '.join(claim.arms)}: {judge(claim, arms).measured}"
         case CheaperClaim():
@@ -126,19 +126,23 @@ def _sign(measure: Measure) -> float:
     return -1.0 if measure in LOWER_IS_BETTER else 1.0
 
 
-def _difference(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> PairedDifference:
+def _difference(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> PairedTest:
+    """Return the differences, proposed arm minus baseline, of the seeds that both have, positive if the proposed arm is better."""
     first, second = _over_common_seeds(arms[claim.proposed], arms[baseline_of(claim, arms)], claim.measure)
     sign = _sign(claim.measure)
-    margin = claim.margin if isinstance(claim, NearClaim) else 0.0
-    return paired_difference([sign * x for x in first], [sign * x for x in second], margin=margin)
+    return paired_test([sign * (x - y) for x, y in zip(first, second, strict=True)])
+
+
+def _margin(claim: BetterClaim | NearClaim) -> float:
+    return claim.margin if isinstance(claim, NearClaim) else 0.0
 
 
 def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) -> Finding:
-    found, sign = _difference(claim, arms), _sign(claim.measure)
-    margin = claim.margin if isinstance(claim, NearClaim) else 0.0
-    if found.p <= LEVEL:
+    found, margin = _difference(claim, arms), _margin(claim)
+    p = found.p_greater(margin)
+    if p <= LEVEL:
         verdict: Verdict = "holds"
-    elif found.mean + margin <= 0 or found.p >= 1 - LEVEL:
+    elif found.mean + margin <= 0 or p >= 1 - LEVEL:
         verdict = "does not hold"
     else:
         verdict = "undecided"
@@ -149,16 +153,17 @@ def _statistical(claim: BetterClaim | NearClaim, arms: Mapping[str, ArmResult]) 
         said = f"{claim.proposed} is worse than {baseline} in {words} by less than {_shown(claim.measure, margin, signed=False)}"
     else:
         said = f"{claim.proposed} is better than {baseline} in {words}"
-    return Finding(claim=said, measured=_measured(claim.measure, found, sign), verdict=verdict)
+    return Finding(claim=said, measured=_measured(claim, found), verdict=verdict)
 
 
-def _measured(measure: Measure, found: PairedDifference, sign: float) -> str:
+def _measured(claim: BetterClaim | NearClaim, found: PairedTest) -> str:
     """Return the mean difference, the differences of the seeds if they are few, the interval, and the test."""
-    low, high = sorted((sign * found.low, sign * found.high))
+    measure, margin, sign = claim.measure, _margin(claim), _sign(claim.measure)
+    low, high = sorted(sign * bound for bound in found.bootstrap)
     seeds = ", ".join(_shown(measure, sign * one) for one in found.differences)
     single = f" (single seeds {seeds})" if found.n <= FEW_SEEDS else ""
     interval = f"95 % bootstrap interval [{_shown(measure, low)}, {_shown(measure, high)}]"
-    test = f"one-sided paired t-test: n = {found.n}, t = {found.t:.2f}, p = {found.p:.3f}"
+    test = f"one-sided paired t-test: n = {found.n}, t = {found.t(margin):.2f}, p = {found.p_greater(margin):.3f}"
     return f"difference {_shown(measure, sign * found.mean)}{single}, {interval}; {test}"
 
 

@@ -3,102 +3,110 @@
 The tests use the differences within each seed, since a seed's initial weights, order and noise affect both methods alike.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import stats
 
+LEVEL = 0.05
+"""A difference is decided if its p-value is at most this."""
 RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Differences, first minus second, of n pairs."""
-
-    differences: tuple[float, ...]
-    """Difference of each pair, in their order."""
-    n: int
-    mean: float
-    deviation: float
-    """Standard deviation of the differences, n - 1 in the denominator."""
-    t: float
-    """mean / (deviation / √n), of the differences plus the margin."""
-    p: float
-    """One-sided p-value: probability of a t at least as large if the true difference is minus the margin."""
-    low: float
-    """2.5 % percentile of the mean over bootstrap resamples of the pairs."""
-    high: float
-    """97.5 % percentile."""
-
-
-def paired_difference(first: Sequence[float], second: Sequence[float], *, margin: float = 0.0) -> PairedDifference:
-    """Return the one-sided paired t-test of "the first is greater than the second minus the ``margin``", and a bootstrap interval.
-
-    The interval is the percentile interval over 10,000 resamples from a fixed seed. For three pairs it is coarse: there are
-    only ten different means, all within the range of the differences. If all differences are equal, the deviation is 0, and p is 0
-    if they exceed minus the margin, else 1.
-
-    Raises:
-        ValueError: for unequal lengths, or fewer than two pairs.
-
-    """
-    if len(first) != len(second):
-        raise ValueError(f"pairs need equal lengths, not {len(first)} and {len(second)}")
-    if len(first) < 2:
-        raise ValueError("a paired test needs at least two pairs")
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    n, mean, deviation = len(differences), float(differences.mean()), float(differences.std(ddof=1))
-    shifted = mean + margin
-    # identical differences leave rounding errors as deviation
-    if deviation <= 1e-12 * max(1.0, abs(mean)):
-        t, p = (float(np.inf), 0.0) if shifted > 0 else (float(-np.inf) if shifted < 0 else 0.0, 1.0)
-    else:
-        t = shifted / (deviation / n**0.5)
-        p = float(stats.t.sf(t, n - 1))
-    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    low, high = np.percentile(differences[drawn].mean(1), [2.5, 97.5])
-    return PairedDifference(tuple(differences.tolist()), n, mean, deviation, t, p, float(low), float(high))
+EXACT = 20
+"""Largest number of pairs for which all signs are tried."""
+DRAWN = 100_000
+"""Random choices of signs for more pairs."""
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Differences of n pairs, first minus second, tested against 0 from both sides."""
+    """Differences of n pairs, first minus second, and the tests of their mean against 0."""
 
     differences: tuple[float, ...]
-    mean: float
-    deviation: float
-    """Standard deviation of the differences, n - 1 in the denominator."""
-    interval: tuple[float, float]
-    """The mean ± the 97.5 % quantile of t · deviation / √n."""
-    p: float
-    """p-value of the paired t-test."""
-    p_signs: float
-    """p-value of the exact permutation test: share of all 2ⁿ choices of signs with a mean at least as far from 0; at least 2 / 2ⁿ."""
+    """Difference of each pair, in their order."""
+
+    @property
+    def n(self) -> int:
+        """Return the number of pairs."""
+        return len(self.differences)
+
+    @cached_property
+    def mean(self) -> float:
+        """Return the mean difference."""
+        return float(np.mean(self.differences))
+
+    @cached_property
+    def deviation(self) -> float:
+        """Return the standard deviation of the differences, n - 1 in the denominator; 0 if it is below the rounding errors of the mean."""
+        found = float(np.std(self.differences, ddof=1))
+        return 0.0 if found <= 1e-12 * max(1.0, abs(self.mean)) else found
+
+    def t(self, margin: float = 0.0) -> float:
+        """Return (mean + margin) / (deviation / √n); infinite, or 0, if all differences are equal."""
+        shifted = self.mean + margin
+        if not self.deviation:
+            return float(np.copysign(np.inf, shifted)) if shifted else 0.0
+        return shifted / (self.deviation / self.n**0.5)
+
+    def p_greater(self, margin: float = 0.0) -> float:
+        """Return the one-sided p-value of the t-test: probability of a t at least as large if the true difference is minus the margin.
+
+        If all differences are equal, it is 0 if they exceed minus the margin, else 1.
+        """
+        if not self.deviation:
+            return 0.0 if self.mean + margin > 0 else 1.0
+        return float(stats.t.sf(self.t(margin), self.n - 1))
+
+    @property
+    def p(self) -> float:
+        """Return the two-sided p-value of the t-test."""
+        return float(2 * stats.t.sf(abs(self.t()), self.n - 1))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the t-test: the mean ± the 97.5 % quantile of t · deviation / √n."""
+        half = float(stats.t.ppf(0.975, self.n - 1)) * self.deviation / self.n**0.5
+        return self.mean - half, self.mean + half
+
+    @cached_property
+    def bootstrap(self) -> tuple[float, float]:
+        """Return the 2.5 % and 97.5 % percentiles of the mean over 10,000 resamples of the pairs, drawn with a fixed seed.
+
+        For three pairs the interval is coarse: there are only ten different means, all within the range of the differences.
+        """
+        drawn = np.random.default_rng(0).integers(self.n, size=(RESAMPLES, self.n))
+        low, high = np.percentile(np.asarray(self.differences)[drawn].mean(1), [2.5, 97.5])
+        return float(low), float(high)
+
+    @cached_property
+    def p_signs(self) -> float:
+        """Return the p-value of the permutation test: the share of choices of signs with a mean at least as far from 0.
+
+        All 2ⁿ choices are tried up to n = 20, so that it is at least 2 / 2ⁿ; else 100,000 choices are drawn with a fixed seed, and the
+        differences' own signs are counted as one more.
+        """
+        found = np.asarray(self.differences)
+        least = abs(found.sum()) - 1e-12 * np.abs(found).sum()  # rounding errors of the sums
+        if self.n > EXACT:
+            signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(DRAWN, self.n))
+            return float(((np.abs(signs @ found) >= least).sum() + 1) / (DRAWN + 1))
+        sums = np.zeros(1)
+        for one in found:
+            sums = np.concatenate((sums + one, sums - one))
+        return float((np.abs(sums) >= least).mean())
 
 
 def paired_test(differences: Sequence[float]) -> PairedTest:
-    """Return the two-sided paired t-test with its 95 % interval, and the exact permutation test by signs, of two to 20 differences.
+    """Return the tests of at least two differences; raise ``ValueError`` for fewer."""
+    if len(differences) < 2:
+        raise ValueError(f"a paired test needs at least two pairs, not {len(differences)}")
+    return PairedTest(tuple(float(one) for one in differences))
 
-    Raises:
-        ValueError: for fewer differences, or more.
 
-    """
-    found = np.asarray(differences, dtype=np.float64)
-    n = len(found)
-    if not 2 <= n <= 20:
-        raise ValueError(f"a paired test needs 2 to 20 pairs, not {n}")
-    mean, deviation = float(found.mean()), float(found.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * deviation / n**0.5
-    if deviation <= 1e-12 * max(1.0, abs(mean)):
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        p = float(2 * stats.t.sf(abs(mean) / (deviation / n**0.5), n - 1))
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=n)))
-    means = np.abs(signs @ found) / n
-    p_signs = float((means >= abs(mean) * (1 - 1e-12)).mean())
-    return PairedTest(tuple(found.tolist()), mean, deviation, (mean - half, mean + half), p, p_signs)
+def least_p_signs(n: int) -> float:
+    """Return the smallest p-value that the permutation test can give for n pairs."""
+    return 2 / 2**n if n <= EXACT else 1 / (DRAWN + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

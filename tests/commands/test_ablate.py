@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from gconv_gan.commands import ablate
+from gconv_gan.commands.ablation import workers
 from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.train import gan
 from gconv_gan.commands.train.networks import build_networks
@@ -28,6 +30,7 @@ from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.checkpoint import checkpoints
 from tests.data.made import in_memory, noise
+from tests.test_plugins import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "configs" / "ablate" / "digits.toml"
@@ -62,7 +65,16 @@ def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan, "training_scorer", scorer)
 
 
-@pytest.mark.usefixtures("scored_by_weights")
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as an ablation does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("scored_by_weights", "one_thread")
 def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
     arguments = [
@@ -78,10 +90,10 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
         "--page",
         str(tmp_path / "page"),
     ]
-    for images in ("320", "640"):
+    for images in ("160", "320"):
         ablate.main([*arguments, "--images", images, "--runs-dir", str(tmp_path / "together")])
     result = json.loads(out.read_text())
-    assert (result["images"], result["primary"], list(result["arms"])) == (640, "fd", ["dictionary", "open", "plain"])
+    assert (result["images"], result["primary"], list(result["arms"])) == (320, "fd", ["dictionary", "open", "plain"])
     assert "dictionary − open" in capsys.readouterr().out
     page = (tmp_path / "page" / "index.html").read_text()
     for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'src="curve-fd.png"', 'src="samples-open.png"'):
@@ -90,19 +102,18 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     assert files
     assert all((tmp_path / "page" / file).is_file() for file in files)
     config = load_config(AblationConfig, DIGITS)
-    torch.set_num_threads(1)  # as an ablation does
     for arm in config.arms:
         run = ablate.arm_run(
-            config, command(tmp_path / "alone", images=640, cache_dir=str(tmp_path / "cache")), arm, 1, folder=DIGITS.parent
+            config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1, folder=DIGITS.parent
         )
         gan.fit(run)
         (mine,) = (tmp_path / "together" / "digits").glob(f"{arm}-s1-*")
         alone = Path(run.runs_dir) / run.name
         assert mine.name == run.name
         for name in ("ema", "generator", "discriminator", "generator_optimizer"):
-            files = [folder / "checkpoint-640" / f"{name}.safetensors" for folder in (mine, alone)]
+            files = [folder / "checkpoint-320" / f"{name}.safetensors" for folder in (mine, alone)]
             assert files[0].read_bytes() == files[1].read_bytes(), name
-        scores = json.loads((alone / "scores" / "during_training" / "640.json").read_text())["scores"]
+        scores = json.loads((alone / "scores" / "during_training" / "320.json").read_text())["scores"]
         assert result["arms"][arm]["scores"]["1"] == scores
     paired = result["paired"][0]
     first, second = (result["arms"][arm]["scores"] for arm in ("dictionary", "open"))
@@ -122,66 +133,89 @@ def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
     assert lengths == {result["images"]}
 
 
-def run_command(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run the script on the digits in another process, with the folders of ``command``."""
-    words = [
-        sys.executable,
-        "eval/ablate.py",
-        str(DIGITS),
-        "--cache-dir",
-        str(folder / "cache"),
-        "--runs-dir",
-        str(folder / "runs"),
-        *flags,
-    ]
-    return subprocess.run(words, cwd=ROOT, env={**os.environ, "ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, check=False)
+def small(folder: Path) -> Path:
+    """Write the ablation of the digits with narrow networks and few images in a score; return its file."""
+    text = DIGITS.read_text().replace("= 200", "= 50").replace("../gan", str(ROOT / "configs" / "gan"))
+    for network in ("generator", "discriminator"):
+        text = text.replace("[run.trainer]", f"[run.{network}]\nwidth = 8\n[run.trainer]")
+    (folder / "small.toml").write_text(text)
+    return folder / "small.toml"
 
 
-SHORT = ("--images", "640", "--seeds", "2")
-
-
-def bits(runs: Path) -> dict[str, bytes]:
+def bits(runs: Path) -> dict[str, Any]:
     """Return the last weights and scores of every run by their path."""
-    files = [*runs.glob("digits/*/checkpoint-*/*.safetensors"), *runs.glob("digits/*/scores/during_training/*.json")]
-    return {str(file.relative_to(runs)): file.read_bytes() for file in files}
+    weights = {str(file.relative_to(runs)): file.read_bytes() for file in runs.glob("digits/*/checkpoint-*/*.safetensors")}
+    cards = {str(file.relative_to(runs)): json.loads(file.read_text())["scores"] for file in runs.glob("digits/*/scores/*/*.json")}
+    return weights | cards
 
 
-def test_two_processes_give_the_bits_of_one_and_a_killed_ablation_resumes(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    out = tmp_path / "two" / "out.json"
-    one = run_command(tmp_path / "one", *SHORT, "--processes", "1")
-    assert one.returncode == 0, one.stderr
-    words = [sys.executable, "eval/ablate.py", str(DIGITS), *SHORT, "--processes", "2", "--json", str(out)]
-    words += [
-        "--cache-dir",
-        str(tmp_path / "one" / "cache"),
-        "--runs-dir",
-        str(tmp_path / "two" / "runs"),
-        "--page",
-        str(tmp_path / "two" / "page" / "digits"),
-    ]
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true"}
-    first = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while first.poll() is None and len(list((tmp_path / "two").glob("runs/digits/*/log.txt"))) < 4:
+def test_a_killed_ablation_in_two_processes_resumes_ends_at_one_length_and_has_the_bits_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, runs = small(tmp_path), tmp_path / "two"
+    words = [sys.executable, "eval/ablate.py", str(file), "--images", "3200000", "--seeds", "2", "--processes", "2"]
+    words += ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(runs)]
+    killed = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "ACCELERATE_USE_CPU": "true"}, stdout=subprocess.DEVNULL)
+    while killed.poll() is None and len(list(runs.glob("digits/*/log.txt"))) < 4:
         time.sleep(0.05)
-    first.send_signal(signal.SIGTERM)
-    assert first.wait() in (0, 128 + signal.SIGTERM)
-    again = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    alone, together = bits(tmp_path / "one" / "runs"), bits(tmp_path / "two" / "runs")
-    assert len(alone) >= 4 * 5
-    assert {name: content for name, content in together.items() if name in alone} == alone
-    assert json.loads(out.read_text())["images"] == 640
+    killed.send_signal(signal.SIGTERM)
+    assert killed.wait() == 128 + signal.SIGTERM
+    saved = {folder.parent.name for folder in runs.glob("digits/*/checkpoint-*")}
+    assert len(saved) >= 4
 
-
-def test_two_processes_end_at_one_length_when_the_time_is_over(tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    done = run_command(tmp_path, "--images", "3200000", "--seeds", "3", "--processes", "2", "--hours", "1e-6", "--json", str(out))
-    assert done.returncode == 0, done.stderr
-    result = json.loads(out.read_text())
+    config = load_config(AblationConfig, file)
+    places = {"seeds": "2", "cache_dir": str(tmp_path / "cache")}
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
+    limited = AblateCommand(config=str(file), images=3_200_000, hours=1e-6, runs_dir=str(runs), **places)
+    assert limited.processes is None
+    result = ablate.ablate(config, limited, folder=tmp_path)
     assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [3, 3, 3]
-    assert {checkpoints(folder)[0][0] for folder in (tmp_path / "runs" / "digits").iterdir()} == {result["images"]}
+    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
+    assert {checkpoints(folder)[0][0] for folder in (runs / "digits").iterdir()} == {result["images"]}
+
+    alone = AblateCommand(config=str(file), images=result["images"], processes=1, runs_dir=str(tmp_path / "one"), **places)
+    assert ablate.ablate(config, alone, folder=tmp_path)["paired"] == result["paired"]
+    one, two = bits(tmp_path / "one"), bits(runs)
+    assert len(one) >= 6 * 5
+    assert {name: content for name, content in two.items() if name in one} == one
+
+
+def test_plug_ins_of_the_command_line_of_the_base_and_of_an_arm_are_trained_in_several_processes(tmp_path: Path) -> None:
+    conv = (
+        "from gconv_gan import parts\nfrom gconv_gan.layers import ResampledConv2d\n\n\n"
+        'class Mine(ResampledConv2d):\n    """A convolution of one\'s own."""\n\n\n'
+    )
+    (tmp_path / "given.py").write_text("\n".join(EXAMPLES))
+    (tmp_path / "base.py").write_text(f'{conv}parts.CONVS["of_base"] = Mine\n')
+    (tmp_path / "arm.py").write_text(f'{conv}parts.CONVS["of_arm"] = Mine\n')
+    base = (ROOT / "configs" / "gan" / "digits_gconv.toml").read_text().replace("conditional = true", 'plugins = ["base.py"]')
+    (tmp_path / "base.toml").write_text(base.replace("width = 32", "width = 8"))
+    (tmp_path / "mine.toml").write_text("""
+question = "Do the plug-ins work?"
+name = "mine"
+base = "base.toml"
+run = { evaluation = { every = 64, protocol = "spread10k", num_fake = 50 } }
+[arms.one.generator]
+conv = { kind = "of_base" }
+[arms.two]
+plugins = ["arm.py"]
+generator = { conv = { kind = "of_arm" } }
+[[compare]]
+arm = "one"
+against = "two"
+""")
+    words = [sys.executable, str(ROOT / "eval" / "ablate.py"), "mine.toml", "--plugins", "given.py", "--seeds", "2", "--images", "64"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*words, "--json", "out.json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["paired"][0]["mean"] == 0  # both are the same convolution
+    for arm, expected in (("one", ["given.py", "base.py"]), ("two", ["given.py", "base.py", "arm.py"])):
+        for folder in (tmp_path / "runs" / "ablate" / "mine").glob(f"{arm}-s*"):
+            assert sorted(json.loads((folder / "config.json").read_text())["plugins"]) == sorted(expected)
+    lost = subprocess.run([*words[:3], "--seeds", "1"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert lost.returncode == 2
+    assert "spread10k" in lost.stderr
+    assert "Traceback" not in lost.stderr
 
 
 def test_arms_of_a_seed_share_latents_order_and_flips(tmp_path: Path) -> None:
@@ -228,6 +262,7 @@ def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Pat
     config = load_config(AblationConfig, path)
     for arm in config.arms:
         run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent).model_dump(mode="json")
+        run["trainer"]["batch_size"] = 8
         (tmp_path / "run.json").write_text(
             json.dumps({**run, "data": {"kind": "cifar10", "download": True, "cache_dir": str(tmp_path / "absent")}})
         )
@@ -240,13 +275,14 @@ def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Pat
 @pytest.mark.usefixtures("scored_by_weights")
 def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_path: Path) -> None:
     config = load_config(AblationConfig, DIGITS)
-    taylor = {"kind": "taylor", "players": ["generator"], "first": 320, "every": 64, "units_per_step": 4, "removed": 0.05}
-    changed = config.model_copy(update={"arms": {"dictionary": {"methods": [taylor]}, "open": config.arms["open"]}})
-    asked = command(tmp_path, images=640, seeds="1", cache_dir=str(tmp_path / "cache"))
+    taylor = {"kind": "taylor", "players": ["generator"], "first": 128, "every": 64, "units_per_step": 4, "removed": 0.05}
+    arms = {"dictionary": {"methods": [taylor]}, "open": config.arms["open"]}
+    changed = config.model_copy(update={"arms": arms, "compare": config.compare[:1]})
+    asked = command(tmp_path, images=320, seeds="1", cache_dir=str(tmp_path / "cache"))
     result = ablate.ablate(changed, asked, folder=DIGITS.parent)
     assert result["arms"]["dictionary"]["scores"].keys() == {"0"}
     (run,) = (tmp_path / "digits").glob("dictionary-s0-*")
-    assert json.loads((run / "checkpoint-640" / "state.json").read_text())["methods"][0]["facts"]["generator"]["removed"]
+    assert json.loads((run / "checkpoint-320" / "state.json").read_text())["methods"][0]["facts"]["generator"]["removed"]
 
 
 @pytest.mark.parametrize(("arm", "follow"), [("dictionary", True), ("other_latent", False)])
@@ -296,3 +332,22 @@ def test_a_run_that_diverged_is_named_and_left_out() -> None:
     assert (paired["mean"], paired["seeds"], paired["wins"]) == (-1.5, [0, 2], 2)
     assert result["arms"]["open"]["diverged"] == [1]
     assert "diverged, and in no comparison: open, seeds [1]; plain" in table(result)
+
+
+@pytest.mark.parametrize(("seeds", "by_signs"), [(3, "undecided"), (7, "better")])
+def test_few_seeds_are_undecided_by_signs_but_not_by_t(seeds: int, by_signs: str) -> None:
+    config = load_config(AblationConfig, DIGITS)
+    values = {"dictionary": 4.0, "open": 5.0, "plain": 6.0}
+    arms = {
+        name: ArmRuns(10, 20, 0.1, 30, {seed: {"fd": value + 0.01 * seed * value} for seed in range(seeds)}, {})
+        for name, value in values.items()
+    }
+    facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
+    signs, t = (report(config.model_copy(update={"test": test}), arms, facts) for test in ("signs", "t"))
+    assert {pair["verdict"] for pair in signs["paired"]} == {by_signs}
+    assert {pair["verdict"] for pair in t["paired"]} == {"better"}
+    assert {pair["p_permutation_holm"] for pair in signs["paired"]} == {2 * 2 / 2**seeds}
+    told = "too few seeds to decide by signs, at 0.05 after Holm's correction: dictionary − open (3 seeds: p ≥ 0.500)"
+    assert (told in table(signs), "7 seeds can" in table(signs)) == ((True, True) if seeds == 3 else (False, False))
+    assert "too few seeds" not in table(t)
+    assert ("signs 0.250" in table(t)) == (seeds == 3)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gconv_gan.commands import compare_layers as recipe
+from gconv_gan.commands.ablation import workers
 from gconv_gan.commands.train import classifier
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, merged, validated
@@ -76,6 +77,14 @@ def test_every_arm_has_every_measure_for_every_seed(result: ComparisonResult) ->
         assert all(len(values) == 2 for values in arm.measures.values())
         assert arm.measures["accuracy"][0] != arm.measures["accuracy"][1]
     assert result.images == 640
+
+
+def test_several_processes_the_default_give_the_measures_of_one(
+    result: ComparisonResult, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
+    shared = recipe.compare(comparison(), command(tmp_path, processes=None, cache_dir=str(folder / "cache")))
+    assert {arm: found.measures for arm, found in shared.arms.items()} == {arm: found.measures for arm, found in result.arms.items()}
 
 
 def test_costs_are_counted(result: ComparisonResult) -> None:

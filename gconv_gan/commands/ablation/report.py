@@ -1,21 +1,20 @@
 """The result of an ablation, as plain data and as a table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from gconv_gan.config.ablations import AblationConfig
-from gconv_gan.experiments.paired import holm, paired_test, pairs_needed
+from gconv_gan.experiments.paired import LEVEL, holm, least_p_signs, paired_test, pairs_needed
 from gconv_gan.gallery.page.ablation_page import mean_and_deviation
 from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
 
 EFFECT = 0.05
 """Relative difference for which the required number of seeds is computed."""
-LEVEL = 0.05
-"""A difference is decided if its corrected p-value is at most this."""
-FEW = 6
-"""With fewer seeds the permutation test by signs cannot reach p = 0.05."""
+TESTS = {"t": "p", "signs": "p_permutation"}
+"""Test -> key of its p-value."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,12 @@ def report(config: AblationConfig, arms: Mapping[str, ArmRuns], facts: Mapping[s
         if (found := _compared(arms[pair.arm], arms[pair.against], name, arm=pair.arm, against=pair.against)) is not None
     ]
     primary = [found for found in paired if found["score"] == names[0]]
-    for found, adjusted in zip(primary, holm([found["p"] for found in primary]), strict=True):
-        found["p_holm"] = adjusted
+    for key in TESTS.values():
+        for found, adjusted in zip(primary, holm([found[key] for found in primary]), strict=True):
+            found[f"{key}_holm"] = adjusted
+    for found in primary:
         better = (found["mean"] < 0) == (found["score"] in LOWER_IS_BETTER)
-        found["verdict"] = "undecided" if adjusted > LEVEL else "better" if better else "worse"
+        found["verdict"] = "undecided" if found[f"{TESTS[config.test]}_holm"] > LEVEL else "better" if better else "worse"
     return {
         "name": config.name,
         "question": config.question,
@@ -56,7 +57,23 @@ def report(config: AblationConfig, arms: Mapping[str, ArmRuns], facts: Mapping[s
         "primary": names[0] if names else None,
         "arms": {name: _arm(arm) for name, arm in arms.items()},
         "paired": paired,
+        "test": config.test,
+        "undecidable": undecidable(primary) if config.test == "signs" else None,
     }
+
+
+def undecidable(pairs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return a sentence that names the comparisons whose seeds are too few for the test by signs; None without such."""
+    least = holm([least_p_signs(len(pair["seeds"])) for pair in pairs])
+    few = [
+        f"{pair['arm']} − {pair['against']} ({len(pair['seeds'])} seeds: p ≥ {p:.3f})"
+        for pair, p in zip(pairs, least, strict=True)
+        if p > LEVEL
+    ]
+    if not few:
+        return None
+    enough = next(n for n in count(2) if len(pairs) * least_p_signs(n) <= LEVEL)
+    return f"too few seeds to decide by signs, at {LEVEL:g} after Holm's correction: {', '.join(few)}; {enough} seeds can"
 
 
 def _arm(arm: ArmRuns) -> dict[str, Any]:
@@ -120,19 +137,22 @@ def table(result: Mapping[str, Any]) -> str:
             f"{name:{width}}  {arm['parameters']:>10,}  {arm['macs']:>10,}  {1000 * arm['step_seconds']:7.2f}  {memory}  {seeds:>5}  "
             + "  ".join(f"{cell:>18}" for cell in cells)
         )
-    lines += ["", f"paired by seed, {primary}: mean, 95 % interval, t-test, Holm, signs, ratio, wins, seeds for 5 %, verdict"]
+    columns = "mean, 95 % interval, t-test, Holm, signs, Holm, ratio, wins, seeds for 5 %"
+    lines += ["", f"paired by seed, {primary}: {columns}, verdict by {result['test']}"]
     for found in result["paired"]:
         if found["score"] != primary:
             continue
         ratio = found.get("ratio")
         low, high = found["ci95"]
-        signs = f"{found['p_permutation']:.3f}" if len(found["seeds"]) >= FEW else f"{found['p_permutation']:.3f} (few)"
         told = "" if ratio is None else f"  ×{ratio['mean']:.3f} [{ratio['ci95'][0]:.3f}, {ratio['ci95'][1]:.3f}]"
         lines.append(
             f"{found['arm']} − {found['against']}: {found['mean']:+.4g} [{low:+.4g}, {high:+.4g}]  p {found['p']:.4f}  "
-            f"Holm {found['p_holm']:.4f}  signs {signs}{told}  {found['wins']}/{len(found['seeds'])}  "
+            f"Holm {found['p_holm']:.4f}  signs {found['p_permutation']:.3f}  Holm {found['p_permutation_holm']:.3f}{told}  "
+            f"{found['wins']}/{len(found['seeds'])}  "
             f"{found.get('seeds_for_5_percent') or 'many'}  {found['verdict']}"
         )
+    if result["undecidable"] is not None:
+        lines.append(result["undecidable"])
     diverged = {name: arm["diverged"] for name, arm in result["arms"].items() if arm["diverged"]}
     if diverged:
         lines.append("diverged, and in no comparison: " + "; ".join(f"{name}, seeds {seeds}" for name, seeds in diverged.items()))

@@ -97,7 +97,8 @@ def main(arguments: Sequence[str]) -> None:
     if chosen("ablation"):
         left = command.seconds - (time.perf_counter() - begun) - SPARE
         words = ["gconv_gan.commands.ablate", command.ablation, *data, "--seeds", command.seeds, "--runs-dir", command.runs_dir]
-        words += ["--json", str(out / "ablation.json"), "--hours", f"{max(1.0, left - SPARE) / 3600:.5f}"]
+        words += ["--json", str(out / "ablation.json"), "--page", str(out / "ablation" / "page")]
+        words += ["--hours", f"{max(1.0, left - SPARE) / 3600:.5f}"]
         words += [] if command.images is None else ["--images", str(command.images)]
         run(Part("ablation", [sys.executable, "-c", RUN, *words], left + SPARE), out)
         pack(Path(command.runs_dir), out / "ablation.tar.gz")

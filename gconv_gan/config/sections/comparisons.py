@@ -120,6 +120,9 @@ class ComparisonConfig(Config):
     """Authors and publication of the claim."""
     setting: str
     """Network and data set, in one line."""
+    plugins: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Files (mine.py) and modules (other_pkg.parts) that add parts before the config is read; those of ``run`` and of arms are imported,
+    too."""
     seeds: PositiveInt = 3
     """Every arm is trained with the seeds 0, 1, …"""
     run: dict[str, Any]

@@ -143,12 +143,14 @@ def _pairs_table(result: Mapping[str, Any]) -> str:
         if pair["score"] == result["primary"]:
             low, high = pair["ci95"]
             ratio = "–" if "ratio" not in pair else f"×{pair['ratio']['mean']:.3f}"
-            tests = [f"{pair[key]:.3f}" for key in ("p", "p_holm", "p_permutation")]
+            tests = [f"{pair[key]:.3f}" for key in ("p", "p_holm", "p_permutation", "p_permutation_holm")]
             seeds = str(pair.get("seeds_for_5_percent") or "–")
             difference = [f"{pair['mean']:+.4g}", f"{low:+.4g} to {high:+.4g}"]
             rows.append([f"{pair['arm']} − {pair['against']}", *difference, ratio, *tests, str(pair["verdict"]), seeds])
-    heads = ["Comparison", "Difference", "95 % interval", "Ratio", "t-test p", "Holm p", "Signs p", "Verdict", "Seeds for 5 %"]
-    return _table(f"Paired by seed: {score_name(str(result['primary']), [])}", heads, rows) if rows else ""
+    tests = ["t-test p", "Holm p", "Signs p", "Signs, Holm p", f"Verdict by {result['test']}"]
+    heads = ["Comparison", "Difference", "95 % interval", "Ratio", *tests, "Seeds for 5 %"]
+    note = f"<p>{escape(result['undecidable'])}</p>" if result["undecidable"] is not None else ""
+    return _table(f"Paired by seed: {score_name(str(result['primary']), [])}", heads, rows) + note if rows else ""
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
