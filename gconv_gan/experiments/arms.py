@@ -26,7 +26,7 @@ def load_experiment(model: type[Experiment], path: Path, plugins: Sequence[str])
         UserError: the file is wrong, or a plug-in cannot be imported.
 
     """
-    config = load_config(model, path, ["--plugins", *plugins] if plugins else [])
+    config: Experiment = load_config(model, path, ["--plugins", *plugins] if plugins else [])
     for changes in (config.run, *config.arms.values()):
         with_plugins(changes, [], path)
     return config

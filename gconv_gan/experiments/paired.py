@@ -47,7 +47,7 @@ class PairedTest:
         shifted = self.mean + margin
         if not self.deviation:
             return float(np.copysign(np.inf, shifted)) if shifted else 0.0
-        return shifted / (self.deviation / self.n**0.5)
+        return float(shifted / (self.deviation / self.n**0.5))
 
     def p_greater(self, margin: float = 0.0) -> float:
         """Return the one-sided p-value of the t-test: probability of a t at least as large if the true difference is minus the margin.
