@@ -19,6 +19,7 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.index import write_index
+from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.methods import method_drawings
@@ -35,7 +36,9 @@ class GalleryCommand(Config):
 
     run: RunFolder
     out: str | None = None
-    """Folder of the gallery; None: samples/NAME."""
+    """Folder of the gallery; None: RUN/gallery."""
+    index: str | None = None
+    """Write an index page of all galleries below this folder; None: no index."""
     checkpoint: Checkpoint = None
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
@@ -56,12 +59,16 @@ def main(arguments: Sequence[str]) -> None:
     if command.curves is not None:
         print(f"curves: {write_curves(Path(command.curves), run, Path(command.run))}")
         return
-    out = Path(command.out) if command.out else Path("samples") / run.config.name
+    out = Path(command.out) if command.out else Path(command.run) / "gallery"
     require_possible_folder(out, "--out")
+    require_own_page(out)
+    if command.index is not None:
+        require_own_page(Path(command.index))
     network = feature_extractor(command.extractor, command.weights)
     shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
     print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
-    list_galleries(out.parent)
+    if command.index is not None:
+        print(f"index: {write_index(Path(command.index))}")
 
 
 def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
@@ -99,12 +106,6 @@ def _read(path: Path) -> Mapping[str, object]:
         return dict(json.loads(path.read_text()))
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): score the run again, or remove it") from error
-
-
-def list_galleries(folder: Path) -> None:
-    """Write the index of a folder's galleries and print its path, or why it was not written."""
-    index = write_index(folder)
-    print(f"index: {index}" if index else f"index: {folder / 'index.html'} is another page and is not changed")
 
 
 def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor | None:
