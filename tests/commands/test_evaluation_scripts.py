@@ -68,7 +68,7 @@ def test_a_score_curve_is_drawn_and_a_damaged_score_is_named(run: Path, tmp_path
         (run / "scores" / f"{images}.json").write_text(json.dumps(content))
     gallery.main([str(run), "--out", str(tmp_path / "pages"), "--checkpoint", "320"])
     page = (tmp_path / "pages" / "index.html").read_text()
-    assert (tmp_path / "pages" / "history-curve-0-fd.png").is_file()
+    assert (tmp_path / "pages" / "history-curve-0-fd.svg").is_file()
     assert "fd: 161 at first, 321 at last" in page  # the later checkpoint is left out
     assert page.count("<table>") == 1
     assert "after 320 images of training" in page
