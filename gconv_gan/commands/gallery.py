@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from pydantic import NonNegativeInt
 
+from gconv_gan.commands.gallery_facts import circumstances, details
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import AbsentDataError, UserError, reworded
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.data import DataConfig, as_flags
-from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.index import write_index
@@ -142,30 +142,14 @@ def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages |
     return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
 
 
-def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str, str]:
-    """Return the rows of a page on the training settings of a run."""
-    conv, n_dis = getattr(config.generator, "conv", None), config.trainer.n_dis
-    widths = (str(getattr(network, "width", "unspecified")) for network in (config.generator, config.discriminator))
-    return {
-        "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
-        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
-        if conv is not None and conv.kind == "gconv"
-        else getattr(conv, "kind", "none"),
-        "Discriminator's norm": config.discriminator.norm.kind,
-        "Loss": config.objective.loss,
-        "Batch": f"{config.trainer.batch_size}, {n_dis} discriminator step{'s' if n_dis > 1 else ''} per generator step",
-        "Generator steps": f"{g_steps:,}",
-        "Parameters of the generator": f"{parameters:,}",
-        "Training seed": str(config.seed),
-    }
-
-
 def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
     """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
     config, progress = run.config, run.state["progress"]
-    parameters = sum(p.numel() for p in generator.parameters())
+    discriminator = run.discriminator().to(command_device())
+    sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
+    records = records_of(run, folder)
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
@@ -173,7 +157,7 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         class_names=run.class_names,
-        details=details(config, g_steps=progress["g_steps"], parameters=parameters),
+        details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))
@@ -181,11 +165,11 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
     return Subject(
         generator,
         facts,
-        records_of(run, folder),
+        records,
         scores_of(run, folder),
         timeline,
         reals if reals.is_file() else None,
-        discriminator=run.discriminator().to(command_device()),
+        discriminator=discriminator,
         training=training_images(config.data, cache_dir),
         extractor=extractor,
         methods=method_drawings(folder / "methods"),

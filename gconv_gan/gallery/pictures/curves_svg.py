@@ -125,7 +125,7 @@ def _ticks(scale: _Scale, log_scale: bool) -> list[float]:
     if log_scale:
         locator: LogLocator | MaxNLocator = LogLocator(subs=(1, 2, 5) if scale.high < 300 * scale.low else (1,))
     else:
-        locator = MaxNLocator(TICKS)
+        locator = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10])
     margin = 1e-9 * (scale.high - scale.low)
     return [float(tick) for tick in locator.tick_values(scale.low, scale.high) if scale.low - margin <= tick <= scale.high + margin]
 
