@@ -13,6 +13,11 @@ quickstart: .venv/installed
 	$(VENV)/python eval/gan_metrics.py $(RUN) --extractor checkpoint:$(JUDGE)
 	$(VENV)/python eval/class_agreement.py $(RUN) --classifier $(JUDGE)
 	$(VENV)/python eval/make_gallery.py $(RUN)
+	@echo
+	@echo "Look at $(RUN)/gallery/index.html in a browser. Next:"
+	@echo "  $(VENV)/gconv-gan sample $(RUN) --num 100 --out $(RUN)/samples.zip     # images as PNG files"
+	@echo "  $(VENV)/gconv-gan export $(RUN)                                       # safetensors, ONNX, model card"
+	@echo "  $(VENV)/gconv-gan train configs/gan/own64.toml --data.path my.zip --name mine --dry-run     # your own pictures"
 
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -q -n 2

@@ -1,7 +1,8 @@
-"""Draw the gallery of a run and list it in the index of its folder.
+"""Draw the gallery of a run.
 
 python eval/make_gallery.py runs/NAME --curves NAME.png   # only the curves of training and of the scores, as one picture
-python eval/make_gallery.py runs/NAME [--out samples/NAME] [--checkpoint IMAGES|best] [--seed 0] [--extractor efficientnet_lite0:bilinear96]
+python eval/make_gallery.py runs/NAME [--out FOLDER] [--checkpoint IMAGES|best] [--seed 0] [--extractor efficientnet_lite0:bilinear96]
+python eval/make_gallery.py runs/NAME --index runs   # and an index page of all galleries below runs
 """
 
 from gconv_gan.runtime.script import run_command

@@ -14,7 +14,7 @@ from typing import Any
 from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.ablation.workers import train_all
 from gconv_gan.commands.cost.speed_record import measured
-from gconv_gan.commands.gallery import list_galleries, subject
+from gconv_gan.commands.gallery import subject
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.commands.train.training_score import CARDS
@@ -27,6 +27,7 @@ from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import arm_fields, load_experiment, named_run
 from gconv_gan.gallery.page.ablation_page import build_ablation
+from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import RunFolder
@@ -38,15 +39,15 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(AblateCommand, options)
     path = Path(command.config)
     config = load_experiment(AblationConfig, path, plugins)
+    out = Path(command.page) if command.page is not None else Path(command.runs_dir) / config.name / "page"
+    require_own_page(out)
     result = ablate(config, command, folder=path.parent)
     print(table(result))
     if command.json_out is not None:
         _write(result, command.json_out)
-    out = Path(command.page) if command.page is not None else Path("samples") / f"ablation-{config.name}"
     seeds = [seed for seed in _seeds(config, command) if all(str(seed) in arm["scores"] for arm in result["arms"].values())]
     subjects = {arm: _subject(arm_run(config, command, arm, seeds[0], folder=path.parent)) for arm in config.arms} if seeds else {}
     print(f"page: {build_ablation(out, result, subjects, command=shlex.join(['python', 'eval/ablate.py', *arguments]))}")
-    list_galleries(out.parent)
 
 
 def _subject(config: GANRunConfig) -> Subject:

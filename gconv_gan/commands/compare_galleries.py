@@ -7,12 +7,13 @@ from typing import Annotated
 import tyro
 from pydantic import NonNegativeInt
 
-from gconv_gan.commands.gallery import list_galleries, subject
+from gconv_gan.commands.gallery import subject
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.page.comparison_page import build_comparison
+from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.runtime.atomic import require_possible_folder
 
 
@@ -24,7 +25,7 @@ class CompareGalleriesCommand(Config):
     second: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
     """The run folder on the right."""
     out: str | None = None
-    """Folder of the page; None: samples/FIRST-SECOND."""
+    """Folder of the page; None: comparisons/FIRST-SECOND beside the first run."""
     checkpoint: Checkpoint = None
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
@@ -37,11 +38,11 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(CompareGalleriesCommand, arguments)
     folders = Path(command.first), Path(command.second)
     first, second = (load_run(folder, checkpoint=command.checkpoint) for folder in folders)
-    out = Path(command.out) if command.out else Path("samples") / f"{first.config.name}-{second.config.name}"
+    out = Path(command.out) if command.out else folders[0].resolve().parent / "comparisons" / f"{first.config.name}-{second.config.name}"
     require_possible_folder(out, "--out")
+    require_own_page(out)
     sides = (
         subject(first, folders[0], cache_dir=command.cache_dir),
         subject(second, folders[1], cache_dir=command.cache_dir),
     )
     print(f"comparison: {build_comparison(out, sides, seed=command.seed)}")
-    list_galleries(out.parent)

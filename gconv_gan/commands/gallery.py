@@ -9,16 +9,17 @@ from pathlib import Path
 import torch
 from pydantic import NonNegativeInt
 
+from gconv_gan.commands.gallery_facts import circumstances, details
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import AbsentDataError, UserError, reworded
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.data import DataConfig, as_flags
-from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.index import write_index
+from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.methods import method_drawings
@@ -35,7 +36,9 @@ class GalleryCommand(Config):
 
     run: RunFolder
     out: str | None = None
-    """Folder of the gallery; None: samples/NAME."""
+    """Folder of the gallery; None: RUN/gallery."""
+    index: str | None = None
+    """Write an index page of all galleries below this folder; None: no index."""
     checkpoint: Checkpoint = None
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
@@ -56,12 +59,16 @@ def main(arguments: Sequence[str]) -> None:
     if command.curves is not None:
         print(f"curves: {write_curves(Path(command.curves), run, Path(command.run))}")
         return
-    out = Path(command.out) if command.out else Path("samples") / run.config.name
+    out = Path(command.out) if command.out else Path(command.run) / "gallery"
     require_possible_folder(out, "--out")
+    require_own_page(out)
+    if command.index is not None:
+        require_own_page(Path(command.index))
     network = feature_extractor(command.extractor, command.weights)
     shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
     print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
-    list_galleries(out.parent)
+    if command.index is not None:
+        print(f"index: {write_index(Path(command.index))}")
 
 
 def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
@@ -101,12 +108,6 @@ def _read(path: Path) -> Mapping[str, object]:
         raise UserError(f"{path} is damaged ({error}): score the run again, or remove it") from error
 
 
-def list_galleries(folder: Path) -> None:
-    """Write the index of a folder's galleries and print its path, or why it was not written."""
-    index = write_index(folder)
-    print(f"index: {index}" if index else f"index: {folder / 'index.html'} is another page and is not changed")
-
-
 def feature_extractor(name: str | None, weights: str | None) -> FeatureExtractor | None:
     """Return the network that ``--extractor`` names, on the device of this process; None without a name.
 
@@ -141,30 +142,14 @@ def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages |
     return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
 
 
-def details(config: GANRunConfig, *, g_steps: int, parameters: int) -> dict[str, str]:
-    """Return the rows of a page on the training settings of a run."""
-    conv, n_dis = getattr(config.generator, "conv", None), config.trainer.n_dis
-    widths = (str(getattr(network, "width", "unspecified")) for network in (config.generator, config.discriminator))
-    return {
-        "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
-        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
-        if conv is not None and conv.kind == "gconv"
-        else getattr(conv, "kind", "none"),
-        "Discriminator's norm": config.discriminator.norm.kind,
-        "Loss": config.objective.loss,
-        "Batch": f"{config.trainer.batch_size}, {n_dis} discriminator step{'s' if n_dis > 1 else ''} per generator step",
-        "Generator steps": f"{g_steps:,}",
-        "Parameters of the generator": f"{parameters:,}",
-        "Training seed": str(config.seed),
-    }
-
-
 def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
     """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
     config, progress = run.config, run.state["progress"]
-    parameters = sum(p.numel() for p in generator.parameters())
+    discriminator = run.discriminator().to(command_device())
+    sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
+    records = records_of(run, folder)
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
@@ -172,7 +157,7 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         class_names=run.class_names,
-        details=details(config, g_steps=progress["g_steps"], parameters=parameters),
+        details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))
@@ -180,11 +165,11 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
     return Subject(
         generator,
         facts,
-        records_of(run, folder),
+        records,
         scores_of(run, folder),
         timeline,
         reals if reals.is_file() else None,
-        discriminator=run.discriminator().to(command_device()),
+        discriminator=discriminator,
         training=training_images(config.data, cache_dir),
         extractor=extractor,
         methods=method_drawings(folder / "methods"),

@@ -65,4 +65,4 @@ class AblateCommand(ExperimentCommand):
     json_out: JsonFile = None
     """Write the result as JSON."""
     page: str | None = None
-    """Folder of the page with curves, pictures and table; None: samples/ablation-NAME."""
+    """Folder of the page with curves, pictures and table; None: RUNS_DIR/NAME/page."""

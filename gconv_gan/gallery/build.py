@@ -1,10 +1,12 @@
-"""Build a gallery: walk the table of pictures, write the files, the manifest and the page."""
+"""Build a gallery: walk the table of pictures, write the manifest, the files and the page."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.page.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
+from gconv_gan.gallery.page.own_files import INDEX, require_own_page
 from gconv_gan.gallery.page.run_page import page_html
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
@@ -12,7 +14,6 @@ from gconv_gan.gallery.pictures.registry import PICTURES
 from gconv_gan.gallery.subject import Subject
 from gconv_gan.runtime.atomic import write_bytes
 
-INDEX = "index.html"
 HERO = "unconditional"  # the kind of picture whose first drawing stands at the top of the page
 
 
@@ -70,10 +71,22 @@ def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, subject
 
 
 def write_gallery(out_dir: Path, files: Mapping[str, bytes], manifest: Manifest, page: str) -> Path:
-    """Write the files, the manifest and last the page, then remove the files of an earlier gallery; return the path of the page."""
-    outdated = {entry.file for entry in read_manifest(out_dir).pictures} - set(files) if (out_dir / MANIFEST).is_file() else set()
+    """Write the manifest, the files and last the page, then remove the files of an earlier gallery; return the path of the page.
+
+    The manifest is first: it tells the next build which files belong to a gallery that was not finished.
+
+    Raises:
+        UserError: a file of one of these names is there that no gallery has written.
+
+    """
+    require_own_page(out_dir)
+    earlier = {entry.file for entry in read_manifest(out_dir).pictures} if (out_dir / MANIFEST).is_file() else set()
+    foreign = sorted(name for name in set(files) - earlier if (out_dir / name).exists())
+    if foreign:
+        raise UserError(f"{out_dir / foreign[0]} is not a file of an earlier gallery and is not overwritten: name another folder")
+    outdated = earlier - set(files)
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in {**files, MANIFEST: manifest_json(manifest), INDEX: page.encode()}.items():
+    for name, content in {MANIFEST: manifest_json(manifest), **files, INDEX: page.encode()}.items():
         write_bytes(out_dir / name, content)
     for name in outdated:
         (out_dir / name).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from gconv_gan.config.load import PLUGINS, load_config
 from gconv_gan.config.plugins import COPIES, copies_of, copy_of, hashes_of
 from gconv_gan.config.schema import PartConfig, flagged
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes, write_text
+from gconv_gan.runtime.device import device_name
 from gconv_gan.runtime.full_disk import writing
 from gconv_gan.runtime.locking import exclusive
 
@@ -120,7 +121,7 @@ class RunFolder:
         write_text(self.config, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
         with writing(self.path), (self.path / "command.txt").open("a") as file:
             file.write(shlex.join(sys.argv) + "\n")
-        write_text(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+        write_text(self.path / "versions.json", json.dumps({**versions(), "device": device_name()}, indent=2) + "\n")
 
     def _require_same(self, config: Config, may_change: tuple[str, ...]) -> None:
         """Raise ``UserError`` listing the differences where the folder holds a run with other hyper-parameters."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_a_score_curve_is_drawn_and_a_damaged_score_is_named(run: Path, tmp_path
         (run / "scores" / f"{images}.json").write_text(json.dumps(content))
     gallery.main([str(run), "--out", str(tmp_path / "pages"), "--checkpoint", "320"])
     page = (tmp_path / "pages" / "index.html").read_text()
-    assert (tmp_path / "pages" / "history-curve-0-fd.png").is_file()
+    assert (tmp_path / "pages" / "history-curve-0-fd.svg").is_file()
     assert "fd: 161 at first, 321 at last" in page  # the later checkpoint is left out
     assert page.count("<table>") == 1
     assert "after 320 images of training" in page
@@ -107,3 +108,19 @@ def test_an_output_path_that_cannot_be_written_is_refused_before_drawing(
     ):
         with pytest.raises(UserError, match=sentence):
             command()
+
+
+def test_pages_go_into_the_run_or_beside_it_and_nowhere_else(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, here = tmp_path / "runs" / "one", tmp_path / "here"
+    shutil.copytree(tiny_run, run)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    gallery.main([str(run), "--index", str(tmp_path / "runs")])
+    compare_galleries.main([str(run), str(run)])
+    written = {path.relative_to(tmp_path / "runs") for path in tmp_path.rglob("*") if path.is_file() and path not in before}
+    name = json.loads((run / "config.json").read_text())["name"]
+    pages = {Path("index.html"), Path("one/gallery/index.html"), Path(f"comparisons/{name}-{name}/index.html")}
+    assert pages <= written
+    assert {path for path in written if path.parent not in {page.parent for page in pages}} == set()
+    assert 'href="one/gallery/index.html"' in (tmp_path / "runs" / "index.html").read_text()

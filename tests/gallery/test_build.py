@@ -92,6 +92,29 @@ def test_building_again_removes_what_is_no_longer_drawn_and_nothing_else(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "manifest.json", "unconditional.png", "mine.png"}
 
 
+def test_files_of_others_are_not_overwritten(tmp_path: Path, subject: Subject) -> None:
+    for name, sentence in (("index.html", "is another page"), ("unconditional.png", "is not a file of an earlier gallery")):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_bytes(b"<p>mine</p>")
+        with pytest.raises(UserError, match=f"{name} {sentence} and is not overwritten"):
+            build_gallery(folder, subject, pictures=FEW)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: b"<p>mine</p>"}
+
+
+def test_a_gallery_that_was_not_finished_is_built_again(tmp_path: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path, content: bytes) -> None:
+        if path.name == "index.html":
+            raise KeyboardInterrupt
+        path.write_bytes(content)
+
+    monkeypatch.setattr("gconv_gan.gallery.build.write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_gallery(tmp_path, subject, pictures=FEW)
+    monkeypatch.undo()
+    assert build_gallery(tmp_path, subject, pictures=FEW).is_file()
+
+
 def test_a_new_picture_is_one_function_and_one_line(tmp_path: Path, subject: Subject) -> None:
     def draw_twice(subject: Subject, *, seed: int, word: str) -> list[Drawing]:
         return [Drawing("twice.png", b"\x89PNG" + bytes(12) + bytes([0, 0, 0, 5, 0, 0, 0, 7]), word, "A caption.", "An alternative.")]

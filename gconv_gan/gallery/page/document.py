@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from html import escape
 
 from gconv_gan.gallery.page.style import STYLE
+from gconv_gan.gallery.pictures.curves_svg import SCRIPT as CURVES_SCRIPT
 
 SCRIPT = """
 const plates=[...document.querySelectorAll("figure a")];
@@ -58,7 +59,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 {main}
 </main>
 <footer class="wrap">{footer}</footer>
-<script>{SCRIPT}</script>
+<script>{SCRIPT}{CURVES_SCRIPT}</script>
 </body>
 </html>
 """

@@ -8,11 +8,11 @@ from typing import Any
 
 from gconv_gan.gallery.page.document import breakable, document_html
 from gconv_gan.gallery.page.manifest import MANIFEST, read_manifest
+from gconv_gan.gallery.page.own_files import INDEX, MAKER, is_own_page, require_own_page
 from gconv_gan.gallery.page.run_page import pixel_size
 from gconv_gan.runtime.atomic import write_text
 
-INDEX = "index.html"
-MAKER = "gconv_gan index of galleries"  # content of the page's meta tag: only a page with it is overwritten
+DEPTHS = ("*", "*/*", "*/*/*", "*/*/*/*")  # of the folders below the index that may hold galleries
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,34 @@ class Card:
     alt: str
 
 
-def write_index(folder: Path) -> Path | None:
-    """List every gallery below ``folder`` in its ``index.html`` and return the path; None where another page has that name.
+def write_index(folder: Path) -> Path:
+    """List every gallery below ``folder`` in its ``index.html`` and return the path.
 
     Raises:
-        UserError: if the manifest of a gallery is damaged.
+        UserError: the manifest of a gallery is damaged, or ``index.html`` is a page that this package did not write.
 
     """
-    path = folder / INDEX
-    if path.is_file() and f'content="{MAKER}"' not in path.read_text(encoding="utf-8"):
-        return None
-    cards = [card(place.parent) for place in sorted(folder.glob(f"*/{MANIFEST}"))]
-    write_text(path, index_html(cards))
-    return path
+    require_own_page(folder)
+    cards = [card(gallery, folder) for gallery in galleries(folder)]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / INDEX, index_html(cards))
+    return folder / INDEX
 
 
-def card(gallery: Path) -> Card:
-    """Return the card of a gallery from its manifest."""
+def galleries(folder: Path) -> list[Path]:
+    """Return the folders below ``folder`` with a manifest and a page of this package, by name."""
+    found = sorted(path.parent for depth in DEPTHS for path in folder.glob(f"{depth}/{MANIFEST}"))
+    return [gallery for gallery in found if (gallery / INDEX).is_file() and is_own_page(gallery / INDEX)]
+
+
+def card(gallery: Path, folder: Path) -> Card:
+    """Return the card of a gallery, from its manifest, on the index of ``folder``."""
     manifest = read_manifest(gallery)
     first, run = manifest.pictures[0].file, manifest.run
     width, height = pixel_size((gallery / first).read_bytes()) if (gallery / first).is_file() else (1, 1)
     name = str(run["name"])
-    return Card(gallery.name, name, facts(run), f"{gallery.name}/{first}", width, height, f"First picture of the gallery {name}.")
+    place = gallery.relative_to(folder).as_posix()
+    return Card(place, name, facts(run), f"{place}/{first}", width, height, f"First picture of the gallery {name}.")
 
 
 def facts(run: Mapping[str, Any]) -> str:
@@ -76,5 +82,5 @@ def index_html(cards: list[Card]) -> str:
         main=f'<header class="wrap plates hero"><div><h1>Galleries</h1><p class="lead">{count}, one page for each run.</p></div></header>'
         f'<div class="wrap panels index">{items}</div>',
         footer="<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous gallery.</p>",
-        maker=MAKER,
+        maker=f"{MAKER} index of galleries",
     )

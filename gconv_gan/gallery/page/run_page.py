@@ -7,6 +7,7 @@ from html import escape
 
 from gconv_gan.gallery.page.document import breakable, document_html, facts_html
 from gconv_gan.gallery.page.score_table import scores_html
+from gconv_gan.gallery.pictures.curves_svg import inline
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.score_curves import tabulated
 from gconv_gan.gallery.subject import RunFacts
@@ -111,7 +112,9 @@ def pixel_size(content: bytes) -> tuple[int, int]:
 
 
 def image_html(drawing: Drawing, *, lazy: bool) -> str:
-    """Return the picture as a link to its file, with the variants for dark pages and for less motion where there are any."""
+    """Return the picture as a link to its file: an SVG inline, another as an image, with variants for dark pages and for less motion."""
+    if drawing.file.endswith(".svg"):
+        return f'<a href="{escape(drawing.file)}">{inline(drawing.content)}</a>'
     density = PLOT_PIXELS if drawing.dark is not None else 1
     width, height = (side * drawing.enlarged // density for side in pixel_size(drawing.content))
     loading = ' loading="lazy"' if lazy else ""

@@ -1,6 +1,7 @@
 """The page's style sheet: large pictures with small labels beside them."""
 
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
+from gconv_gan.gallery.pictures.curves_svg import PAGE_STYLE
 
 
 def variables(theme: Theme) -> str:
@@ -111,4 +112,4 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
 @media print{.bar{position:static}}
 """
 
-STYLE = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}{RULES}"
+STYLE = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}{PAGE_STYLE}{RULES}"

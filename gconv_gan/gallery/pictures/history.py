@@ -18,6 +18,8 @@ from gconv_gan.gallery.page.score_names import NAMES, direction, score_name
 from gconv_gan.gallery.page.theme import Theme
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, WIDTH, add_axes, figure_png, new_figure
 
+SHARES = ("precision", "recall", "coverage", "clipped_density", "clipped_coverage")  # scores from 0 to 1
+SHORTEST = 0.25  # of a linear axis, as a part of the largest magnitude of its values
 IMAGES = "images"  # key of the number of real images seen in a record of the training log
 HEIGHT = 2.5  # inches, like what follows
 LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.2, 0.48, 0.34  # margins around the axes of a panel
@@ -40,14 +42,16 @@ class Panel:
     curves: Mapping[str, str]
     log_scale: bool = False
     """Use a logarithmic axis if the values span a power of ten or more."""
+    limits: tuple[float, float] | None = None
+    """Ends of the axis, for a quantity that has a smallest and a largest value."""
 
 
 PANELS = (
     Panel("losses", "Losses", {"discriminator": "loss_d", "generator": "loss_g"}),
     Panel("logits", "Mean logits of the discriminator", {"on real": "d_real", "on generated": "d_fake"}),
-    Panel("accuracy", "Discriminator's accuracy", {"on real": "accuracy_real", "on generated": "accuracy_fake"}),
+    Panel("accuracy", "Discriminator's accuracy", {"on real": "accuracy_real", "on generated": "accuracy_fake"}, limits=(0.0, 1.0)),
     Panel("gradients", "Gradient norms", {"discriminator": "grad_norm_d", "generator": "grad_norm_g"}, log_scale=True),
-    Panel("gates", "Entropy of the kernel gates", {"mean over layers": "gate_entropy"}),
+    Panel("gates", "Entropy of the kernel gates", {"mean over layers": "gate_entropy"}, limits=(0.0, 1.0)),
     Panel("speed", "Seconds per thousand images", {"training": "seconds_per_kimg"}),
 )
 
@@ -61,6 +65,8 @@ class Series:
     curves: Mapping[str, Points]
     log_scale: bool = False
     """Whether the axis is logarithmic; all values are then positive."""
+    limits: tuple[float, float] | None = None
+    """Ends of a linear axis that the values do not exceed; None: from the values."""
 
 
 def number(value: object) -> float | None:
@@ -84,7 +90,7 @@ def training_series(records: Sequence[Record]) -> list[Series]:
         curves = {label: curve for label, curve in curves.items() if curve}
         if curves:
             log_scale = panel.log_scale and spans_decade(curves)
-            found.append(Series(panel.name, f"{panel.title}, log scale" if log_scale else panel.title, curves, log_scale))
+            found.append(Series(panel.name, f"{panel.title}, log scale" if log_scale else panel.title, curves, log_scale, panel.limits))
     return found
 
 
@@ -111,8 +117,40 @@ def score_series(records: Sequence[Record]) -> list[Series]:
         beside = [other.rpartition("/")[2] for other in keys if other.startswith(f"{protocol}/")]
         if curve := points(records, key):
             title = f"{score_name(name, beside)}{direction(name)} ({protocol})"
-            panels.append(Series(f"score-{protocol.replace('/', '-')}-{name}", title, {name: curve}))
+            panels.append(score_curve(f"score-{protocol.replace('/', '-')}-{name}", title, name, curve))
     return panels
+
+
+def score_curve(name: str, title: str, score: str, curve: Points) -> Series:
+    """Return the panel of one score: a distance that falls by a power of ten has a logarithmic axis, a share the axis 0 to 1."""
+    curves = {score: curve}
+    log_scale = direction(score).endswith("lower is better") and spans_decade(curves)
+    limits = (0.0, 1.0) if score in SHARES else None
+    return Series(name, f"{title}, log scale" if log_scale else title, curves, log_scale, limits)
+
+
+def axis_range(series: Series) -> tuple[float, float]:
+    """Return the ends of the axis of the values.
+
+    They are the limits of the series, if it has them and no value exceeds them; else those of the values. A linear axis is never shorter
+    than ``SHORTEST`` times the largest magnitude, so that a change of a fraction of a percent looks like one.
+    """
+    values = [value for curve in series.curves.values() for _, value in curve]
+    low, high = min(values), max(values)
+    if series.log_scale:
+        return low / 1.1, high * 1.1
+    if series.limits is not None and series.limits[0] <= low and high <= series.limits[1]:
+        return series.limits
+    span = max(1.1 * (high - low), SHORTEST * max(abs(low), abs(high)), 1e-12)
+    middle = (low + high) / 2
+    start = middle - span / 2
+    start = max(0.0, start) if low >= 0 else start
+    return start, start + span
+
+
+def value_text(value: float) -> str:
+    """Return a number of an axis or of a point with at most four digits."""
+    return f"{value:.4g}"
 
 
 def short_count(count: int | float) -> str:
@@ -128,13 +166,6 @@ def thin(curve: Points) -> Points:
     size = -(-len(curve) // MAX_POINTS)
     groups = (curve[start : start + size] for start in range(0, len(curve), size))
     return tuple((fmean(images for images, _ in group), fmean(value for _, value in group)) for group in groups)
-
-
-def draw_series(series: Series, *, theme: Theme) -> bytes:
-    """Return one panel as a PNG: value over images seen, thinned to ``MAX_POINTS``, the newest value marked and labelled."""
-    figure = new_figure(theme, height=HEIGHT)
-    plot_series(add_axes(figure, theme, left=LEFT, right=RIGHT, bottom=BOTTOM, top=TOP), series, theme=theme)
-    return figure_png(figure, colours=COLOURS)
 
 
 def draw_sheet(panels: Sequence[Series], *, title: str, theme: Theme) -> bytes:
@@ -171,15 +202,15 @@ def plot_series(axes: Axes, series: Series, *, theme: Theme) -> None:
         marker = "o" if len(images) <= FEW_POINTS else ""
         axes.plot(images, values, color=colour, linewidth=1.5, marker=marker, markersize=2.5, label=words)
         axes.plot(images[-1:], values[-1:], color=colour, marker="o", markersize=4, clip_on=False)
-    smallest = min(value for curve in series.curves.values() for _, value in curve)
-    largest = max(value for curve in series.curves.values() for _, value in curve)
+    smallest, largest = axis_range(series)
     if series.log_scale:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if largest < 300 * smallest else (1,)))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axes.set_ylim(smallest, largest)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(value)))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: short_count(count)))
     axes.set_xlabel("images seen")

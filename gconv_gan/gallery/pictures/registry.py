@@ -8,12 +8,13 @@ from torch import Tensor
 from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, slerp_sheet
 from gconv_gan.gallery.page.theme import DARK, LIGHT
 from gconv_gan.gallery.pictures.class_blend import draw_class_blend
+from gconv_gan.gallery.pictures.curves_svg import curves_svg
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates
 from gconv_gan.gallery.pictures.gate_map import draw_gate_map
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
 from gconv_gan.gallery.pictures.grid import grid_png, read_tiles
-from gconv_gan.gallery.pictures.history import Series, draw_series, score_series, short_count, training_series
+from gconv_gan.gallery.pictures.history import Series, score_series, short_count, training_series
 from gconv_gan.gallery.pictures.neighbours import draw_feature_neighbours, draw_pixel_neighbours
 from gconv_gan.gallery.pictures.score_curves import curve_series
 from gconv_gan.gallery.pictures.spectrum import draw_spectrum
@@ -181,15 +182,15 @@ def draw_methods(subject: Subject, *, seed: int) -> list[Drawing]:
 
 
 def series_drawing(series: Series, caption: str) -> Drawing:
-    """Return a panel of curves, light and dark."""
+    """Return a panel of curves."""
     ends = "; ".join(f"{label}: {curve[0][1]:.3g} at first, {curve[-1][1]:.3g} at last" for label, curve in series.curves.items())
+    alt = f"{series.title} over images seen. {ends}."
     return Drawing(
-        file=f"history-{series.name}.png",
-        content=draw_series(series, theme=LIGHT),
-        dark=draw_series(series, theme=DARK),
+        file=f"history-{series.name}.svg",
+        content=curves_svg(series, label=alt),
         title=series.title,
         caption=caption,
-        alt=f"{series.title} over images seen. {ends}.",
+        alt=alt,
         shape="panel",
     )
 

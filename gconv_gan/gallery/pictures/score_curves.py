@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
 from gconv_gan.gallery.page.score_table import card_field, card_of, setting
-from gconv_gan.gallery.pictures.history import Points, Series, number
+from gconv_gan.gallery.pictures.history import Points, Series, number, score_curve
 
 Score = Mapping[str, object]
 OF_A_CHECKPOINT = (
@@ -55,7 +55,7 @@ def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
         for key in keys_of(list(values)):
             if points := _points(curve, key):
                 title = f"{score_name(key, values)}{direction(key)} ({card_field(card, 'formula', 'protocol')})"
-                found.append((Series(f"curve-{index}-{key}", title, {key: points}), setting(card, checkpoint=False)))
+                found.append((score_curve(f"curve-{index}-{key}", title, key, points), setting(card, checkpoint=False)))
     return found
 
 

@@ -47,18 +47,21 @@ def test_runs_that_cannot_share_latents_are_refused(subject: Subject, tmp_path: 
 
 
 def test_the_index_lists_every_gallery_and_does_not_overwrite_another_page(gallery: Path, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        for file in ("manifest.json", "unconditional.png"):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "manifest.json").write_text("[]")
+    for name in ("one", "two/gallery"):
+        (tmp_path / name).mkdir(parents=True)
+        for file in ("manifest.json", "unconditional.png", "index.html"):
             (tmp_path / name / file).write_bytes((gallery / file).read_bytes())
     index = write_index(tmp_path)
-    assert index is not None
     text = index.read_text()
-    assert text.count('href="one/index.html"') == text.count('href="two/index.html"') == 2
+    assert text.count('href="one/index.html"') == text.count('href="two/gallery/index.html"') == 2
+    assert "foreign" not in text
     assert json.loads((gallery / "manifest.json").read_text())["run"]["name"].replace("_", "_<wbr>") in text
     assert write_index(tmp_path) == index
     index.write_text("<p>mine</p>")
-    assert write_index(tmp_path) is None
+    with pytest.raises(UserError, match="is another page and is not overwritten"):
+        write_index(tmp_path)
     assert index.read_text() == "<p>mine</p>"
 
 
@@ -92,7 +95,6 @@ def test_the_page_names_scores_without_a_counterpart_and_unequal_training(subjec
     assert (before.count("<b>tiny2k</b>"), before.count("<b>tiny5k</b>"), alone.count("<b>tiny5k</b>")) == (2, 0, 1)
     assert "has seen <strong>1,200</strong> images and other has seen <strong>640</strong> images" in text
     index = write_index(tmp_path)
-    assert index is not None
     assert "noise: tiny_gconv (pictured) after 1,200 images, other after 640" in index.read_text()
     same = build_comparison(tmp_path / "same", (subject, subject), pictures=FEW).read_text()
     assert "has seen" not in same

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.page.theme import DARK, LIGHT
+from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import (
     MAX_POINTS,
     Series,
-    draw_series,
+    axis_range,
     draw_sheet,
     points,
     score_series,
@@ -71,16 +71,6 @@ def test_counts_as_text(count: int, text: str) -> None:
     assert short_count(count) == text
 
 
-def test_a_panel_is_reproducible_small_and_follows_its_data() -> None:
-    curve = tuple((100.0 * i, 1.0 / (1 + i)) for i in range(40))
-    series = Series("losses", "Losses", {"a": curve, "b": curve[::-1]}, log_scale=True)
-    light = draw_series(series, theme=LIGHT)
-    assert light == draw_series(series, theme=LIGHT)
-    assert light != draw_series(series, theme=DARK)
-    assert light != draw_series(Series("losses", "Losses", {"a": curve}), theme=LIGHT)
-    assert len(light) < 40_000
-
-
 def test_a_sheet_holds_every_panel_apart_from_the_others() -> None:
     curve = tuple((100.0 * i, 1.0 / (1 + i)) for i in range(40))
     long = "Fréchet distance, lower is better (fd1k_classifier (metrics=('fid', 'is'), num_fake=100, num_real=90)), and even longer"
@@ -96,10 +86,29 @@ def test_a_sheet_holds_every_panel_apart_from_the_others() -> None:
     assert not marked[-height // 4 :, width // 2 :].any()  # and no sixth
 
 
-def test_few_points_are_marked_one_by_one() -> None:
-    thickness = []
-    for count in (5, 30):
-        series = Series("s", "S", {"a": tuple((100.0 * i, 0.0) for i in range(count))})
-        picture = np.asarray(Image.open(io.BytesIO(draw_series(series, theme=LIGHT))).convert("L"))
-        thickness.append(max(int((picture[:, column] < 150).sum()) for column in range(200, 500)))
-    assert thickness[0] > thickness[1] + 2
+@pytest.mark.parametrize(
+    ("values", "limits", "log_scale", "expected"),
+    [
+        ((0.968, 0.972), (0.0, 1.0), False, (0.0, 1.0)),  # 0.4 % of a bounded quantity
+        ((0.5, 1.5), (0.0, 1.0), False, (0.45, 1.55)),  # values beyond the limits are shown
+        ((99.8, 100.2), None, False, (87.475, 112.525)),  # 0.4 % of an unbounded one fills 2 % of the axis
+        ((0.0, 10.0), None, False, (0.0, 11.0)),
+        ((-1.0, 1.0), None, False, (-1.1, 1.1)),
+        ((1.0, 100.0), None, True, (1 / 1.1, 110.0)),
+    ],
+)
+def test_the_axis_does_not_enlarge_a_small_change(
+    values: tuple[float, ...], limits: tuple[float, float] | None, log_scale: bool, expected: tuple[float, float]
+) -> None:
+    series = Series("s", "S", {"a": tuple((float(i), value) for i, value in enumerate(values))}, log_scale, limits)
+    assert axis_range(series) == pytest.approx(expected, rel=2e-2)
+
+
+def test_a_distance_that_falls_by_a_power_of_ten_has_a_logarithmic_axis() -> None:
+    records = [{"images": 1, "a/fd": 900.0, "a/is_mean": 1.0, "a/recall": 0.5}, {"images": 2, "a/fd": 50.0, "a/is_mean": 12.0}]
+    found = {panel.title: (panel.log_scale, panel.limits) for panel in score_series(records)}
+    assert found == {
+        "Fréchet distance, lower is better (a), log scale": (True, None),
+        "Inception Score, higher is better (a)": (False, None),
+        "Recall, higher is better (a)": (False, (0.0, 1.0)),
+    }
