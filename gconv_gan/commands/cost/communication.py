@@ -56,7 +56,7 @@ class StepTraffic:
 
     @property
     def gradient_bytes(self) -> int:
-        """Bytes of gradients that an iteration reduces."""
+        """Return the bytes of gradients that an iteration reduces."""
         return self.generator_bytes + self.n_dis * self.discriminator_bytes
 
     def milliseconds(self, links: Links, gpus: int) -> float:

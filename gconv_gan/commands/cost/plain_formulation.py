@@ -41,6 +41,7 @@ class PlainConditionalBatchNorm2d(nn.Module):
         self.shift = nn.Embedding(classes, channels)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the normalised maps, scaled and shifted by class."""
         result: Tensor = self.scale(y)[:, :, None, None] * self.norm(x) + self.shift(y)[:, :, None, None]
         return result
 
@@ -58,6 +59,7 @@ class PlainGeneratorBlock(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Return maps of twice the side."""
         labels = () if y is None else (y,)
         h = self.conv1(self.upsample(F.relu(self.norm1(x, *labels))))
         h = self.conv2(F.relu(self.norm2(h, *labels)))
@@ -76,6 +78,7 @@ class PlainGenerator(nn.Module):
         self.to_rgb = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Return images in [-1, 1] of latents and, with classes, labels."""
         h = self.linear(z).view(len(z), -1, 4, 4)
         for block in self.blocks:
             h = block(h, y)
@@ -93,6 +96,7 @@ class PlainDiscriminatorBlock(nn.Module):
         self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1)) if down else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return maps of half the side, or of the same one in the last blocks."""
         h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
         if self.shortcut is None:
             return x + h  # type: ignore[no-any-return]
@@ -116,6 +120,7 @@ class PlainDiscriminator(nn.Module):
         self.embedding = None if classes is None else spectral_norm(nn.Embedding(classes, width))
 
     def forward(self, images: Tensor, y: Tensor | None) -> Tensor:
+        """Return a logit [B, 1] for every image."""
         h = F.relu(self.blocks(images)).sum((2, 3))
         logits: Tensor = self.linear(h)
         if self.embedding is not None:
