@@ -32,9 +32,9 @@ ABSENT = "absent"
 class RunsCommand(Config):
     """List the runs in a folder, or compare the configs of some."""
 
-    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")] = "runs"
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER]")] = "runs"
     """The folder of the runs; runs in folders below it are listed too."""
-    diff: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN")] = ()
+    diff: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN RUN [RUN ...]")] = ()
     """Print the keys of the config in which these runs differ, by name in the folder or by path."""
     json_out: JsonFile = None
     """Write the list, or the differences, to this file."""

@@ -54,7 +54,7 @@ class AblationConfig(Config):
 class AblateCommand(ExperimentCommand):
     """Train the arms of an ablation on paired seeds, side by side, score them, and test the differences."""
 
-    config: Annotated[str, tyro.conf.Positional]
+    config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
     """TOML file of the ablation."""
     seeds: str | None = None
     """Seeds: 5 (0 to 4), 0..7, or 1,3,4; None: the file's."""

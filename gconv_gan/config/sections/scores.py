@@ -73,7 +73,7 @@ class CompareCommand(Config):
     """Print scores side by side, if their cards are comparable."""
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE SOURCE [SOURCE ...]")]
-    """Files that gan_metrics wrote with --json, or run folders; changes are against the first."""
+    """Run folders, or files that score --json wrote; changes are against the first."""
     protocol: str | None = None
     """Only scores under this protocol; None: every one that all sources have."""
     checkpoint: Checkpoint = None
