@@ -14,7 +14,7 @@ from typing import Any
 from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.ablation.workers import train_all
 from gconv_gan.commands.cost.speed_record import measured
-from gconv_gan.commands.gallery import subject
+from gconv_gan.commands.gallery import trained_generator
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.commands.train.training_score import CARDS
@@ -28,7 +28,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import arm_fields, load_experiment, named_run
 from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.own_files import require_own_page
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import RunFolder
 
@@ -46,13 +46,13 @@ def main(arguments: Sequence[str]) -> None:
     if command.json_out is not None:
         _write(result, command.json_out)
     seeds = [seed for seed in _seeds(config, command) if all(str(seed) in arm["scores"] for arm in result["arms"].values())]
-    subjects = {arm: _subject(arm_run(config, command, arm, seeds[0], folder=path.parent)) for arm in config.arms} if seeds else {}
-    print(f"page: {build_ablation(out, result, subjects, command=shlex.join(['python', 'eval/ablate.py', *arguments]))}")
+    generators = {arm: _trained(arm_run(config, command, arm, seeds[0], folder=path.parent)) for arm in config.arms} if seeds else {}
+    print(f"page: {build_ablation(out, result, generators, command=shlex.join(['python', 'eval/ablate.py', *arguments]))}")
 
 
-def _subject(config: GANRunConfig) -> Subject:
+def _trained(config: GANRunConfig) -> TrainedGenerator:
     folder = Path(config.runs_dir) / config.name
-    return subject(load_run(folder), folder, cache_dir=config.data.cache_dir)
+    return trained_generator(load_run(folder), folder, cache_dir=config.data.cache_dir)
 
 
 def _seeds(config: AblationConfig, command: AblateCommand) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from pydantic import NonNegativeInt
 
-from gconv_gan.commands.gallery import subject
+from gconv_gan.commands.gallery import trained_generator
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     require_possible_folder(out, "--out")
     require_own_page(out)
     sides = (
-        subject(first, folders[0], cache_dir=command.cache_dir),
-        subject(second, folders[1], cache_dir=command.cache_dir),
+        trained_generator(first, folders[0], cache_dir=command.cache_dir),
+        trained_generator(second, folders[1], cache_dir=command.cache_dir),
     )
     print(f"comparison: {build_comparison(out, sides, seed=command.seed)}")

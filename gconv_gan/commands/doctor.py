@@ -25,7 +25,7 @@ from gconv_gan.diagnosis.diagnose import diagnose
 from gconv_gan.diagnosis.evidence import Evidence, Measured
 from gconv_gan.diagnosis.finding import Finding
 from gconv_gan.gallery.latents import random_sheet
-from gconv_gan.gallery.subject import generate
+from gconv_gan.gallery.trained_generator import generate
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.tracking import read_metrics

@@ -24,7 +24,7 @@ from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.methods import method_drawings
 from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
-from gconv_gan.gallery.subject import SAMPLE_BATCH, FeatureExtractor, RunFacts, Subject, TrainingImages
+from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.device import command_device
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     if command.index is not None:
         require_own_page(Path(command.index))
     network = feature_extractor(command.extractor, command.weights)
-    shown = subject(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
+    shown = trained_generator(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
     print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
     if command.index is not None:
         print(f"index: {write_index(Path(command.index))}")
@@ -142,7 +142,9 @@ def training_images(data: DataConfig, cache_dir: str | None) -> TrainingImages |
     return TrainingImages(dataset.images, dataset.title, dataset.content_hash, mirrored=data.flip)
 
 
-def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None) -> Subject:
+def trained_generator(
+    run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extractor: FeatureExtractor | None = None
+) -> TrainedGenerator:
     """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
@@ -162,7 +164,7 @@ def subject(run: TrainedRun, folder: Path, *, cache_dir: str | None = None, extr
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))
     reals = folder / "samples" / "reals.png"
-    return Subject(
+    return TrainedGenerator(
         generator,
         facts,
         records,

@@ -12,7 +12,7 @@ from gconv_gan.data.reading.transforms import to_unit
 from gconv_gan.diagnosis.evidence import Diversity, LayerGates, Logits, Spectrum
 from gconv_gan.gallery.latents import Sheet
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, record_gates
-from gconv_gan.gallery.subject import SAMPLE_BATCH
+from gconv_gan.gallery.trained_generator import SAMPLE_BATCH
 from gconv_gan.layers.lipschitz.conv_norm import has_spectral_norm
 from gconv_gan.losses.objective import Objective
 from gconv_gan.losses.penalties import Examples

@@ -11,13 +11,13 @@ from gconv_gan.gallery.page.run_page import page_html
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import PICTURES
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.runtime.atomic import write_bytes
 
 HERO = "unconditional"  # the kind of picture whose first drawing stands at the top of the page
 
 
-def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: Mapping[str, PictureKind] = PICTURES) -> Path:
+def build_gallery(out_dir: Path, trained: TrainedGenerator, *, seed: int = 0, pictures: Mapping[str, PictureKind] = PICTURES) -> Path:
     """Draw every picture of the table and write it with the manifest and the page; return the path of the page.
 
     Each file is written under a temporary name and renamed, the page last: no incomplete file and no page with missing pictures is
@@ -25,7 +25,7 @@ def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: M
 
     Args:
         out_dir: folder of the gallery; made if needed.
-        subject: the generator, its run and its records.
+        trained: the generator, its run and its records.
         seed: of all latents and labels.
         pictures: the table; it needs the kind ``HERO``.
 
@@ -34,25 +34,25 @@ def build_gallery(out_dir: Path, subject: Subject, *, seed: int = 0, pictures: M
         ValueError: if two drawings share a file name.
 
     """
-    drawn = {kind: row.draw(subject, seed=seed, **row.parameters) for kind, row in pictures.items()}
-    entries = [entry for kind, drawings in drawn.items() for entry in entries_of(kind, drawings, pictures[kind], subject, seed=seed)]
+    drawn = {kind: row.draw(trained, seed=seed, **row.parameters) for kind, row in pictures.items()}
+    entries = [entry for kind, drawings in drawn.items() for entry in entries_of(kind, drawings, pictures[kind], trained, seed=seed)]
     files = {name: content for drawings in drawn.values() for drawing in drawings for name, content in drawing.files().items()}
     if len(files) != len(entries):
         raise ValueError(f"two drawings share a file name among {sorted(entry.file for entry in entries)}")
     versions = library_versions()
     page = page_html(
-        subject.run,
+        trained.run,
         hero=drawn[HERO][0],
         sections=by_section({kind: drawings for kind, drawings in drawn.items() if kind != HERO}, pictures),
-        scores=subject.scores,
-        pixels=subject.image_size < TILE_SIDE,
+        scores=trained.scores,
+        pixels=trained.image_size < TILE_SIDE,
         seed=seed,
         versions=versions,
     )
-    return write_gallery(out_dir, files, Manifest(asdict(subject.run), versions, tuple(entries)), page)
+    return write_gallery(out_dir, files, Manifest(asdict(trained.run), versions, tuple(entries)), page)
 
 
-def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, subject: Subject, *, seed: int) -> list[Entry]:
+def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, trained: TrainedGenerator, *, seed: int) -> list[Entry]:
     """Return the manifest's entries for the files of one kind."""
     return [
         Entry(
@@ -60,7 +60,7 @@ def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, subject
             kind,
             seed,
             dict(row.parameters),
-            subject.run.checkpoint_sha256,
+            trained.run.checkpoint_sha256,
             sha256(content),
             drawing.title,
             dict(drawing.facts),

@@ -95,8 +95,8 @@ def test_an_output_path_that_cannot_be_written_is_refused_before_drawing(
     def drawn(*_: object, **__: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(gallery, "subject", drawn)
-    monkeypatch.setattr(compare_galleries, "subject", drawn)
+    monkeypatch.setattr(gallery, "trained_generator", drawn)
+    monkeypatch.setattr(compare_galleries, "trained_generator", drawn)
     monkeypatch.setattr(export, "describe", drawn)
     (tmp_path / "README.md").touch()
     inside = tmp_path / "README.md" / "pages"

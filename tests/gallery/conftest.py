@@ -11,7 +11,7 @@ from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import save_grid
-from gconv_gan.gallery.subject import FeatureExtractor, RunFacts, Subject, TrainingImages
+from gconv_gan.gallery.trained_generator import FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
@@ -52,7 +52,7 @@ def generator() -> ResNetGenerator:
 
 
 @pytest.fixture(scope="session")
-def subject(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def trained(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory) -> TrainedGenerator:
     """A run as training leaves it: 8 px, three classes, three sample grids, real images, records, one score."""
     samples = tmp_path_factory.mktemp("run") / "samples"
     moments = (0, 640, 1200)
@@ -60,7 +60,7 @@ def subject(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
         images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(index)) * 2 - 1
         save_grid(images, samples / f"{images_seen}.png", columns=10)
     save_grid(images, samples / "reals.png", columns=10)
-    return Subject(
+    return TrainedGenerator(
         generator,
         RunFacts(
             name="tiny_gconv",
@@ -84,9 +84,9 @@ def subject(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def gallery(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished gallery of ``subject``; tests must not write into it."""
-    return build_gallery(tmp_path_factory.mktemp("gallery"), subject, seed=3).parent
+def gallery(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished gallery of ``trained``; tests must not write into it."""
+    return build_gallery(tmp_path_factory.mktemp("gallery"), trained, seed=3).parent
 
 
 def file_among(drawings: Iterable[Drawing], name: str) -> bytes:

@@ -12,7 +12,7 @@ from gconv_gan.gallery.page.manifest import Entry, read_manifest
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import read_tiles
 from gconv_gan.gallery.pictures.registry import PICTURES, draw_class_gates, draw_classes, draw_timeline, evenly
-from gconv_gan.gallery.subject import SAMPLE_BATCH, Subject, generate
+from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, TrainedGenerator, generate
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.models.gan.resnet import ResNetGenerator
@@ -43,21 +43,21 @@ def test_the_manifest_describes_every_file(gallery: Path) -> None:
     assert changed_files(gallery) == []
 
 
-def redrawn(entry: Entry, subject: Subject) -> bytes:
+def redrawn(entry: Entry, trained: TrainedGenerator) -> bytes:
     """The file of an entry, drawn again from what the entry says."""
-    return file_among(PICTURES[entry.kind].draw(subject, seed=entry.seed, **entry.parameters), entry.file)
+    return file_among(PICTURES[entry.kind].draw(trained, seed=entry.seed, **entry.parameters), entry.file)
 
 
-def test_every_picture_can_be_drawn_again(gallery: Path, subject: Subject) -> None:
+def test_every_picture_can_be_drawn_again(gallery: Path, trained: TrainedGenerator) -> None:
     entries = {entry.kind: entry for entry in read_manifest(gallery).pictures}  # the last of each kind: later files, dark variants
     assert {entry.seed for entry in entries.values()} == {3}
     for entry in entries.values():
-        assert redrawn(entry, subject) == (gallery / entry.file).read_bytes()
+        assert redrawn(entry, trained) == (gallery / entry.file).read_bytes()
 
 
-def test_another_seed_draws_other_pictures(subject: Subject, gallery: Path) -> None:
+def test_another_seed_draws_other_pictures(trained: TrainedGenerator, gallery: Path) -> None:
     entry = next(entry for entry in read_manifest(gallery).pictures if entry.kind == "unconditional")
-    assert redrawn(dataclasses.replace(entry, seed=4), subject) != (gallery / entry.file).read_bytes()
+    assert redrawn(dataclasses.replace(entry, seed=4), trained) != (gallery / entry.file).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -71,38 +71,38 @@ def test_a_bad_manifest_is_named(tmp_path: Path, content: str | None, message: s
         read_manifest(tmp_path)
 
 
-def test_a_manifest_with_paths_outside_its_folder_is_refused(gallery: Path, tmp_path: Path, subject: Subject) -> None:
+def test_a_manifest_with_paths_outside_its_folder_is_refused(gallery: Path, tmp_path: Path, trained: TrainedGenerator) -> None:
     text = (gallery / "manifest.json").read_text()
     folder, victim = tmp_path / "gallery", tmp_path / "victim.png"
     folder.mkdir()
     victim.write_bytes(b"kept")
     (folder / "manifest.json").write_text(text.replace('"slerp.png"', '"../victim.png"'))
     with pytest.raises(UserError, match=r"names '\.\./victim\.png'"):
-        build_gallery(folder, subject, pictures=FEW)
+        build_gallery(folder, trained, pictures=FEW)
     assert victim.read_bytes() == b"kept"
 
 
-def test_building_again_removes_what_is_no_longer_drawn_and_nothing_else(tmp_path: Path, subject: Subject) -> None:
-    build_gallery(tmp_path, subject, pictures=FEW)
+def test_building_again_removes_what_is_no_longer_drawn_and_nothing_else(tmp_path: Path, trained: TrainedGenerator) -> None:
+    build_gallery(tmp_path, trained, pictures=FEW)
     (tmp_path / "mine.png").write_bytes(b"kept")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    build_gallery(tmp_path, subject, pictures=FEW)
+    build_gallery(tmp_path, trained, pictures=FEW)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    build_gallery(tmp_path, subject, pictures={"unconditional": PICTURES["unconditional"]})
+    build_gallery(tmp_path, trained, pictures={"unconditional": PICTURES["unconditional"]})
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "manifest.json", "unconditional.png", "mine.png"}
 
 
-def test_files_of_others_are_not_overwritten(tmp_path: Path, subject: Subject) -> None:
+def test_files_of_others_are_not_overwritten(tmp_path: Path, trained: TrainedGenerator) -> None:
     for name, sentence in (("index.html", "is another page"), ("unconditional.png", "is not a file of an earlier gallery")):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
         (folder / name).write_bytes(b"<p>mine</p>")
         with pytest.raises(UserError, match=f"{name} {sentence} and is not overwritten"):
-            build_gallery(folder, subject, pictures=FEW)
+            build_gallery(folder, trained, pictures=FEW)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: b"<p>mine</p>"}
 
 
-def test_a_gallery_that_was_not_finished_is_built_again(tmp_path: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gallery_that_was_not_finished_is_built_again(tmp_path: Path, trained: TrainedGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(path: Path, content: bytes) -> None:
         if path.name == "index.html":
             raise KeyboardInterrupt
@@ -110,21 +110,21 @@ def test_a_gallery_that_was_not_finished_is_built_again(tmp_path: Path, subject:
 
     monkeypatch.setattr("gconv_gan.gallery.build.write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        build_gallery(tmp_path, subject, pictures=FEW)
+        build_gallery(tmp_path, trained, pictures=FEW)
     monkeypatch.undo()
-    assert build_gallery(tmp_path, subject, pictures=FEW).is_file()
+    assert build_gallery(tmp_path, trained, pictures=FEW).is_file()
 
 
-def test_a_new_picture_is_one_function_and_one_line(tmp_path: Path, subject: Subject) -> None:
-    def draw_twice(subject: Subject, *, seed: int, word: str) -> list[Drawing]:
+def test_a_new_picture_is_one_function_and_one_line(tmp_path: Path, trained: TrainedGenerator) -> None:
+    def draw_twice(trained: TrainedGenerator, *, seed: int, word: str) -> list[Drawing]:
         return [Drawing("twice.png", b"\x89PNG" + bytes(12) + bytes([0, 0, 0, 5, 0, 0, 0, 7]), word, "A caption.", "An alternative.")]
 
-    page = build_gallery(tmp_path, subject, pictures=FEW | {"twice": PictureKind("interpolation", draw_twice, {"word": "Doubled"})})
+    page = build_gallery(tmp_path, trained, pictures=FEW | {"twice": PictureKind("interpolation", draw_twice, {"word": "Doubled"})})
     assert "Doubled." in page.read_text()
     assert json.loads((tmp_path / "manifest.json").read_text())["pictures"][-1]["parameters"] == {"word": "Doubled"}
     again = {name: PictureKind("interpolation", draw_twice, {"word": "x"}) for name in ("one", "two")}
     with pytest.raises(ValueError, match="share a file name"):
-        build_gallery(tmp_path, subject, pictures=FEW | again)
+        build_gallery(tmp_path, trained, pictures=FEW | again)
 
 
 def test_an_image_does_not_depend_on_how_many_are_drawn(generator: ResNetGenerator) -> None:
@@ -138,10 +138,10 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(generator: ResNetGenerat
     assert (one_by_one.int() - images[:3].int()).abs().max() <= 1
 
 
-def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_path: Path, subject: Subject) -> None:
+def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_path: Path, trained: TrainedGenerator) -> None:
     torch.manual_seed(0)
-    bare = Subject(
-        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(subject.run, class_names=(), details={})
+    bare = TrainedGenerator(
+        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(trained.run, class_names=(), details={})
     )
     build_gallery(tmp_path, bare)
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -155,21 +155,21 @@ def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_pat
     }
 
 
-def test_many_classes_are_spread_over_sheets(subject: Subject) -> None:
-    drawings = draw_classes(subject, seed=0, columns=2, classes_per_sheet=2)
+def test_many_classes_are_spread_over_sheets(trained: TrainedGenerator) -> None:
+    drawings = draw_classes(trained, seed=0, columns=2, classes_per_sheet=2)
     assert [(drawing.file, drawing.row_labels) for drawing in drawings] == [
         ("classes-000.png", ("cat", "dog")),
         ("classes-002.png", ("cow",)),
     ]
 
 
-def test_the_timeline_shows_the_same_tiles_of_each_moment_in_order(tmp_path: Path, subject: Subject) -> None:
-    shuffled = dataclasses.replace(subject, timeline=tuple(reversed(subject.timeline)))
+def test_the_timeline_shows_the_same_tiles_of_each_moment_in_order(tmp_path: Path, trained: TrainedGenerator) -> None:
+    shuffled = dataclasses.replace(trained, timeline=tuple(reversed(trained.timeline)))
     (drawing,) = draw_timeline(shuffled, seed=0, moments=2, columns=4)
     assert drawing.row_labels == ("0", "1.2k")
     (tmp_path / "timeline.png").write_bytes(drawing.content)
     rows = read_tiles(tmp_path / "timeline.png", side=8).view(2, 4, 3, 8, 8)
-    for row, (_, path) in zip(rows, [subject.timeline[0], subject.timeline[-1]], strict=True):
+    for row, (_, path) in zip(rows, [trained.timeline[0], trained.timeline[-1]], strict=True):
         assert torch.equal(row, read_tiles(path, side=8)[[0, 9, 19, 29]])
 
 
@@ -179,9 +179,9 @@ def test_evenly_spaced_choices_include_both_ends() -> None:
     assert evenly([1, 2, 3], 1) == [1]
 
 
-def test_class_conditional_gates_have_a_gate_map_of_classes(subject: Subject) -> None:
-    assert draw_class_gates(subject, seed=0, latents_per_class=4) == []  # these gates see the latent alone
-    gated = dataclasses.replace(subject, generator=ClassGated())
+def test_class_conditional_gates_have_a_gate_map_of_classes(trained: TrainedGenerator) -> None:
+    assert draw_class_gates(trained, seed=0, latents_per_class=4) == []  # these gates see the latent alone
+    gated = dataclasses.replace(trained, generator=ClassGated())
     (drawing,) = draw_class_gates(gated, seed=0, latents_per_class=4)
     assert drawing.title == "conv"
     assert "3 classes by 3 kernels" in drawing.alt

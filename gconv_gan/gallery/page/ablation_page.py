@@ -16,25 +16,27 @@ from gconv_gan.gallery.pictures.bands import band_drawing
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import draw_unconditional
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 SAMPLES = PictureKind("samples", draw_unconditional, {"rows": 4, "columns": 8})
 CURVES = PictureKind("curves", lambda: [])
 
 
-def build_ablation(out_dir: Path, result: Mapping[str, Any], subjects: Mapping[str, Subject], *, command: str, seed: int = 0) -> Path:
+def build_ablation(
+    out_dir: Path, result: Mapping[str, Any], generators: Mapping[str, TrainedGenerator], *, command: str, seed: int = 0
+) -> Path:
     """Write the pictures, the manifest and the page of an ablation; return the path of the page.
 
     Args:
         out_dir: folder of the page.
         result: the ablation's result, as its JSON file holds it.
-        subjects: arm -> generator of one seed, the same for all arms.
+        generators: arm -> generator of one seed, the same for all arms.
         command: the command line that repeats the ablation.
         seed: of the latents.
 
     """
     curves = _curves(result)
-    grids = {arm: _grid(arm, subject, seed) for arm, subject in subjects.items()}
+    grids = {arm: _grid(arm, trained, seed) for arm, trained in generators.items()}
     entries = [
         Entry(name, "curves", seed, {"arms": list(result["arms"])}, "", sha256(content), drawing.title, {})
         for drawing in curves
@@ -42,11 +44,11 @@ def build_ablation(out_dir: Path, result: Mapping[str, Any], subjects: Mapping[s
     ]
     first: list[Entry] = []
     for arm, drawing in grids.items():
-        first += entries_of("unconditional", [drawing], SAMPLES, subjects[arm], seed=seed)
+        first += entries_of("unconditional", [drawing], SAMPLES, generators[arm], seed=seed)
     files = {name: content for drawing in (*grids.values(), *curves) for name, content in drawing.files().items()}
     run = {"name": result["name"], "dataset": result["data"], "images_seen": result["images"], "command": command}
     manifest = Manifest(run, library_versions(), (*first, *entries))
-    return write_gallery(out_dir, files, manifest, _page(result, curves, grids, subjects, command=command, seed=seed))
+    return write_gallery(out_dir, files, manifest, _page(result, curves, grids, generators, command=command, seed=seed))
 
 
 def _curves(result: Mapping[str, Any]) -> list[Drawing]:
@@ -62,8 +64,8 @@ def _curves(result: Mapping[str, Any]) -> list[Drawing]:
     return drawings
 
 
-def _grid(arm: str, subject: Subject, seed: int) -> Drawing:
-    (drawing,) = draw_unconditional(subject, seed=seed, **SAMPLES.parameters)
+def _grid(arm: str, trained: TrainedGenerator, seed: int) -> Drawing:
+    (drawing,) = draw_unconditional(trained, seed=seed, **SAMPLES.parameters)
     return replace(drawing, file=f"samples-{arm}.png", title=arm, caption="", alt=f"{arm}: {drawing.alt}")
 
 
@@ -71,7 +73,7 @@ def _page(
     result: Mapping[str, Any],
     curves: Sequence[Drawing],
     grids: Mapping[str, Drawing],
-    subjects: Mapping[str, Subject],
+    generators: Mapping[str, TrainedGenerator],
     *,
     command: str,
     seed: int,
@@ -85,7 +87,7 @@ def _page(
         "Time": f"{result['seconds'] / 60:.1f} min",
     }
     pictures = "".join(
-        sheet_html(replace(drawing, title=arm), pixels=subjects[arm].image_size < TILE_SIDE) for arm, drawing in grids.items()
+        sheet_html(replace(drawing, title=arm), pixels=generators[arm].image_size < TILE_SIDE) for arm, drawing in grids.items()
     )
     panels = "".join(panel_html(drawing) for drawing in curves)
     sections = {

@@ -19,7 +19,7 @@ from gconv_gan.gallery.page.score_pairs import scores_section
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import PICTURES, draw_unconditional
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 SIDES = ("a", "b")
 COLUMNS = {"columns": 6}  # two grids stand side by side on the page
@@ -29,12 +29,12 @@ COMPARED: dict[str, PictureKind] = {
         kind: replace(PICTURES[kind], parameters={**PICTURES[kind].parameters, **COLUMNS})
         for kind in ("classes", "slerp", "class-blend", "truncation", "truncation-w")
     },
-    "verdicts": replace(PICTURES["verdicts"], parameters={**PICTURES["verdicts"].parameters, "kept": 3}),
+    "logit-ranking": replace(PICTURES["logit-ranking"], parameters={**PICTURES["logit-ranking"].parameters, "kept": 3}),
     "spectrum": PICTURES["spectrum"],
 }
 
 
-def require_same_latents(first: Subject, second: Subject) -> None:
+def require_same_latents(first: TrainedGenerator, second: TrainedGenerator) -> None:
     """Raise ``UserError`` if two generators do not take the same latents and classes."""
     for words, one, other in (
         ("latent dimension", first.latent_dim, second.latent_dim),
@@ -45,7 +45,7 @@ def require_same_latents(first: Subject, second: Subject) -> None:
 
 
 def build_comparison(
-    out_dir: Path, subjects: tuple[Subject, Subject], *, seed: int = 0, pictures: Mapping[str, PictureKind] = COMPARED
+    out_dir: Path, generators: tuple[TrainedGenerator, TrainedGenerator], *, seed: int = 0, pictures: Mapping[str, PictureKind] = COMPARED
 ) -> Path:
     """Draw ``pictures`` of both runs and write them with a manifest and a page; return the path of the page.
 
@@ -55,32 +55,32 @@ def build_comparison(
         UserError: if the runs differ in latent dimension or classes, or a score has no protocol.
 
     """
-    require_same_latents(*subjects)
+    require_same_latents(*generators)
     drawn: dict[str, list[list[Drawing]]] = {}
     for kind, row in pictures.items():
-        sides = [draw_side(row, subject, side, seed=seed, **row.parameters) for side, subject in zip(SIDES, subjects, strict=True)]
+        sides = [draw_side(row, trained, side, seed=seed, **row.parameters) for side, trained in zip(SIDES, generators, strict=True)]
         if all(sides):
             drawn[kind] = sides
     entries: list[Entry] = []
     files: dict[str, bytes] = {}
     for kind, sides in drawn.items():
-        for drawings, subject in zip(sides, subjects, strict=True):
-            entries += entries_of(kind, drawings, pictures[kind], subject, seed=seed)
+        for drawings, trained in zip(sides, generators, strict=True):
+            entries += entries_of(kind, drawings, pictures[kind], trained, seed=seed)
             files |= {name: content for drawing in drawings for name, content in drawing.files().items()}
-    page = comparison_html(subjects, list(drawn.values()), seed=seed)
-    first, second = (subject.run for subject in subjects)
+    page = comparison_html(generators, list(drawn.values()), seed=seed)
+    first, second = (trained.run for trained in generators)
     run = {
         "name": f"{first.name} and {second.name}",
         "dataset": first.dataset if first.dataset == second.dataset else f"{first.dataset} and {second.dataset}",
         "images_seen": max(first.images_seen, second.images_seen),
-        **{side: asdict(subject.run) for side, subject in zip(SIDES, subjects, strict=True)},
+        **{side: asdict(trained.run) for side, trained in zip(SIDES, generators, strict=True)},
     }
     return write_gallery(out_dir, files, Manifest(run, library_versions(), tuple(entries)), page)
 
 
-def draw_side(row: PictureKind, subject: Subject, side: str, *, seed: int, **parameters: Any) -> list[Drawing]:
+def draw_side(row: PictureKind, trained: TrainedGenerator, side: str, *, seed: int, **parameters: Any) -> list[Drawing]:
     """Return the drawings of one kind and one run, under the file names of its side."""
-    return [prefixed(drawing, side, subject.run.name) for drawing in row.draw(subject, seed=seed, **parameters)]
+    return [prefixed(drawing, side, trained.run.name) for drawing in row.draw(trained, seed=seed, **parameters)]
 
 
 def prefixed(drawing: Drawing, side: str, run: str) -> Drawing:
@@ -88,21 +88,21 @@ def prefixed(drawing: Drawing, side: str, run: str) -> Drawing:
     return replace(drawing, file=f"{side}-{drawing.file}", alt=f"{run}: {drawing.alt}")
 
 
-def pair_html(sides: Sequence[Sequence[Drawing]], subjects: tuple[Subject, Subject]) -> str:
+def pair_html(sides: Sequence[Sequence[Drawing]], generators: tuple[TrainedGenerator, TrainedGenerator]) -> str:
     """Return the drawings of a kind: those of the first run beside those of the second."""
     pairs = []
     for drawings in zip(*sides, strict=True):
         figures = [
-            sheet_html(replace(drawing, title=subject.run.name), pixels=subject.image_size < TILE_SIDE)
+            sheet_html(replace(drawing, title=trained.run.name), pixels=trained.image_size < TILE_SIDE)
             if drawing.shape == "sheet"
-            else panel_html(replace(drawing, title=subject.run.name))
-            for drawing, subject in zip(drawings, subjects, strict=True)
+            else panel_html(replace(drawing, title=trained.run.name))
+            for drawing, trained in zip(drawings, generators, strict=True)
         ]
         pairs.append(f'<div class="pair">{"".join(figures)}</div>')
     return "".join(pairs)
 
 
-def unequal_training(first: Subject, second: Subject) -> str:
+def unequal_training(first: TrainedGenerator, second: TrainedGenerator) -> str:
     """Return a sentence as HTML if the two checkpoints have seen different numbers of images; else the empty string."""
     if first.run.images_seen == second.run.images_seen:
         return ""
@@ -110,18 +110,20 @@ def unequal_training(first: Subject, second: Subject) -> str:
     return f" {seen}: differences between them may be due to the length of training."
 
 
-def run_html(subject: Subject) -> str:
+def run_html(trained: TrainedGenerator) -> str:
     """Return the name and the facts of one run."""
-    run = subject.run
+    run = trained.run
     facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
     facts["Weights SHA-256"] = f"{run.checkpoint_sha256[:16]}…"
     return f"<div><h2>{breakable(run.name)}</h2>{facts_html(facts)}</div>"
 
 
-def comparison_html(subjects: tuple[Subject, Subject], kinds: Sequence[Sequence[Sequence[Drawing]]], *, seed: int) -> str:
+def comparison_html(
+    generators: tuple[TrainedGenerator, TrainedGenerator], kinds: Sequence[Sequence[Sequence[Drawing]]], *, seed: int
+) -> str:
     """Return the page: facts of both runs, their scores, then a section for each kind of picture."""
-    names = [subject.run.name for subject in subjects]
-    scores = scores_section(*subjects)
+    names = [trained.run.name for trained in generators]
+    scores = scores_section(*generators)
     sections, links = [scores], {"#scores": "Scores"} if scores else {}
     for sides in kinds:
         title, name = sides[0][0].title, sides[0][0].file.partition("-")[2].partition(".")[0]
@@ -129,14 +131,14 @@ def comparison_html(subjects: tuple[Subject, Subject], kinds: Sequence[Sequence[
         sections.append(
             f'<section id="{escape(name)}" class="wrap stacked" aria-labelledby="{escape(name)}-title">'
             f'<div class="intro"><h2 id="{escape(name)}-title">{escape(title)}</h2></div>'
-            f'<div class="plates">{pair_html(sides, subjects)}</div></section>'
+            f'<div class="plates">{pair_html(sides, generators)}</div></section>'
         )
     return document_html(
         title=f"{names[0]} and {names[1]}",
         links=links,
         main=f'<header class="wrap stacked hero"><div><h1>{breakable(names[0])} and {breakable(names[1])}</h1><p class="lead">Two runs, '
-        f"the same latents of seed {seed}: pictures at the same place come from the same latent.{unequal_training(*subjects)}</p></div>"
-        f'<div class="pair">{"".join(run_html(subject) for subject in subjects)}</div>'
+        f"the same latents of seed {seed}: pictures at the same place come from the same latent.{unequal_training(*generators)}</p></div>"
+        f'<div class="pair">{"".join(run_html(trained) for trained in generators)}</div>'
         f"</header>{''.join(sections)}",
         footer='<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>.</p>'
         "<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture.</p>",

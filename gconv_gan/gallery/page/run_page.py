@@ -10,7 +10,7 @@ from gconv_gan.gallery.page.score_table import scores_html
 from gconv_gan.gallery.pictures.curves_svg import inline
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.score_curves import tabulated
-from gconv_gan.gallery.subject import RunFacts
+from gconv_gan.gallery.trained_generator import RunFacts
 
 PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
 
@@ -54,7 +54,7 @@ SECTIONS = (
         "w = f(z).",
     ),
     Section(
-        "verdicts",
+        "logit-ranking",
         "Discriminator",
         "Samples ranked by the discriminator",
         "The discriminator of this run ranks the samples by its logit. If the highest-ranked samples look no better than the others, the "

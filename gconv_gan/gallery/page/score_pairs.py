@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gconv_gan.gallery.page.document import breakable
 from gconv_gan.gallery.page.score_table import card_field, card_of, score_rows, scores_html, setting
 from gconv_gan.gallery.pictures.score_curves import tabulated
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 Score = Mapping[str, object]
 OF_THE_REFERENCE = (
@@ -43,7 +43,7 @@ def pairs(first: Sequence[Score], second: Sequence[Score]) -> Pairs:
     return Pairs(common, (lone, rest))
 
 
-def scores_section(first: Subject, second: Subject) -> str:
+def scores_section(first: TrainedGenerator, second: TrainedGenerator) -> str:
     """Return the scores of two runs as a section; the empty string if neither has any."""
     names = (first.run.name, second.run.name)
     sides = ([score for score in tabulated(one.scores, checkpoint=one.run.images_seen) if score_rows(score)] for one in (first, second))

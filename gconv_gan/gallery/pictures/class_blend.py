@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import grid_png
-from gconv_gan.gallery.subject import Subject, generate
+from gconv_gan.gallery.trained_generator import TrainedGenerator, generate
 
 
 @contextmanager
@@ -46,26 +46,26 @@ def blended_classes(generator: nn.Module, partner: Int[Tensor, " c"], t: float) 
             handle.remove()
 
 
-def draw_class_blend(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
+def draw_class_blend(trained: TrainedGenerator, *, seed: int, rows: int, columns: int) -> list[Drawing]:
     """Return a grid with a row and a latent per pair of classes; no drawing if the class enters the generator other than by embeddings.
 
     The function tests this: at t = 1 the interpolated image must equal the image of the partner class.
     """
-    if subject.num_classes is None or subject.num_classes < 2:
+    if trained.num_classes is None or trained.num_classes < 2:
         return []
-    rows = min(rows, subject.num_classes)
-    z = fixed_latents(seed, "class-blend", count=rows, latent_dim=subject.latent_dim)
+    rows = min(rows, trained.num_classes)
+    z = fixed_latents(seed, "class-blend", count=rows, latent_dim=trained.latent_dim)
     y = torch.arange(rows)
-    partner = torch.arange(1, subject.num_classes + 1).remainder(subject.num_classes)
+    partner = torch.arange(1, trained.num_classes + 1).remainder(trained.num_classes)
     steps = []
     for t in torch.linspace(0, 1, columns).tolist():
-        with blended_classes(subject.generator, partner, t):
-            steps.append(generate(subject.generator, z, y))
+        with blended_classes(trained.generator, partner, t):
+            steps.append(generate(trained.generator, z, y))
     if torch.equal(steps[0], steps[-1]):
         return []  # the generator does not depend on the class
-    if (steps[-1].int() - generate(subject.generator, z, partner[y]).int()).abs().max() > 1:
+    if (steps[-1].int() - generate(trained.generator, z, partner[y]).int()).abs().max() > 1:
         return []
-    names = tuple(f"{subject.class_name(int(start))} → {subject.class_name(int(partner[start]))}" for start in y)
+    names = tuple(f"{trained.class_name(int(start))} → {trained.class_name(int(partner[start]))}" for start in y)
     return [
         Drawing(
             file="class-blend.png",

@@ -1,6 +1,6 @@
 """A picture with its caption and description, and a row of the table of pictures.
 
-A drawing function takes the subject, a seed and its own parameters, and returns drawings: an empty list if the run lacks the data
+A drawing function takes the trained, a seed and its own parameters, and returns drawings: an empty list if the run lacks the data
 (no classes, no gates, no history). It depends on nothing else, so that the manifest can repeat the call.
 """
 

@@ -12,7 +12,7 @@ from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
 from gconv_gan.gallery.pictures.history import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, Points, Record, points, short_count, thin
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 QUANTITIES: Mapping[str, tuple[str, str]] = {
     "effective_learning_rate": ("Effective learning rates", "lr / ‖w‖²"),
@@ -27,12 +27,12 @@ LAST = 0.9  # of the colour map: its end is too light for a line on white
 JOINT = "all"  # layer that stands for all together
 
 
-def draw_effective_learning_rates(subject: Subject, *, seed: int) -> list[Drawing]:
+def draw_effective_learning_rates(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return a panel per player and quantity with a curve per layer; no drawing for a run that did not measure them."""
     drawings = []
     for player in PLAYERS:
         for quantity, (title, unit) in QUANTITIES.items():
-            curves = layer_curves(subject.records, f"{quantity}/{player}/")
+            curves = layer_curves(trained.records, f"{quantity}/{player}/")
             if not curves:
                 continue
             names = [name for name in curves if name != JOINT]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gconv_gan.gallery.subject import run_in_batches
+from gconv_gan.gallery.trained_generator import run_in_batches
 from gconv_gan.layers.dynamic.kernel_gates import KernelGate
 
 

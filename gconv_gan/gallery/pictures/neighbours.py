@@ -13,7 +13,7 @@ from torch import Tensor
 from gconv_gan.gallery.latents import UNCONDITIONAL
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import grid_png
-from gconv_gan.gallery.subject import Subject, TrainingImages
+from gconv_gan.gallery.trained_generator import TrainedGenerator, TrainingImages
 
 TILE_BYTES = 2**22  # of images held at once, as bytes; as float64 eight times that
 
@@ -62,10 +62,10 @@ def in_pixels(images: Bytes) -> Float[Tensor, "b d"]:
     return scaled
 
 
-def draw_pixel_neighbours(subject: Subject, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
+def draw_pixel_neighbours(trained: TrainedGenerator, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
     """Return the first samples with their nearest training images by the distance of pixels."""
     return neighbour_drawings(
-        subject,
+        trained,
         in_pixels,
         seed=seed,
         samples=samples,
@@ -76,31 +76,31 @@ def draw_pixel_neighbours(subject: Subject, *, seed: int, samples: int, nearest:
     )
 
 
-def draw_feature_neighbours(subject: Subject, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
+def draw_feature_neighbours(trained: TrainedGenerator, *, seed: int, samples: int, nearest: int) -> list[Drawing]:
     """Return the first samples with their nearest training images by an extractor's features; no drawing without an extractor."""
-    if subject.extractor is None:
+    if trained.extractor is None:
         return []
     return neighbour_drawings(
-        subject,
-        subject.extractor.features,
+        trained,
+        trained.extractor.features,
         seed=seed,
         samples=samples,
         count=nearest,
         file="neighbours-features.png",
         space="features",
-        unit=f"the Euclidean distance of the features of {subject.extractor.name}",
+        unit=f"the Euclidean distance of the features of {trained.extractor.name}",
     )
 
 
 def neighbour_drawings(
-    subject: Subject, embed: Embed, *, seed: int, samples: int, count: int, file: str, space: str, unit: str
+    trained: TrainedGenerator, embed: Embed, *, seed: int, samples: int, count: int, file: str, space: str, unit: str
 ) -> list[Drawing]:
     """Return one grid: a sample and its ``count`` nearest training images to a row, with all distances as facts."""
-    training = subject.training
+    training = trained.training
     if training is None:
         return []
-    sheet = subject.samples(seed, UNCONDITIONAL, samples)
-    images = subject.generate(sheet)
+    sheet = trained.samples(seed, UNCONDITIONAL, samples)
+    images = trained.generate(sheet)
     probes = np.linspace(0, len(training.images) - 1, samples).astype(int)
     reals = torch.from_numpy(np.array(training.images[probes]))
     distances, numbers = nearest(embed(torch.cat([images, reals])), training_tiles(training, embed), count=count)

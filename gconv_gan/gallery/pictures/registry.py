@@ -15,35 +15,35 @@ from gconv_gan.gallery.pictures.gate_map import draw_gate_map
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
 from gconv_gan.gallery.pictures.grid import grid_png, read_tiles
 from gconv_gan.gallery.pictures.history import Series, score_series, short_count, training_series
+from gconv_gan.gallery.pictures.logit_ranking import draw_logit_ranking
 from gconv_gan.gallery.pictures.neighbours import draw_feature_neighbours, draw_pixel_neighbours
 from gconv_gan.gallery.pictures.score_curves import curve_series
 from gconv_gan.gallery.pictures.spectrum import draw_spectrum
 from gconv_gan.gallery.pictures.truncation import draw_psi_truncation, draw_truncation
-from gconv_gan.gallery.pictures.verdicts import draw_verdicts
 from gconv_gan.gallery.pictures.walk import draw_walk
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 Item = TypeVar("Item")
 
 
-def draw_unconditional(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
+def draw_unconditional(trained: TrainedGenerator, *, seed: int, rows: int, columns: int) -> list[Drawing]:
     """Return a grid of independent, unselected samples: the first rows x columns latents of the seed."""
     return [
         Drawing(
             file="unconditional.png",
-            content=grid_png(subject.generate(subject.samples(seed, UNCONDITIONAL, rows * columns)), columns=columns),
+            content=grid_png(trained.generate(trained.samples(seed, UNCONDITIONAL, rows * columns)), columns=columns),
             title="Samples",
             caption=f"The first {rows * columns} samples of seed {seed}, in order, without selection.",
-            alt=f"Grid of {rows} by {columns} generated {subject.run.dataset} images, {subject.image_size} pixels wide each.",
+            alt=f"Grid of {rows} by {columns} generated {trained.run.dataset} images, {trained.image_size} pixels wide each.",
         )
     ]
 
 
-def draw_reals(subject: Subject, *, seed: int, columns: int) -> list[Drawing]:
+def draw_reals(trained: TrainedGenerator, *, seed: int, columns: int) -> list[Drawing]:
     """Return a grid of training images, for comparison."""
-    if subject.reals is None:
+    if trained.reals is None:
         return []
-    images = read_tiles(subject.reals, side=subject.image_size)
+    images = read_tiles(trained.reals, side=trained.image_size)
     images = images[: max(1, len(images) // columns) * columns]  # whole rows
     return [
         Drawing(
@@ -51,24 +51,24 @@ def draw_reals(subject: Subject, *, seed: int, columns: int) -> list[Drawing]:
             content=grid_png(images, columns=columns),
             title="Training images",
             caption="Real pictures from the training set, for comparison.",
-            alt=f"Grid of {len(images)} real {subject.run.dataset} images.",
+            alt=f"Grid of {len(images)} real {trained.run.dataset} images.",
         )
     ]
 
 
-def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet: int) -> list[Drawing]:
+def draw_classes(trained: TrainedGenerator, *, seed: int, columns: int, classes_per_sheet: int) -> list[Drawing]:
     """Return grids with one row of samples per class; all rows use the same latents."""
-    if subject.num_classes is None:
+    if trained.num_classes is None:
         return []
     drawings = []
-    for start in range(0, subject.num_classes, classes_per_sheet):
-        classes = range(start, min(start + classes_per_sheet, subject.num_classes))
-        sheet = class_sheet(seed, "classes", classes=classes, columns=columns, latent_dim=subject.latent_dim)
-        names = tuple(subject.class_name(index) for index in classes)
+    for start in range(0, trained.num_classes, classes_per_sheet):
+        classes = range(start, min(start + classes_per_sheet, trained.num_classes))
+        sheet = class_sheet(seed, "classes", classes=classes, columns=columns, latent_dim=trained.latent_dim)
+        names = tuple(trained.class_name(index) for index in classes)
         drawings.append(
             Drawing(
                 file=f"classes-{start:03d}.png",
-                content=grid_png(subject.generate(sheet), columns=columns),
+                content=grid_png(trained.generate(sheet), columns=columns),
                 title=f"Classes {names[0]} to {names[-1]}",
                 caption="One class per row. All rows use the same latents: within a column only the class changes.",
                 alt=f"Grid of generated images with one row for each of the classes {', '.join(names)}.",
@@ -78,12 +78,12 @@ def draw_classes(subject: Subject, *, seed: int, columns: int, classes_per_sheet
     return drawings
 
 
-def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) -> list[Drawing]:
+def draw_timeline(trained: TrainedGenerator, *, seed: int, moments: int, columns: int) -> list[Drawing]:
     """Return a grid of samples of the same latents during training, a row per number of images seen."""
-    frames = evenly(sorted(subject.timeline), moments)
+    frames = evenly(sorted(trained.timeline), moments)
     if not frames:
         return []
-    rows = [torch.stack(evenly(list(read_tiles(path, side=subject.image_size)), columns)) for _, path in frames]
+    rows = [torch.stack(evenly(list(read_tiles(path, side=trained.image_size)), columns)) for _, path in frames]
     first, last = short_count(frames[0][0]), short_count(frames[-1][0])
     return [
         Drawing(
@@ -97,14 +97,14 @@ def draw_timeline(subject: Subject, *, seed: int, moments: int, columns: int) ->
     ]
 
 
-def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[Drawing]:
+def draw_slerp(trained: TrainedGenerator, *, seed: int, rows: int, columns: int) -> list[Drawing]:
     """Return a grid of interpolations along great circles between pairs of latents."""
-    sheet = slerp_sheet(seed, "slerp", rows=rows, columns=columns, latent_dim=subject.latent_dim, num_classes=subject.num_classes)
-    labels = () if sheet.y is None else tuple(subject.class_name(int(index)) for index in sheet.y[::columns])
+    sheet = slerp_sheet(seed, "slerp", rows=rows, columns=columns, latent_dim=trained.latent_dim, num_classes=trained.num_classes)
+    labels = () if sheet.y is None else tuple(trained.class_name(int(index)) for index in sheet.y[::columns])
     return [
         Drawing(
             file="slerp.png",
-            content=grid_png(subject.generate(sheet), columns=columns),
+            content=grid_png(trained.generate(sheet), columns=columns),
             title="Latent interpolation",
             caption=f"Each row interpolates from one latent (left) to another (right) along the great circle, in {columns - 1} equal steps"
             + ("." if sheet.y is None else "; the class stays."),
@@ -114,36 +114,42 @@ def draw_slerp(subject: Subject, *, seed: int, rows: int, columns: int) -> list[
     ]
 
 
-def draw_latent_gates(subject: Subject, *, seed: int, shown: int, measured: int) -> list[Drawing]:
+def draw_latent_gates(trained: TrainedGenerator, *, seed: int, shown: int, measured: int) -> list[Drawing]:
     """Return heat maps of the gates of the first samples, layer by layer, with their images; the statistics are over more latents."""
-    sheet = subject.samples(seed, UNCONDITIONAL, measured)
-    layers = record_gates(subject.generator, sheet.z, sheet.y)
+    sheet = trained.samples(seed, UNCONDITIONAL, measured)
+    layers = record_gates(trained.generator, sheet.z, sheet.y)
     if not layers:
         return []
-    images = subject.generate(sheet)[:shown]
-    return [gate_drawing(subject, layer, gates[:shown], gates, rows="latents", images=images) for layer, gates in layers.items()]
+    images = trained.generate(sheet)[:shown]
+    return [gate_drawing(trained, layer, gates[:shown], gates, rows="latents", images=images) for layer, gates in layers.items()]
 
 
-def draw_class_gates(subject: Subject, *, seed: int, latents_per_class: int) -> list[Drawing]:
+def draw_class_gates(trained: TrainedGenerator, *, seed: int, latents_per_class: int) -> list[Drawing]:
     """Return heat maps of the mean gates of each class over the same latents; no drawing for gates that do not depend on the class."""
-    if subject.num_classes is None:
+    if trained.num_classes is None:
         return []
-    sheet = class_sheet(seed, "gates", classes=range(subject.num_classes), columns=latents_per_class, latent_dim=subject.latent_dim)
+    sheet = class_sheet(seed, "gates", classes=range(trained.num_classes), columns=latents_per_class, latent_dim=trained.latent_dim)
     assert sheet.y is not None
     drawings = []
-    for layer, gates in record_gates(subject.generator, sheet.z, sheet.y).items():
-        means = mean_by_class(gates, sheet.y, num_classes=subject.num_classes)
+    for layer, gates in record_gates(trained.generator, sheet.z, sheet.y).items():
+        means = mean_by_class(gates, sheet.y, num_classes=trained.num_classes)
         if not torch.allclose(means, means[:1].expand_as(means), rtol=1e-5, atol=1e-6):
-            drawings.append(gate_drawing(subject, layer, means, gates, rows="classes"))
+            drawings.append(gate_drawing(trained, layer, means, gates, rows="classes"))
     return drawings
 
 
 def gate_drawing(
-    subject: Subject, layer: str, shown: Tensor, measured: Tensor, *, rows: Literal["latents", "classes"], images: Tensor | None = None
+    trained: TrainedGenerator,
+    layer: str,
+    shown: Tensor,
+    measured: Tensor,
+    *,
+    rows: Literal["latents", "classes"],
+    images: Tensor | None = None,
 ) -> Drawing:
     """Return the heat map of ``shown``, light and dark, with the layer's statistics over ``measured``."""
-    statistics, gate = gate_statistics(measured), gate_of(subject.generator, layer)
-    labels = [subject.class_name(row) if rows == "classes" else str(row + 1) for row in range(len(shown))]
+    statistics, gate = gate_statistics(measured), gate_of(trained.generator, layer)
+    labels = [trained.class_name(row) if rows == "classes" else str(row + 1) for row in range(len(shown))]
     light, dark = (draw_gate_map(shown, labels=labels, theme=theme, images=images, largest=gate.largest) for theme in (LIGHT, DARK))
     return Drawing(
         file=f"gates-{rows}-{layer.replace('.', '-')}.png",
@@ -158,27 +164,27 @@ def gate_drawing(
             "entropy": f"{statistics.entropy:.3f}",
             "balance": f"{statistics.balance:.3f}",
             "variance": f"{statistics.variance:.2g}",
-            "similarity": f"{kernel_similarity(subject.generator.get_submodule(layer)):.2f}",
+            "similarity": f"{kernel_similarity(trained.generator.get_submodule(layer)):.2f}",
         },
         shape="panel",
     )
 
 
-def draw_scores(subject: Subject, *, seed: int) -> list[Drawing]:
+def draw_scores(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return the scores over images seen, a panel per score and protocol: those of training, then those of its checkpoints."""
-    during = [series_drawing(series, "Computed during training.") for series in score_series(subject.records)]
-    after = [series_drawing(series, f"Computed from the checkpoints: {words}.") for series, words in curve_series(subject.scores)]
+    during = [series_drawing(series, "Computed during training.") for series in score_series(trained.records)]
+    after = [series_drawing(series, f"Computed from the checkpoints: {words}.") for series, words in curve_series(trained.scores)]
     return during + after
 
 
-def draw_training(subject: Subject, *, seed: int) -> list[Drawing]:
+def draw_training(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return the curves of the training log over images seen."""
-    return [series_drawing(series, "") for series in training_series(subject.records)]
+    return [series_drawing(series, "") for series in training_series(trained.records)]
 
 
-def draw_methods(subject: Subject, *, seed: int) -> list[Drawing]:
+def draw_methods(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return the pictures of the run's training methods."""
-    return list(subject.methods)
+    return list(trained.methods)
 
 
 def series_drawing(series: Series, caption: str) -> Drawing:
@@ -212,7 +218,7 @@ PICTURES: dict[str, PictureKind] = {
     "walk": PictureKind("interpolation", draw_walk, {"stops": 4, "frames_per_leg": 12, "tiles": 12}),
     "truncation": PictureKind("truncation", draw_truncation, {"levels": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0), "columns": 12}),
     "truncation-w": PictureKind("truncation", draw_psi_truncation, {"psis": (0.0, 0.2, 0.4, 0.6, 0.8), "columns": 12}),
-    "verdicts": PictureKind("verdicts", draw_verdicts, {"classes": 20, "candidates": 32, "kept": 5}),
+    "logit-ranking": PictureKind("logit-ranking", draw_logit_ranking, {"classes": 20, "candidates": 32, "kept": 5}),
     "neighbours-pixels": PictureKind("neighbours", draw_pixel_neighbours, {"samples": 8, "nearest": 7}),
     "neighbours-features": PictureKind("neighbours", draw_feature_neighbours, {"samples": 8, "nearest": 7}),
     "spectrum": PictureKind("spectrum", draw_spectrum, {"count": 256}),

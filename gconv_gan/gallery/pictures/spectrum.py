@@ -16,7 +16,7 @@ from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
 from gconv_gan.gallery.pictures.grid import read_tiles
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 HEIGHT = 2.8  # inches
 COLOURS = 48  # of the palette
@@ -55,12 +55,12 @@ def decibels(spectrum: Spectrum) -> Spectrum:
     return 10 * spectrum.clamp_min(FLOOR).log10()
 
 
-def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
+def draw_spectrum(trained: TrainedGenerator, *, seed: int, count: int) -> list[Drawing]:
     """Return the plot of the power spectra of samples and of as many training images."""
-    reals = real_images(subject, count)
+    reals = real_images(trained, count)
     if reals is None:
         return []
-    sets = {"training images": reals, "samples": subject.generate(subject.samples(seed, "spectrum", count))}
+    sets = {"training images": reals, "samples": trained.generate(trained.samples(seed, "spectrum", count))}
     curves = {name: decibels(radial_power_spectrum(images.double() / GREY_LEVELS))[1:] for name, images in sets.items()}
     gap = curves["samples"] - curves["training images"]
     widest = int(gap.abs().argmax())
@@ -84,12 +84,12 @@ def draw_spectrum(subject: Subject, *, seed: int, count: int) -> list[Drawing]:
     ]
 
 
-def real_images(subject: Subject, count: int) -> UInt8[Tensor, "n 3 h w"] | None:
+def real_images(trained: TrainedGenerator, count: int) -> UInt8[Tensor, "n 3 h w"] | None:
     """Return ``count`` training images at even distances, or those of the run's grid of real images, or None."""
-    if subject.training is not None:
-        total = len(subject.training.images)
-        return torch.from_numpy(np.array(subject.training.images[np.unique(np.linspace(0, total - 1, count).astype(int))]))
-    return None if subject.reals is None else read_tiles(subject.reals, side=subject.image_size)
+    if trained.training is not None:
+        total = len(trained.training.images)
+        return torch.from_numpy(np.array(trained.training.images[np.unique(np.linspace(0, total - 1, count).astype(int))]))
+    return None if trained.reals is None else read_tiles(trained.reals, side=trained.image_size)
 
 
 def plot(curves: Mapping[str, Spectrum], *, theme: Theme) -> bytes:

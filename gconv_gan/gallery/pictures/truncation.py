@@ -12,18 +12,18 @@ import torch
 from gconv_gan.gallery.latents import UNCONDITIONAL, Sheet, fixed_latents
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import grid_png
-from gconv_gan.gallery.subject import Subject, generate
+from gconv_gan.gallery.trained_generator import TrainedGenerator, generate
 from gconv_gan.models.gan.mapping import MappedGenerator
 
 
-def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], columns: int) -> list[Drawing]:
+def draw_truncation(trained: TrainedGenerator, *, seed: int, levels: Sequence[float], columns: int) -> list[Drawing]:
     """Return a grid of the first latents, a row per threshold of z, the last row untruncated; no drawing with a mapping network."""
-    if isinstance(subject.generator, MappedGenerator):
+    if isinstance(trained.generator, MappedGenerator):
         return []
-    y = subject.samples(seed, UNCONDITIONAL, columns).y
+    y = trained.samples(seed, UNCONDITIONAL, columns).y
     thresholds = (*levels, None)
-    sheets = (Sheet(fixed_latents(seed, UNCONDITIONAL, count=columns, latent_dim=subject.latent_dim, threshold=t), y) for t in thresholds)
-    rows = [subject.generate(sheet) for sheet in sheets]
+    sheets = (Sheet(fixed_latents(seed, UNCONDITIONAL, count=columns, latent_dim=trained.latent_dim, threshold=t), y) for t in thresholds)
+    rows = [trained.generate(sheet) for sheet in sheets]
     labels = (*(f"{level:g}" for level in levels), "none")
     return [
         Drawing(
@@ -38,17 +38,17 @@ def draw_truncation(subject: Subject, *, seed: int, levels: Sequence[float], col
     ]
 
 
-def draw_psi_truncation(subject: Subject, *, seed: int, psis: Sequence[float], columns: int) -> list[Drawing]:
+def draw_psi_truncation(trained: TrainedGenerator, *, seed: int, psis: Sequence[float], columns: int) -> list[Drawing]:
     r"""Return a grid of the first latents, a row per ψ, the last row untruncated; no drawing without a mapping network.
 
     .. math:: w' = \bar w + \psi\,(w - \bar w)
 
     with :math:`\bar w` the running mean of w in training.
     """
-    if not isinstance(subject.generator, MappedGenerator):
+    if not isinstance(trained.generator, MappedGenerator):
         return []
-    sheet = subject.samples(seed, UNCONDITIONAL, columns)
-    rows = [generate(subject.generator.truncated(psi), sheet.z, sheet.y) for psi in (*psis, 1.0)]
+    sheet = trained.samples(seed, UNCONDITIONAL, columns)
+    rows = [generate(trained.generator.truncated(psi), sheet.z, sheet.y) for psi in (*psis, 1.0)]
     labels = (*(f"ψ {psi:g}" for psi in psis), "none")
     return [
         Drawing(

@@ -12,7 +12,7 @@ from torch import Tensor
 from gconv_gan.gallery.latents import fixed_latents, slerp
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import natural_scale, png_bytes, tile
-from gconv_gan.gallery.subject import Subject, generate
+from gconv_gan.gallery.trained_generator import TrainedGenerator, generate
 
 FRAME_PIXELS = 2**14  # largest number of pixels of a frame, which limits the number of images
 MAX_BYTES = 1_000_000  # largest size of the file; above it, every second frame is left out, repeatedly
@@ -63,13 +63,13 @@ def small_gif(frames: list[UInt8[np.ndarray, "h w 4"]]) -> bytes:
         stride *= 2
 
 
-def draw_walk(subject: Subject, *, seed: int, stops: int, frames_per_leg: int, tiles: int) -> list[Drawing]:
+def draw_walk(trained: TrainedGenerator, *, seed: int, stops: int, frames_per_leg: int, tiles: int) -> list[Drawing]:
     """Return one animation of several paths, each with its own latents and, in a conditional generator, its own class."""
-    shown = max(1, min(tiles, FRAME_PIXELS // subject.image_size**2))
-    latents = fixed_latents(seed, "walk", count=shown * stops, latent_dim=subject.latent_dim).view(shown, stops, -1)
+    shown = max(1, min(tiles, FRAME_PIXELS // trained.image_size**2))
+    latents = fixed_latents(seed, "walk", count=shown * stops, latent_dim=trained.latent_dim).view(shown, stops, -1)
     walks = torch.stack([closed_walk(row, frames_per_leg) for row in latents], 1)  # [frames, shown, d]
-    y = None if subject.num_classes is None else torch.arange(shown).remainder(subject.num_classes).repeat(len(walks))
-    images = rearrange(generate(subject.generator, walks.flatten(0, 1), y), "(frame tile) c h w -> frame tile c h w", tile=shown)
+    y = None if trained.num_classes is None else torch.arange(shown).remainder(trained.num_classes).repeat(len(walks))
+    images = rearrange(generate(trained.generator, walks.flatten(0, 1), y), "(frame tile) c h w -> frame tile c h w", tile=shown)
     columns = min(shown, 6)
     frames = [tile(frame, columns=columns, scale=1, padding=PADDING) for frame in images]
     still = tile(images[0], columns=columns, scale=1, padding=PADDING)
@@ -78,7 +78,7 @@ def draw_walk(subject: Subject, *, seed: int, stops: int, frames_per_leg: int, t
             file="walk.gif",
             content=small_gif(frames),
             still=png_bytes(still),
-            enlarged=natural_scale(subject.image_size, subject.image_size),
+            enlarged=natural_scale(trained.image_size, trained.image_size),
             title="Latent walk",
             caption=f"Each picture passes through {stops} latents and returns to its first"
             + ("." if y is None else "; its class stays.")

@@ -9,15 +9,15 @@ from gconv_gan.gallery.page.comparison_page import COMPARED, SIDES, build_compar
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.page.score_pairs import pairs
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.gallery.conftest import changed_files, class_generator, file_among, small_generator
 
 FEW = {kind: COMPARED[kind] for kind in ("unconditional", "classes")}
 
 
-def test_a_run_beside_itself_shows_the_same_pictures(subject: Subject, tmp_path: Path) -> None:
-    other = dataclasses.replace(subject, run=dataclasses.replace(subject.run, name="other", checkpoint_sha256="cd" * 32))
-    page = build_comparison(tmp_path / "pair", (subject, other), pictures=FEW)
+def test_a_run_beside_itself_shows_the_same_pictures(trained: TrainedGenerator, tmp_path: Path) -> None:
+    other = dataclasses.replace(trained, run=dataclasses.replace(trained.run, name="other", checkpoint_sha256="cd" * 32))
+    page = build_comparison(tmp_path / "pair", (trained, other), pictures=FEW)
     for file in ("unconditional.png", "classes-000.png"):
         assert (page.parent / f"a-{file}").read_bytes() == (page.parent / f"b-{file}").read_bytes()
     assert changed_files(page.parent) == []
@@ -25,25 +25,25 @@ def test_a_run_beside_itself_shows_the_same_pictures(subject: Subject, tmp_path:
     assert "other: Grid" in page.read_text()
 
 
-def test_every_picture_can_be_drawn_again_from_its_side(subject: Subject, tmp_path: Path) -> None:
+def test_every_picture_can_be_drawn_again_from_its_side(trained: TrainedGenerator, tmp_path: Path) -> None:
     other = dataclasses.replace(
-        subject, generator=class_generator(), run=dataclasses.replace(subject.run, name="other", checkpoint_sha256="cd" * 32)
+        trained, generator=class_generator(), run=dataclasses.replace(trained.run, name="other", checkpoint_sha256="cd" * 32)
     )
-    folder = build_comparison(tmp_path / "pair", (subject, other), seed=3).parent
+    folder = build_comparison(tmp_path / "pair", (trained, other), seed=3).parent
     entries = read_manifest(folder).pictures
-    assert {entry.kind for entry in entries} == {"unconditional", "classes", "slerp", "truncation", "verdicts", "spectrum"}
+    assert {entry.kind for entry in entries} == {"unconditional", "classes", "slerp", "truncation", "logit-ranking", "spectrum"}
     for entry in entries:
         side = entry.file[0]
-        of = (subject, other)[SIDES.index(side)]
+        of = (trained, other)[SIDES.index(side)]
         assert entry.checkpoint == of.run.checkpoint_sha256
         drawings = draw_side(COMPARED[entry.kind], of, side, seed=entry.seed, **entry.parameters)
         assert file_among(drawings, entry.file) == (folder / entry.file).read_bytes()
 
 
-def test_runs_that_cannot_share_latents_are_refused(subject: Subject, tmp_path: Path) -> None:
-    other = dataclasses.replace(subject, generator=small_generator(num_classes=2))
+def test_runs_that_cannot_share_latents_are_refused(trained: TrainedGenerator, tmp_path: Path) -> None:
+    other = dataclasses.replace(trained, generator=small_generator(num_classes=2))
     with pytest.raises(UserError, match="number of classes is 3 and 2"):
-        build_comparison(tmp_path, (subject, other))
+        build_comparison(tmp_path, (trained, other))
 
 
 def test_the_index_lists_every_gallery_and_does_not_overwrite_another_page(gallery: Path, tmp_path: Path) -> None:
@@ -87,15 +87,15 @@ def test_scores_of_different_checkpoints_are_a_pair() -> None:
     assert pairs([first], [second]).common == [(first, second)]
 
 
-def test_the_page_names_scores_without_a_counterpart_and_unequal_training(subject: Subject, tmp_path: Path) -> None:
-    run = dataclasses.replace(subject.run, name="other", images_seen=640)
-    other = dataclasses.replace(subject, run=run, scores=(score(7.5, protocol="tiny5k"), subject.scores[0]))
-    text = build_comparison(tmp_path / "pair", (subject, other), pictures=FEW).read_text()
+def test_the_page_names_scores_without_a_counterpart_and_unequal_training(trained: TrainedGenerator, tmp_path: Path) -> None:
+    run = dataclasses.replace(trained.run, name="other", images_seen=640)
+    other = dataclasses.replace(trained, run=run, scores=(score(7.5, protocol="tiny5k"), trained.scores[0]))
+    text = build_comparison(tmp_path / "pair", (trained, other), pictures=FEW).read_text()
     before, _, alone = text.partition("Scores of one run only")
     assert (before.count("<b>tiny2k</b>"), before.count("<b>tiny5k</b>"), alone.count("<b>tiny5k</b>")) == (2, 0, 1)
     assert "has seen <strong>1,200</strong> images and other has seen <strong>640</strong> images" in text
     index = write_index(tmp_path)
     assert "noise: tiny_gconv (pictured) after 1,200 images, other after 640" in index.read_text()
-    same = build_comparison(tmp_path / "same", (subject, subject), pictures=FEW).read_text()
+    same = build_comparison(tmp_path / "same", (trained, trained), pictures=FEW).read_text()
     assert "has seen" not in same
     assert "Scores of one run only" not in same

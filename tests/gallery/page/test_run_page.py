@@ -14,7 +14,7 @@ from gconv_gan.gallery.page.document import breakable
 from gconv_gan.gallery.page.score_table import score_rows, scores_html, setting
 from gconv_gan.gallery.page.theme import DARK, LIGHT
 from gconv_gan.gallery.pictures.registry import PICTURES
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 VOID = {"meta", "link", "img", "source", "br", "wbr", "hr", "input"}
 HERO_ONLY = {"unconditional": PICTURES["unconditional"]}
@@ -136,11 +136,11 @@ def test_long_names_may_break_where_their_words_are_joined() -> None:
         ({"fid": 9.0}, r"needs an object 'scores'.*\['fid'\]"),
     ],
 )
-def test_a_bare_number_is_refused(score: dict[str, object], message: str, tmp_path: Path, subject: Subject) -> None:
+def test_a_bare_number_is_refused(score: dict[str, object], message: str, tmp_path: Path, trained: TrainedGenerator) -> None:
     with pytest.raises(UserError, match=message):
         score_rows(score)
     with pytest.raises(UserError, match=message):
-        build_gallery(tmp_path, dataclasses.replace(subject, scores=(score,)), pictures=HERO_ONLY)
+        build_gallery(tmp_path, dataclasses.replace(trained, scores=(score,)), pictures=HERO_ONLY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,11 +148,11 @@ def test_no_scores_no_section() -> None:
     assert scores_html([]) == ""
 
 
-def test_names_are_escaped_in_the_page(tmp_path: Path, subject: Subject) -> None:
+def test_names_are_escaped_in_the_page(tmp_path: Path, trained: TrainedGenerator) -> None:
     hostile = '<script>alert("x")</script>&"'
-    run = dataclasses.replace(subject.run, name=hostile, dataset=hostile, class_names=(hostile, "b", "c"), details={hostile: hostile})
+    run = dataclasses.replace(trained.run, name=hostile, dataset=hostile, class_names=(hostile, "b", "c"), details={hostile: hostile})
     pictures = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
-    page = Outline(build_gallery(tmp_path, dataclasses.replace(subject, run=run), pictures=pictures).read_text())
+    page = Outline(build_gallery(tmp_path, dataclasses.replace(trained, run=run), pictures=pictures).read_text())
     assert len(page.attributes("script")) == 1
     assert hostile in page.texts
     assert any(hostile in image["alt"] for image in page.attributes("img"))
@@ -181,9 +181,9 @@ LONG = {
 }
 
 
-def test_the_page_fits_the_width_of_a_phone_and_a_desktop(subject: Subject, tmp_path: Path) -> None:
-    run = dataclasses.replace(subject.run, class_names=("brown bear", "remote control", "sewing machine of long ago"))
-    wide = dataclasses.replace(subject, run=run, scores=(*subject.scores, LONG, LONG))
+def test_the_page_fits_the_width_of_a_phone_and_a_desktop(trained: TrainedGenerator, tmp_path: Path) -> None:
+    run = dataclasses.replace(trained.run, class_names=("brown bear", "remote control", "sewing machine of long ago"))
+    wide = dataclasses.replace(trained, run=run, scores=(*trained.scores, LONG, LONG))
     index = build_gallery(tmp_path / "gallery", wide, pictures=PICTURES)
     report = """<script>addEventListener("load",()=>{
       const press=key=>{dispatchEvent(new KeyboardEvent("keydown",{key}));

@@ -5,7 +5,7 @@ from torch import nn
 
 from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.pictures.class_blend import blended_classes, draw_class_blend
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.gallery.conftest import class_generator
 
 
@@ -36,8 +36,8 @@ def test_a_blend_mixes_the_parameters_and_ends_at_the_partner() -> None:
         assert torch.equal(blended, generator(z, partner))
 
 
-def test_classes_that_no_blend_reaches_are_left_out(subject: Subject) -> None:
-    (drawing,) = draw_class_blend(dataclasses.replace(subject, generator=class_generator()), seed=0, rows=2, columns=3)
+def test_classes_that_no_blend_reaches_are_left_out(trained: TrainedGenerator) -> None:
+    (drawing,) = draw_class_blend(dataclasses.replace(trained, generator=class_generator()), seed=0, rows=2, columns=3)
     assert drawing.row_labels == ("cat → dog", "dog → cow")
-    assert draw_class_blend(dataclasses.replace(subject, generator=OneHot()), seed=0, rows=2, columns=3) == []
-    assert draw_class_blend(subject, seed=0, rows=2, columns=3) == []  # its images do not depend on the class
+    assert draw_class_blend(dataclasses.replace(trained, generator=OneHot()), seed=0, rows=2, columns=3) == []
+    assert draw_class_blend(trained, seed=0, rows=2, columns=3) == []  # its images do not depend on the class

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates, draw_layers, layer_curves
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 LAYERS = ("blocks.0.conv1", "blocks.0.conv2+1", "to_rgb")
 
@@ -33,8 +33,8 @@ def pixels(content: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def test_there_is_a_panel_per_player_and_quantity_that_was_measured(subject: Subject) -> None:
-    drawings = draw_effective_learning_rates(replace(subject, records=records()), seed=0)
+def test_there_is_a_panel_per_player_and_quantity_that_was_measured(trained: TrainedGenerator) -> None:
+    drawings = draw_effective_learning_rates(replace(trained, records=records()), seed=0)
     assert [drawing.file for drawing in drawings] == [
         f"history-{quantity}-{player}.png"
         for player in ("generator", "discriminator")
@@ -42,12 +42,12 @@ def test_there_is_a_panel_per_player_and_quantity_that_was_measured(subject: Sub
     ]
     assert drawings[0].alt.startswith("Effective learning rates of 3 layers of the generator over images seen: from 0.01 to 1 at first, ")
     assert all(drawing.dark is not None for drawing in drawings)
-    only = draw_effective_learning_rates(replace(subject, records=records(players=("discriminator",))), seed=0)
+    only = draw_effective_learning_rates(replace(trained, records=records(players=("discriminator",))), seed=0)
     assert all("discriminator" in drawing.file for drawing in only)
 
 
-def test_a_run_that_did_not_measure_them_has_none(subject: Subject) -> None:
-    assert draw_effective_learning_rates(replace(subject, records=({"images": 100, "loss_d": 1.0},)), seed=0) == []
+def test_a_run_that_did_not_measure_them_has_none(trained: TrainedGenerator) -> None:
+    assert draw_effective_learning_rates(replace(trained, records=({"images": 100, "loss_d": 1.0},)), seed=0) == []
 
 
 def test_curves_are_those_of_the_layers_in_the_order_of_the_network_and_positive() -> None:

@@ -24,7 +24,7 @@ from gconv_gan.gallery.pictures.gates import (
     record_gates,
     strongest_first,
 )
-from gconv_gan.gallery.subject import SAMPLE_BATCH
+from gconv_gan.gallery.trained_generator import SAMPLE_BATCH
 from gconv_gan.layers import AdaptiveConv2d, CConv2d, CondConv2d, Condition, DyConv2d, GConv2d, ModulatedConv2d, ODConv2d
 from gconv_gan.models.gan.resnet import ResNetGenerator
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gconv_gan.gallery.pictures.neighbours import draw_feature_neighbours, draw_pixel_neighbours, in_pixels, nearest, training_tiles
-from gconv_gan.gallery.subject import FeatureExtractor, Subject, TrainingImages
+from gconv_gan.gallery.trained_generator import FeatureExtractor, TrainedGenerator, TrainingImages
 
 
 def test_neighbours_are_those_of_the_whole_matrix_whatever_the_tiles() -> None:
@@ -34,12 +34,12 @@ def test_pixel_distance_is_in_grey_levels() -> None:
     assert float(distances) == pytest.approx(5, rel=1e-12)
 
 
-def test_the_drawing_finds_a_planted_copy(subject: Subject, images: np.ndarray) -> None:
-    assert draw_pixel_neighbours(dataclasses.replace(subject, training=None), seed=0, samples=2, nearest=3) == []
-    assert draw_feature_neighbours(dataclasses.replace(subject, extractor=None), seed=0, samples=2, nearest=3) == []
+def test_the_drawing_finds_a_planted_copy(trained: TrainedGenerator, images: np.ndarray) -> None:
+    assert draw_pixel_neighbours(dataclasses.replace(trained, training=None), seed=0, samples=2, nearest=3) == []
+    assert draw_feature_neighbours(dataclasses.replace(trained, extractor=None), seed=0, samples=2, nearest=3) == []
     bright = FeatureExtractor("brightness", lambda batch: batch.flatten(1).float().mean(1, keepdim=True))
     training = TrainingImages(images, "noise", "ab" * 32, mirrored=False)
-    (drawing,) = draw_feature_neighbours(dataclasses.replace(subject, training=training, extractor=bright), seed=0, samples=2, nearest=3)
+    (drawing,) = draw_feature_neighbours(dataclasses.replace(trained, training=training, extractor=bright), seed=0, samples=2, nearest=3)
     assert drawing.facts["training images searched"] == "30"
     assert len(drawing.facts["row 1"].split(", ")) == 3
     assert "features of brightness" in drawing.caption

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gconv_gan.gallery.pictures.spectrum import decibels, draw_spectrum, radial_power_spectrum
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 
 def grey(pixels: torch.Tensor) -> torch.Tensor:
@@ -38,7 +38,7 @@ def test_ten_decibels_are_a_factor_of_ten() -> None:
     assert decibels(torch.tensor([1.0, 10.0, 0.1], dtype=torch.float64)).tolist() == pytest.approx([0, 10, -10])
 
 
-def test_without_real_images_there_is_no_spectrum(subject: Subject) -> None:
-    assert draw_spectrum(dataclasses.replace(subject, reals=None, training=None), seed=0, count=4) == []
-    (drawing,) = draw_spectrum(subject, seed=0, count=4)
+def test_without_real_images_there_is_no_spectrum(trained: TrainedGenerator) -> None:
+    assert draw_spectrum(dataclasses.replace(trained, reals=None, training=None), seed=0, count=4) == []
+    (drawing,) = draw_spectrum(trained, seed=0, count=4)
     assert drawing.facts["images"] == "4 samples, 4 real"

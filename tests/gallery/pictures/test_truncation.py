@@ -8,22 +8,22 @@ import torch
 from gconv_gan.gallery.latents import UNCONDITIONAL, fixed_latents, random_sheet
 from gconv_gan.gallery.pictures.grid import read_tiles
 from gconv_gan.gallery.pictures.truncation import draw_psi_truncation, draw_truncation
-from gconv_gan.gallery.subject import Subject, generate
+from gconv_gan.gallery.trained_generator import TrainedGenerator, generate
 from gconv_gan.models.gan.mapping import MappedGenerator, MappingNetwork
 from gconv_gan.models.gan.resnet import ResNetGenerator
 
 
-def mapped(subject: Subject) -> Subject:
-    """The subject's run with a generator behind a mapping network whose mean w is not zero."""
+def mapped(trained: TrainedGenerator) -> TrainedGenerator:
+    """The trained's run with a generator behind a mapping network whose mean w is not zero."""
     torch.manual_seed(0)
     mapping = MappingNetwork(latent_dim=6, width=8, depth=2, num_classes=None)
     generator = MappedGenerator(mapping, ResNetGenerator(image_size=8, width=4, latent_dim=8), latent_dim=6)
     generator.w_mean.copy_(torch.randn(8))
-    return dataclasses.replace(subject, generator=generator.eval())
+    return dataclasses.replace(trained, generator=generator.eval())
 
 
-def test_a_mapping_network_sweeps_psi_in_w(subject: Subject, tmp_path: Path) -> None:
-    run = mapped(subject)
+def test_a_mapping_network_sweeps_psi_in_w(trained: TrainedGenerator, tmp_path: Path) -> None:
+    run = mapped(trained)
     generator = run.generator
     assert isinstance(generator, MappedGenerator)
     assert draw_truncation(run, seed=3, levels=(0.5,), columns=4) == []
@@ -41,14 +41,14 @@ def test_a_mapping_network_sweeps_psi_in_w(subject: Subject, tmp_path: Path) -> 
     assert generator.psi == 1.0  # the run's generator stays as it is
 
 
-def test_without_a_mapping_network_z_is_truncated(subject: Subject, tmp_path: Path) -> None:
-    assert draw_psi_truncation(subject, seed=3, psis=(0.5,), columns=4) == []
-    (drawing,) = draw_truncation(subject, seed=3, levels=(0.5,), columns=4)
+def test_without_a_mapping_network_z_is_truncated(trained: TrainedGenerator, tmp_path: Path) -> None:
+    assert draw_psi_truncation(trained, seed=3, psis=(0.5,), columns=4) == []
+    (drawing,) = draw_truncation(trained, seed=3, levels=(0.5,), columns=4)
     assert (drawing.title, drawing.row_labels) == ("Truncated z", ("0.5", "none"))
     (tmp_path / drawing.file).write_bytes(drawing.content)
     truncated, whole = read_tiles(tmp_path / drawing.file, side=8).chunk(2)
-    sheet = subject.samples(3, UNCONDITIONAL, 4)
-    assert torch.equal(whole, subject.generate(sheet))
-    z = fixed_latents(3, UNCONDITIONAL, count=4, latent_dim=subject.latent_dim, threshold=0.5)
-    assert torch.equal(truncated, generate(subject.generator, z, sheet.y))
+    sheet = trained.samples(3, UNCONDITIONAL, 4)
+    assert torch.equal(whole, trained.generate(sheet))
+    z = fixed_latents(3, UNCONDITIONAL, count=4, latent_dim=trained.latent_dim, threshold=0.5)
+    assert torch.equal(truncated, generate(trained.generator, z, sheet.y))
     assert not torch.equal(truncated, whole)

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from gconv_gan.gallery.pictures.walk import MAX_BYTES, closed_walk, draw_walk, small_gif
-from gconv_gan.gallery.subject import Subject
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 
 def test_a_walk_passes_its_stops_and_closes_with_steps_of_one_size_to_a_leg() -> None:
@@ -21,8 +21,8 @@ def nn_normalise(rows: torch.Tensor) -> torch.Tensor:
     return rows.double() / rows.double().norm(dim=1, keepdim=True)
 
 
-def test_the_gif_is_an_endless_animation_with_transparent_gutters(subject: Subject) -> None:
-    (drawing,) = draw_walk(subject, seed=0, stops=2, frames_per_leg=3, tiles=2)
+def test_the_gif_is_an_endless_animation_with_transparent_gutters(trained: TrainedGenerator) -> None:
+    (drawing,) = draw_walk(trained, seed=0, stops=2, frames_per_leg=3, tiles=2)
     picture = Image.open(io.BytesIO(drawing.content))
     assert (picture.format, picture.info["loop"], getattr(picture, "n_frames", 1)) == ("GIF", 0, 6)
     frame = np.asarray(picture.convert("RGBA"))
@@ -30,7 +30,7 @@ def test_the_gif_is_an_endless_animation_with_transparent_gutters(subject: Subje
     assert frame[:, 8, 3].max() == 0
     assert frame[:, :8, 3].min() == 255
     assert drawing.files().keys() == {"walk.gif", "walk-still.png"}
-    assert draw_walk(subject, seed=0, stops=2, frames_per_leg=3, tiles=2)[0].content == drawing.content
+    assert draw_walk(trained, seed=0, stops=2, frames_per_leg=3, tiles=2)[0].content == drawing.content
 
 
 def test_a_large_animation_loses_frames_not_its_length() -> None:

@@ -7,36 +7,36 @@ from torch import Tensor
 from gconv_gan.gallery.latents import class_sheet
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import as_bytes, grid_png
-from gconv_gan.gallery.subject import Subject, run_in_batches
+from gconv_gan.gallery.trained_generator import TrainedGenerator, run_in_batches
 
 
-def best_and_worst(verdicts: Float[Tensor, "r n"], kept: int) -> Int[Tensor, "r k"]:
+def best_and_worst(logits: Float[Tensor, "r n"], kept: int) -> Int[Tensor, "r k"]:
     """Return the positions of the ``kept`` largest of each row, largest first, and then of the ``kept`` smallest, smallest last."""
-    order = verdicts.sort(dim=1, descending=True, stable=True).indices
+    order = logits.sort(dim=1, descending=True, stable=True).indices
     return torch.cat([order[:, :kept], order[:, -kept:]], 1)
 
 
-def draw_verdicts(subject: Subject, *, seed: int, classes: int, candidates: int, kept: int) -> list[Drawing]:
+def draw_logit_ranking(trained: TrainedGenerator, *, seed: int, classes: int, candidates: int, kept: int) -> list[Drawing]:
     """Return a grid, a row per class (or one row): the ``kept`` candidates with the highest logits, then the ``kept`` with the lowest."""
-    if subject.discriminator is None:
+    if trained.discriminator is None:
         return []
-    if subject.num_classes is None:
-        sheet = subject.samples(seed, "verdicts", candidates)
+    if trained.num_classes is None:
+        sheet = trained.samples(seed, "logit-ranking", candidates)
         names: tuple[str, ...] = ()
     else:
-        shown = range(min(classes, subject.num_classes))
-        sheet = class_sheet(seed, "verdicts", classes=shown, columns=candidates, latent_dim=subject.latent_dim)
-        names = tuple(subject.class_name(index) for index in shown)
-    images = run_in_batches(subject.generator, sheet.z, sheet.y)
-    verdicts = run_in_batches(subject.discriminator, images, sheet.y).view(-1, candidates)
-    chosen = best_and_worst(verdicts, kept)
-    grid = as_bytes(images).view(len(verdicts), candidates, *images.shape[1:])
+        shown = range(min(classes, trained.num_classes))
+        sheet = class_sheet(seed, "logit-ranking", classes=shown, columns=candidates, latent_dim=trained.latent_dim)
+        names = tuple(trained.class_name(index) for index in shown)
+    images = run_in_batches(trained.generator, sheet.z, sheet.y)
+    logits = run_in_batches(trained.discriminator, images, sheet.y).view(-1, candidates)
+    chosen = best_and_worst(logits, kept)
+    grid = as_bytes(images).view(len(logits), candidates, *images.shape[1:])
     picked = torch.stack([row[places] for row, places in zip(grid, chosen, strict=True)])
-    values = verdicts.gather(1, chosen)
+    values = logits.gather(1, chosen)
     rows = names or ("all",)
     return [
         Drawing(
-            file="verdicts.png",
+            file="logit-ranking.png",
             content=grid_png(picked.flatten(0, 1), columns=2 * kept),
             title="Highest and lowest logits of the discriminator",
             caption=f"Of {candidates} samples{' of each class' if names else ''} the {kept} with the highest logits (left, highest first) "

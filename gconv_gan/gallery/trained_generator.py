@@ -68,7 +68,7 @@ class FeatureExtractor:
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainedGenerator:
     """A generator and the records of its run, from which the pictures are drawn.
 
     Args:
