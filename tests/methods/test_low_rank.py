@@ -307,7 +307,7 @@ def test_every_network_computes_with_thin_layers_what_it_did_projected_or_is_ref
 def test_the_default_leaves_every_generator_its_colours(kind: str, tmp_path: Path) -> None:
     method = {"kind": "low_rank", "players": ["generator"], "removed": 0.9, "factorise_at": 16}
     networks = {"generator": {"kind": kind, "width": 16, "latent_dim": 6, "conv": {"kind": "plain"}}}
-    sizes = {"data": {"size": 16}, "discriminator": {"kind": "resnet"}} if kind == "dcgan" else {}  # at 8 px its only one makes colours
+    sizes = {"data": {"size": 16}, "discriminator": {"width": 8}} if kind == "dcgan" else {}  # at 8 px its only one makes colours
     recipe.fit(tiny(tmp_path, **networks, **sizes, methods=[method], trainer={"total_images": 16}))
     generator = load_run(tmp_path / "tiny").generator()
     pairs = [layer for layer in generator.modules() if [name for name, _ in layer.named_children()] == ["first", "second"]]

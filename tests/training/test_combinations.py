@@ -20,7 +20,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import validated
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.runtime.tracking import read_metrics
-from gconv_gan.training import engine, samples
+from gconv_gan.training import engine, report, samples
 from tests.reference.host_free import HostFreeEngine
 from tests.reference.pairwise import Combination, Row, every_pair, next_row, pairs_of
 
@@ -108,6 +108,7 @@ def culprit(row: Row, folder: Path) -> Combination:
 
 def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "save_grid", lambda *_, **__: None)  # grids are tested elsewhere
+    monkeypatch.setattr(report, "log_picture", lambda *_: None)
     monkeypatch.setattr(engine, "EagerEngine", HostFreeEngine)
     missing = every_pair(AXES)
     refused: dict[Combination, str] = {}
