@@ -50,7 +50,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         },
         "augment": {"kind": "ada", "initial_probability": 0.7, "ramp_images": 400, "every": 2},
     },
-    "batch_norm": {"discriminator": {"block_norm": {"kind": "batch"}, "norm": {"kind": "none"}}},
+    "batch_norm": {
+        "seed": 5,  # at 3, a rectifier's input comes within rounding of 0 in a step
+        "discriminator": {"block_norm": {"kind": "batch"}, "norm": {"kind": "none"}},
+    },
     "relativistic": {
         "seed": 5,  # at 3, a rectifier's input comes within rounding of 0 in a step
         "objective": {"loss": "relativistic_pairing", "penalty": {"kind": "r1_r2", "gamma": 0.1}},
