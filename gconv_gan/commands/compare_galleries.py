@@ -1,11 +1,11 @@
-"""Comparison of two runs: pictures of the same latents side by side on one page."""
+"""Comparison of runs: pictures of the same latents side by side on one page, with scores, curves and facts."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from gconv_gan.commands.gallery import trained_generator
 from gconv_gan.commands.train.networks import load_run
@@ -18,14 +18,12 @@ from gconv_gan.runtime.atomic import require_possible_folder
 
 
 class CompareGalleriesCommand(Config):
-    """Draw two runs side by side."""
+    """Draw runs side by side."""
 
-    first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
-    """The run folder on the left."""
-    second: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
-    """The run folder on the right."""
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN [RUN ...]")] = Field(min_length=2)
+    """The run folders, in the order of the columns."""
     out: str | None = None
-    """Folder of the page; None: comparisons/FIRST-SECOND beside the first run."""
+    """Folder of the page; None: comparisons/OTHERS in the folder of the first run."""
     checkpoint: Checkpoint = None
     seed: NonNegativeInt = 0
     """Seed of all latents and labels."""
@@ -36,13 +34,11 @@ class CompareGalleriesCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Draw the page that the command line names and print its path."""
     command = parse_command(CompareGalleriesCommand, arguments)
-    folders = Path(command.first), Path(command.second)
-    first, second = (load_run(folder, checkpoint=command.checkpoint) for folder in folders)
-    out = Path(command.out) if command.out else folders[0].resolve().parent / "comparisons" / f"{first.config.name}-{second.config.name}"
+    folders = [Path(run) for run in command.runs]
+    runs = [load_run(folder, checkpoint=command.checkpoint) for folder in folders]
+    others = "-".join(run.config.name for run in runs[1:])
+    out = Path(command.out) if command.out else folders[0] / "comparisons" / others
     require_possible_folder(out, "--out")
     require_own_page(out)
-    sides = (
-        trained_generator(first, folders[0], cache_dir=command.cache_dir),
-        trained_generator(second, folders[1], cache_dir=command.cache_dir),
-    )
-    print(f"comparison: {build_comparison(out, sides, seed=command.seed)}")
+    generators = [trained_generator(run, folder, cache_dir=command.cache_dir) for run, folder in zip(runs, folders, strict=True)]
+    print(f"comparison: {build_comparison(out, generators, seed=command.seed)}")

@@ -1,7 +1,7 @@
 """The HTML document of every page: head, navigation, main part, footer, and the keys j and k to move between pictures."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from gconv_gan.gallery.page.style import STYLE
@@ -27,6 +27,25 @@ def breakable(name: str) -> str:
 def facts_html(facts: Mapping[str, str]) -> str:
     """Return a table of facts as a description list."""
     return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
+
+
+def wide_table(label: str, *, caption: str, heads: Sequence[str], body: str, style: str = "") -> str:
+    """Return a table that scrolls sideways where the page is narrow.
+
+    Args:
+        label: of the scrolled region, as text.
+        caption: HTML above the table.
+        heads: HTML of the heads of the columns.
+        body: HTML of the rows.
+        style: class of the table.
+
+    """
+    head = "".join(f'<th scope="col">{one}</th>' for one in heads)
+    of = f' class="{style}"' if style else ""
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}"><table{of}><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan") -> str:

@@ -22,7 +22,7 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:.2em}
 .wrap{width:min(100% - 2*clamp(1rem,4vw,2.5rem),74rem);margin-inline:auto}
 
 .bar{position:sticky;top:0;z-index:1;background:var(--page);border-bottom:1px solid var(--rule)}
-.bar nav{display:flex;gap:1.5rem;align-items:center;overflow-x:auto;scrollbar-width:none;white-space:nowrap;font-size:.875rem}
+.bar nav{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:center;white-space:nowrap;font-size:.875rem}
 .bar a{color:var(--muted);text-decoration:none;padding:.8rem 0}.bar a:hover{color:var(--ink)}
 .bar .mark{font:600 .8125rem/1 var(--mono);color:var(--ink);margin-right:auto}
 
@@ -45,7 +45,7 @@ h2{font-weight:650;font-size:1.375rem;line-height:1.2;letter-spacing:-.012em;mar
 .terms{margin:1rem 0 0;font-size:.8125rem;line-height:1.45;max-width:40rem}
 .terms dt{font:600 .75rem/1.4 var(--mono);color:var(--ink)}
 .terms dd{margin:0 0 .5rem;color:var(--muted)}
-.plates{display:grid;gap:2.5rem;align-content:start}
+.plates{display:grid;gap:2.5rem;align-content:start;grid-template-columns:minmax(0,1fr)}
 .panels{display:grid;gap:1.25rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr))}
 
 figure{margin:0;min-width:0}
@@ -81,6 +81,14 @@ th{text-align:left;font-weight:500;padding-right:1.25rem}
 td{text-align:right;font:600 1rem/1.3 var(--mono);font-variant-numeric:tabular-nums;white-space:nowrap}
 .wide{overflow-x:auto}.wide td,.wide thead th{padding-left:1.25rem;font-size:.875rem}.wide th:first-child{padding-left:0;min-width:9rem}
 thead th{text-align:right;white-space:nowrap;color:var(--muted);padding-right:0}thead th:first-child{text-align:left}
+thead small{display:block;font-weight:400}
+.best,.better{color:var(--accent)}
+.settings tbody tr>*{padding-right:.5rem}
+.settings td{text-align:left;white-space:normal;overflow-wrap:anywhere;font:400 .8125rem/1.45 var(--mono);min-width:9rem;vertical-align:top}
+.settings thead th{text-align:left}
+mark{color:inherit;background:color-mix(in srgb,var(--accent) 20%,transparent);border-radius:2px;padding:.1em .25em;margin-left:-.25em;
+  -webkit-box-decoration-break:clone;box-decoration-break:clone}
+.plates>div>h3{font-size:1rem;font-weight:600;margin:0 0 .8rem}
 pre{margin:0;overflow-x:auto;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:6px;
   font:400 .8125rem/1.5 var(--mono)}
 details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}

@@ -5,6 +5,7 @@ A page inlines the picture (``inline``), so that its colours follow the page; th
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from matplotlib.ticker import LogLocator, MaxNLocator
@@ -17,6 +18,9 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 16.0, 30.0, 44.0  # margins around the axes
 FEW_POINTS = 20  # up to this number, every point of a curve is marked
 TICKS = 5
 LEGEND_STEP = 190.0  # distance of two columns of the legend
+LEGEND_LINE = 18.0  # distance of two lines of it
+SHORT_NAME, LONG_NAME = 14, 46  # characters of a name in one of two columns, and in a single one
+DASHES = ("", "7 3", "2 3")  # of the first curves, as many as there are colours, of the next ones, and so on
 
 
 def _colours(theme: Theme) -> str:
@@ -28,6 +32,7 @@ PLOT_RULES = """
 .plot{display:block;width:100%;height:auto;font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans","DejaVu Sans",sans-serif}
 .plot text{fill:var(--muted)}.plot .word{fill:var(--ink);font-variant-numeric:tabular-nums}
 .plot .grid{stroke:var(--rule);stroke-width:.8}.plot .line{fill:none;stroke-width:1.8;stroke-linejoin:round}
+.plot .band{opacity:.15}
 .plot .at{stroke:var(--muted);stroke-width:1;stroke-dasharray:3 3;visibility:hidden}
 .plot.active .at{visibility:visible}
 """ + "".join(
@@ -72,24 +77,46 @@ for(const plot of document.querySelectorAll("svg.plot")){
 """Shows the values below the pointer, or of the next point with the arrow keys, in the legend."""
 
 
-def curves_svg(series: Series, *, label: str) -> bytes:
+def curves_svg(series: Series, *, label: str, bands: Mapping[str, Points] | None = None, order: Sequence[str] = ()) -> bytes:
     """Return one panel as a complete SVG file: value over images seen, thinned, the newest value in the legend.
 
     Args:
         series: the curves; their axis is logarithmic if ``series.log_scale``.
         label: description of the picture for screen readers.
+        bands: name of a curve -> half the width of the band around it at each of its points; None: no bands.
+        order: names in the order of the colours, among them those of the curves; empty: those of the curves.
 
     """
+    bands = bands or {}
     curves = {name: thin(curve) for name, curve in series.curves.items()}
-    across, up = _across(curves), _up(series)
+    across, up = _across(curves), _up(_with_bands(series, bands))
     parts = [*_grid(series, up), *_images_axis(curves, across)]
+    longest = max(map(len, curves)) + (len("±0.012") if bands else 0)
+    columns = 2 if longest <= SHORT_NAME or len(curves) == 1 else 1
+    above = LEGEND_LINE * ((len(curves) - 1) // columns)  # height of the legend's lines beyond the first
+    order = order or list(curves)
     for index, (name, curve) in enumerate(curves.items()):
-        parts.append(_curve(index, name if len(curves) > 1 else "newest", curve, across, up, newest=series.curves[name][-1][1]))
+        row, column = divmod(index, columns)
+        place = LEFT - 44 + LEGEND_STEP * column, 15 - above + LEGEND_LINE * row
+        band = thin(bands[name]) if name in bands else None
+        words = name if len(curves) > 1 else "newest"
+        newest = series.curves[name][-1][1]
+        parts.append(_curve(order.index(name), words, curve, across, up, newest=newest, at=place, band=band))
     parts.append(f'<line class="at" x1="0" x2="0" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 {-above:g} {WIDTH:g} {HEIGHT + above:g}" role="img" '
         f'aria-label="{escape(label)}">{OWN_STYLE}{"".join(parts)}</svg>\n'
     ).encode()
+
+
+def _with_bands(series: Series, bands: Mapping[str, Points]) -> Series:
+    """Return a series whose values extend to the edges of the bands, for its axis."""
+    edges = {
+        f"{name} {sign:+}": tuple((seen, value + sign * half) for (seen, value), (_, half) in zip(series.curves[name], band, strict=True))
+        for name, band in bands.items()
+        for sign in (-1, 1)
+    }
+    return replace(series, curves={**series.curves, **edges})
 
 
 def inline(content: bytes) -> str:
@@ -146,19 +173,47 @@ def _images_axis(curves: Mapping[str, Points], across: _Scale) -> list[str]:
     return [*words, f'<text class="axis" x="{middle:.1f}" y="{HEIGHT - 6}" text-anchor="middle">images seen</text>']
 
 
-def _curve(index: int, name: str, curve: Points, across: _Scale, up: _Scale, *, newest: float) -> str:
-    colour = index % len(LIGHT.series)
+def _curve(
+    index: int,
+    name: str,
+    curve: Points,
+    across: _Scale,
+    up: _Scale,
+    *,
+    newest: float,
+    at: tuple[float, float],
+    band: Points | None,
+) -> str:
+    colour, dashes = index % len(LIGHT.series), DASHES[index // len(LIGHT.series) % len(DASHES)]
     places = [(f"{across(images):.1f}", f"{up(value):.1f}") for images, value in curve]
     points = " ".join(f"{x},{y}" for x, y in places)
     marks = _marks(places, colour) if len(curve) <= FEW_POINTS else ""
-    (x, y), left = places[-1], LEFT - 44 + LEGEND_STEP * index
-    values, images = (" ".join(words) for words in zip(*((f"{value:.4g}", short_count(seen)) for seen, value in curve), strict=True))
+    (x, y), (left, base) = places[-1], at
+    spreads = [f"±{half:.2g}" for _, half in band] if band is not None else [""] * len(curve)
+    values = " ".join(f"{value:.4g}{spread}" for (_, value), spread in zip(curve, spreads, strict=True))
+    images = " ".join(short_count(seen) for seen, _ in curve)
+    shape = "" if band is None else f'<polygon class="band mark-{colour}" points="{_edges(curve, band, across, up)}"/>'
+    line = f'class="line series-{colour}"' + (f' stroke-dasharray="{dashes}"' if dashes else "")
     return (
-        f'<g class="curve" data-points="{points}" data-values="{values}" data-images="{images}">'
-        f'<polyline class="line series-{colour}" points="{points}"/>{marks}<circle class="dot mark-{colour}" cx="{x}" cy="{y}" r="4"/>'
-        f'<line class="line series-{colour}" x1="{left}" x2="{left + 16}" y1="11" y2="11"/><text class="word" x="{left + 22}" y="15">'
-        f'{escape(name)} <tspan class="value">{newest:.4g}</tspan></text></g>'
+        f'<g class="curve" data-points="{points}" data-values="{values}" data-images="{images}">{shape}'
+        f'<polyline {line} points="{points}"/>{marks}<circle class="dot mark-{colour}" cx="{x}" cy="{y}" r="4"/>'
+        f'<line {line} x1="{left}" x2="{left + 16}" y1="{base - 4:g}" y2="{base - 4:g}"/>'
+        f'<text class="word" x="{left + 22}" y="{base:g}">'
+        f'{escape(shorten(name))} <tspan class="value">{newest:.4g}{spreads[-1]}</tspan></text></g>'
     )
+
+
+def _edges(curve: Points, band: Points, across: _Scale, up: _Scale) -> str:
+    pairs = list(zip(curve, band, strict=True))
+    upper = [(images, value + half) for (images, value), (_, half) in pairs]
+    lower = [(images, value - half) for (images, value), (_, half) in reversed(pairs)]
+    return " ".join(f"{across(images):.1f},{up(value):.1f}" for images, value in [*upper, *lower])
+
+
+def shorten(name: str) -> str:
+    """Return a name that fits a line of the legend: the middle of a longer one is left out."""
+    half = LONG_NAME // 2 - 1
+    return name if len(name) <= LONG_NAME else f"{name[:half]} … {name[-half:]}"
 
 
 def _marks(places: Sequence[tuple[str, str]], colour: int) -> str:
