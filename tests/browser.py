@@ -29,7 +29,7 @@ class Browser:
     """One page of a browser. Messages are JSON objects, each ended by a zero byte."""
 
     def __init__(self, requests: int, answers: int) -> None:
-        self._requests, self._answers = requests, os.fdopen(answers, "rb", buffering=0)
+        self._requests, self._answers = requests, answers
         self._number, self._rest, self._session = 0, b"", None
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -37,7 +37,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            part = self._answers.read(65536)
+            part = os.read(self._answers, 65536)
             assert part, "the browser has ended"
             self._rest += part
         message, _, self._rest = self._rest.partition(b"\0")
@@ -122,3 +122,4 @@ def chromium(profile: Path) -> Iterator[Browser]:
         os.close(requests)
         process.terminate()
         process.wait(timeout=20)
+        os.close(answers)

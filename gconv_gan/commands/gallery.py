@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from pydantic import NonNegativeInt
 
 from gconv_gan.commands.gallery_facts import circumstances, details
+from gconv_gan.commands.runs import best
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, RunFolder
@@ -19,7 +21,7 @@ from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.index import write_index
-from gconv_gan.gallery.page.own_files import require_own_page
+from gconv_gan.gallery.page.own_files import require_own_index, require_own_page
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.methods import method_drawings
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     require_possible_folder(out, "--out")
     require_own_page(out)
     if command.index is not None:
-        require_own_page(Path(command.index))
+        require_own_index(Path(command.index))
     network = feature_extractor(command.extractor, command.weights)
     shown = trained_generator(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
     print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
@@ -152,6 +154,7 @@ def trained_generator(
     discriminator = run.discriminator().to(command_device())
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
     records = records_of(run, folder)
+    best_name, best_score = best(folder, run.checkpoint)
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
@@ -160,6 +163,9 @@ def trained_generator(
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         class_names=run.class_names,
         details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
+        best_name=best_name,
+        best_score=best_score,
+        date=f"{datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}",
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))

@@ -14,7 +14,7 @@ from typing import Any
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import curve_entries, entries_of, write_gallery
 from gconv_gan.gallery.page.compared_scores import scores_html_of
-from gconv_gan.gallery.page.document import breakable, document_html
+from gconv_gan.gallery.page.document import breakable, document_html, section_html
 from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import SECTIONS, panel_html, sheet_html
 from gconv_gan.gallery.page.settings_table import settings_html
@@ -160,15 +160,6 @@ def facts_of(trained: TrainedGenerator) -> dict[str, str]:
     run = trained.run
     facts = {"Data": run.dataset, "Images seen": f"{run.images_seen:,}", "Checkpoint": run.checkpoint, **run.details}
     return facts | {"Weights SHA-256": f"{run.checkpoint_sha256[:16]}…"}
-
-
-def section_html(name: str, title: str, intro: str, body: str) -> str:
-    """Return a section of the whole width of the page."""
-    words = f"<p>{intro}</p>" if intro else ""
-    return (
-        f'<section id="{escape(name)}" class="wrap stacked" aria-labelledby="{escape(name)}-title"><div class="intro">'
-        f'<h2 id="{escape(name)}-title">{escape(title)}</h2>{words}</div><div class="plates">{body}</div></section>'
-    )
 
 
 def comparison_html(

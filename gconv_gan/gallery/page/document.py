@@ -8,10 +8,10 @@ from gconv_gan.gallery.page.style import STYLE
 from gconv_gan.gallery.pictures.curves_svg import SCRIPT as CURVES_SCRIPT
 
 SCRIPT = """
-const plates=[...document.querySelectorAll("figure a")];
 addEventListener("keydown",event=>{
-  if(event.ctrlKey||event.metaKey||event.altKey)return;
+  if(event.ctrlKey||event.metaKey||event.altKey||event.target.matches?.("input,textarea,select"))return;
   const step={j:1,k:-1}[event.key];if(!step)return;
+  const plates=[...document.querySelectorAll("figure a")].filter(plate=>plate.getClientRects().length);
   const at=plates.indexOf(document.activeElement);
   const next=plates[Math.min(plates.length-1,Math.max(0,at+step))];
   if(next){next.focus();next.scrollIntoView({block:"center"})}
@@ -48,7 +48,16 @@ def wide_table(label: str, *, caption: str, heads: Sequence[str], body: str, sty
     )
 
 
-def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan") -> str:
+def section_html(name: str, title: str, intro: str, body: str) -> str:
+    """Return a section of the whole width of the page; ``intro`` and ``body`` are HTML."""
+    words = f"<p>{intro}</p>" if intro else ""
+    return (
+        f'<section id="{escape(name)}" class="wrap stacked" aria-labelledby="{escape(name)}-title"><div class="intro">'
+        f'<h2 id="{escape(name)}-title">{escape(title)}</h2>{words}</div><div class="plates">{body}</div></section>'
+    )
+
+
+def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan", script: str = "") -> str:
     """Return a whole page.
 
     Args:
@@ -57,6 +66,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
         main: HTML between navigation and footer.
         footer: HTML at the end.
         maker: content of the page's ``generator`` meta tag.
+        script: JavaScript of this page, behind that of every page.
 
     """
     navigation = "".join(f'<a href="{escape(target)}">{escape(word)}</a>' for target, word in links.items())
@@ -78,7 +88,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 {main}
 </main>
 <footer class="wrap">{footer}</footer>
-<script>{SCRIPT}{CURVES_SCRIPT}</script>
+<script>{SCRIPT}{CURVES_SCRIPT}{script}</script>
 </body>
 </html>
 """

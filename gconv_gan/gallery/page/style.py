@@ -52,7 +52,7 @@ figure{margin:0;min-width:0}
 figure a{display:block;color:inherit}
 img{display:block;max-width:100%;height:auto}
 .pixels img{image-rendering:pixelated}
-figcaption{contain:inline-size;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
+figcaption{contain:inline-size;overflow-wrap:anywhere;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
@@ -89,6 +89,19 @@ thead small{display:block;font-weight:400}
 mark{color:inherit;background:color-mix(in srgb,var(--accent) 20%,transparent);border-radius:2px;padding:.1em .25em;margin-left:-.25em;
   -webkit-box-decoration-break:clone;box-decoration-break:clone}
 .plates>div>h3{font-size:1rem;font-weight:600;margin:0 0 .8rem}
+.filter{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;margin:0}
+.filter input{font:inherit;color:inherit;background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:.45rem .7rem;
+  width:min(100%,22rem)}
+.listing td,.listing th{text-align:left;vertical-align:top;padding:.8rem 1.25rem .8rem 0;white-space:normal;overflow-wrap:anywhere}
+.listing td{font:400 .875rem/1.45 var(--mono)}
+.listing td b{display:block;font-size:1rem;font-weight:600}.listing td span{color:var(--muted);font-size:.8125rem}
+.listing thead th{padding-block:.3rem;white-space:nowrap}
+.listing button{font:inherit;color:inherit;background:none;border:0;padding:.3rem 0;cursor:pointer}
+.listing button::after{content:"↕";display:inline-block;width:1.1em;text-align:right;opacity:.5}
+[aria-sort] button::after{opacity:1}[aria-sort=ascending] button::after{content:"↑"}[aria-sort=descending] button::after{content:"↓"}
+[aria-sort] button,.listing button:hover{color:var(--ink)}
+.listing img{width:12.1rem;height:8.1rem;object-fit:none;object-position:0 0;border-radius:3px}
+[hidden]{display:none!important}
 pre{margin:0;overflow-x:auto;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:6px;
   font:400 .8125rem/1.5 var(--mono)}
 details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}
@@ -114,6 +127,16 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
   .bar .mark{display:none}
   .bar nav{flex-wrap:wrap;gap:0 1.1rem;padding-block:.3rem}
   .bar a{padding:.35rem 0}
+}
+@media (max-width:62rem){
+  .listing,.listing thead,.listing tbody{display:block}
+  .listing thead tr{display:flex;flex-wrap:wrap;gap:0 1rem}.listing thead td{display:none}.listing thead th{border:0;padding:0}
+  .listing thead tr::before{content:"Sort by";padding:.3rem 0;color:var(--muted)}
+  .listing tbody tr{display:grid;grid-template-columns:8.2rem minmax(0,1fr);gap:0 1rem;padding:.8rem 0;border-top:1px solid var(--rule)}
+  .listing tbody tr>*{border:0;padding:0 0 .15rem}.listing tbody tr>td:first-child{grid-row:1/span 9}
+  .listing tbody td[data-head="Images seen"]::after{content:" images"}
+  .listing td b{display:inline}
+  .listing img{width:8.1rem}
 }
 @media (max-width:23rem){.rows span{-webkit-line-clamp:1}}
 @media (max-width:40rem) and (max-resolution:1.4dppx){.pixels img{image-rendering:auto}}
