@@ -50,8 +50,8 @@ class Page:
     best_score: float | None
     date: str
     """Of the checkpoint, "2026-11-28 05:34"; empty: not recorded."""
-    thumbnail: str
-    """Path of its first picture, relative to the index."""
+    thumbnail: str | None
+    """Path of its first picture, relative to the index; None: it has none."""
     width: int
     height: int
 
@@ -88,8 +88,10 @@ def galleries(folder: Path) -> list[Path]:
 def page_of(gallery: Path, folder: Path) -> Page:
     """Return what the index of ``folder`` says of a gallery, from its manifest."""
     manifest = read_manifest(gallery)
-    first, run = manifest.pictures[0].file, manifest.run
-    width, height = pixel_size((gallery / first).read_bytes()) if (gallery / first).is_file() else (1, 1)
+    run = manifest.run
+    pictures = (entry.file for entry in manifest.pictures if entry.file.endswith((".png", ".gif")) and (gallery / entry.file).is_file())
+    first = next(pictures, None)
+    width, height = (0, 0) if first is None else pixel_size((gallery / first).read_bytes())
     sides = [side for side in run.values() if isinstance(side, Mapping) and "checkpoint" in side]
     return Page(
         kind="comparison" if sides else "run" if "checkpoint" in run else "ablation",
@@ -100,7 +102,7 @@ def page_of(gallery: Path, folder: Path) -> Page:
         best_name=run.get("best_name"),
         best_score=run.get("best_score"),
         date=max((str(one.get("date", "")) for one in sides or [run]), default=""),
-        thumbnail=f"{gallery.relative_to(folder).as_posix()}/{first}",
+        thumbnail=None if first is None else f"{gallery.relative_to(folder).as_posix()}/{first}",
         width=width,
         height=height,
     )
@@ -152,6 +154,8 @@ def ranked(values: Sequence[Any]) -> list[str]:
 
 
 def _thumbnail(page: Page) -> str:
+    if page.thumbnail is None:
+        return ""
     return (
         f'<figure><a href="{escape(page.folder)}/index.html" aria-label="{escape(page.name)}"><img src="{escape(page.thumbnail)}" '
         f'width="{page.width}" height="{page.height}" alt="First picture of the gallery {escape(page.name)}." loading="lazy"></a></figure>'

@@ -47,6 +47,7 @@ h2{font-weight:650;font-size:1.375rem;line-height:1.2;letter-spacing:-.012em;mar
 .terms dd{margin:0 0 .5rem;color:var(--muted)}
 .plates{display:grid;gap:2.5rem;align-content:start;grid-template-columns:minmax(0,1fr)}
 .panels{display:grid;gap:1.25rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr))}
+.panels.large{grid-template-columns:repeat(auto-fill,minmax(min(100%,34rem),1fr))}
 
 figure{margin:0;min-width:0}
 figure a{display:block;color:inherit}

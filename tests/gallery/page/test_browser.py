@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.comparison_page import COMPARED, build_comparison
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.browser import Browser, chromium
+from tests.gallery.page.test_ablation_page import COMMAND, result
 from tests.gallery.page.test_comparison_page import renamed, score
 from tests.gallery.page.test_index import folder_of_pages
 
@@ -51,9 +53,17 @@ def index(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_index(folder_of_pages(gallery, tmp_path_factory.mktemp("index")))
 
 
+@pytest.fixture(scope="module")
+def ablation(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of five arms, more than there are colours, one with a long name."""
+    arms = ("plain", "gconv", LONG, "bank", "open")
+    folder = tmp_path_factory.mktemp("ablation")
+    return build_ablation(folder, result(*arms), dict.fromkeys(arms, trained), command=COMMAND * 3)
+
+
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("page", ["comparison", "index"])
+@pytest.mark.parametrize("page", ["comparison", "index", "ablation"])
 def test_a_page_fits(browser: Browser, request: pytest.FixtureRequest, page: str, width: int, theme: Theme) -> None:
     browser.open(request.getfixturevalue(page), width=width, scheme=theme.name)
     found = browser.run(FITS)
@@ -90,6 +100,14 @@ def test_the_pointer_and_the_arrow_keys_show_the_values_of_all_runs(browser: Bro
     assert browser.run(shown)[0] == "at 200 images"
     browser.press("ArrowLeft")
     assert browser.run(shown)[0] == "at 100 images"
+
+
+def test_bands_name_mean_and_deviation_of_every_arm(browser: Browser, ablation: Path) -> None:
+    browser.open(ablation, width=1280)
+    browser.run("document.querySelector('#curves figure a').focus()")
+    browser.press("ArrowRight")
+    values = browser.run("[...document.querySelectorAll('#curves figure:first-child .value')].map(e=>e.textContent)")
+    assert values == ["85±7.1", "86±7.1", "87±7.1", "88±7.1", "89±7.1"]
 
 
 def order(browser: Browser) -> list[str]:

@@ -93,3 +93,6 @@ def test_the_index_writes_one_file_and_of_an_older_manifest_it_shows_what_there_
     assert {path for path in after if after[path] != before.get(path)} == {index}
     found = page_of(tmp_path / "pages" / "one", tmp_path / "pages")
     assert (found.kind, found.best_name, found.date) == ("run", None, "")
+    (tmp_path / "pages" / "one" / "unconditional.png").unlink()
+    assert page_of(tmp_path / "pages" / "one", tmp_path / "pages").thumbnail is None
+    assert "<img" not in write_index(tmp_path / "pages").read_text()
