@@ -124,3 +124,10 @@ def test_pages_go_into_the_run_and_nowhere_else(tiny_run: Path, tmp_path: Path, 
     assert pages <= written
     assert {path for path in written if path.parent not in {page.parent for page in pages}} == set()
     assert 'href="one/gallery/index.html"' in (tmp_path / "runs" / "index.html").read_text()
+    compare_galleries.main([str(run), str(run), "--picture", str(here / "two.png")])
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {
+        *(Path("runs") / path for path in written),
+        Path("here/two.png"),
+    }
+    with pytest.raises(UserError, match=r"--picture two\.jpg: .* ends in \.png"):
+        compare_galleries.main([str(run), str(run), "--picture", "two.jpg"])
