@@ -1,6 +1,5 @@
 """Comparison of runs: pictures of the same latents side by side on one page, with scores, curves and facts."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +14,12 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
-from gconv_gan.gallery.latents import UNCONDITIONAL
 from gconv_gan.gallery.page.comparison_page import build_comparison, require_same_latents
 from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.gallery.pictures.headed_grids import HeadedGrid, headed_grids
+from gconv_gan.gallery.pictures.registry import draw_unconditional
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
-
-PICTURED = 64
-"""Samples of each run in a picture, a square number."""
 
 
 class CompareGalleriesCommand(Config):
@@ -71,14 +67,11 @@ def write_picture(path: Path, generators: Sequence[TrainedGenerator], *, seed: i
 
     """
     require_same_latents(generators)
-    grids = [
-        HeadedGrid(
-            trained.run.name,
-            f"{trained.run.details[CONVOLUTION]}; {trained.run.images_seen:,} images",
-            trained.generate(trained.samples(seed, UNCONDITIONAL, PICTURED)),
-        )
-        for trained in generators
-    ]
+    grids = []
+    for trained in generators:
+        (drawing,) = draw_unconditional(trained, seed=seed, rows=8, columns=8)
+        words = f"{trained.run.details[CONVOLUTION]}; {trained.run.images_seen:,} images"
+        grids.append(HeadedGrid(trained.run.name, words, drawing.content))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, headed_grids(grids, columns=math.isqrt(PICTURED)))
+    write_bytes(path, headed_grids(grids))
     return path

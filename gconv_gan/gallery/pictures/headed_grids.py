@@ -1,5 +1,6 @@
 """Grids of several generators side by side in one picture, each below a heading, for places that show pictures but no pages."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from gconv_gan.gallery.page.theme import LIGHT
-from gconv_gan.gallery.pictures.grid import Images, png_bytes, tile
+from gconv_gan.gallery.pictures.grid import png_bytes
 
 MARGIN = 24  # px around the grids and between them
 TITLE, WORDS = 25, 16  # px, sizes of the two lines of a heading
@@ -18,32 +19,24 @@ FONT = font_manager.findfont("DejaVu Sans")  # a part of matplotlib; the font of
 
 @dataclass(frozen=True)
 class HeadedGrid:
-    """A grid of the picture: its heading in two lines, and the images."""
+    """A grid of the picture: its heading in two lines, and its PNG."""
 
     title: str
     words: str
-    images: Images
+    content: bytes
 
 
-def headed_grids(grids: Sequence[HeadedGrid], *, columns: int) -> bytes:
-    """Return the picture as a PNG on a light ground.
-
-    Args:
-        grids: from left to right; a heading that is wider than its grid is cut.
-        columns: images in a row of each grid.
-
-    """
-    tiles = [tile(grid.images, columns=columns) for grid in grids]
-    width = MARGIN + sum(one.shape[1] + MARGIN for one in tiles)
-    height = HEADING + max(one.shape[0] for one in tiles) + MARGIN
-    picture = Image.new("RGB", (width, height), LIGHT.card)
+def headed_grids(grids: Sequence[HeadedGrid]) -> bytes:
+    """Return the grids from left to right, their pixels unchanged, as a PNG on a light ground; a heading wider than its grid is cut."""
+    pictures = [Image.open(io.BytesIO(grid.content)).convert("RGBA") for grid in grids]
+    width = MARGIN + sum(one.width + MARGIN for one in pictures)
+    whole = Image.new("RGB", (width, HEADING + max(one.height for one in pictures) + MARGIN), LIGHT.card)
     left = MARGIN
-    for grid, pixels in zip(grids, tiles, strict=True):
-        picture.paste(_heading(grid, pixels.shape[1]), (left, 0))
-        of = Image.fromarray(pixels)
-        picture.paste(of, (left, HEADING), of)
-        left += pixels.shape[1] + MARGIN
-    return png_bytes(np.asarray(picture))
+    for grid, picture in zip(grids, pictures, strict=True):
+        whole.paste(_heading(grid, picture.width), (left, 0))
+        whole.paste(picture, (left, HEADING), picture)
+        left += picture.width + MARGIN
+    return png_bytes(np.asarray(whole))
 
 
 def _heading(grid: HeadedGrid, width: int) -> Image.Image:
