@@ -25,16 +25,23 @@ from gconv_gan.gallery.pictures.registry import PICTURES, draw_unconditional
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 SIDES = ascii_lowercase
-COLUMNS = {"columns": 6}  # several grids stand side by side on the page
-COMPARED: dict[str, PictureKind] = {
-    "unconditional": PictureKind("samples", draw_unconditional, {"rows": 6, **COLUMNS}),
-    **{
-        kind: replace(PICTURES[kind], parameters={**PICTURES[kind].parameters, **COLUMNS})
-        for kind in ("classes", "slerp", "class-blend", "truncation", "truncation-w")
-    },
-    "logit-ranking": replace(PICTURES["logit-ranking"], parameters={**PICTURES["logit-ranking"].parameters, "kept": 3}),
-    "spectrum": PICTURES["spectrum"],
-}
+ROWS = 6  # of the samples
+
+
+def compared(runs: int) -> dict[str, PictureKind]:
+    """Return the pictures of a comparison of so many runs, whose grids stand side by side on the page: two have wider ones."""
+    columns = 8 if runs == 2 else 6
+    return {
+        "unconditional": PictureKind("samples", draw_unconditional, {"rows": ROWS, "columns": columns}),
+        **{
+            kind: replace(PICTURES[kind], parameters={**PICTURES[kind].parameters, "columns": columns})
+            for kind in ("classes", "slerp", "class-blend", "truncation", "truncation-w")
+        },
+        "logit-ranking": replace(PICTURES["logit-ranking"], parameters={**PICTURES["logit-ranking"].parameters, "kept": 3}),
+        "spectrum": PICTURES["spectrum"],
+    }
+
+
 HEADINGS = {"samples": ("Samples", "Samples"), **{section.name: (section.link, section.title) for section in SECTIONS}}
 """Section -> its link in the navigation, and its heading."""
 
@@ -54,9 +61,9 @@ def require_same_latents(generators: Sequence[TrainedGenerator]) -> None:
 
 
 def build_comparison(
-    out_dir: Path, generators: Sequence[TrainedGenerator], *, seed: int = 0, pictures: Mapping[str, PictureKind] = COMPARED
+    out_dir: Path, generators: Sequence[TrainedGenerator], *, seed: int = 0, pictures: Mapping[str, PictureKind] | None = None
 ) -> Path:
-    """Draw ``pictures`` of all runs and write them with a manifest and a page; return the path of the page.
+    """Draw ``pictures`` (None: ``compared``) of all runs and write them with a manifest and a page; return the path of the page.
 
     A kind of picture that one of the runs cannot show is left out.
 
@@ -65,6 +72,7 @@ def build_comparison(
 
     """
     require_same_latents(generators)
+    pictures = compared(len(generators)) if pictures is None else pictures
     runs = named(generators)
     drawn: dict[str, list[list[Drawing]]] = {}
     for kind, row in pictures.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.gallery.page.ablation_page import build_ablation
-from gconv_gan.gallery.page.comparison_page import COMPARED, build_comparison
+from gconv_gan.gallery.page.comparison_page import build_comparison, compared
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.trained_generator import TrainedGenerator
@@ -44,7 +44,7 @@ def comparison(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFacto
     ]
     for run in runs:
         run.scores[0]["card"]["reference"] = {"source": "reals"}  # type: ignore[index]
-    pictures = {kind: COMPARED[kind] for kind in ("unconditional", "classes", "spectrum")}
+    pictures = {kind: compared(2)[kind] for kind in ("unconditional", "classes", "spectrum")}
     return build_comparison(tmp_path_factory.mktemp("comparison"), runs, pictures=pictures)
 
 

@@ -7,7 +7,7 @@ from gconv_gan.commands.compare_galleries import CompareGalleriesCommand
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.page.compared_scores import best_of, by_kind, scores_html_of
-from gconv_gan.gallery.page.comparison_page import COMPARED, SIDES, build_comparison, draw_side
+from gconv_gan.gallery.page.comparison_page import SIDES, build_comparison, compared, draw_side
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.page.settings_table import settings_html
@@ -15,7 +15,7 @@ from gconv_gan.gallery.pictures.overlaid_curves import overlaid_curves
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.gallery.conftest import changed_files, class_generator, file_among, small_generator
 
-FEW = {kind: COMPARED[kind] for kind in ("unconditional", "classes")}
+FEW = {kind: compared(2)[kind] for kind in ("unconditional", "classes")}
 
 
 def renamed(trained: TrainedGenerator, name: str, **changes: object) -> TrainedGenerator:
@@ -43,7 +43,7 @@ def test_every_picture_can_be_drawn_again_from_its_side(trained: TrainedGenerato
     for (side, _), entry in {(entry.file[0], entry.kind): entry for entry in entries}.items():
         of = runs[SIDES.index(side)]
         assert entry.checkpoint == of.run.checkpoint_sha256
-        drawings = draw_side(COMPARED[entry.kind], of, side, of.run.name, seed=entry.seed, **entry.parameters)
+        drawings = draw_side(compared(3)[entry.kind], of, side, of.run.name, seed=entry.seed, **entry.parameters)
         assert file_among(drawings, entry.file) == (folder / entry.file).read_bytes()
 
 
