@@ -12,6 +12,7 @@ import pytest
 
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
 from gconv_gan.runtime.script import run_script
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 FULL = "{} is full; what was finished before, such as earlier checkpoints, is whole. Free some space and start again"
@@ -82,9 +83,7 @@ def test_success_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_wrong_command_lines_are_one_sentence(command: list[str], expected: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    ended = run_python(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert ended.returncode == 2, ended.stderr
     assert expected in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
