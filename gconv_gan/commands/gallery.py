@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from gconv_gan.gallery.pictures.history import draw_sheet, score_series, trainin
 from gconv_gan.gallery.pictures.methods import method_drawings
 from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.device import command_device
@@ -148,6 +150,7 @@ def trained_generator(
     """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
+    channels_last(generator)  # as gconv-gan sample does: at other strides a convolution may round differently
     config, progress = run.config, run.state["progress"]
     discriminator = run.discriminator().to(command_device())
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
@@ -158,6 +161,7 @@ def trained_generator(
         images_seen=run.images_seen,
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        sample_command=shlex.join(["gconv-gan", "sample", str(folder), "--checkpoint", str(run.images_seen)]),
         class_names=run.class_names,
         details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
     )

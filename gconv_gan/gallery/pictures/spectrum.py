@@ -15,7 +15,7 @@ from torch import Tensor
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
-from gconv_gan.gallery.pictures.grid import read_tiles
+from gconv_gan.gallery.pictures.grid import as_bytes, read_tiles
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 HEIGHT = 2.8  # inches
@@ -60,7 +60,7 @@ def draw_spectrum(trained: TrainedGenerator, *, seed: int, count: int) -> list[D
     reals = real_images(trained, count)
     if reals is None:
         return []
-    sets = {"training images": reals, "samples": trained.generate(trained.samples(seed, "spectrum", count))}
+    sets = {"training images": reals, "samples": as_bytes(trained.numbered_images(seed, count))}
     curves = {name: decibels(radial_power_spectrum(images.double() / GREY_LEVELS))[1:] for name, images in sets.items()}
     gap = curves["samples"] - curves["training images"]
     widest = int(gap.abs().argmax())
