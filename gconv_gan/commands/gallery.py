@@ -18,6 +18,7 @@ from gconv_gan.config.errors import AbsentDataError, UserError, reworded
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.wordnet_names import wordnet_names
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.own_files import require_own_page
@@ -155,6 +156,8 @@ def trained_generator(
     discriminator = run.discriminator().to(command_device())
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
     records = records_of(run, folder)
+    path = getattr(config.data, "path", None)
+    names = run.class_names if path is None else wordnet_names(Path(path), run.class_names)
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
@@ -162,7 +165,8 @@ def trained_generator(
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         sample_command=shlex.join(["gconv-gan", "sample", str(folder), "--checkpoint", str(run.images_seen)]),
-        class_names=run.class_names,
+        class_names=names,
+        class_folders=run.class_names if names != run.class_names else (),
         details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())

@@ -43,6 +43,8 @@ class RunFacts:
     """Whether the weights are the running average or those of the last step."""
     class_names: tuple[str, ...] = ()
     """One name per class; empty for an unconditional generator or nameless classes."""
+    class_folders: tuple[str, ...] = ()
+    """The names of the classes on the command line, where they are others than ``class_names``."""
     details: Mapping[str, str] = field(default_factory=dict)
     """Further rows of the page's table of facts: parameters, seed, command, ..."""
 
@@ -149,7 +151,8 @@ class TrainedGenerator:
         """Return the class of each of the images numbered 0 to count - 1, and the command that writes it as a file."""
         options, out = "", ""
         if label is not None:
-            options, out = f" --label {shlex.quote(self.class_name(label))}", f"-class{label}"
+            name = self.run.class_folders[label] if self.run.class_folders else self.class_name(label)
+            options, out = f" --label {shlex.quote(name)}", f"-class{label}"
         if truncation is not None:
             options, out = f"{options} --truncation {truncation:g}", f"{out}-truncation{truncation:g}"
         y = self.numbered(seed, count, label=label).y

@@ -56,7 +56,7 @@ img{display:block;max-width:100%;height:auto}
 figcaption{contain:inline-size;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
-.groups{display:grid;justify-content:start;width:0;min-width:100%;margin-bottom:.35rem;font-size:.8125rem;line-height:1.2;color:var(--muted)}
+.groups{display:grid;justify-content:start;width:0;min-width:100%;margin-bottom:.6rem;font-size:.8125rem;line-height:1.2;color:var(--muted)}
 .groups b{color:var(--ink);font-weight:600;min-width:0;align-self:end}
 .labelled .groups,.labelled>a{grid-column:2}.labelled .rows{grid-column:1;grid-row:2}.labelled>a{grid-row:2}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
@@ -87,6 +87,7 @@ td{text-align:right;font:600 1rem/1.3 var(--mono);font-variant-numeric:tabular-n
 thead th{text-align:right;white-space:nowrap;color:var(--muted);padding-right:0}thead th:first-child{text-align:left}
 pre{margin:0;overflow-x:auto;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:6px;
   font:400 .8125rem/1.5 var(--mono)}
+figcaption+details{margin-top:.7rem}
 details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}
 summary{cursor:pointer;color:var(--accent)}
 details .facts{margin-top:.7rem}
