@@ -12,13 +12,14 @@ import pytest
 
 from gconv_gan import cli
 from gconv_gan.verbs import CONSOLE_SCRIPT, VERBS
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "gconv_gan", *words], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    return run_python(["-m", "gconv_gan", *words], env=ENVIRONMENT)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["help"]])

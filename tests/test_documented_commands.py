@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.verbs import CONSOLE_SCRIPT, VERBS
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("config.md", "options.md")  # without commands
@@ -69,7 +69,7 @@ def module_and_arguments(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment)
+    return run_python(words, folder, environment)
 
 
 @pytest.mark.parametrize("code", blocks(ROOT / "README.md", "python"))

@@ -16,6 +16,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.plugins import copy_of, load_plugins, require_loaded, take_plugins
 from gconv_gan.runtime.run_folder import keep_plugins
 from gconv_gan.runtime.tracking import read_metrics
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)
@@ -52,13 +53,7 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     script = [str(ROOT / arguments[0])] if arguments[0].endswith(".py") else ["-m", arguments[0]]
-    return subprocess.run(
-        [sys.executable, *script, *arguments[1:]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    return run_python([*script, *arguments[1:]], folder, ENVIRONMENT)
 
 
 def free_port() -> int:
@@ -209,7 +204,7 @@ def test_python_names_the_plugins_too(tmp_path: Path) -> None:
     """
     (tmp_path / "run.py").write_text(textwrap.dedent(lines))
     for step in ("train", "load"):
-        ended = subprocess.run([sys.executable, "run.py", step], cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
+        ended = run_python(["run.py", step], tmp_path, ENVIRONMENT)
         assert ended.returncode == 0, ended.stderr
     assert re.search(r"config\.json was made with mine\.py .*: give --plugins mine\.py\ntorch\.Size\(\[2, 3, 8, 8\]\)\n$", ended.stdout)
 

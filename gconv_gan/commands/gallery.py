@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -21,6 +22,7 @@ from gconv_gan.config.errors import AbsentDataError, UserError, reworded
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.wordnet_names import wordnet_names
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.index import write_index
@@ -30,6 +32,7 @@ from gconv_gan.gallery.pictures.history import draw_sheet, score_series, trainin
 from gconv_gan.gallery.pictures.methods import method_drawings
 from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.device import command_device
@@ -213,18 +216,23 @@ def trained_generator(
     """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
+    channels_last(generator)  # as gconv-gan sample does: at other strides a convolution may round differently
     config, progress = run.config, run.state["progress"]
     discriminator = run.discriminator().to(command_device())
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
     records = records_of(run, folder)
     best_name, best_score = best(folder, run.checkpoint)
+    path = getattr(config.data, "path", None)
+    names = run.class_names if path is None else wordnet_names(Path(path), run.class_names)
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
         images_seen=run.images_seen,
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        class_names=run.class_names,
+        sample_command=shlex.join(["gconv-gan", "sample", str(folder), "--checkpoint", str(run.images_seen)]),
+        class_names=names,
+        class_folders=run.class_names if names != run.class_names else (),
         details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
         best_name=best_name,
         best_score=best_score,

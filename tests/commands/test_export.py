@@ -20,6 +20,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data.datasets import DATASETS
 from gconv_gan.gallery.pictures.grid import read_tiles
 from gconv_gan.metrics.images.sources import FakeSource
+from tests.processes import run_python
 
 CALLED = {"argument": "--class", "model": "tiny"}
 
@@ -161,7 +162,6 @@ def test_onnx_agrees_at_other_batch_sizes_and_a_wrong_file_is_refused(folder: Pa
 
 
 def test_a_process_that_only_exports_writes_a_checked_onnx_file(tiny_run: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gconv_gan.export", str(tiny_run), "--out", str(tmp_path / "out")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    ended = run_python(["-m", "gconv_gan.export", str(tiny_run), "--out", str(tmp_path / "out")])
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "out" / "generator.onnx").is_file()

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from gconv_gan.api import load
 from gconv_gan.commands import export as exporting
 from gconv_gan.commands.score import scores
 from gconv_gan.config.errors import UserError
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,12 +46,12 @@ def test_the_header_is_read_by_the_hub_s_own_library(folder: Path) -> None:
 def test_the_snippet_of_the_card_runs_in_the_folder(folder: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(folder, tmp_path / "moved"))
     (code,) = re.findall(r"```python\n(.*?)```", (moved / "README.md").read_text(), re.DOTALL)
-    subprocess.run([sys.executable, "-c", code], cwd=moved, env={"PYTHONPATH": str(ROOT)}, check=True)
+    run_python(["-c", code], moved, {"PYTHONPATH": str(ROOT)}).check_returncode()
     with Image.open(moved / "sample.png") as picture:
         assert picture.size == (8, 8)
     (command,) = re.findall(r"```sh\n(.*?)\n```", (moved / "README.md").read_text(), re.DOTALL)
     words = command.removeprefix("gconv-gan ").split()
-    subprocess.run([sys.executable, "-m", "gconv_gan", *words], cwd=moved, env={"PYTHONPATH": str(ROOT)}, check=True)
+    run_python(["-m", "gconv_gan", *words], moved, {"PYTHONPATH": str(ROOT)}).check_returncode()
     assert (moved / "samples.zip").is_file()
 
 

@@ -1,7 +1,6 @@
 """``python -m gconv_gan.data.prepare``: its output and its refusals."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.data import prepare
 from gconv_gan.data.datasets import DATASETS
 from tests.data.made import zipped
+from tests.processes import run_python
 
 
 def test_it_converts_and_prints_counts_and_path(pets: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,13 +89,13 @@ def test_every_kind_explains_its_keys(kind: str, capsys: pytest.CaptureFixture[s
 
 
 def test_the_module_prints_needed_disk_space_and_result(pets: Path) -> None:
-    command = [sys.executable, "-m", "gconv_gan.data.prepare", "folder", "--path", str(pets / "train"), "--size", "64"]
-    done = subprocess.run([*command, "--cache-dir", str(pets.parent / "c")], capture_output=True, text=True, check=True)
+    command = ["-m", "gconv_gan.data.prepare", "folder", "--path", str(pets / "train"), "--size", "64"]
+    done = run_python([*command, "--cache-dir", str(pets.parent / "c")])
     assert re.match(r"converting .*: 6 images of 64×64 need 0\.0 GiB in .*/c, where [\d,.]+ GiB are free\n$", done.stderr)
     assert re.search(r"cache    .*/c/folder-\w+, 0\.1 MiB", done.stdout)
 
 
 def test_the_module_runs_and_has_help() -> None:
-    done = subprocess.run([sys.executable, "-m", "gconv_gan.data.prepare", "--help"], capture_output=True, text=True, check=True)
+    done = run_python(["-m", "gconv_gan.data.prepare", "--help"])
     for part in ("folder --path my.zip --split train", ",".join(DATASETS)):
         assert part in done.stdout

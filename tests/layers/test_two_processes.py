@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.layers import BatchNorm2d, ConvNorm2d, GroupNormPlus, InvariantConv2d, IterNorm, conv_norm
 from tests.layers.made import correlated
+from tests.processes import run_two
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "batch_norm": lambda: BatchNorm2d(4),
@@ -59,7 +59,7 @@ def one_of_two(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, dict[str, Tensor]]]]:
     folder = tmp_path_factory.mktemp("processes")
-    spawn(one_of_two, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(folder))
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 
 import gconv_gan
 from gconv_gan import parts
@@ -38,6 +36,7 @@ from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training import engine
 from tests.methods.test_surgery import NETWORKS, made
 from tests.models.test_contract import generator
+from tests.processes import run_python, run_two
 from tests.reference.host_free import HostFreeEngine
 from tests.training.test_two_processes import free_ports
 from tests.training.tiny import final_files, tiny
@@ -409,8 +408,7 @@ def test_a_thin_generator_is_sampled_exported_and_converted(mode: str, tmp_path:
     assert images.std() > 0.01
     folder = tmp_path / "export"
     # in a process of its own: its tracing passes sizes that a test's type checks refuse
-    command = [sys.executable, "-m", "gconv_gan.export", str(tmp_path / "tiny"), "--out", str(folder)]
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    run_python(["-m", "gconv_gan.export", str(tmp_path / "tiny"), "--out", str(folder)]).check_returncode()
     assert (folder / "generator.onnx").exists()
     assert torch.equal(load_exported(folder)[0](z, y), images)
     ours, theirs = gconv_gan.load(tmp_path / "tiny"), gconv_gan.load(folder)
@@ -479,7 +477,7 @@ def test_two_processes_hold_the_same_bits_and_learn_what_one_does(tmp_path: Path
         (tmp_path / name).mkdir()
         configs.append(tmp_path / name / "run.json")
         configs[-1].write_text(json.dumps({**tiny(tmp_path / name, **changes).model_dump(mode="json"), "methods": [method]}))
-    spawn(one_of_two, args=(str(configs[1]), free_ports(1)[0], str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(configs[1]), free_ports(1)[0], str(tmp_path))
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert [images for images, _ in first] == [*range(16, 161, 16)]
     assert first == second

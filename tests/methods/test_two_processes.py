@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.runtime.script import run_command
 from gconv_gan.training.task import Task
+from tests.processes import run_two
 from tests.training.test_two_processes import free_ports
 from tests.training.tiny import tiny
 
@@ -53,7 +53,7 @@ def test_both_processes_keep_the_same_units(name: str, tmp_path: Path, monkeypat
     trainer = {"total_images": IMAGES, "log_every": IMAGES, "checkpoint_every": IMAGES}
     config = tmp_path / "run.json"
     config.write_text(tiny(tmp_path, generator={"width": 16}, trainer=trainer, methods=PRUNED[name]).model_dump_json())
-    spawn(one_of_two, args=(str(config), free_ports(1)[0], str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(config), free_ports(1)[0], str(tmp_path))
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert [images for images, _, _ in first] == [32, 64, 96, 128]

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.images.extraction import ALONE, Processes
@@ -13,6 +12,7 @@ from gconv_gan.metrics.images.sources import ArrayImages, FakeSource
 from gconv_gan.metrics.protocols import adjusted, protocol
 from gconv_gan.metrics.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
+from tests.processes import run_two
 from tests.reference.stub_extractor import StubExtractor
 from tests.reference.tiny_generator import TinyGenerator
 
@@ -45,7 +45,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    spawn(one_of_two, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(tmp_path))
     alone = a_score(ALONE, tmp_path / "other")
     for rank in range(2):
         found = Score.model_validate_json((tmp_path / f"{rank}.json").read_text())

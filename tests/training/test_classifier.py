@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.multiprocessing import spawn
 
 from gconv_gan.commands.train import classifier as recipe
 from gconv_gan.commands.train.classifier_data import splits
@@ -22,6 +21,7 @@ from gconv_gan.methods.method import Method, Player
 from gconv_gan.metrics.extractors.trained_classifier import load_classifier
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints
+from tests.processes import run_two
 from tests.training.interrupted import CLASSIFIER
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -62,7 +62,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(run_one_of_two, args=(str(tmp_path / "two"), port, changes), nprocs=2)
+    run_two(run_one_of_two, str(tmp_path / "two"), port, changes)
     one, two = (load_file(tmp_path / name / "tiny" / "checkpoint-80" / "classifier.safetensors") for name in ("one", "two"))
     start = build_network(tiny_classifier(tmp_path / "one"), *_data(tmp_path / "one")).network.state_dict()
     moved = [name for name in start if name in one and one[name].is_floating_point() and not torch.equal(one[name], start[name])]

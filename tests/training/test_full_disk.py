@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import checkpoints, damage
+from tests.processes import run_python
 from tests.training.tiny import final_files, toml
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def disk(folder: Path, kib: int) -> Iterator[Path]:
 
 def run(*command: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    return run_python(command, env=environment)
 
 
 def assert_full(ended: "subprocess.CompletedProcess[str]", place: object) -> None:

@@ -18,6 +18,7 @@ from gconv_gan.commands.train import gan as recipe
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import checkpoints
+from tests.processes import run_python
 from tests.training.tiny import tiny, toml
 
 ROOT = Path(__file__).parents[2]
@@ -120,8 +121,7 @@ def test_a_setting_of_the_launcher_that_changes_the_numbers_is_refused(
 
 def test_a_refused_setting_is_one_sentence_at_the_shell(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_DEEPSPEED": "true", "LOCAL_RANK": "0", "RANK": "0"}
-    command = [sys.executable, "train_gan.py", str(toml(tmp_path))]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    ended = run_python(["train_gan.py", str(toml(tmp_path))], env=environment)
     assert ended.returncode == 2
     assert ended.stderr.startswith("train_gan.py: ACCELERATE_USE_DEEPSPEED = true requests")
     assert len(ended.stderr.splitlines()) == 1

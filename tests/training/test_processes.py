@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 from accelerate.state import AcceleratorState
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.config.errors import StoppedBySignalError
@@ -22,6 +21,7 @@ from gconv_gan.training import loop
 from gconv_gan.training.guards import FiniteGuard, NotFiniteError
 from gconv_gan.training.processes import average_gradients, share_weights
 from gconv_gan.training.step import finish_step
+from tests.processes import run_two
 from tests.training.test_two_processes import free_ports
 from tests.training.tiny import tiny
 
@@ -103,7 +103,7 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("both")
     open_dataset(config(folder).data)
-    spawn(one_of_two, args=(str(folder), free_ports(1)[0]), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(folder), free_ports(1)[0])
     return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 

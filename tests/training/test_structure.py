@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.models.changes import rebuild
 from gconv_gan.runtime.script import run_command
+from tests.processes import run_python, run_two
 from tests.training.test_two_processes import free_ports
 from tests.training.tiny import final_files, tiny
 from tests.training.tiny_classifier import tiny_classifier
@@ -43,9 +43,7 @@ def run(commands: Commands, *options: str, power_cut: int = 0) -> subprocess.Com
     """Run commands of the package, with the plug-in, one after the other in one process."""
     listed = [(module, [*arguments, "--plugins", PLUGIN]) for module, arguments in commands]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "POWER_CUT": str(power_cut), "ACCELERATE_USE_CPU": "true"}
-    return subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(listed), *options], cwd=ROOT, capture_output=True, text=True, env=environment, check=False
-    )
+    return run_python(["-c", DRIVER, json.dumps(listed), *options], env=environment)
 
 
 def done(*commands: tuple[str, list[str]], options: tuple[str, ...] = ()) -> str:
@@ -184,7 +182,7 @@ assert torch.equal(run.sample(3, seed=1), exported.sample(3, seed=1))
 assert gconv_gan.load({str(judge / "tiny")!r}).network.network.trunk.stage1[0].branch.conv1.weight.shape[0] == 8
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=environment, check=False)
+    result = run_python(["-c", check], env=environment)
     assert result.returncode == 0, result.stderr
 
     start = written(tmp_path / "next", "classifier", start_from=str(judge / "tiny"), trainer={"total_images": 96})
@@ -216,7 +214,7 @@ def test_two_processes_change_what_one_changes_and_measure_the_same_losses(tmp_p
     changes = {**GAN, "generator_optimizer": adam, "discriminator_optimizer": adam, "trainer": {"total_images": 288, "n_dis": 1}}
     one, two = (written(tmp_path / name, "gan", **changes) for name in ("one", "two"))
     done((TRAIN["gan"], [one]))
-    spawn(one_of_two, args=(two, free_ports(1)[0]), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, two, free_ports(1)[0])
     for file in ("generator", "discriminator", "ema", "measured"):
         ours, theirs = (load_file(tmp_path / name / "tiny" / "checkpoint-288" / f"{file}.safetensors") for name in ("two", "one"))
         assert ours.keys() == theirs.keys()

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gconv_gan.commands.train import classifier, gan
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.tracking import TRACKERS, flat, grouped
+from tests.processes import run_python
 from tests.training.tiny import tiny, toml
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -61,12 +61,9 @@ def test_no_tracker_leaves_the_metrics(tmp_path: Path) -> None:
 
 def trained(config: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([environment.pop("PYTHONPATH", ""), str(ROOT)]).strip(os.pathsep)
-    return subprocess.run(
-        [sys.executable, "-m", "gconv_gan", "train", str(config), *options],
-        capture_output=True,
-        text=True,
+    return run_python(
+        ["-m", "gconv_gan", "train", str(config), *options],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
-        cwd=ROOT,
     )
 
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.networks import build_networks
@@ -23,6 +22,7 @@ from gconv_gan.config.load import merged
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.runtime import precision
 from gconv_gan.runtime.tracking import read_metrics
+from tests.processes import run_two
 from tests.training.tiny import tiny
 
 ADAM = {"learning_rate": 0.02, "eps": 0.1}
@@ -95,7 +95,7 @@ def free_ports(count: int) -> list[int]:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     open_dataset(config(folder, "r1").data)  # converted once, before both need it
-    spawn(one_of_two, args=(str(folder), free_ports(len(OBJECTIVES))), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(folder), free_ports(len(OBJECTIVES)))
     return folder
 
 

@@ -12,7 +12,7 @@ from gconv_gan.gallery.page.document import breakable, document_html, facts_html
 from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import panel_html, sheet_html
 from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
-from gconv_gan.gallery.pictures.bands import band_drawing
+from gconv_gan.gallery.pictures.bands import band, band_drawing
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import draw_unconditional
@@ -55,8 +55,9 @@ def _curves(result: Mapping[str, Any]) -> list[Drawing]:
             for name, arm in result["arms"].items()
         }
         title = f"{score_name(score, scores)}{direction(score)} ({result['protocol']})"
-        drawings.append(band_drawing(score, title, arms))
-    return [drawing for drawing in drawings if drawing is not None]
+        if any(band(curves) for curves in arms.values()):
+            drawings.append(band_drawing(score, title, arms))
+    return drawings
 
 
 def _grid(arm: str, trained: TrainedGenerator, seed: int) -> Drawing:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from gconv_gan.gallery.page.sample_box import SCRIPT as SAMPLE_SCRIPT
 from gconv_gan.gallery.page.style import STYLE
 from gconv_gan.gallery.pictures.curves_svg import SCRIPT as CURVES_SCRIPT
 
@@ -88,7 +89,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 {main}
 </main>
 <footer class="wrap">{footer}</footer>
-<script>{SCRIPT}{CURVES_SCRIPT}{script}</script>
+<script>{SCRIPT}{CURVES_SCRIPT}{SAMPLE_SCRIPT}{script}</script>
 </body>
 </html>
 """

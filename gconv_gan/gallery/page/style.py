@@ -1,5 +1,6 @@
 """The page's style sheet: large pictures with small labels beside them."""
 
+from gconv_gan.gallery.page.sample_box import STYLE as SAMPLE_STYLE
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.curves_svg import PAGE_STYLE
 
@@ -56,6 +57,9 @@ img{display:block;max-width:100%;height:auto}
 figcaption{contain:inline-size;overflow-wrap:anywhere;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
+.groups{display:grid;justify-content:start;width:0;min-width:100%;margin-bottom:.6rem;font-size:.8125rem;line-height:1.2;color:var(--muted)}
+.groups b{color:var(--ink);font-weight:600;min-width:0;align-self:end}
+.labelled .groups,.labelled>a{grid-column:2}.labelled .rows{grid-column:1;grid-row:2}.labelled>a{grid-row:2}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
   text-align:right;height:0;min-height:100%;min-width:0}
 .rows li{min-height:0;min-width:0;display:flex;align-items:center;justify-content:flex-end;overflow:hidden}
@@ -105,6 +109,7 @@ mark{color:inherit;background:color-mix(in srgb,var(--accent) 20%,transparent);b
 [hidden]{display:none!important}
 pre{margin:0;overflow-x:auto;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:6px;
   font:400 .8125rem/1.5 var(--mono)}
+figcaption+details{margin-top:.7rem}
 details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}
 summary{cursor:pointer;color:var(--accent)}
 details .facts{margin-top:.7rem}
@@ -144,4 +149,4 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
 @media print{.bar{position:static}}
 """
 
-STYLE = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}{PAGE_STYLE}{RULES}"
+STYLE = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}{PAGE_STYLE}{RULES}{SAMPLE_STYLE}"

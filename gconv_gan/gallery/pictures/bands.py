@@ -3,10 +3,9 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from gconv_gan.gallery.page.score_names import direction
 from gconv_gan.gallery.pictures.curves_svg import curves_svg
 from gconv_gan.gallery.pictures.drawing import Drawing
-from gconv_gan.gallery.pictures.history import SHARES, Series, spans_decade
+from gconv_gan.gallery.pictures.history import score_curves
 
 Curve = Mapping[int, float]
 """Images seen -> value."""
@@ -19,37 +18,22 @@ def band(curves: Sequence[Curve]) -> dict[int, tuple[float, float]]:
     return {images: (statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else 0.0) for images, found in values.items()}
 
 
-def band_drawing(score: str, title: str, arms: Mapping[str, Sequence[Curve]]) -> Drawing | None:
-    """Return the panel of one score; an arm whose seeds share no point is left out, and None is returned if no arm has one.
+def band_drawing(score: str, title: str, arms: Mapping[str, Sequence[Curve]]) -> Drawing:
+    """Return the panel of one score; arms whose seeds share no point are left out.
 
-    The axis of a distance whose means span a power of ten is logarithmic, unless a band reaches 0.
+    A distance that falls by a power of ten has a logarithmic axis, unless a band reaches 0.
     """
     found = {name: points for name, curves in arms.items() if (points := band(curves))}
-    if not found:
-        return None
-    means = {name: tuple((float(images), mean) for images, (mean, _) in points.items()) for name, points in found.items()}
-    lower = {
-        name: tuple((float(images), mean - deviation) for images, (mean, deviation) in points.items()) for name, points in found.items()
-    }
-    bands = {
-        name: tuple((float(images), deviation) for images, (_, deviation) in points.items())
-        for name, points in found.items()
-        if len(arms[name]) > 1
-    }
-    log_scale = (
-        direction(score).endswith("lower is better") and spans_decade(means) and min(v for one in lower.values() for _, v in one) > 0
-    )
-    title = f"{title}, log scale" if log_scale else title
-    last = {name: points[max(points)] for name, points in found.items()}
-    words = "; ".join(f"{name} {mean:.4g} ± {deviation:.2g}" for name, (mean, deviation) in last.items())
+    curves = {name: tuple((float(images), mean) for images, (mean, _) in points.items()) for name, points in found.items()}
+    deviations = {name: tuple(deviation for _, deviation in points.values()) for name, points in found.items()}
+    series = score_curves(score, title, score, curves, deviations)
+    words = "; ".join(f"{name} {mean:.4g} ± {deviation:.2g}" for name, (mean, deviation) in ((n, p[max(p)]) for n, p in found.items()))
     alt = f"Curves of {title} over images seen. At the end: {words}."
-    series = Series(f"curve-{score}", title, means, log_scale, (0.0, 1.0) if score in SHARES else None)
-    seeds = max(len(curves) for curves in arms.values())
     return Drawing(
         f"curve-{score}.svg",
-        curves_svg(series, label=alt, bands=bands, order=list(arms)),
-        title,
-        f"Mean over {seeds} seeds; the band, and the number behind ±, is one standard deviation." if bands else "One seed.",
+        curves_svg(series, label=alt, order=list(arms)),
+        series.title,
+        f"Mean over {max(len(curves) for curves in arms.values())} seeds; the band is one standard deviation. The legend has the last.",
         alt,
         shape="panel",
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from gconv_gan.gallery.pictures.curves_svg import curves_svg
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.history import Series, score_series, training_series
-from gconv_gan.gallery.pictures.score_curves import score_curves
+from gconv_gan.gallery.pictures.score_curves import checkpoint_curves
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 LOG_SCALE = ", log scale"  # end of the title of a series with a logarithmic axis
@@ -33,7 +33,7 @@ def overlaid_curves(runs: Mapping[str, TrainedGenerator]) -> list[Drawing]:
 def _panels(trained: TrainedGenerator) -> dict[tuple[str, ...], tuple[Series, str]]:
     """Return group and name of a quantity -> its series with one curve, and a caption. Quantities of equal names are comparable."""
     found: dict[tuple[str, ...], tuple[Series, str]] = {}
-    for curve in score_curves(trained.scores):
+    for curve in checkpoint_curves(trained.scores):
         found["0", curve.kind, curve.key] = curve.series, f"Computed from the checkpoints: {curve.setting}."
     for series in score_series(trained.records):
         found["1", series.name] = series, "Computed during training."

@@ -57,7 +57,7 @@ class ScoreCurve(NamedTuple):
     """In words."""
 
 
-def score_curves(scores: Sequence[Score]) -> list[ScoreCurve]:
+def checkpoint_curves(scores: Sequence[Score]) -> list[ScoreCurve]:
     """Return each score of each kind that two checkpoints or more have."""
     found = []
     for index, curve in enumerate(curves(scores)):
@@ -74,7 +74,7 @@ def score_curves(scores: Sequence[Score]) -> list[ScoreCurve]:
 
 def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
     """Return a panel for each score of each curve, with a description of its setting."""
-    return [(curve.series, curve.setting) for curve in score_curves(scores)]
+    return [(curve.series, curve.setting) for curve in checkpoint_curves(scores)]
 
 
 def _points(curve: Mapping[float, Score], key: str) -> Points:

@@ -39,7 +39,7 @@ def test_the_page_shows_verdicts_curves_with_bands_grids_of_the_same_latents_and
 ) -> None:
     arms = ("plain", "gconv", "other")
     page = build_ablation(tmp_path / "page", result(*arms), dict.fromkeys(arms, trained), command=COMMAND)
-    text = page.read_text()
+    text = page.read_text().replace("\u00a0", " ")
     places = [text.index(f'<section id="{name}"') for name in ("result", "curves", "pictures", "command")]
     assert places == sorted(places)
     assert text.count('<td class="better">better</td>') == 1
@@ -47,7 +47,7 @@ def test_the_page_shows_verdicts_curves_with_bands_grids_of_the_same_latents_and
     assert "2 seeds" in text
     for arm in arms:
         assert (page.parent / f"samples-{arm}.png").read_bytes() == (page.parent / "samples-plain.png").read_bytes()
-    assert text.count('data-values="85±7.1 7±2.8"') == 1  # of the first arm
+    assert text.count('data-values="85 ± 7.1 7 ± 2.8"') == 1  # of the first arm
     assert "Fréchet distance, lower is better (tiny2k), log scale" in text.replace("<wbr>", "")
     assert changed_files(page.parent) == []
     assert {entry.file for entry in read_manifest(page.parent).pictures} >= {"curve-fd.svg", "curve-precision.svg", "samples-gconv.png"}

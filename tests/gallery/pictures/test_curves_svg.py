@@ -18,7 +18,7 @@ def test_every_point_stands_in_the_picture_with_its_value() -> None:
     content = curves_svg(Series("losses", "Losses", {"a<b": curve, "c": curve[:2]}), label='a "label"')
     first, second = group(content), group(content, 1)
     assert first.get("data-values") == "2.5 1.25 0.625"
-    assert first.get("data-images") == "640 1.28k 2.56k"
+    assert first.get("data-at") == "640 1.28k 2.56k"
     assert "".join(first.itertext()) == "a<b 0.625"
     assert second.get("data-values") == "2.5 1.25"
     places = [tuple(map(float, place.split(","))) for place in str(first.get("data-points")).split()]
@@ -52,31 +52,21 @@ def test_a_file_is_complete_and_the_page_s_part_has_no_style_of_its_own() -> Non
     assert len(content) < 4_000
 
 
-def test_a_legend_of_many_or_long_names_lies_above_the_axes_and_curves_beyond_the_colours_are_dashed() -> None:
+def test_a_logarithmic_axis_of_less_than_a_decade_has_ticks() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((0.0, 3.1), (1.0, 3.6))}, log_scale=True), label="label").decode()
+    assert content.count('class="grid"') > 1
+
+
+def test_the_horizontal_axis_names_its_quantity() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((1.0, 3.1), (2.0, 3.6))}, across="cycles per image side"), label="label").decode()
+    assert ">cycles per image side</text>" in content
+    assert "images seen" not in content
+
+
+def test_a_curve_has_the_colour_of_its_place_in_the_order_and_a_long_name_is_shortened() -> None:
     curve = ((0.0, 1.0), (1.0, 2.0))
-    content = curves_svg(Series("s", "S", {f"run {index}": curve for index in range(9)}), label="label").decode()
-    bases = [float(y) for y in re.findall(r'class="word" x="[^"]+" y="([^"]+)"', content)]
-    low, height = (float(value) for value in re.findall(r'viewBox="0 (\S+) \S+ (\S+)"', content)[0])
-    assert (len(bases), bases[0], bases[-1]) == (9, bases[1], 15)
-    assert low < bases[0] - 12
-    assert low + height == HEIGHT
-    styles = re.findall(r'<polyline class="line series-(\d)"(?: stroke-dasharray="([^"]+)")?', content)
-    assert len(set(styles)) == 9
-    long = curves_svg(Series("s", "S", {"a" * 30: curve, "b" * 80: curve}), label="label").decode()
-    assert len(set(re.findall(r'class="word" x="[^"]+" y="([^"]+)"', long))) == 2  # one below the other
-    assert "b" * 80 not in long
-
-
-def test_a_band_is_drawn_around_its_curve_inside_the_axes_and_named_beside_the_value() -> None:
-    curve, half = ((0.0, 1.0), (10.0, 3.0)), ((0.0, 0.5), (10.0, 2.0))
-    content = curves_svg(Series("s", "S", {"a": curve, "b": curve}), label="label", bands={"a": half})
-    band, without = group(content), group(content, 1)
-    assert band.get("data-values") == "1±0.5 3±2"
-    assert without.get("data-values") == "1 3"
-    (polygon,) = band.iter(f"{SVG}polygon")
-    heights = [float(place.split(",")[1]) for place in str(polygon.get("points")).split()]
-    middle = [float(place.split(",")[1]) for place in str(band.get("data-points")).split()]
-    assert all(0 < height < HEIGHT for height in heights)
-    upper, lower = heights[:2], heights[:1:-1]
-    assert [(one + other) / 2 for one, other in zip(upper, lower, strict=True)] == pytest.approx(middle, abs=0.1)
-    assert lower[1] - upper[1] == pytest.approx(4 * (lower[0] - upper[0]), abs=0.5)
+    names = [f"run {index}" for index in range(6)]
+    series = Series("s", "S", {names[5]: curve, "b" * 80: curve})
+    content = curves_svg(series, label="label", order=[*names, "b" * 80]).decode()
+    assert re.findall(r'polyline class="line (series-\d dash-\d)"', content) == ["series-1 dash-1", "series-2 dash-1"]
+    assert "b" * 43 not in re.sub('data-name="[^"]+"', "", content)

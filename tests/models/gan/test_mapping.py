@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from gconv_gan.models.gan.mapping import MappedGenerator, MappingNetwork
 from gconv_gan.models.gan.resnet import ResNetGenerator
+from tests.processes import run_two
 
 
 def mapped(*, depth: int = 2) -> MappedGenerator:
@@ -108,7 +108,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_with_unequal_shares_move_the_mean_as_one(tmp_path: Path) -> None:
-    spawn(one_of_two, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    run_two(one_of_two, str(tmp_path))
     g = mapped()
     g(torch.arange(30.0).view(6, 5))
     for rank in range(2):
