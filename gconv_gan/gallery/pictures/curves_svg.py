@@ -18,6 +18,7 @@ FEW_POINTS = 20  # up to this number, every point of a curve is marked
 TICKS = 5
 LEGEND_STEP, LEGEND_LINE = 190.0, 18.0  # distance of two columns and of two lines of the legend
 SHORT_NAME = 18  # characters; with a longer name the legend has one column
+SPREAD = 7  # characters of "± 0.012", by which names must be shorter
 LONG_NAME = 42  # characters that fit that column
 LAYER_STEP = 98.0  # distance of two columns of the legend of layers
 JOINT_STYLE = 'stroke="#808080" stroke-dasharray="6 4" style="stroke:var(--ink)"'  # of the curve of all layers
@@ -102,7 +103,7 @@ def curves_svg(series: Series, *, label: str, order: Sequence[str] = ()) -> byte
 
     """
     curves = {name: thin(curve) for name, curve in series.curves.items()}
-    columns = 1 if max(map(len, curves), default=0) > SHORT_NAME else 2
+    columns = 1 if max(map(len, curves), default=0) > SHORT_NAME - (SPREAD if series.deviations else 0) else 2
     lines = 1 if series.layers else -(-len(curves) // columns)
     top = TOP + LEGEND_LINE * (lines - 1)
     height = HEIGHT + top - TOP

@@ -55,8 +55,8 @@ def index(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ablation(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of five arms, more than there are colours, one with a long name."""
-    arms = ("plain", "gconv", LONG, "bank", "open")
+    """The page of five arms, more than there are colours."""
+    arms = ("plain", "gconv", "self_modulation", "bank", "open")
     folder = tmp_path_factory.mktemp("ablation")
     return build_ablation(folder, result(*arms), dict.fromkeys(arms, trained), command=COMMAND * 3)
 
@@ -109,6 +109,21 @@ def test_bands_name_mean_and_deviation_of_every_arm(browser: Browser, ablation: 
         "[...document.querySelectorAll('#curves figure:first-child .value')].map(e=>e.textContent.replaceAll(String.fromCharCode(160),' '))"
     )
     assert [value.replace("\u00a0", " ") for value in values] == [f"{mean} ± 7.1" for mean in (85, 86, 87, 88, 89)]
+
+
+def test_no_word_of_a_legend_lies_on_another(browser: Browser, comparison: Path, ablation: Path) -> None:
+    for page in (comparison, ablation):
+        browser.open(page, width=1280)
+        legends = browser.run(
+            "[...document.querySelectorAll('svg.plot')].map(plot=>[...plot.querySelectorAll('.word')].map(word=>{"
+            "const box=word.getBoundingClientRect();return [box.left,box.right,box.top,box.bottom,plot.getBoundingClientRect().right]}))"
+        )
+        assert len(legends) > 1
+        for words in legends:
+            for index, (left, right, top, bottom, edge) in enumerate(words):
+                assert right <= edge
+                for other_left, other_right, other_top, other_bottom, _ in words[:index]:
+                    assert left >= other_right or right <= other_left or top >= other_bottom - 3 or bottom <= other_top + 3
 
 
 def order(browser: Browser) -> list[str]:
