@@ -7,6 +7,7 @@ from html import escape
 from gconv_gan.gallery.page.sample_box import SCRIPT as SAMPLE_SCRIPT
 from gconv_gan.gallery.page.style import STYLE
 from gconv_gan.gallery.pictures.curves_svg import SCRIPT as CURVES_SCRIPT
+from gconv_gan.gallery.pictures.gate_map import SCRIPT as GATES_SCRIPT
 
 SCRIPT = """
 const plates=[...document.querySelectorAll("figure a")];
@@ -60,7 +61,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 {main}
 </main>
 <footer class="wrap">{footer}</footer>
-<script>{SCRIPT}{CURVES_SCRIPT}{SAMPLE_SCRIPT}</script>
+<script>{SCRIPT}{CURVES_SCRIPT}{GATES_SCRIPT}{SAMPLE_SCRIPT}</script>
 </body>
 </html>
 """

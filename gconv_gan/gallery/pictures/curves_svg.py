@@ -101,7 +101,7 @@ def curves_svg(series: Series, *, label: str) -> bytes:
     """
     curves = {name: thin(curve) for name, curve in series.curves.items()}
     columns = 1 if max(map(len, curves), default=0) > SHORT_NAME else 2
-    lines = 1 if series.layers else -(-len(curves) // columns)
+    lines = 2 if series.layers else -(-len(curves) // columns)
     top = TOP + LEGEND_LINE * (lines - 1)
     height = HEIGHT + top - TOP
     across = _across(curves)
@@ -226,7 +226,7 @@ def _layers(curves: Mapping[str, Points], across: _Scale, up: _Scale) -> list[st
         left = LEFT - 44 + LAYER_STEP * place
         parts.append(f'<line class="line" {style} x1="{left:g}" x2="{left + 16:g}" y1="11" y2="11"/>')
         parts.append(f'<text class="word" x="{left + 22:g}" y="15">{word}</text>')
-    return [*parts, f'<text class="layers word" x="{WIDTH - RIGHT:g}" y="15" text-anchor="end"></text>']
+    return [*parts, f'<text class="layers word" x="{LEFT - 44:g}" y="{15 + LEGEND_LINE:g}"></text>']
 
 
 def _depth_style(depth: float) -> str:
