@@ -167,7 +167,7 @@ def trained_generator(
         sample_command=shlex.join(["gconv-gan", "sample", str(folder), "--checkpoint", str(run.images_seen)]),
         class_names=names,
         class_folders=run.class_names if names != run.class_names else (),
-        details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
+        details=details(config, classes=run.num_classes, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))

@@ -27,8 +27,9 @@ def breakable(name: str) -> str:
 
 
 def facts_html(facts: Mapping[str, str]) -> str:
-    """Return a table of facts as a description list."""
-    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
+    """Return a table of facts as a description list; an option of a command line is not broken at its hyphens."""
+    rows = ((escape(name), re.sub(r"(?<=\s)--[\w.-]+", r'<span class="flag">\g<0></span>', escape(value))) for name, value in facts.items())
+    return '<dl class="facts">' + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows) + "</dl>"
 
 
 def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan") -> str:

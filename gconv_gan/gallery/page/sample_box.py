@@ -47,6 +47,7 @@ dialog.sample::backdrop{background:rgb(0 0 0/.55)}
 dialog.sample canvas{display:block;width:min(100%,16rem);margin:0 auto 1rem}
 dialog.sample .pixels{image-rendering:pixelated}
 dialog.sample pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:1rem 0 .75rem;background:var(--page)}
+dialog.sample .flag{white-space:pre}
 dialog.sample .buttons{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}
 dialog.sample button{font:inherit;font-size:.875rem;padding:.35rem .8rem;border:1px solid var(--rule);border-radius:5px;
   background:var(--page);color:var(--ink);cursor:pointer}
@@ -71,7 +72,8 @@ if(links.length){
     if(name)facts.push(["Class",name]);if(truncation!==null)facts.push(["Truncation",truncation]);
     part(".facts").replaceChildren(...facts.flatMap(([word,value])=>{const dt=document.createElement("dt"),dd=document.createElement("dd");
       dt.textContent=word;dd.textContent=value;return[dt,dd]}));
-    part("code").textContent=data.start+rest;part("a").href=link.href;part(".copy").textContent="Copy the command";
+    part("code").replaceChildren(...(data.start+rest).split(/(?= )/).map(word=>{const span=document.createElement("span");
+      span.className="flag";span.textContent=word;return span}));part("a").href=link.href;part(".copy").textContent="Copy the command";
     if(!box.open){box.showModal();part(".copy").focus()}return true};
   const next=(grid,row,column,key)=>{const step={ArrowLeft:[0,-1],ArrowRight:[0,1],ArrowUp:[-1,0],ArrowDown:[1,0]}[key];
     if(!step)return null;

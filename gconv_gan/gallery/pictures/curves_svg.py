@@ -23,7 +23,8 @@ JOINT_STYLE = 'stroke="#808080" stroke-dasharray="6 4" style="stroke:var(--ink)"
 DASHES = 3  # solid, dashed and dotted, for curves of the same colour
 
 
-def _colours(theme: Theme) -> str:
+def colours(theme: Theme) -> str:
+    """Return the colours of plots as custom properties."""
     series = "".join(f"--series-{index}:{colour};" for index, colour in enumerate(theme.series))
     return f"--ink:{theme.ink};--muted:{theme.muted};--rule:{theme.rule};--card:{theme.card};{series}"
 
@@ -43,11 +44,11 @@ PLOT_RULES = """
 )
 """Style of the plots; the colours are custom properties."""
 OWN_STYLE = (
-    f"<style>:root{{{_colours(LIGHT)}}}@media (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}"
+    f"<style>:root{{{colours(LIGHT)}}}@media (prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}"
     f"svg{{background:var(--card)}}{PLOT_RULES}</style>"
 )
 """Style of a picture that is shown by itself."""
-PAGE_STYLE = f":root{{{_colours(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}{PLOT_RULES}"
+PAGE_STYLE = f":root{{{colours(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}{PLOT_RULES}"
 """Style of a page with plots in it."""
 
 SCRIPT = """
