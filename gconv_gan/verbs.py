@@ -27,7 +27,7 @@ VERBS = {
         "gconv_gan.commands.score.memorisation", "MemorisationCommand", "SOURCE", "are images copies of the training images?"
     ),
     "doctor": Verb("gconv_gan.commands.doctor", "DoctorCommand", "RUN", "say what a run suffers from, with number, threshold and advice"),
-    "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "draw the page of a run"),
+    "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "draw the page of a run, or of an ablation"),
     "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "RUN", "draw images of a trained generator as files"),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "write a generator with model card and ONNX as one folder"),
     "ablate": Verb("gconv_gan.commands.ablate", "AblateCommand", "CONFIG", "train arms on paired seeds and test their differences"),

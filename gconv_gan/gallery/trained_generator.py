@@ -47,6 +47,12 @@ class RunFacts:
     """The names of the classes on the command line, where they are others than ``class_names``."""
     details: Mapping[str, str] = field(default_factory=dict)
     """Further rows of the page's table of facts: parameters, seed, command, ..."""
+    best_name: str | None = None
+    """Protocol and key of the run's best score, "fid2k/fid"; None: it has no score."""
+    best_score: float | None = None
+    """Its value."""
+    date: str = ""
+    """Day and minute at which the checkpoint was written; empty: unknown."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def band_drawing(score: str, title: str, arms: Mapping[str, Sequence[Curve]]) ->
     alt = f"Curves of {title} over images seen. At the end: {words}."
     return Drawing(
         f"curve-{score}.svg",
-        curves_svg(series, label=alt),
+        curves_svg(series, label=alt, order=list(arms)),
         series.title,
         f"Mean over {max(len(curves) for curves in arms.values())} seeds; the band is one standard deviation. The legend has the last.",
         alt,

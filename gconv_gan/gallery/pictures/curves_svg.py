@@ -18,6 +18,7 @@ FEW_POINTS = 20  # up to this number, every point of a curve is marked
 TICKS = 5
 LEGEND_STEP, LEGEND_LINE = 190.0, 18.0  # distance of two columns and of two lines of the legend
 SHORT_NAME = 18  # characters; with a longer name the legend has one column
+LONG_NAME = 42  # characters that fit that column
 LAYER_STEP = 98.0  # distance of two columns of the legend of layers
 JOINT_STYLE = 'stroke="#808080" stroke-dasharray="6 4" style="stroke:var(--ink)"'  # of the curve of all layers
 DASHES = 3  # solid, dashed and dotted, for curves of the same colour
@@ -91,13 +92,14 @@ for(const plot of document.querySelectorAll("svg.plot")){
 """Shows the values below the pointer, or of the next point with the arrow keys, in the legend; up and down choose a layer."""
 
 
-def curves_svg(series: Series, *, label: str) -> bytes:
+def curves_svg(series: Series, *, label: str, order: Sequence[str] = ()) -> bytes:
     """Return one panel as a complete SVG file: value over images seen, thinned, the newest value in the legend.
 
     Args:
         series: the curves; their axis is logarithmic if ``series.log_scale``. Layers have the colours of their depth and no dot, and the
             legend names the first, the last and that below the pointer.
         label: description of the picture for screen readers.
+        order: names in the order of the colours, those of the curves among them; empty: the names of the curves.
 
     """
     curves = {name: thin(curve) for name, curve in series.curves.items()}
@@ -111,10 +113,11 @@ def curves_svg(series: Series, *, label: str) -> bytes:
     if series.layers:
         parts += _layers(curves, across, up)
     else:
+        names = order or list(curves)
         for index, (name, curve) in enumerate(curves.items()):
             row, column = divmod(index, columns)
             place = (LEFT - 44 + LEGEND_STEP * column, 11 + LEGEND_LINE * row)
-            parts.append(_curve(index, series, name, curve, across, up, place))
+            parts.append(_curve(names.index(name), series, name, curve, across, up, place))
     parts.append(f'<line class="at" x1="0" x2="0" y1="{top:g}" y2="{height - BOTTOM:g}"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH:g} {height:g}" role="img" '
@@ -203,13 +206,19 @@ def _curve(index: int, series: Series, name: str, curve: Points, across: _Scale,
     places = [point.split(",") for point in points]
     marks = "".join(f'<circle class="mark-{colour}" cx="{x}" cy="{y}" r="2.5"/>' for x, y in places if len(places) <= FEW_POINTS)
     (x, y), (left, line) = places[-1], place
-    word = name if len(series.curves) > 1 else "newest"
+    word = shortened(name) if len(series.curves) > 1 else "newest"
     content = (
         f'{band}<polyline class="{style}" points="{" ".join(points)}"/>{marks}<circle class="dot mark-{colour}" cx="{x}" cy="{y}" r="4"/>'
         f'<line class="{style}" x1="{left:g}" x2="{left + 16:g}" y1="{line:g}" y2="{line:g}"/><text class="word" x="{left + 22:g}" '
         f'y="{line + 4:g}">{escape(word)} <tspan class="value">{newest}</tspan></text>'
     )
     return _group(name, curve, points, values, content)
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits a line of the legend: the middle of a longer one is left out."""
+    half = LONG_NAME // 2 - 1
+    return name if len(name) <= LONG_NAME else f"{name[:half]} … {name[-half:]}"
 
 
 def _layers(curves: Mapping[str, Points], across: _Scale, up: _Scale) -> list[str]:

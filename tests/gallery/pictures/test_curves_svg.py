@@ -61,3 +61,12 @@ def test_the_horizontal_axis_names_its_quantity() -> None:
     content = curves_svg(Series("s", "S", {"a": ((1.0, 3.1), (2.0, 3.6))}, across="cycles per image side"), label="label").decode()
     assert ">cycles per image side</text>" in content
     assert "images seen" not in content
+
+
+def test_a_curve_has_the_colour_of_its_place_in_the_order_and_a_long_name_is_shortened() -> None:
+    curve = ((0.0, 1.0), (1.0, 2.0))
+    names = [f"run {index}" for index in range(6)]
+    series = Series("s", "S", {names[5]: curve, "b" * 80: curve})
+    content = curves_svg(series, label="label", order=[*names, "b" * 80]).decode()
+    assert re.findall(r'polyline class="line (series-\d dash-\d)"', content) == ["series-1 dash-1", "series-2 dash-1"]
+    assert "b" * 43 not in re.sub('data-name="[^"]+"', "", content)
