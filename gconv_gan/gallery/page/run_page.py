@@ -224,7 +224,7 @@ def page_html(
 {body}""",
         footer=f"""<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>:
 it names the seed, the parameters and the SHA-256 of the weights and of the file.</p>
-<p class="hint">Select a sample for its seed and the command that makes it, another picture to open it at full size. <kbd>j</kbd> and <kbd>k</kbd>
-move to the next and the previous picture, the arrow keys between its samples and along its curves.</p>
+<p class="hint">Select a sample for its seed and the command that makes it, another picture to open it at full size.
+<kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture, the arrow keys between its samples and along its curves.</p>
 <p>Drawn with {escape(libraries)}.</p>""",
     )

@@ -37,7 +37,7 @@ h1{font-weight:700;font-size:clamp(1.9rem,1.3rem + 2.6vw,3.4rem);line-height:1.0
 .facts{display:grid;grid-template-columns:auto minmax(0,1fr);margin:0;font-size:.875rem;border-top:1px solid var(--rule)}
 .facts dt,.facts dd{margin:0;padding:.42rem 0;border-bottom:1px solid var(--rule)}
 .facts dt{color:var(--muted);padding-right:1.5rem}
-.flag{white-space:nowrap}
+.flag{display:inline-block;max-width:100%}
 .facts dd{font-family:var(--mono);font-size:.8125rem;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 
 section{display:grid;gap:1.5rem;border-top:1px solid var(--rule);
@@ -60,7 +60,7 @@ figcaption{contain:inline-size;overflow-wrap:anywhere;margin-top:.8rem;font-size
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
 .groups{display:grid;justify-content:start;width:0;min-width:100%;margin-bottom:.6rem;font-size:.8125rem;line-height:1.2;color:var(--muted)}
-.groups b{color:var(--ink);font-weight:600;min-width:0;align-self:end}
+.groups b{color:var(--ink);font-weight:600;align-self:end}
 .labelled .groups,.labelled>a{grid-column:2}.labelled .rows{grid-column:1;grid-row:2}.labelled>a{grid-row:2}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
   text-align:right;height:0;min-height:100%;min-width:0}
@@ -130,7 +130,7 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
 @media (max-width:40rem){
   .labelled{grid-template-columns:fit-content(5.5rem) minmax(0,auto)}
   .rows span{padding-right:.5rem}
-  .rows{font-size:.65rem;line-height:1.05}
+  .rows{font-size:.65rem;line-height:1.05}.groups{font-size:.75rem}
   .bar{position:static}
   .bar .mark{display:none}
   .bar nav{flex-wrap:wrap;gap:0 1.1rem;padding-block:.3rem}
