@@ -52,10 +52,10 @@ class Browser:
         assert "error" not in answer, (method, answer["error"])
         return dict(answer["result"])
 
-    def open(self, page: Path, *, width: int, scheme: str = "light", height: int = 900) -> None:
-        """Show a page and wait until it and its pictures are loaded."""
+    def open(self, page: Path, *, width: int, scheme: str = "light", height: int = 900, media: str = "screen") -> None:
+        """Show a page, on the screen or as it prints, and wait until it and its pictures are loaded."""
         self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self._ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self._ask("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._ask("Page.navigate", url=page.resolve().as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass

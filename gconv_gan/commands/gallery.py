@@ -233,7 +233,7 @@ def trained_generator(
         sample_command=shlex.join(["gconv-gan", "sample", str(folder), "--checkpoint", str(run.images_seen)]),
         class_names=names,
         class_folders=run.class_names if names != run.class_names else (),
-        details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
+        details=details(config, classes=run.num_classes, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
         best_name=best_name,
         best_score=best_score,
         date=f"{datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}",

@@ -25,7 +25,8 @@ JOINT_STYLE = 'stroke="#808080" stroke-dasharray="6 4" style="stroke:var(--ink)"
 DASHES = 3  # solid, dashed and dotted, for curves of the same colour
 
 
-def _colours(theme: Theme) -> str:
+def colours(theme: Theme) -> str:
+    """Return the colours of plots as custom properties."""
     series = "".join(f"--series-{index}:{colour};" for index, colour in enumerate(theme.series))
     return f"--ink:{theme.ink};--muted:{theme.muted};--rule:{theme.rule};--card:{theme.card};{series}"
 
@@ -45,11 +46,11 @@ PLOT_RULES = """
 )
 """Style of the plots; the colours are custom properties."""
 OWN_STYLE = (
-    f"<style>:root{{{_colours(LIGHT)}}}@media (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}"
+    f"<style>:root{{{colours(LIGHT)}}}@media (prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}"
     f"svg{{background:var(--card)}}{PLOT_RULES}</style>"
 )
 """Style of a picture that is shown by itself."""
-PAGE_STYLE = f":root{{{_colours(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}{PLOT_RULES}"
+PAGE_STYLE = f":root{{{colours(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}{PLOT_RULES}"
 """Style of a page with plots in it."""
 
 SCRIPT = """
@@ -104,7 +105,7 @@ def curves_svg(series: Series, *, label: str, order: Sequence[str] = ()) -> byte
     """
     curves = {name: thin(curve) for name, curve in series.curves.items()}
     columns = 1 if max(map(len, curves), default=0) > SHORT_NAME - (SPREAD if series.deviations else 0) else 2
-    lines = 1 if series.layers else -(-len(curves) // columns)
+    lines = 2 if series.layers else -(-len(curves) // columns)
     top = TOP + LEGEND_LINE * (lines - 1)
     height = HEIGHT + top - TOP
     across = _across(curves)
@@ -236,7 +237,7 @@ def _layers(curves: Mapping[str, Points], across: _Scale, up: _Scale) -> list[st
         left = LEFT - 44 + LAYER_STEP * place
         parts.append(f'<line class="line" {style} x1="{left:g}" x2="{left + 16:g}" y1="11" y2="11"/>')
         parts.append(f'<text class="word" x="{left + 22:g}" y="15">{word}</text>')
-    return [*parts, f'<text class="layers word" x="{WIDTH - RIGHT:g}" y="15" text-anchor="end"></text>']
+    return [*parts, f'<text class="layers word" x="{LEFT - 44:g}" y="{15 + LEGEND_LINE:g}"></text>']
 
 
 def _depth_style(depth: float) -> str:

@@ -1,6 +1,5 @@
 """Comparison, index and ablation in a browser: they fit phones and desktops, light and dark, and answer to keys and the pointer."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from gconv_gan.gallery.page.comparison_page import build_comparison, compared
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.trained_generator import TrainedGenerator
-from tests.browser import Browser, chromium
+from tests.browser import Browser
 from tests.gallery.page.test_ablation_page import COMMAND, result
 from tests.gallery.page.test_comparison_page import renamed, score
 from tests.gallery.page.test_index import folder_of_pages
@@ -22,12 +21,6 @@ FITS = """(()=>{
     wide:shown.filter(e=>e.getBoundingClientRect().right>innerWidth+.5).map(e=>e.outerHTML.slice(0,200)),
     pictures:[...document.images].every(i=>i.loading==="lazy"||i.naturalWidth>0),
     background:getComputedStyle(document.body).backgroundColor.replaceAll(" ","")}})()"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
