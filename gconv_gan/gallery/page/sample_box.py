@@ -74,7 +74,8 @@ if(links.length){
     part(".facts").replaceChildren(...facts.flatMap(([word,value])=>{const dt=document.createElement("dt"),dd=document.createElement("dd");
       dt.textContent=word;dd.textContent=value;return[dt,dd]}));
     part("code").replaceChildren(...(data.start+rest).split(" ").flatMap((word,i)=>{const span=document.createElement("span");
-      span.className="flag";span.textContent=word;return i?[" ",span]:[span]}));part("a").href=link.href;part(".copy").textContent="Copy the command";
+      span.className="flag";span.textContent=word;return i?[" ",span]:[span]}));
+    part("a").href=link.href;part(".copy").textContent="Copy the command";
     if(!box.open){box.showModal();part(".copy").focus()}return true};
   const next=(grid,row,column,key)=>{const step={ArrowLeft:[0,-1],ArrowRight:[0,1],ArrowUp:[-1,0],ArrowDown:[1,0]}[key];
     if(!step)return null;
