@@ -133,7 +133,7 @@ def test_a_training_image_is_no_sample(browser: Browser, gallery: Path, trained:
     assert (box(browser) or ("", ""))[1] == trained.samples(3, 2)[1].command
     browser.press("Escape", code=27)
     browser.click(*place_of(browser, "a[href='neighbours-pixels.png']", 0, 3))
-    assert browser.run("location.pathname").endswith("neighbours-pixels.png")  # the whole picture
+    browser.until("location.pathname.endsWith('neighbours-pixels.png')")  # the whole picture
 
 
 def test_the_pointer_and_the_arrow_keys_show_gates_and_the_values_of_layers(browser: Browser, wide: Path) -> None:
