@@ -30,7 +30,7 @@ import scipy.linalg
 import torch
 from accelerate.utils import broadcast_object_list
 from jaxtyping import Bool, Float64, Int
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
@@ -309,7 +309,7 @@ class Pruned:
 class GradientMatrixPruning(Method):
     r"""Remove, layer by layer, the channels that the gradient matrices find redundant; a reconstruction of arXiv 2206.03596.
 
-    Every ``every`` images the ranks r of all layers are estimated (``methods.gradient_matrix``), and the layer with the largest product
+    Every ``every`` images, after the ``first``, the ranks r of all layers are estimated (``methods.gradient_matrix``), and the layer with the largest product
     of redundancy ρ = 1 - r / C and multiply-adds loses the channels beyond r, never more. Survivors are the first pivots of a
     column-pivoted QR factorisation of the matrix with the smaller rank, or the channels of the largest Taylor scores. Before the removal,
     what reads a removed channel is given to the others by least squares, G^out[removed] ≈ A G^out[kept] and
@@ -325,6 +325,7 @@ class GradientMatrixPruning(Method):
     Args:
         players: Networks to prune; none given: all of the run.
         every: Images between estimates.
+        first: Images before which nothing is estimated (0: the network was trained before); the first estimate is ``every`` later.
         batches: Batches of an estimate, T. Each matrix needs four times as many columns as rows; a run with fewer is refused.
         rule: How many singular values count: those above the threshold, or the least number with 99.9 % of Σ σ².
         threshold: τ, relative to the largest singular value of the layer.
@@ -338,13 +339,14 @@ class GradientMatrixPruning(Method):
         *,
         players: Sequence[PlayerName] = (),
         every: PositiveInt = 50_000,
+        first: NonNegativeInt = 0,
         batches: PositiveInt = 32,
         rule: Rule = "threshold",
         threshold: Fraction = 1e-3,
         survivors: Survivors = "pivots",
         macs: Fraction | None = None,
     ) -> None:
-        self.players, self.every, self.batches = tuple(players), every, batches
+        self.players, self.every, self.first, self.batches = tuple(players), every, first, batches
         self.rule: Rule = rule
         self.threshold, self.macs = threshold, macs
         self.survivors: Survivors = survivors
@@ -371,10 +373,9 @@ class GradientMatrixPruning(Method):
 
     def check_length(self, total_images: int) -> None:
         """Raise ``UserError`` if the run would end before the first estimate."""
-        if self.every > total_images:
-            raise UserError(
-                f"gradient_matrix.every = {self.every:,} is beyond trainer.total_images = {total_images:,}: nothing would be estimated"
-            )
+        if self.first + self.every > total_images:
+            first = f"first + every = {self.first + self.every:,}" if self.first else f"every = {self.every:,}"
+            raise UserError(f"gradient_matrix.{first} is beyond trainer.total_images = {total_images:,}: nothing would be estimated")
 
     def _require_columns(self, name: PlayerName, layer: Layer) -> None:
         needed = layer.batches_needed()
@@ -415,11 +416,15 @@ class GradientMatrixPruning(Method):
 
     def between(self, players: Mapping[PlayerName, Player], progress: Progress, losses: Losses) -> bool:
         """Prune one layer of every network when it is due; return whether a network has changed."""
-        step = progress.images_seen // self.every
-        if step == self._begun_at // self.every:
+        step = self._estimates(progress.images_seen)
+        if step == self._estimates(self._begun_at):
             return False
         changed = [self._prune(one, players[name], progress, losses, step - 1) for name, one in self._pruned.items() if not one.done]
         return any(changed)
+
+    def _estimates(self, images: int) -> int:
+        """Return the number of estimates that are due up to ``images``."""
+        return max(0, images - self.first) // self.every
 
     def _prune(self, one: Pruned, player: Player, progress: Progress, losses: Losses, step: int) -> bool:
         """Estimate, remove from one layer, and return whether it did."""
