@@ -28,7 +28,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.linalg
 import torch
-from accelerate.utils import broadcast_object_list
 from jaxtyping import Bool, Float64, Int
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
@@ -41,6 +40,7 @@ from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progres
 from gconv_gan.methods.surgery import Units, cut, example_inputs, macs_of, parts_of, units_of
 from gconv_gan.models.summary import summarise
 from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.processes import of_first_process
 
 Rule = Literal["threshold", "energy"]
 Survivors = Literal["pivots", "taylor"]
@@ -309,14 +309,14 @@ class Pruned:
 class GradientMatrixPruning(Method):
     r"""Remove, layer by layer, the channels that the gradient matrices find redundant; a reconstruction of arXiv 2206.03596.
 
-    Every ``every`` images, after the ``first``, the ranks r of all layers are estimated (``methods.gradient_matrix``), and the layer with the largest product
-    of redundancy ρ = 1 - r / C and multiply-adds loses the channels beyond r, never more. Survivors are the first pivots of a
-    column-pivoted QR factorisation of the matrix with the smaller rank, or the channels of the largest Taylor scores. Before the removal,
-    what reads a removed channel is given to the others by least squares, G^out[removed] ≈ A G^out[kept] and
-    W_next[:, j] += Σ_i A_ij W_next[:, i]: a duplicate carries a part of the outgoing weight. Then training goes on, with a new optimiser.
-    It ends when no layer is redundant, or the network has the multiply-adds that are wanted. A layer whose gradients are all zero is left
-    alone, and measured again at the next estimate; one whose matrices have become too narrow, since its neighbours lost channels, keeps its
-    channels. The report names both.
+    Every ``every`` images, after the ``first``, the ranks r of all layers are estimated (``methods.gradient_matrix``), and the layer with
+    the largest product of redundancy ρ = 1 - r / C and multiply-adds loses the channels beyond r, never more. Survivors are the first
+    pivots of a column-pivoted QR factorisation of the matrix with the smaller rank, or the channels of the largest Taylor scores. Before
+    the removal, what reads a removed channel is given to the others by least squares, G^out[removed] ≈ A G^out[kept] and W_next[:, j] +=
+    Σ_i A_ij W_next[:, i]: a duplicate carries a part of the outgoing weight. Then training goes on, with a new optimiser. It ends when no
+    layer is redundant, or the network has the multiply-adds that are wanted. A layer whose gradients are all zero is left alone, and
+    measured again at the next estimate; one whose matrices have become too narrow, since its neighbours lost channels, keeps its channels.
+    The report names both.
 
     Losses and gradients are those of the network in evaluation mode: batch statistics would couple the pictures of a batch. The
     report is printed at every estimate. A spectrally normalised reader computes W / σ(W): the repair changes σ, so that its output is
@@ -437,7 +437,8 @@ class GradientMatrixPruning(Method):
             estimates = measure(layers, batches) if layers else []
         except ArithmeticError:
             return False  # the guard stops a run that is not finite
-        [(change, silent)] = _agreed((self._chosen(one, player, estimates), [each.layer.name for each in estimates if each.silent]))
+        silent = [each.layer.name for each in estimates if each.silent]
+        change, silent = of_first_process((self._chosen(one, player, estimates), silent))
         one.unmeasured = [f"{layer.name} keeps its channels: its rank needs {layer.batches_needed()} batches" for layer in narrow]
         one.unmeasured += [f"{name} is not estimated: its gradients are zero" for name in silent]
         if _prints():
@@ -528,14 +529,5 @@ def _mean(batches: Sequence[Callable[[], Tensor]]) -> float:
     return float(torch.stack([batch() for batch in batches]).mean())
 
 
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _agreed(found: tuple[Removal | None, list[str]]) -> list[tuple[Removal | None, list[str]]]:
-    """Return what the first process found: rounding may differ between devices, and unequal copies of a network would drift apart."""
-    return broadcast_object_list([found]) if _distributed() else [found]
-
-
 def _prints() -> bool:
-    return not _distributed() or torch.distributed.get_rank() == 0
+    return not torch.distributed.is_available() or not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -13,7 +13,6 @@ from gconv_gan.commands.cost import compression
 from gconv_gan.commands.score import classifier_card, score_curve, scores
 from gconv_gan.commands.train import classifier, gan
 from gconv_gan.commands.train.networks import load_run
-from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.extractors.trained_classifier import load_classifier
 from tests.methods.examples import EXAMPLES
 from tests.training.tiny import tiny
@@ -55,9 +54,21 @@ def test_a_compressed_gan_is_read_by_every_command(method: str, judge: Path, tmp
     named = dict(zip([one.name for one in session.get_inputs()], inputs.values(), strict=True))
     found = torch.as_tensor(session.run(None, {name: value.numpy() for name, value in named.items()})[0])
     torch.testing.assert_close(found, model.generator(*inputs.values()), rtol=0, atol=1e-4)
-    for source in (run, tmp_path / "exported"):
-        with pytest.raises(UserError, match="start_from: a training method changed the structure of the networks"):
-            gan.fit(tiny(tmp_path, name="next", trainer=SHORT, start_from=str(source)))
+    gan.fit(tiny(tmp_path, name="next", trainer={**SHORT, "total_images": 32}, start_from=str(tmp_path / "exported")))
+    (record,) = load_run(tmp_path / "next").changes
+    assert record["networks"] == ["generator"]
+    shapes = [[tensor.shape for tensor in load_run(one).discriminator().state_dict().values()] for one in (tmp_path / "next", whole)]
+    assert shapes[0] == shapes[1]
+    gan.fit(tiny(tmp_path, name="after", trainer={**SHORT, "total_images": 32}, start_from=str(tmp_path / "next")))
+    after = tmp_path / "after"
+    scores.main([str(after), "--extractor", f"checkpoint:{judge}", *FEW, *cache])
+    gallery.main([str(after), "--out", str(tmp_path / "last"), *cache])
+    curvature.main([str(after), "--player", "generator", "--batches", "2", "--steps", "3", "--probes", "1", *cache])
+    compression.main([str(after), "--repeats", "3", "--batch", "2"])
+    export.main([str(after), "--out", str(tmp_path / "again")])
+    model, exported = gconv_gan.load(after), gconv_gan.load(tmp_path / "again")
+    assert torch.equal(model.sample(4, seed=0), exported.sample(4, seed=0))
+    assert sum(parameter.numel() for parameter in exported.generator.parameters()) == count
 
 
 @pytest.mark.parametrize("method", METHODS)
