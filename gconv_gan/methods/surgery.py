@@ -32,6 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.layers.slicing import Axis, Slice, UnsliceableError, floor, keep, kind, sizes, slices, stand_in, ties
 from gconv_gan.methods.method import PlayerName
 from gconv_gan.models.summary import summarise
@@ -39,6 +40,9 @@ from gconv_gan.runtime.modes import evaluating
 
 TOLERANCE = 1e-4
 """Largest difference of a masked and a cut network, divided by the largest output, that rounding in float32 explains."""
+
+ITERATIONS = 15
+"""Power iterations of spectral norms in that comparison, as many as a new one has."""
 
 Slot = tuple[str, Axis]
 """An axis of a layer, by the layer's name in the network."""
@@ -244,7 +248,7 @@ class _Joined:
                 written |= members
             if any(part.reads for part in slices(layers[name], axis)):
                 read |= members
-            if axis == "kernels" and not kernels:
+            if floor(layers[name], axis) == count or axis == "kernels" and not kernels:
                 fixed |= members
         numbers: dict[int, int] = {}
         channels: dict[str, dict[Axis, list[int | None]]] = {}
@@ -333,23 +337,46 @@ def hold(network: nn.Module, units: Units, removed: Collection[int]) -> None:
 def check_units(network: nn.Module, units: Units, *inputs: Tensor | None) -> None:
     """Remove half of the units from a copy, and compare it with a copy in which they are held at 0, in evaluation mode.
 
+    Noise is added to all parameters of the copies: a factor of 0 or a mixture that is the identity, as before training, would hide how
+    channels are used. The vectors of spectral norms are then iterated on both, since σ by those of the whole matrix says nothing of a part.
+
     Raises:
         UnsliceableError: the two differ: the network uses its channels in a way that was not found.
 
     """
     order = torch.randperm(len(units), generator=torch.Generator().manual_seed(0)).tolist()
     removed = units.removable(order, len(units) // 2)
-    held, without = copy.deepcopy(network), copy.deepcopy(network)
+    noisy = _with_noise(network)
+    held, without = copy.deepcopy(noisy), copy.deepcopy(noisy)
     hold(held, units, removed)
+    _iterate(held)
     with evaluating(held), evaluating(without), torch.no_grad():
         expected: Tensor = held(*inputs)
         try:
             cut(without, units, removed)
+            _iterate(without)
             found: Tensor = without(*inputs)
         except (RuntimeError, IndexError, ValueError) as error:
             raise UnsliceableError(f"{kind(network)} does not run without some of its channels: {error}") from error
     if not torch.allclose(found, expected, rtol=0, atol=TOLERANCE * max(1.0, float(expected.abs().max()))):
         raise UnsliceableError(f"{kind(network)} without some of its channels is another function than with them held at 0")
+
+
+@torch.no_grad()
+def _with_noise(network: nn.Module) -> nn.Module:
+    """Return a copy with normal noise on every parameter, of a third of its root mean square, or 0.1 where all is 0."""
+    noisy, draws = copy.deepcopy(network), torch.Generator().manual_seed(0)
+    for parameter in noisy.parameters():
+        size = float(parameter.square().mean().sqrt()) / 3 or 0.1
+        parameter.add_(size * torch.randn(parameter.shape, generator=draws).to(parameter))
+    _iterate(noisy)
+    return noisy
+
+
+def _iterate(network: nn.Module) -> None:
+    iterations = PowerIterations(network)
+    for _ in range(ITERATIONS):
+        iterations.advance()
 
 
 # ---- scoring -------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.training.tiny import tiny
 IMAGES = 128
 TAYLOR: dict[str, Any] = {"kind": "taylor", "every": 32, "units_per_step": 4, "removed": 0.1}
 PRUNED: dict[str, list[dict[str, Any]]] = {
-    "gradient_matrix": [{"kind": "gradient_matrix", "every": 64, "batches": 26, "threshold": 0.1}],
+    "gradient_matrix": [{"kind": "gradient_matrix", "every": 64, "batches": 4, "threshold": 0.5}],
     "taylor": [
         {**TAYLOR, "players": ["generator"], "cut": "step"},
         {**TAYLOR, "players": ["discriminator"], "order": "second", "batches": 1},
