@@ -27,7 +27,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -130,6 +129,8 @@ def find_units(network: nn.Module, *inputs: Tensor | None, kernels: bool = True)
         UnsliceableError: a layer does not describe its channels, or cannot lose one.
 
     """
+    import torch_pruning as tp  # with timm and torchvision it takes two seconds, which every command would wait for otherwise
+
     twin, replaced = _ordinary(network)
     layers = {name: layer for name, layer in network.named_modules() if name in replaced and sizes(layer)}
     joined = _Joined({(name, axis): count for name, layer in layers.items() for axis, count in sizes(layer).items()})
@@ -166,12 +167,14 @@ def _ordinary(network: nn.Module) -> tuple[nn.Module, set[str]]:
     return twin.eval(), replaced
 
 
-def _follow(graph: tp.DependencyGraph, owners: Mapping[nn.Module, str], joined: "_Joined") -> None:
-    """Join the channels that Torch-Pruning finds to depend on each other.
+def _follow(graph: Any, owners: Mapping[nn.Module, str], joined: "_Joined") -> None:
+    """Join the channels that Torch-Pruning's ``graph`` finds to depend on each other.
 
     It is asked for the whole group of one axis after another, of few channels first: a map that is flattened has several entries per
     channel, and only from the channel to its entries no dependency is lost.
     """
+    from torch_pruning import ops
+
     roots: list[tuple[int, Slot, nn.Module, Any]] = []
     for module in graph.module2node:
         if module in owners:
@@ -189,10 +192,10 @@ def _follow(graph: tp.DependencyGraph, owners: Mapping[nn.Module, str], joined: 
         group = graph.get_pruning_group(root, function, list(range(count)))
         for item in group.items:
             module = item.dep.target.module
-            if isinstance(module, tp.ops._OutputOp):
+            if isinstance(module, ops._OutputOp):
                 joined.fix([(slot, channel) for channel in item.root_idxs])
             elif module in owners:
-                reads = not isinstance(module, tp.ops.TORCH_BATCHNORM) and graph.is_in_channel_pruning_fn(item.dep.handler)
+                reads = not isinstance(module, ops.TORCH_BATCHNORM) and graph.is_in_channel_pruning_fn(item.dep.handler)
                 there: Slot = (owners[module], "inputs" if reads else "outputs")
                 if there in joined.sizes:
                     for channel, entry in zip(item.root_idxs, item.idxs, strict=True):
