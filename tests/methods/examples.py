@@ -18,6 +18,10 @@ WITHOUT_NORM: tuple[tuple[PlayerName, str], ...] = (("generator", "dcgan"), ("cl
 NO_NORM: dict[tuple[PlayerName, str], str] = dict.fromkeys(WITHOUT_NORM, "weights whose scale does not matter")
 
 
+NARROW: dict[str, Any] = {"network": {"options": {"width": 0.25}}}
+"""Changes of the tiny classifier's config that let the example of gradient_matrix do with its batches."""
+
+
 def optimizers(optimizer: dict[str, Any]) -> dict[Task, dict[str, Any]]:
     """Return the changes of both tasks' configs that give every network this optimiser."""
     return {"gan": {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer}, "classifier": {"optimizer": optimizer}}
@@ -66,7 +70,7 @@ EXAMPLES: dict[str, Example] = {
         refused={("generator", "dcgan"): "low_rank makes no convolution of the generator cheaper"},
     ),
     # whatever the gradients are: at most the singular values within 1 % of the largest count, so that a layer is left with a channel or two
-    "gradient_matrix": Example({"every": 12, "batches": 12, "threshold": 0.99}, changes_structure=True),
+    "gradient_matrix": Example({"every": 12, "batches": 12, "threshold": 0.99, "macs": 0.8}, changes_structure=True),
     "frozen_blocks": Example(
         asked=lambda _: {},
         players=("discriminator",),
