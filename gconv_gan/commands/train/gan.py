@@ -58,7 +58,7 @@ def prepared(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
     if accelerator.is_main_process and not quiet:
         for sentence in parts.warnings:
             log.warning("warning: %s", sentence)
-    run = Run(config, parts.folder, parts.facts, fork=parts.forks, quiet=quiet)
+    run = Run(config, parts.folder, parts.facts, fork=parts.forks, inherited=parts.inherited, quiet=quiet)
     return Prepared(build_task(config, parts, dataset, accelerator), run, save=lambda: None)
 
 

@@ -24,7 +24,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.losses.objective import Objective
 from gconv_gan.methods.method import Method, PlayerName
 from gconv_gan.methods.temperature import GateTemperature
-from gconv_gan.models.changes import read_records
+from gconv_gan.models.changes import Record, inherited, read_records
 from gconv_gan.runtime.random import stream_seed
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import STATE, forked_from, images_at, lineage, load_network, resumable
@@ -42,6 +42,8 @@ class CheckedGAN:
     """The checkpoint from which it resumes."""
     forks: Path | None
     """The checkpoint of another run from which a new run goes on."""
+    inherited: list[Record]
+    """Records of the changes of structure that the networks had when the run, or the one that it goes on from, started."""
     num_classes: int | None
     generator: nn.Module
     discriminator: nn.Module
@@ -105,8 +107,11 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     if config.fork is not None:
         facts["fork"] = lineage(forks) if forks else json.loads((resumes_from / STATE).read_text())["fork"]  # type: ignore[operator]
     warnings = narrow_maps(config, generator, discriminator) + ([] if dataset is None else too_few(config, len(training)))
+    before = resumes_from or forks
+    records = [] if before is None else inherited(read_records(before / STATE))
     if config.start_from is not None and resumes_from is None:
-        warnings += start_from(Path(config.start_from), generator, discriminator)
+        started = start_from(Path(config.start_from), generator, discriminator, num_classes=num_classes)
+        records, warnings = started.records, [*warnings, *started.messages]
     optimizers: dict[PlayerName, Any] = {
         "generator": constructor(config.generator_optimizer, "generator_optimizer"),
         "discriminator": constructor(config.discriminator_optimizer, "discriminator_optimizer"),
@@ -115,6 +120,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
         folder=folder,
         resumes_from=resumes_from,
         forks=forks,
+        inherited=records,
         num_classes=num_classes,
         generator=generator,
         discriminator=discriminator,
@@ -123,7 +129,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
             methods(config),
             {"generator": generator, "discriminator": discriminator},
             optimizers,
-            resumes_from or forks,
+            before,
             total_images=config.trainer.total_images,
         ),
         scored=training_score(config, dataset, generator, accelerator.device),

@@ -104,7 +104,8 @@ class GANRunConfig(Config):
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     start_from: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
-    """Folder of a GAN's run or of an exported generator whose weights the networks start with, where names and shapes are equal."""
+    """Folder of a GAN's run or of an exported generator whose weights the networks start with, where names and shapes are equal.
+    A structure that a training method changed (pruning, factorisation) is taken over too."""
     fork: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
     """RUN or RUN@IMAGES: a new run goes on from that checkpoint of another run, the newest by default, with the settings of this config:
     weights, average, moments of the optimisers and counters are those of the checkpoint."""
