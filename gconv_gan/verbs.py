@@ -29,7 +29,7 @@ VERBS = {
         "gconv_gan.commands.score.memorisation", "MemorisationCommand", "SOURCE", "Are images copies of the training images?"
     ),
     "doctor": Verb("gconv_gan.commands.doctor", "DoctorCommand", "RUN", "Say what a run suffers from, with number, threshold and advice."),
-    "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "Draw the page of a run."),
+    "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "Draw the page of a run, or of an ablation."),
     "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "RUN|FOLDER", "Draw images of a trained generator as files."),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "Write a generator with model card and ONNX as one folder."),
     "ablate": Verb("gconv_gan.commands.ablate", "AblateCommand", "CONFIG", "Train arms on paired seeds and test their differences."),

@@ -14,9 +14,8 @@ from typing import Any
 from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.ablation.workers import train_all
 from gconv_gan.commands.cost.speed_record import measured
-from gconv_gan.commands.gallery import trained_generator
+from gconv_gan.commands.gallery import ABLATION_RESULT, ablation_page
 from gconv_gan.commands.train.accelerator import build_accelerator
-from gconv_gan.commands.train.networks import load_run
 from gconv_gan.commands.train.training_score import CARDS
 from gconv_gan.config.ablations import AblateCommand, AblationConfig
 from gconv_gan.config.errors import UserError
@@ -26,9 +25,7 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import arm_fields, load_experiment, named_run
-from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.own_files import require_own_page
-from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import RunFolder
 
@@ -41,30 +38,23 @@ def main(arguments: Sequence[str]) -> None:
     config = load_experiment(AblationConfig, path, plugins)
     out = Path(command.page) if command.page is not None else Path(command.runs_dir) / config.name / "page"
     require_own_page(out)
-    result = ablate(config, command, folder=path.parent)
+    result = ablate(config, command, folder=path.parent, repeat=shlex.join(["python", "eval/ablate.py", *arguments]))
     print(table(result))
-    if command.json_out is not None:
-        _write(result, command.json_out)
-    seeds = [seed for seed in _seeds(config, command) if all(str(seed) in arm["scores"] for arm in result["arms"].values())]
-    generators = {arm: _trained(arm_run(config, command, arm, seeds[0], folder=path.parent)) for arm in config.arms} if seeds else {}
-    print(f"page: {build_ablation(out, result, generators, command=shlex.join(['python', 'eval/ablate.py', *arguments]))}")
-
-
-def _trained(config: GANRunConfig) -> TrainedGenerator:
-    folder = Path(config.runs_dir) / config.name
-    return trained_generator(load_run(folder), folder, cache_dir=config.data.cache_dir)
+    print(f"page: {ablation_page(Path(command.runs_dir) / config.name, out)}")
 
 
 def _seeds(config: AblationConfig, command: AblateCommand) -> tuple[int, ...]:
     return numbers(command.seeds) if command.seeds is not None else tuple(range(config.seeds))
 
 
-def _write(result: Mapping[str, Any], file: str) -> None:
-    write_text(Path(file), json.dumps(result, indent=1) + "\n")
+def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path, repeat: str = "") -> dict[str, Any]:
+    """Return the scores of all arms and the comparisons, as the JSON file holds them; they are in the folder of the ablation, too.
 
-
-def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path) -> dict[str, Any]:
-    """Return the scores of all arms and the comparisons, as the JSON file holds them.
+    Args:
+        config: the arms.
+        command: the options.
+        folder: that of the file of ``config``.
+        repeat: the command line that repeats the ablation.
 
     Raises:
         UserError: an arm cannot be trained.
@@ -89,16 +79,25 @@ def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path) -> d
             "protocol": first.evaluation.protocol,
             "data": dataset.title,
             "seconds": time.perf_counter() - begun,
+            "command": repeat,
+            "runs": {arm: {str(seed): runs[arm, seed].name for seed in seeds} for arm in config.arms},
         }
         return report(config, arms, facts)
 
+    def written(images: int) -> dict[str, Any]:
+        result = found(images)
+        for file in (Path(first.runs_dir) / ABLATION_RESULT, command.json_out):
+            if file is not None:
+                write_text(Path(file), json.dumps(result, indent=1) + "\n")
+        return result
+
     def along(images: int, scored: bool) -> None:
         print(f"{images:,} images after {time.perf_counter() - begun:.1f} s", flush=True)
-        if scored and command.json_out is not None:
-            _write(found(images), command.json_out)
+        if scored:
+            written(images)
 
     limit = None if command.hours is None else begun + 3600 * command.hours
-    return found(train_all(runs, processes=command.processes, limit=limit, along=along))
+    return written(train_all(runs, processes=command.processes, limit=limit, along=along))
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -9,6 +9,9 @@ from gconv_gan.commands.train.step_time import duration
 from gconv_gan.config.base import Config
 from gconv_gan.config.sections.runs import GANRunConfig
 
+CONVOLUTION = "Generator's convolution"
+"""The row on the generator's convolutions."""
+
 
 def details(config: GANRunConfig, *, g_steps: int, parameters: tuple[int, int]) -> dict[str, str]:
     """Return the rows on the training settings of a run; ``parameters`` are those of the generator and the discriminator."""
@@ -20,7 +23,7 @@ def details(config: GANRunConfig, *, g_steps: int, parameters: tuple[int, int]) 
     return {
         "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
         "Parameters": f"generator {parameters[0]:,}, discriminator {parameters[1]:,}",
-        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
+        CONVOLUTION: f"gconv, {conv.mode}, gates: {conv.selection}"
         if conv is not None and conv.kind == "gconv"
         else getattr(conv, "kind", "none"),
         "Discriminator's norm": config.discriminator.norm.kind,

@@ -15,7 +15,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from gconv_gan.commands import ablate
+from gconv_gan.commands import ablate, gallery
 from gconv_gan.commands.ablation import workers
 from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.train import gan
@@ -96,11 +96,21 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     assert (result["images"], result["primary"], list(result["arms"])) == (320, "fd", ["dictionary", "open", "plain"])
     assert "dictionary − open" in capsys.readouterr().out
     page = (tmp_path / "page" / "index.html").read_text()
-    for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'src="curve-fd.png"', 'src="samples-open.png"'):
+    for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'href="curve-fd.svg"', 'src="samples-open.png"'):
         assert expected in page
     files = set(re.findall(r'(?:src|srcset)="([^"]+)"', page))
     assert files
     assert all((tmp_path / "page" / file).is_file() for file in files)
+    drawn = {file.name: file.read_bytes() for file in (tmp_path / "page").iterdir()}
+    folder = tmp_path / "together" / "digits"
+    gallery.main([str(folder), "--index", str(tmp_path / "together")])
+    assert {file.name: file.read_bytes() for file in (folder / "page").iterdir()} == drawn
+    assert "Ablations" in (tmp_path / "together" / "index.html").read_text()
+    with pytest.raises(UserError, match="is an ablation, and --checkpoint is for a run"):
+        gallery.main([str(folder), "--checkpoint", "160"])
+    (folder / "result.json").rename(folder / "other.json")
+    with pytest.raises(UserError, match=r"holds runs and is not one: .* an ablation without result\.json has no scores yet"):
+        gallery.main([str(folder)])
     config = load_config(AblationConfig, DIGITS)
     for arm in config.arms:
         run = ablate.arm_run(
@@ -129,7 +139,7 @@ def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
     result = ablate.ablate(config, limited, folder=DIGITS.parent)
     assert 0 < result["images"] < 3_200_000
     assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
-    lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir()}
+    lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir() if folder.is_dir()}
     assert lengths == {result["images"]}
 
 

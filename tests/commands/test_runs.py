@@ -98,3 +98,17 @@ def test_the_scores_of_three_runs_stand_in_one_table(capsys: pytest.CaptureFixtu
     table = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in table if any(file in line for file in files)][:3] == files
     assert sum("%" in line for line in table[:5]) == 2  # the changes against the first
+
+
+def test_a_run_that_was_only_scored_after_training_has_the_best_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    for name, fd, precision in (("a", 3.0, 0.9), ("b", 2.0, 0.1)):
+        score = {"scores": {"precision": precision, "fd": fd}, "card": {"formula": {"protocol": "fd2k_lite0"}}}
+        (tmp_path / "scores" / f"{name}.json").write_text(json.dumps(score))
+    assert runs.best(tmp_path, None) == ("fd2k_lite0/fd", 2.0)
+    mark_best(tmp_path, "fd5k_lite0/fd", images=320, value=12.5, out_of=3)
+    assert runs.best(tmp_path, None) == ("fd5k_lite0/fd", 12.5)
+    (tmp_path / "best.json").unlink()
+    (tmp_path / "scores" / "b.json").write_text("{")
+    with pytest.raises(UserError, match=r"b\.json is damaged"):
+        runs.best(tmp_path, None)

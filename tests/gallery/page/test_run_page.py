@@ -220,3 +220,14 @@ def test_the_page_fits_the_width_of_a_phone_and_a_desktop(trained: TrainedGenera
 
 def test_a_shortened_hash_ends_with_an_ellipsis(page: Outline) -> None:
     assert f"{'ab' * 8}…" in page.texts
+
+
+def test_best_and_worst_and_sample_and_neighbours_have_names_above_them(page: Outline) -> None:
+    assert {"highest logits", "lowest logits", "sample", "nearest training images"} <= set(page.texts)
+
+
+def test_the_command_of_a_class_names_its_folder(trained: TrainedGenerator) -> None:
+    run = dataclasses.replace(trained.run, class_folders=("n01", "n 2", "n03"))
+    sample = dataclasses.replace(trained, run=run).samples(3, 5, label=1)[4]
+    assert (sample.number, sample.class_name) == (4, "dog")
+    assert sample.command == f"{run.sample_command} --seed 3 --seeds 4 --label 'n 2' --out seed3-4-class1"
