@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,6 @@ class Browser:
         self._number, self._rest, self._session = 0, b"", None
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self._ask("Page.enable")
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
@@ -52,19 +52,26 @@ class Browser:
         assert "error" not in answer, (method, answer["error"])
         return dict(answer["result"])
 
-    def open(self, page: Path, *, width: int, scheme: str = "light", height: int = 900) -> None:
-        """Show a page and wait until it and its pictures are loaded."""
+    def open(self, page: Path, *, width: int, scheme: str = "light", height: int = 900, media: str = "screen") -> None:
+        """Show a page, on the screen or as it prints, and wait until it and its pictures are loaded."""
         self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self._ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self._ask("Page.navigate", url=page.resolve().as_uri())
-        while self._receive().get("method") != "Page.loadEventFired":
-            pass
+        self._ask("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        address = page.resolve().as_uri()
+        self._ask("Page.navigate", url=address)
+        self.until(f"document.readyState==='complete'&&location.href==={json.dumps(address)}")
 
     def run(self, script: str) -> Any:
         """Return the value of an expression on the page."""
         found = self._ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Wait until an expression on the page is true; fail after ten seconds."""
+        end = time.monotonic() + 10
+        while self.run(condition) is not True:
+            assert time.monotonic() < end, condition
+            time.sleep(0.02)
 
     def press(self, key: str, *, text: str = "", code: int = 0) -> None:
         """Press and release a key; ``text`` is what it types, ``code`` its virtual key code, which editing and Enter need."""

@@ -222,6 +222,7 @@ def trained_generator(
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
     records = records_of(run, folder)
     best_name, best_score = best(folder, run.checkpoint)
+    plugins = ["--plugins", *config.plugins] if config.plugins else []
     path = getattr(config.data, "path", None)
     names = run.class_names if path is None else wordnet_names(Path(path), run.class_names)
     facts = RunFacts(
@@ -230,10 +231,10 @@ def trained_generator(
         images_seen=run.images_seen,
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        sample_command=shlex.join(["gconv-gan", "sample", str(folder), "--checkpoint", str(run.images_seen)]),
+        sample_command=shlex.join(["gconv-gan", "sample", str(folder), *plugins, "--checkpoint", str(run.images_seen)]),
         class_names=names,
         class_folders=run.class_names if names != run.class_names else (),
-        details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
+        details=details(config, classes=run.num_classes, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
         best_name=best_name,
         best_score=best_score,
         date=f"{datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}",

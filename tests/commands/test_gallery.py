@@ -1,5 +1,6 @@
 """Samples of a gallery: the command shown for one makes it, to the last bit."""
 
+import dataclasses
 import io
 import shlex
 from pathlib import Path
@@ -51,3 +52,10 @@ def test_the_command_of_a_sample_makes_its_pixels(
         assert file.parent.name == sample.class_name
         with Image.open(file) as image:
             assert np.array_equal(np.array(image), tile_of(drawing, row, column, side=trained.image_size))
+
+
+def test_the_command_of_a_run_with_plug_ins_names_them(tiny_run: Path) -> None:
+    run = load_run(tiny_run)
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"plugins": ("my parts.py", "other.parts")}))
+    command = shlex.split(trained_generator(run, tiny_run).samples(0, 1)[0].command)
+    assert command[2:8] == [str(tiny_run), "--plugins", "my parts.py", "other.parts", "--checkpoint", str(run.images_seen)]

@@ -7,6 +7,7 @@ from html import escape
 from gconv_gan.gallery.page.sample_box import SCRIPT as SAMPLE_SCRIPT
 from gconv_gan.gallery.page.style import STYLE
 from gconv_gan.gallery.pictures.curves_svg import SCRIPT as CURVES_SCRIPT
+from gconv_gan.gallery.pictures.gate_map import SCRIPT as GATES_SCRIPT
 
 SCRIPT = """
 addEventListener("keydown",event=>{
@@ -26,8 +27,9 @@ def breakable(name: str) -> str:
 
 
 def facts_html(facts: Mapping[str, str]) -> str:
-    """Return a table of facts as a description list."""
-    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
+    """Return a table of facts as a description list; an option of a command line is not broken at its hyphens."""
+    rows = ((escape(name), re.sub(r"(?<=\s)--[\w.-]+", r'<span class="flag">\g<0></span>', escape(value))) for name, value in facts.items())
+    return '<dl class="facts">' + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows) + "</dl>"
 
 
 def wide_table(label: str, *, caption: str, heads: Sequence[str], body: str, style: str = "") -> str:
@@ -89,7 +91,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 {main}
 </main>
 <footer class="wrap">{footer}</footer>
-<script>{SCRIPT}{CURVES_SCRIPT}{SAMPLE_SCRIPT}{script}</script>
+<script>{SCRIPT}{CURVES_SCRIPT}{GATES_SCRIPT}{SAMPLE_SCRIPT}{script}</script>
 </body>
 </html>
 """

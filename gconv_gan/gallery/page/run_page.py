@@ -147,7 +147,7 @@ def sheet_html(drawing: Drawing, *, pixels: bool, lazy: bool = True) -> str:
     labels = f'<ol class="rows" aria-hidden="true">{labels}</ol>' if labels else ""
     if labels or drawing.groups:
         image = f'<div class="labelled">{groups_html(drawing)}{labels}{image}</div>'
-    hint = f" {HINT}" if drawing.samples else ""
+    hint = f' <span class="hint">{HINT}</span>' if drawing.samples else ""
     caption = f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)}{hint}</figcaption>"
     role = ' class="pixels"' if pixels else ""
     numbers = f"<details><summary>In numbers</summary>{facts_html(drawing.facts)}</details>" if drawing.facts else ""
@@ -224,7 +224,7 @@ def page_html(
 {body}""",
         footer=f"""<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>:
 it names the seed, the parameters and the SHA-256 of the weights and of the file.</p>
-<p>Select a sample for its seed and the command that makes it, another picture to open it at full size. <kbd>j</kbd> and <kbd>k</kbd> move
-to the next and the previous picture, the arrow keys between its samples and along its curves.</p>
+<p class="hint">Select a sample for its seed and the command that makes it, another picture to open it at full size.
+<kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture, the arrow keys between its samples and along its curves.</p>
 <p>Drawn with {escape(libraries)}.</p>""",
     )

@@ -66,12 +66,15 @@ if(links.length){
   const open=(grid,row,column)=>{const image=grid.data.images[row]?.[column];if(!image)return false;
     const {data,img,link}=grid,[number,name,truncation,rest]=image,canvas=part("canvas");shown={grid,row,column};
     canvas.width=canvas.height=data.side;canvas.classList.toggle("pixels",!!link.closest(".pixels"));
-    canvas.getContext("2d").drawImage(img,data.lefts[column],data.step*row,data.side,data.side,0,0,data.side,data.side);
+    const now=shown;img.loading="eager";  // it may not have been near the window yet
+    img.decode().then(()=>{if(shown===now)
+      canvas.getContext("2d").drawImage(img,data.lefts[column],data.step*row,data.side,data.side,0,0,data.side,data.side)}).catch(()=>{});
     const facts=[["Seed",data.seed],["Image",number]];
     if(name)facts.push(["Class",name]);if(truncation!==null)facts.push(["Truncation",truncation]);
     part(".facts").replaceChildren(...facts.flatMap(([word,value])=>{const dt=document.createElement("dt"),dd=document.createElement("dd");
       dt.textContent=word;dd.textContent=value;return[dt,dd]}));
-    part("code").textContent=data.start+rest;part("a").href=link.href;part(".copy").textContent="Copy the command";
+    part("code").replaceChildren(...(data.start+rest).split(" ").flatMap((word,i)=>{const span=document.createElement("span");
+      span.className="flag";span.textContent=word;return i?[" ",span]:[span]}));part("a").href=link.href;part(".copy").textContent="Copy the command";
     if(!box.open){box.showModal();part(".copy").focus()}return true};
   const next=(grid,row,column,key)=>{const step={ArrowLeft:[0,-1],ArrowRight:[0,1],ArrowUp:[-1,0],ArrowDown:[1,0]}[key];
     if(!step)return null;
@@ -79,11 +82,11 @@ if(links.length){
       if(grid.data.images[r][c])return[r,c];
     return[row,column]};
   for(const link of links){
-    const data=JSON.parse(link.dataset.samples),img=link.querySelector("img"),grid={data,img,link};
+    const data=JSON.parse(link.dataset.samples),img=link.querySelector("img"),grid={data,img,link},width=Number(img.getAttribute("width"));
     const cursor=document.createElement("span");cursor.className="cursor";cursor.hidden=true;link.append(cursor);
     const first=data.images.findIndex(row=>row.some(image=>image));
     let at=[first,data.images[first].findIndex(image=>image)];
-    const mark=()=>{const scale=img.clientWidth/img.naturalWidth,place=img.getBoundingClientRect(),from=link.getBoundingClientRect();
+    const mark=()=>{const scale=img.clientWidth/width,place=img.getBoundingClientRect(),from=link.getBoundingClientRect();
       Object.assign(cursor.style,{left:place.left-from.left+data.lefts[at[1]]*scale+"px",top:place.top-from.top+data.step*at[0]*scale+"px",
         width:data.side*scale+"px",height:data.side*scale+"px"});cursor.hidden=false};
     link.addEventListener("focus",()=>{if(link.matches(":focus-visible"))mark()});
@@ -92,7 +95,7 @@ if(links.length){
     link.addEventListener("click",e=>{
       if(e.ctrlKey||e.metaKey||e.shiftKey)return;
       let to=at;
-      if(e.detail){const place=img.getBoundingClientRect(),scale=img.naturalWidth/place.width;
+      if(e.detail){const place=img.getBoundingClientRect(),scale=width/place.width;
         const x=(e.clientX-place.left)*scale,y=(e.clientY-place.top)*scale;
         to=[Math.floor(y/data.step),data.lefts.findLastIndex(left=>left<=x)]}
       if(open(grid,...to)){e.preventDefault();at=to}});

@@ -1,5 +1,6 @@
 """The page's style sheet: large pictures with small labels beside them."""
 
+from gconv_gan.gallery.page.print_style import PAPER, print_style
 from gconv_gan.gallery.page.sample_box import STYLE as SAMPLE_STYLE
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.curves_svg import PAGE_STYLE
@@ -36,6 +37,7 @@ h1{font-weight:700;font-size:clamp(1.9rem,1.3rem + 2.6vw,3.4rem);line-height:1.0
 .facts{display:grid;grid-template-columns:auto minmax(0,1fr);margin:0;font-size:.875rem;border-top:1px solid var(--rule)}
 .facts dt,.facts dd{margin:0;padding:.42rem 0;border-bottom:1px solid var(--rule)}
 .facts dt{color:var(--muted);padding-right:1.5rem}
+.flag{display:inline-block;max-width:100%}
 .facts dd{font-family:var(--mono);font-size:.8125rem;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 
 section{display:grid;gap:1.5rem;border-top:1px solid var(--rule);
@@ -58,7 +60,7 @@ figcaption{contain:inline-size;overflow-wrap:anywhere;margin-top:.8rem;font-size
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
 .groups{display:grid;justify-content:start;width:0;min-width:100%;margin-bottom:.6rem;font-size:.8125rem;line-height:1.2;color:var(--muted)}
-.groups b{color:var(--ink);font-weight:600;min-width:0;align-self:end}
+.groups b{color:var(--ink);font-weight:600;align-self:end}
 .labelled .groups,.labelled>a{grid-column:2}.labelled .rows{grid-column:1;grid-row:2}.labelled>a{grid-row:2}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
   text-align:right;height:0;min-height:100%;min-width:0}
@@ -128,7 +130,7 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
 @media (max-width:40rem){
   .labelled{grid-template-columns:fit-content(5.5rem) minmax(0,auto)}
   .rows span{padding-right:.5rem}
-  .rows{font-size:.65rem;line-height:1.05}
+  .rows{font-size:.65rem;line-height:1.05}.groups{font-size:.75rem}
   .bar{position:static}
   .bar .mark{display:none}
   .bar nav{flex-wrap:wrap;gap:0 1.1rem;padding-block:.3rem}
@@ -146,7 +148,9 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
 }
 @media (max-width:23rem){.rows span{-webkit-line-clamp:1}}
 @media (max-width:40rem) and (max-resolution:1.4dppx){.pixels img{image-rendering:auto}}
-@media print{.bar{position:static}}
 """
 
-STYLE = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}{PAGE_STYLE}{RULES}{SAMPLE_STYLE}"
+STYLE = (
+    f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}"
+    f"{PAGE_STYLE}{RULES}{SAMPLE_STYLE}{print_style(variables(PAPER))}"
+)

@@ -18,13 +18,15 @@ FEW_POINTS = 20  # up to this number, every point of a curve is marked
 TICKS = 5
 LEGEND_STEP, LEGEND_LINE = 190.0, 18.0  # distance of two columns and of two lines of the legend
 SHORT_NAME = 18  # characters; with a longer name the legend has one column
+SPREAD = 7  # characters of "± 0.012", by which names must be shorter
 LONG_NAME = 42  # characters that fit that column
 LAYER_STEP = 98.0  # distance of two columns of the legend of layers
 JOINT_STYLE = 'stroke="#808080" stroke-dasharray="6 4" style="stroke:var(--ink)"'  # of the curve of all layers
 DASHES = 3  # solid, dashed and dotted, for curves of the same colour
 
 
-def _colours(theme: Theme) -> str:
+def colours(theme: Theme) -> str:
+    """Return the colours of plots as custom properties."""
     series = "".join(f"--series-{index}:{colour};" for index, colour in enumerate(theme.series))
     return f"--ink:{theme.ink};--muted:{theme.muted};--rule:{theme.rule};--card:{theme.card};{series}"
 
@@ -44,11 +46,11 @@ PLOT_RULES = """
 )
 """Style of the plots; the colours are custom properties."""
 OWN_STYLE = (
-    f"<style>:root{{{_colours(LIGHT)}}}@media (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}"
+    f"<style>:root{{{colours(LIGHT)}}}@media (prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}"
     f"svg{{background:var(--card)}}{PLOT_RULES}</style>"
 )
 """Style of a picture that is shown by itself."""
-PAGE_STYLE = f":root{{{_colours(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}{PLOT_RULES}"
+PAGE_STYLE = f":root{{{colours(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}{PLOT_RULES}"
 """Style of a page with plots in it."""
 
 SCRIPT = """
@@ -102,8 +104,8 @@ def curves_svg(series: Series, *, label: str, order: Sequence[str] = ()) -> byte
 
     """
     curves = {name: thin(curve) for name, curve in series.curves.items()}
-    columns = 1 if max(map(len, curves), default=0) > SHORT_NAME else 2
-    lines = 1 if series.layers else -(-len(curves) // columns)
+    columns = 1 if max(map(len, curves), default=0) > SHORT_NAME - (SPREAD if series.deviations else 0) else 2
+    lines = 2 if series.layers else -(-len(curves) // columns)
     top = TOP + LEGEND_LINE * (lines - 1)
     height = HEIGHT + top - TOP
     across = _across(curves)
@@ -235,7 +237,7 @@ def _layers(curves: Mapping[str, Points], across: _Scale, up: _Scale) -> list[st
         left = LEFT - 44 + LAYER_STEP * place
         parts.append(f'<line class="line" {style} x1="{left:g}" x2="{left + 16:g}" y1="11" y2="11"/>')
         parts.append(f'<text class="word" x="{left + 22:g}" y="15">{word}</text>')
-    return [*parts, f'<text class="layers word" x="{WIDTH - RIGHT:g}" y="15" text-anchor="end"></text>']
+    return [*parts, f'<text class="layers word" x="{LEFT - 44:g}" y="{15 + LEGEND_LINE:g}"></text>']
 
 
 def _depth_style(depth: float) -> str:

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from gconv_gan.gallery.latents import class_sheet, slerp_sheet
-from gconv_gan.gallery.page.theme import DARK, LIGHT
 from gconv_gan.gallery.pictures.class_blend import draw_class_blend
 from gconv_gan.gallery.pictures.curves_svg import curves_svg
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates
-from gconv_gan.gallery.pictures.gate_map import draw_gate_map
+from gconv_gan.gallery.pictures.gate_map import gate_map_svg
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
 from gconv_gan.gallery.pictures.grid import as_bytes, grid_png, read_tiles
 from gconv_gan.gallery.pictures.history import Series, score_series, short_count, training_series
@@ -151,18 +150,19 @@ def gate_drawing(
     rows: Literal["latents", "classes"],
     images: Tensor | None = None,
 ) -> Drawing:
-    """Return the heat map of ``shown``, light and dark, with the layer's statistics over ``measured``."""
+    """Return the heat map of ``shown`` with the layer's statistics over ``measured``."""
     statistics, gate = gate_statistics(measured), gate_of(trained.generator, layer)
-    labels = [trained.class_name(row) if rows == "classes" else str(row + 1) for row in range(len(shown))]
-    light, dark = (draw_gate_map(shown, labels=labels, theme=theme, images=images, largest=gate.largest) for theme in (LIGHT, DARK))
+    names = [trained.class_name(row) if rows == "classes" else f"image {row}" for row in range(len(shown))]
+    alt = (
+        f"Heat map of the gates of layer {layer}: {len(shown)} {rows} by {statistics.kernels} kernels; "
+        f"mean entropy {statistics.entropy:.2f} of 1."
+    )
     return Drawing(
-        file=f"gates-{rows}-{layer.replace('.', '-')}.png",
-        content=light,
-        dark=dark,
+        file=f"gates-{rows}-{layer.replace('.', '-')}.svg",
+        content=gate_map_svg(shown, names=names, label=alt, images=images, largest=gate.largest),
         title=layer,
         caption=meaning(gate),
-        alt=f"Heat map of the gates of layer {layer}: {len(shown)} {rows} by {statistics.kernels} kernels; "
-        f"mean entropy {statistics.entropy:.2f} of 1.",
+        alt=alt,
         facts={
             "kernels": str(statistics.kernels),
             "entropy": f"{statistics.entropy:.3f}",

@@ -13,7 +13,7 @@ COMMAND = "python eval/ablate.py configs/ablate/mine.toml --seeds 2 --images 64_
 
 def result(*arms: str) -> dict[str, Any]:
     """The result of an ablation of two seeds, as its file holds it; every arm is compared with the first."""
-    curves = {name: {"0": {100: 90.0 + i, 200: 9.0 + i}, "1": {100: 80.0 + i, 200: 5.0 + i}} for i, name in enumerate(arms)}
+    curves = {name: {"0": {100: 9900.25 + i, 200: 942.25 + i}, "1": {100: 9805.5 + i, 200: 905.0 + i}} for i, name in enumerate(arms)}
     found = {
         name: {
             **{"parameters": 1000, "macs": 2_000_000, "step_seconds": 0.01, "memory": 2**21, "diverged": []},
@@ -47,7 +47,7 @@ def test_the_page_shows_verdicts_curves_with_bands_grids_of_the_same_latents_and
     assert "2 seeds" in text
     for arm in arms:
         assert (page.parent / f"samples-{arm}.png").read_bytes() == (page.parent / "samples-plain.png").read_bytes()
-    assert text.count('data-values="85 ± 7.1 7 ± 2.8"') == 1  # of the first arm
+    assert text.count('data-values="9853 ± 67 923.6 ± 26"') == 1  # of the first arm
     assert "Fréchet distance, lower is better (tiny2k), log scale" in text.replace("<wbr>", "")
     assert changed_files(page.parent) == []
     assert {entry.file for entry in read_manifest(page.parent).pictures} >= {"curve-fd.svg", "curve-precision.svg", "samples-gconv.png"}
