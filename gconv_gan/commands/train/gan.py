@@ -40,12 +40,13 @@ def fit(config: GANRunConfig) -> Progress:
 
     """
     accelerator = build_accelerator(config)
-    ready = prepared(config, open_dataset(config.data, progress=accelerator.is_main_process), accelerator)
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    ready = prepared(config, dataset, accelerator)
     with ready.folder(accelerator):
         progress = train(ready.task, ready.run, accelerator)
         accelerator.end_training()
     if accelerator.is_main_process:
-        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=progress.images_seen)))
+        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=progress.images_seen, num_images=len(dataset))))
     return progress
 
 
