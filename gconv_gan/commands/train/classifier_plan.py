@@ -63,6 +63,7 @@ def plan(config: ClassifierRunConfig) -> str:
                 share=trainer.batch_size // accelerator.num_processes,
                 device=accelerator.device,
             ),
+            taken.log_text(trainer.log_every, images=trainer.batch_size, total_images=trainer.total_images),
             *taken.memory_text(accelerator.device),
             f"disk: {copies * weights / 2**20:.1f} MiB per checkpoint, at most {trainer.keep_checkpoints + 1} kept",
         ]

@@ -62,6 +62,7 @@ def plan(config: GANRunConfig) -> str:
                 share=config.trainer.batch_size // accelerator.num_processes,
                 device=accelerator.device,
             ),
+            taken.log_text(config.trainer.log_every, images=config.trainer.images_per_iteration, total_images=config.trainer.total_images),
             *taken.memory_text(accelerator.device),
             *_disk(config.trainer, checkpoint),
             *(f"warning: {sentence}" for sentence in parts.warnings),

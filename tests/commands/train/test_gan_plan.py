@@ -30,6 +30,7 @@ def test_it_prints_config_networks_and_plan_and_trains_nothing(tmp_path: Path, c
     # 480 images at 3 x 16 an iteration
     assert "steps: 10 generator steps, 30 discriminator steps, batch 16" in shown
     assert "checkpoints: 3 written, 3 kept" in shown
+    assert re.search(r"^log: a status line every 32 images, about every [\d.e-]+ s, and at the end", shown, re.MULTILINE)
     assert not (tmp_path / "tiny").exists()
     f_g, f_d = (int(macs) for _, macs in totals)
     assert f"work: {48 * (f_g + 6 * f_d) + 16 * (3 * f_g + 2 * f_d):,} MACs per iteration" in shown
