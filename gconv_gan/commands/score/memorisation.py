@@ -19,6 +19,7 @@ from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config, SampleCount
 from gconv_gan.config.commands import Checkpoint, JsonFile
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.sections.data import DataConfig
 from gconv_gan.gallery.pictures.grid import grid_png
@@ -194,6 +195,7 @@ def memorisation(command: MemorisationCommand) -> tuple[MemorisationReport, byte
     """
     device = command_device()
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
+    _require_fitting(command, None if run is None else run.config.data)
     network = extractor(command.extractor, weights=Path(command.weights) if command.weights else None, device=device)
     fakes, size = _fakes(command, run)
     opened = _opened(command, run, size)
@@ -237,8 +239,6 @@ def _fakes(command: MemorisationCommand, run: TrainedRun | None) -> tuple[Fakes,
     if run is None:
         files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir))
         return file_fakes(files, command.source, count=command.num_fake, seed=command.seed), files.size
-    if command.size is not None:
-        raise UserError(f"--size {command.size} is for pictures in files; the images of {command.source} have the size of its data")
     count = command.num_fake or NUM_FAKE
     weights = command.generator_weights
     fakes = run_fakes(
@@ -250,13 +250,7 @@ def _fakes(command: MemorisationCommand, run: TrainedRun | None) -> tuple[Fakes,
 def _opened(command: MemorisationCommand, run: TrainedRun | None, size: int) -> tuple[Reals, Reals]:
     """Return training and held-out images, which are not read yet; raise ``UserError`` if they are absent or of another size."""
     data = None if run is None else run.config.data
-    held_out_split = command.held_out_split
-    if command.train is None and data is None:
-        raise UserError("--train is needed: the images that the generator was trained on, a data set or a folder, zip or tar")
-    if command.held_out is None:
-        if command.train is not None or data is None:
-            raise UserError("--held-out is needed: images of the same kind that were not trained on, a data set or a folder, zip or tar")
-        held_out_split = held_out_split or _held_out_split(data)
+    held_out_split = command.held_out_split or (_held_out_split(data) if command.held_out is None and data is not None else None)
     found = []
     for reference, split, flags in (
         (command.train, command.train_split, TRAIN_FLAGS),
@@ -271,6 +265,26 @@ def _opened(command: MemorisationCommand, run: TrainedRun | None, size: int) -> 
             raise UserError(f"{flags['path']}: {reals.source} has {reals.size}x{reals.size} pixels, the fakes {size}x{size}: give --size")
         found.append(reals)
     return found[0], found[1]
+
+
+def _require_fitting(command: MemorisationCommand, data: DataConfig | None) -> None:
+    """Raise ``UserError`` if ``command`` does not fit its source, or lacks training or held-out images; read no image.
+
+    Args:
+        command: the command line.
+        data: the data of the run; None for pictures in files.
+
+    """
+    if data is None and not Path(command.source).exists():
+        raise UserError(f"SOURCE: {does_not_exist(Path(command.source))}; give a run folder, or images in a folder, zip or tar")
+    if data is not None and command.size is not None:
+        raise UserError(f"--size {command.size} is for pictures in files; the images of {command.source} have the size of its data")
+    if command.train is None and data is None:
+        raise UserError("--train is needed: the images that the generator was trained on, a data set or a folder, zip or tar")
+    if command.held_out is None:
+        if command.train is not None or data is None:
+            raise UserError("--held-out is needed: images of the same kind that were not trained on, a data set or a folder, zip or tar")
+        _held_out_split(data)
 
 
 def _held_out_split(data: DataConfig) -> str:

@@ -104,3 +104,20 @@ def test_it_says_what_is_missing(run: Path, judge: Path, pictures: dict[str, Pat
     ):
         with pytest.raises(UserError, match=message):
             main([*arguments, *network])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN"], "on the split test of digits: name images that it was not trained on with --held-out"),
+        (["PICTURES"], "--train is needed"),
+        (["PICTURES", "--train", "PICTURES"], "--held-out is needed"),
+        (["PICTURES-absent"], r"SOURCE: .*-absent does not exist; did you mean .*\?; give a run folder, or images"),
+    ],
+)
+def test_what_the_command_line_lacks_is_said_before_weights_are_looked_for(
+    arguments: list[str], message: str, tiny_run: Path, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [word.replace("RUN", str(tiny_run)).replace("PICTURES", str(pictures["new"])) for word in arguments]
+    with pytest.raises(UserError, match=message):
+        main([*words, "--weights", str(tmp_path / "absent.pth")])
