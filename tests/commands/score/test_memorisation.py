@@ -112,7 +112,7 @@ def test_it_says_what_is_missing(run: Path, judge: Path, pictures: dict[str, Pat
         (["RUN"], "on the split test of digits: name images that it was not trained on with --held-out"),
         (["PICTURES"], "--train is needed"),
         (["PICTURES", "--train", "PICTURES"], "--held-out is needed"),
-        (["PICTURES-absent"], r"SOURCE: .*-absent does not exist; did you mean .*\?; give a run folder, or images"),
+        (["PICTURES2"], r"SOURCE: .*new2 does not exist; did you mean .*\?; give a run folder, or images"),
     ],
 )
 def test_what_the_command_line_lacks_is_said_before_weights_are_looked_for(
