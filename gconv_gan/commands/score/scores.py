@@ -266,11 +266,22 @@ def keep(run: Path, options: ScoreOptions, job: Job, result: Score) -> Path:
 
 
 def score_file(run: Path, options: ScoreOptions, job: Job, images: int) -> Path:
-    """Return the file in a run folder for the score of a checkpoint, named after protocol, extractor, settings and ``images``."""
+    """Return the file in a run folder for the score of a checkpoint, named after protocol, extractor, settings and ``images``.
+
+    "fid2k-num_real=300-inception-480.json": a file that an earlier version named otherwise keeps its name.
+    """
     usual = ScoreOptions()
     chosen = [(options.batch_norm, usual.batch_norm), (options.generator_weights, usual.generator_weights), (options.labels, usual.labels)]
     mode = [str(value) for value, default in [*chosen, (f"seed{options.seed}", f"seed{usual.seed}")] if value != default]
     mode += [] if options.truncation is None else [f"truncation{options.truncation:g}"]
     network = "checkpoint" if job.extractor.startswith("checkpoint:") else job.extractor
     name = "-".join([job.protocol.name, network, *mode, str(images)])
-    return run / "scores" / ("".join(c if c.isalnum() or c in "._-" else "_" for c in name) + ".json")
+    earlier = run / "scores" / (_plain(name, "._-") + ".json")
+    words = {"', '": "+", "('": "", "',)": "", "')": "", " (": "-", ", ": "-", ")": "", ":": "_"}
+    for found, word in words.items():
+        name = name.replace(found, word)
+    return earlier if earlier.is_file() else earlier.with_name(_plain(name, "._-=+") + ".json")
+
+
+def _plain(name: str, marks: str) -> str:
+    return "".join(c if c.isalnum() or c in marks else "_" for c in name)
