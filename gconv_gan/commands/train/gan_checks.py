@@ -18,6 +18,7 @@ from gconv_gan.config.load import load_config
 from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.datasets import published_classes, require_full_batch, require_labels
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.losses.objective import Objective
@@ -83,7 +84,12 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     if dataset is not None:
         trainer = config.trainer
         parts = accelerator.num_processes * trainer.micro_batches
-        require_full_batch(dataset, len(dataset), batch_size=trainer.batch_size, parts=parts)
+        training, held_out = without_held_out(dataset, share=trainer.held_out, seed=config.seed)
+        if trainer.held_out and len(held_out) < 2:
+            raise UserError(
+                f"trainer.held_out {trainer.held_out} holds out {len(held_out)} of {len(dataset):,} images: raise it, or set it to 0"
+            )
+        require_full_batch(dataset, len(training), batch_size=trainer.batch_size, parts=parts)
         data = real_images(config, dataset, accelerator, seed=config.seed)
         generator_data = generator_images(config, dataset, accelerator, objective)
         facts = {
@@ -98,7 +104,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     forks = forked(config, generator, discriminator) if config.fork is not None and resumes_from is None else None
     if config.fork is not None:
         facts["fork"] = lineage(forks) if forks else json.loads((resumes_from / STATE).read_text())["fork"]  # type: ignore[operator]
-    warnings = narrow_maps(config, generator, discriminator) + ([] if dataset is None else too_few(config, len(dataset)))
+    warnings = narrow_maps(config, generator, discriminator) + ([] if dataset is None else too_few(config, len(training)))
     if config.start_from is not None and resumes_from is None:
         warnings += start_from(Path(config.start_from), generator, discriminator)
     optimizers: dict[PlayerName, Any] = {
@@ -173,6 +179,7 @@ def real_images(config: GANRunConfig, dataset: ImageDataset, accelerator: Accele
         num_processes=accelerator.num_processes,
         device=accelerator.device,
         resident=config.data.resident,
+        indices=without_held_out(dataset, share=config.trainer.held_out, seed=config.seed)[0] if config.trainer.held_out else None,
     )
 
 

@@ -21,6 +21,9 @@ class TrainerConfig(Config):
     """Global batch, over all processes and micro-batches."""
     balance: Literal["none", "per_class", "overall"] = "none"
     """Real images: each once an epoch (none), or every class equally often, in each batch (per_class) or in each epoch (overall)."""
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = Field(default=0.0, exclude_if=lambda share: share == 0)
+    """Share of the real images (of every class) that are not trained on: status lines and the doctor compare the discriminator's logits on
+    them with those on training images."""
     n_dis: PositiveInt = 1
     """Discriminator steps per generator step."""
     micro_batches: PositiveInt = 1

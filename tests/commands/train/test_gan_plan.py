@@ -36,6 +36,18 @@ def test_it_prints_config_networks_and_plan_and_trains_nothing(tmp_path: Path, c
     assert f"work: {48 * (f_g + 6 * f_d) + 16 * (3 * f_g + 2 * f_d):,} MACs per iteration" in shown
 
 
+def test_images_that_are_held_out_are_counted_and_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gan.main([str(toml(tmp_path)), "--trainer.held-out", "0.1", "--dry-run"])
+    shown = capsys.readouterr().out
+    counted = re.search(r"data: (\d+) of the images are held out of training \(trainer.held_out\), (\d+) are trained on", shown)
+    assert counted is not None
+    held_out, training = map(int, counted.groups())
+    assert (held_out + training, abs(held_out - 36) < 6) == (359, True)  # rounded in every class
+    assert f"images: 480 shown to the discriminator = {480 / training:.1f} epochs" in shown
+    with pytest.raises(UserError, match=r"trainer\.held_out 0\.001 is 0 of 359 images: raise it, or set it to 0"):
+        gan.main([str(toml(tmp_path)), "--trainer.held-out", "0.001", "--dry-run"])
+
+
 def test_the_planned_disk_space_is_that_of_a_checkpoint(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny_run.parent
     gan.main([str(toml(folder)), "--dry-run"])
