@@ -44,7 +44,7 @@ def test_images_that_are_held_out_are_counted_and_not_trained_on(tmp_path: Path,
     held_out, training = map(int, counted.groups())
     assert (held_out + training, abs(held_out - 36) < 6) == (359, True)  # rounded in every class
     assert f"images: 480 shown to the discriminator = {480 / training:.1f} epochs" in shown
-    with pytest.raises(UserError, match=r"trainer\.held_out 0\.001 is 0 of 359 images: raise it, or set it to 0"):
+    with pytest.raises(UserError, match=r"trainer\.held_out 0\.001 holds out 0 of 359 images: raise it, or set it to 0"):
         gan.main([str(toml(tmp_path)), "--trainer.held-out", "0.001", "--dry-run"])
 
 
