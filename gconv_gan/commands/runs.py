@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from gconv_gan.commands.score.compare_scores import stored
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import JsonFile
 from gconv_gan.config.errors import UserError
@@ -19,6 +20,7 @@ from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.metrics.comparison import aligned
+from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import LOCK
 from gconv_gan.runtime.tracking import flat, read_metrics
@@ -136,14 +138,22 @@ def is_locked(lock: Path) -> bool:
 
 
 def best(folder: Path, newest: Path | None) -> tuple[str | None, float | None]:
-    """Return name and value of a run's best score: of its score curves, else of the scores during training."""
+    """Return name and value of a run's best score: of its score curves, else of those during training, else of those in ``scores/``."""
     for name, mark in best_marks(folder).items():
         return name, float(mark["value"])
-    if newest is None or not (newest / STATE).is_file():
+    if newest is not None and (newest / STATE).is_file():
+        progress = json.loads((newest / STATE).read_text())["progress"]
+        if progress.get("best_score") is not None:
+            return str(progress["best_name"]), float(progress["best_score"])
+    if not any((folder / "scores").glob("*.json")):
         return None, None
-    progress = json.loads((newest / STATE).read_text())["progress"]
-    value = progress.get("best_score")
-    return (None, None) if value is None else (str(progress["best_name"]), float(value))
+    try:
+        scores = stored(str(folder))
+    except UserError:  # scores of a classifier, or of another version
+        return None, None
+    protocol, key = scores[-1].card.formula.protocol, next(iter(scores[-1].scores))
+    values = [score.scores[key] for score in scores if score.card.formula.protocol == protocol and key in score.scores]
+    return f"{protocol}/{key}", (min if key in lower_is_better() else max)(values)
 
 
 def age(seconds: float) -> str:

@@ -247,7 +247,9 @@ def spectrum(layer: str, *, normalised: bool = False, largest: float = 1.0, smal
 
 
 def test_spectra() -> None:
-    lagging = found("spectral_norm", measured=spectrum("discriminator.b", normalised=True, largest=1.1))
+    measured = spectrum("discriminator.b", normalised=True, largest=1.1)
+    assert "fewer than 200 discriminator steps" in found("spectral_norm", measured=measured).sentence
+    lagging = found("spectral_norm", measured=measured, trainer={"batch_size": 2})
     assert (lagging.severity, lagging.where) == ("watch", "discriminator.b")
     grown = found("spectral_growth", measured=spectrum("generator.b", largest=12.0))
     assert (grown.severity, grown.where, grown.value) == ("watch", "generator.b", 12.0)

@@ -9,6 +9,7 @@ from gconv_gan.commands.score.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.commands.score.progress import Progress
 from gconv_gan.commands.score.references import (
     Reals,
+    chosen_reals,
     open_files,
     open_reference,
     processes,
@@ -141,6 +142,8 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
             f"--size {command.size} is for pictures in files; {command.source} is a run, whose images have the size of its data"
         )
     files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir)) if run is None else None
+    references = References(command, run, files)
+    references.require(jobs)  # before weights are looked for or fetched
     networks = build_extractors(
         [job.extractor for job in jobs],
         weights=Path(command.weights) if command.weights else None,
@@ -149,9 +152,8 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     )
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)
-        return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))
+        return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, references))
     assert files is not None
-    references = References(command, None, files)
     results: dict[Job, Score] = {}
     for count in dict.fromkeys(job.protocol.num_fake for job in jobs):
         group = [job for job in jobs if job.protocol.num_fake == count]
@@ -200,12 +202,22 @@ class References:
     opened: dict[str | None, ReferenceStatistics | Reals | Path] = field(default_factory=dict)
     computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
 
-    def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
-        """Return the statistics that ``job`` needs, with features if any of ``jobs`` on the same images needs them."""
-        split = self._split(job.protocol)
+    def require(self, jobs: Sequence[Job]) -> None:
+        """Open the references of all jobs; raise ``UserError`` if one is absent, or has too few images or another split."""
+        for job in jobs:
+            reals = self._opened(job.protocol)
+            if isinstance(reals, Reals):
+                chosen_reals(reals, job.protocol, seed=self.options.seed)
+
+    def _opened(self, chosen: Protocol) -> ReferenceStatistics | Reals | Path:
+        split = self._split(chosen)
         if split not in self.opened:
             self.opened[split] = self._open(split)
-        reals = self.opened[split]
+        return self.opened[split]
+
+    def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
+        """Return the statistics that ``job`` needs, with features if any of ``jobs`` on the same images needs them."""
+        split, reals = self._split(job.protocol), self._opened(job.protocol)
         if isinstance(reals, Path):
             return import_statistics(reals, network, count=self.options.num_real)
         by_class = needs_classes(job.protocol)

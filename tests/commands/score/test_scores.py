@@ -278,3 +278,8 @@ def test_files_of_scores_are_named_after_what_was_changed_and_keep_an_earlier_na
     earlier = tmp_path / "scores" / "fid2k__num_real_300_-inception-480.json"
     earlier.write_text("{}")
     assert score_file(tmp_path, ScoreOptions(), plain, 480) == earlier
+
+
+def test_too_few_reals_are_refused_before_weights_are_looked_for(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"2000 images are asked for, but there are only 359: set --num-real to at most that"):
+        main([str(tiny_run), "--protocol", "fid2k", "--weights", str(tmp_path / "absent.pth"), "--cache-dir", str(tmp_path)])

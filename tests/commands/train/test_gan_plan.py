@@ -90,14 +90,15 @@ def test_a_dry_run_warns_of_maps_with_few_channels(pictures: list[str], capsys: 
         for name in ("generator", "discriminator")
     ]
     gan.main([*small, "--generator.width", "256", "--discriminator.width", "128", "--augment.kind", "ada"])
-    assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width"]
+    assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width", "64"]
 
 
 def test_the_preset_for_user_pictures_has_enough_channels_in_every_map(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     gan.main([str(CONFIGS / "own64.toml"), *pictures, "--dry-run"])
     shown = capsys.readouterr().out
     assert "data: 64 images of 64×64, no classes" in shown
-    assert "warning" not in shown
+    (few,) = re.findall(r"^warning: (.*)$", shown, re.MULTILINE)
+    assert few.startswith("64 images are few even with augmentation: fine-tune")
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
