@@ -125,8 +125,9 @@ class Classifier:
     def __repr__(self) -> str:
         """Return name, image shape, parameters, scores and origin."""
         size, scores = self.config.image_size, ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
+        name = getattr(self.config.network, "name", self.config.network.kind)
         return (
-            f"Classifier of {self.folder}, {scores or 'not tested'}\n  {self.config.network.name}, takes images [B, 3, {size}, {size}], "
+            f"Classifier of {self.folder}, {scores or 'not tested'}\n  {name}, takes images [B, 3, {size}, {size}], "
             f"gives {len(self.classes)} logits, {_parameters(self.network):,} parameters"
         )
 

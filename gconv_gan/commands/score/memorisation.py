@@ -150,7 +150,7 @@ class MemorisationReport(Config):
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        low, high = self.interval
+        low, high = max(0.0, self.interval[0]), min(1.0, self.interval[1])
         numbers = f"share {self.share:.3f}, 95 % interval {low:.3f} to {high:.3f}, p {self.p_value:.2g}"
         sets = f"{self.fakes:,} fakes, {self.images:,} training and {self.images:,} held-out images"
         lines = [
@@ -170,6 +170,8 @@ class MemorisationReport(Config):
             return f"evidence of copying: about {self.excess:.1%} of the fakes repeat one of these training images"
         if self.interval[1] < 0.5:
             return "the fakes lie nearer to the held-out images: the two sets are not of one kind, so that the share says nothing"
+        if self.detectable >= 1:
+            return f"undecided: {self.images:,} images of either kind are too few to see any share of copies"
         return f"no evidence of copying; a share of copies below {self.detectable:.1%} would not be seen"
 
 

@@ -133,6 +133,9 @@ def test_a_run_that_held_images_out_needs_no_others(judge: Path, pictures: dict[
     flags = ["--num-fake", "50", "--extractor", f"checkpoint:{judge}"]
     found = reported([str(tmp_path / "tiny"), *flags], tmp_path)
     assert (found.train.source.rpartition(", ")[2], found.held_out.source.rpartition(", ")[2]) == ("trained on", "held out")
+    undecided = found.model_copy(update={"detectable": 1.2, "p_value": 0.4, "interval": (-0.9, 1.3)})
+    assert "  undecided: 18 images of either kind are too few to see any share of copies" in undecided.lines()
+    assert "95 % interval 0.000 to 1.000" in "\n".join(undecided.lines())
     assert (found.images, found.fakes, found.twins) == (18, 50, 0)  # 18 of 60 are held out, as many trained on are compared
     assert found.train.fingerprint != found.held_out.fingerprint
     shown = read_tiles(tmp_path / "tiny" / FOLDER / PICTURE, side=8).unflatten(0, (-1, 2))[:, 1]
