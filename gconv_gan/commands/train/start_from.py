@@ -55,6 +55,9 @@ def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module, *, 
     A network whose structure a training method changed (pruning, factorisation) is changed alike first, in place. Optimisers and counters
     start anew. An exported folder has no discriminator, which keeps its random weights.
 
+    Returns:
+        What to tell the user, and the records of the changes that both networks now have.
+
     Raises:
         UserError: there is no such model; or its structure was changed, and it is another network than the run's.
 

@@ -25,8 +25,8 @@ class BatchStatistics(NamedTuple):
     mean: Float[Tensor, " c"]
     variance: Float[Tensor, " c"]
     """Mean square of the deviations."""
-    count: Float[Tensor, ""]
-    """Values per channel."""
+    values: Float[Tensor, ""]
+    """How many values a channel has."""
 
 
 def normalised_over_processes(
@@ -54,10 +54,10 @@ class _NormalisedOverProcesses(torch.autograd.Function):
         gathered = mean.new_zeros(dist.get_world_size(), 2 * len(mean) + 1)  # gloo has no gathering into one tensor
         gathered[dist.get_rank()] = torch.cat([mean, inverse, mean.new_full((1,), x.numel() // x.shape[1])])
         dist.all_reduce(gathered)
-        means, inverses, counts = gathered.split([len(mean), len(mean), 1], 1)
-        mean, inverse = _joint_statistics(means, inverses, counts.squeeze(1), eps)
+        means, inverses, counts = gathered[:, : len(mean)], gathered[:, len(mean) : -1], gathered[:, -1]
+        mean, inverse = _joint_statistics(means, inverses, counts, eps)
         count = counts.sum()
-        ctx.save_for_backward(x, weight, mean, inverse, counts.squeeze(1).int())
+        ctx.save_for_backward(x, weight, mean, inverse, counts.int())
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, inverse, count)
         return _scaled_and_shifted(x, weight, bias, mean, inverse, eps), mean, inverse, count

@@ -92,7 +92,8 @@ def by_parts(first: Callable[[Tensor], Tensor], x: Float[Tensor, "b c h w"], cou
     """
     if x.device.type != "cpu":
         return first(x)
-    return torch.cat([first(part) for part in x.split(count * torch.get_num_threads())])
+    count *= torch.get_num_threads()
+    return torch.cat([first(x[start : start + count]) for start in range(0, len(x), count)])
 
 
 class NetworkExtractor:
