@@ -29,6 +29,9 @@ def folder(tiny_run: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+RESULTS, PLAIN = Path(__file__).parents[2] / "eval" / "results", "cifar10_small_plain-s0.json"
+
+
 def listed(folder: Path, *options: str) -> Any:
     runs.main([str(folder), "--json", str(folder / "out.json"), *options])
     return json.loads((folder / "out.json").read_text())
@@ -36,6 +39,7 @@ def listed(folder: Path, *options: str) -> Any:
 
 def test_the_state_follows_from_lock_and_counters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mark_best(folder / "done", "fd2k_lite0/fd", images=320, value=12.5, out_of=3)
+    shutil.copytree(RESULTS, folder / "crashed" / "scores", ignore=lambda _, names: [name for name in names if name != PLAIN])
     with RunFolder(folder / "halted").alone():
         states = {Path(run["path"]).name: run for run in listed(folder)}
     assert {name: run["state"] for name, run in states.items()} == {
@@ -43,6 +47,9 @@ def test_the_state_follows_from_lock_and_counters(folder: Path, capsys: pytest.C
     }  # fmt: skip
     assert states["crashed"]["images_seen"] == 480
     assert (states["done"]["best_name"], states["done"]["best_score"]) == ("fd2k_lite0/fd", 12.5)
+    assert states["crashed"]["best_name"] == "fd5k_lite0/fd"
+    assert states["crashed"]["best_score"] == json.loads((RESULTS / PLAIN).read_text())["scores"]["fd"]
+    assert states["other"]["best_name"] is None
     printed = capsys.readouterr().out
     assert "below/other" in printed
     assert "480 of 480 (100 %)" in printed

@@ -232,6 +232,14 @@ class ChosenImages:
         return self.source.take([self.indices[index] for index in indices])
 
 
+class PartOfImages(ChosenImages):
+    """The images of ``source`` with the numbers ``indices``, in increasing order; ``choice`` says which these are."""
+
+    def __init__(self, source: StoredImages, indices: Sequence[int], *, choice: str) -> None:
+        self.source, self.indices, self.choice = source, sorted(indices), choice
+        self.fingerprint = f"{source.fingerprint} ({choice})"
+
+
 class FakeSource:
     """``count`` images of a generator in eval mode: image i is a function of (seed, i) and the weights alone.
 
