@@ -6,8 +6,8 @@ message, a ring (Patarasu, Yuan, "Bandwidth Optimal All-reduce Algorithms for Cl
 
 .. math:: t_\text{ring} = \frac{2(n-1)}{n}\,\frac{B}{W} + 2(n-1)\,L, \qquad t_\text{tree} = \frac{2B}{W} + 2\lceil\log_2 n\rceil\,L,
 
-of which the shorter counts, as a library chooses by size. BatchNorm over the global batch reduces, per layer and pass, a table of two values
-per channel and one count of every process forward, and two values per channel backward. Nothing overlaps with computation.
+of which the shorter counts, as a library chooses by size. BatchNorm over the global batch reduces, per layer and pass, a table of two
+values per channel and one count of every process forward, and two values per channel backward. Nothing overlaps with computation.
 """
 
 import math
