@@ -9,7 +9,8 @@ On CUDA these are the kernels of torch's ``SyncBatchNorm``, which has no other b
 same by formulas. The derivative of the derivative, as R1 asks of a discriminator, is that of the equation above, from the stored input.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,8 @@ from torch import Tensor
 from gconv_gan.layers.norms.running_statistics import sum_over_processes
 
 
-class BatchStatistics(NamedTuple):
+@dataclass(frozen=True)
+class BatchStatistics:
     """Statistics of the batch of all processes, in float32 or float64."""
 
     mean: Float[Tensor, " c"]
@@ -54,7 +56,7 @@ class _NormalisedOverProcesses(torch.autograd.Function):
         gathered = mean.new_zeros(dist.get_world_size(), 2 * len(mean) + 1)  # gloo has no gathering into one tensor
         gathered[dist.get_rank()] = torch.cat([mean, inverse, mean.new_full((1,), x.numel() // x.shape[1])])
         dist.all_reduce(gathered)
-        means, inverses, counts = gathered.split([len(mean), len(mean), 1], 1)
+        means, inverses, counts = torch.split(gathered, [len(mean), len(mean), 1], 1)
         mean, inverse = _joint_statistics(means, inverses, counts.squeeze(1), eps)
         count = counts.sum()
         ctx.save_for_backward(x, weight, mean, inverse, counts.squeeze(1).int())
