@@ -92,7 +92,7 @@ def by_parts(first: Callable[[Tensor], Tensor], x: Float[Tensor, "b c h w"], cou
     """
     if x.device.type != "cpu":
         return first(x)
-    return torch.cat([first(part) for part in x.split(count * torch.get_num_threads())])
+    return torch.cat([first(part) for part in torch.split(x, count * torch.get_num_threads())])
 
 
 class NetworkExtractor:
