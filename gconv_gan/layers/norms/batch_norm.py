@@ -71,8 +71,8 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
                 return super().forward(x)
             self.count_batch()
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
-        y, (mean, variance, count) = normalised_over_processes(x, self.weight, self.bias, self.eps)
-        self.track(running_mean=mean, running_var=variance * (count / (count - 1)))
+        y, batch = normalised_over_processes(x, self.weight, self.bias, self.eps)
+        self.track(running_mean=batch.mean, running_var=batch.variance * (batch.values / (batch.values - 1)))
         return y
 
 

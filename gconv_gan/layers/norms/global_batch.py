@@ -9,7 +9,8 @@ On CUDA these are the kernels of torch's ``SyncBatchNorm``, which has no other b
 same by formulas. The derivative of the derivative, as R1 asks of a discriminator, is that of the equation above, from the stored input.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,8 @@ from torch import Tensor
 from gconv_gan.layers.norms.running_statistics import sum_over_processes
 
 
-class BatchStatistics(NamedTuple):
+@dataclass(frozen=True)
+class BatchStatistics:
     """Statistics of the batch of all processes, in float32 or float64."""
 
     mean: Float[Tensor, " c"]
