@@ -112,6 +112,7 @@ def test_a_run_that_was_only_scored_after_training_has_the_best_of_its_files(tmp
     for name, fd, precision in (("a", 3.0, 0.9), ("b", 2.0, 0.1)):
         score = {"scores": {"precision": precision, "fd": fd}, "card": {"formula": {"protocol": "fd2k_lite0"}}}
         (tmp_path / "scores" / f"{name}.json").write_text(json.dumps(score))
+    (tmp_path / "scores" / "classifier.json").write_text('{"accuracy": 0.9}')
     assert runs.best(tmp_path, None) == ("fd2k_lite0/fd", 2.0)
     mark_best(tmp_path, "fd5k_lite0/fd", images=320, value=12.5, out_of=3)
     assert runs.best(tmp_path, None) == ("fd5k_lite0/fd", 12.5)
