@@ -17,15 +17,16 @@ from accelerate import Accelerator
 
 from gconv_gan.commands import ablate
 from gconv_gan.commands.ablation import workers
-from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.train import gan
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.commands.train.objective import build_objective
-from gconv_gan.config.ablations import AblateCommand, AblationConfig
+from gconv_gan.config.ablations import AblateCommand
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.experiments.arms import arm_run, load_ablation
+from gconv_gan.experiments.claims import ArmResult
+from gconv_gan.experiments.report import report, table
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.checkpoint import checkpoints
@@ -101,11 +102,9 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     files = set(re.findall(r'(?:src|srcset)="([^"]+)"', page))
     assert files
     assert all((tmp_path / "page" / file).is_file() for file in files)
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     for arm in config.arms:
-        run = ablate.arm_run(
-            config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1, folder=DIGITS.parent
-        )
+        run = arm_run(config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1)
         gan.fit(run)
         (mine,) = (tmp_path / "together" / "digits").glob(f"{arm}-s1-*")
         alone = Path(run.runs_dir) / run.name
@@ -124,13 +123,13 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
 
 @pytest.mark.usefixtures("scored_by_weights")
 def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
-    limited = command(tmp_path, images=3_200_000, hours=1e-6)
-    result = ablate.ablate(config, limited, folder=DIGITS.parent)
-    assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
+    config = load_ablation(DIGITS)
+    limited = command(tmp_path, images=3_200_000)
+    result = ablate.ablate(config, limited, hours=1e-6)
+    assert 0 < result.images < 3_200_000
+    assert [len(arm.scores) for arm in result.arms.values()] == [2, 2, 2]
     lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir()}
-    assert lengths == {result["images"]}
+    assert lengths == {result.images}
 
 
 def small(folder: Path) -> Path:
@@ -164,18 +163,18 @@ def test_a_killed_ablation_in_two_processes_resumes_ends_at_one_length_and_has_t
     saved = {folder.parent.name for folder in runs.glob("digits/*/checkpoint-*")}
     assert len(saved) >= 4
 
-    config = load_config(AblationConfig, file)
+    config = load_ablation(file)
     places = {"seeds": "2", "cache_dir": str(tmp_path / "cache")}
     monkeypatch.setattr(workers, "available_cores", lambda: 2)
-    limited = AblateCommand(config=str(file), images=3_200_000, hours=1e-6, runs_dir=str(runs), **places)
+    limited = AblateCommand(config=str(file), images=3_200_000, runs_dir=str(runs), **places)
     assert limited.processes is None
-    result = ablate.ablate(config, limited, folder=tmp_path)
-    assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
-    assert {checkpoints(folder)[0][0] for folder in (runs / "digits").iterdir()} == {result["images"]}
+    result = ablate.ablate(config, limited, hours=1e-6)
+    assert 0 < result.images < 3_200_000
+    assert [len(arm.scores) for arm in result.arms.values()] == [2, 2, 2]
+    assert {checkpoints(folder)[0][0] for folder in (runs / "digits").iterdir()} == {result.images}
 
-    alone = AblateCommand(config=str(file), images=result["images"], processes=1, runs_dir=str(tmp_path / "one"), **places)
-    assert ablate.ablate(config, alone, folder=tmp_path)["paired"] == result["paired"]
+    alone = AblateCommand(config=str(file), images=result.images, processes=1, runs_dir=str(tmp_path / "one"), **places)
+    assert ablate.ablate(config, alone).paired == result.paired
     one, two = bits(tmp_path / "one"), bits(runs)
     assert len(one) >= 6 * 5
     assert {name: content for name, content in two.items() if name in one} == one
@@ -221,11 +220,11 @@ against = "two"
 
 def test_arms_of_a_seed_share_latents_order_and_flips(tmp_path: Path) -> None:
     path = ROOT / "configs" / "ablate" / "gconv_cifar10.toml"
-    config = load_config(AblationConfig, path)
+    config = load_ablation(path)
     seen: dict[str, list[Any]] = {}
     dataset = in_memory(noise(0, 80, 3, 32, 32), None, ())
     for arm in config.arms:
-        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 3, folder=path.parent)
+        run = arm_run(config, command(tmp_path, images=None), arm, 3)
         inputs = first_inputs(run, dataset)
         seen[arm] = [inputs.discriminator[0].reals, inputs.discriminator[0].z[:, :128], inputs.generator.z[:, :128]]
     for arm, tensors in seen.items():
@@ -245,11 +244,11 @@ def first_inputs(run: GANRunConfig, dataset: Any) -> Any:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: Path, tmp_path: Path) -> None:
-    config = load_config(AblationConfig, path)
+    config = load_ablation(path)
     assert config.name == path.stem
     sizes = {}
     for arm in config.arms:
-        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent)
+        run = arm_run(config, command(tmp_path, images=None), arm, 0)
         assert run.evaluation.every
         generator, _ = build_networks(run, 10 if run.conditional else None)
         sizes[arm] = sum(parameter.numel() for parameter in generator.parameters())
@@ -260,9 +259,9 @@ def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: 
 
 def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "configs" / "ablate" / "compressed_generators_cifar10.toml"
-    config = load_config(AblationConfig, path)
+    config = load_ablation(path)
     for arm in config.arms:
-        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent).model_dump(mode="json")
+        run = arm_run(config, command(tmp_path, images=None), arm, 0).model_dump(mode="json")
         run["trainer"]["batch_size"] = 8
         (tmp_path / "run.json").write_text(
             json.dumps({**run, "data": {"kind": "cifar10", "download": True, "cache_dir": str(tmp_path / "absent")}})
@@ -275,13 +274,13 @@ def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Pat
 
 @pytest.mark.usefixtures("scored_by_weights")
 def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     taylor = {"kind": "taylor", "players": ["generator"], "first": 128, "every": 64, "units_per_step": 4, "removed": 0.05}
     arms = {"dictionary": {"methods": [taylor]}, "open": config.arms["open"]}
     changed = config.model_copy(update={"arms": arms, "compare": config.compare[:1]})
     asked = command(tmp_path, images=320, seeds="1", cache_dir=str(tmp_path / "cache"))
-    result = ablate.ablate(changed, asked, folder=DIGITS.parent)
-    assert result["arms"]["dictionary"]["scores"].keys() == {"0"}
+    result = ablate.ablate(changed, asked)
+    assert result.arms["dictionary"].scores.keys() == {0}
     (run,) = (tmp_path / "digits").glob("dictionary-s0-*")
     assert json.loads((run / "checkpoint-320" / "state.json").read_text())["methods"][0]["facts"]["generator"]["removed"]
 
@@ -289,7 +288,7 @@ def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_pa
 @pytest.mark.parametrize(("arm", "follow"), [("dictionary", True), ("other_latent", False)])
 def test_gates_of_a_second_latent_know_nothing_of_what_is_drawn(arm: str, follow: bool, tmp_path: Path) -> None:
     path = ROOT / "configs" / "ablate" / "gconv_cifar10.toml"
-    run = ablate.arm_run(load_config(AblationConfig, path), command(tmp_path, images=None), arm, 0, folder=path.parent)
+    run = arm_run(load_ablation(path), command(tmp_path, images=None), arm, 0)
     generator = build_networks(run, None)[0].eval()
     gates: list[torch.Tensor] = []
     for module in generator.modules():
@@ -307,47 +306,52 @@ def test_gates_of_a_second_latent_know_nothing_of_what_is_drawn(arm: str, follow
 
 
 def test_wrong_seeds_no_scores_and_arms_of_other_data_are_refused(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     with pytest.raises(UserError, match=r"--seeds 3\.\.1: give a number of seeds"):
-        ablate.ablate(config, command(tmp_path, seeds="3..1"), folder=DIGITS.parent)
+        ablate.ablate(config, command(tmp_path, seeds="3..1"))
     unscored = config.model_copy(update={"run": {**config.run, "evaluation": {"every": 0}}})
     with pytest.raises(UserError, match=r"computes no scores: set run\.evaluation\.every"):
-        ablate.ablate(unscored, command(tmp_path), folder=DIGITS.parent)
+        ablate.ablate(unscored, command(tmp_path))
     apart = config.model_copy(update={"arms": {**config.arms, "open": {"data": {"size": 16}}}})
     with pytest.raises(UserError, match="share their data"):
-        ablate.ablate(apart, command(tmp_path), folder=DIGITS.parent)
+        ablate.ablate(apart, command(tmp_path))
     assert ablate.numbers("0..2") == (0, 1, 2)
     assert ablate.numbers("1,5") == (1, 5)
 
 
+FACTS = {"images": 64, "asked_images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0, "versions": {}}
+
+
+def arm(scores: dict[int, dict[str, float] | None]) -> ArmResult:
+    known = {seed: found for seed, found in scores.items() if found is not None}
+    return ArmResult(
+        parameters=10, macs=20, step_seconds=0.1, memory=30, scores=known, diverged=tuple(seed for seed in scores if seed not in known)
+    )
+
+
 def test_a_run_that_diverged_is_named_and_left_out() -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     arms = {
-        "dictionary": ArmRuns(10, 20, 0.1, 30, {0: {"fd": 4.0}, 1: {"fd": 5.0}, 2: {"fd": 6.0}}, {}),
-        "open": ArmRuns(10, 20, 0.1, 30, {0: {"fd": 5.0}, 1: None, 2: {"fd": 8.0}}, {}),
-        "plain": ArmRuns(10, 20, 0.1, 30, {0: None, 1: None, 2: None}, {}),
+        "dictionary": arm({0: {"fd": 4.0}, 1: {"fd": 5.0}, 2: {"fd": 6.0}}),
+        "open": arm({0: {"fd": 5.0}, 1: None, 2: {"fd": 8.0}}),
+        "plain": arm({0: None, 1: None, 2: None}),
     }
-    facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
-    result = report(config, arms, facts)
-    (paired,) = result["paired"]  # none with plain, which has no seed
+    result = report(config, arms, FACTS)
+    (paired,) = result.paired  # none with plain, which has no seed
     assert (paired["mean"], paired["seeds"], paired["wins"]) == (-1.5, [0, 2], 2)
-    assert result["arms"]["open"]["diverged"] == [1]
-    assert "diverged, and in no comparison: open, seeds [1]; plain" in table(result)
+    assert result.arms["open"].diverged == (1,)
+    assert "diverged: open, seeds [1]; plain, seeds [0, 1, 2]" in table(result)
 
 
 @pytest.mark.parametrize(("seeds", "by_signs"), [(3, "undecided"), (7, "better")])
 def test_few_seeds_are_undecided_by_signs_but_not_by_t(seeds: int, by_signs: str) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     values = {"dictionary": 4.0, "open": 5.0, "plain": 6.0}
-    arms = {
-        name: ArmRuns(10, 20, 0.1, 30, {seed: {"fd": value + 0.01 * seed * value} for seed in range(seeds)}, {})
-        for name, value in values.items()
-    }
-    facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
-    signs, t = (report(config.model_copy(update={"test": test}), arms, facts) for test in ("signs", "t"))
-    assert {pair["verdict"] for pair in signs["paired"]} == {by_signs}
-    assert {pair["verdict"] for pair in t["paired"]} == {"better"}
-    assert {pair["p_permutation_holm"] for pair in signs["paired"]} == {2 * 2 / 2**seeds}
+    arms = {name: arm({seed: {"fd": value + 0.01 * seed * value} for seed in range(seeds)}) for name, value in values.items()}
+    signs, t = (report(config.model_copy(update={"test": test}), arms, FACTS) for test in ("signs", "t"))
+    assert {pair["verdict"] for pair in signs.paired} == {by_signs}
+    assert {pair["verdict"] for pair in t.paired} == {"better"}
+    assert {pair["p_permutation_holm"] for pair in signs.paired} == {2 * 2 / 2**seeds}
     told = "too few seeds to decide by signs, at 0.05 after Holm's correction: dictionary − open (3 seeds: p ≥ 0.500)"
     assert (told in table(signs), "7 seeds can" in table(signs)) == ((True, True) if seeds == 3 else (False, False))
     assert "too few seeds" not in table(t)

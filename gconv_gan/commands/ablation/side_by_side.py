@@ -17,10 +17,10 @@ from gconv_gan.commands.train import classifier, gan
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.config.errors import StoppedBySignalError, UserError
-from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.experiments.arms import RunConfig
 from gconv_gan.metrics.cost import synchronise
 from gconv_gan.runtime.capture import STREAMS, own_stream
 from gconv_gan.runtime.device import command_device
@@ -40,7 +40,6 @@ FREE = 1.5
 
 Name = tuple[str, int]
 """Arm and seed."""
-RunConfig = GANRunConfig | ClassifierRunConfig
 Along = Callable[[int, bool], None]
 """Called regularly with the images seen and whether all runs of a group have a new score."""
 Agree = Callable[[int], int]
@@ -92,14 +91,13 @@ class Started:
         self.accelerator.end_training()
 
 
-def side_by_side(runs: Mapping[Name, RunConfig], *, limit: float | None, along: Along, agree: Agree) -> int:
-    """Train all runs to their length, or until ``limit`` (a reading of ``time.perf_counter``); return the images seen by each.
+def side_by_side(runs: Mapping[Name, RunConfig], *, limit: float | None, along: Along, agree: Agree, length: int | None = None) -> int:
+    """Train all runs to ``length`` images, to their own length, or until ``limit``; return the images seen by each.
 
-    As many seeds as fit into the device's memory are trained together. With a time limit, the first of these groups determines the
-    length of all.
+    As many seeds as fit into the device's memory are trained together. With a limit, a reading of ``time.perf_counter``, the first of
+    these groups determines the length of all.
     """
     left = dict(runs)
-    length: int | None = None
     open_data: dict[str, ImageDataset] = {}  # one for all runs: a device holds its images once
     with noticing_signals() as signals, one_thread():
         while left:
