@@ -4,9 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,10 @@ from gconv_gan.experiments.report import report, table
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.checkpoint import checkpoints
+from gconv_gan.training.guards import NotFiniteError
+from tests.commands.workers import interrupted, recorded, two_processes, weight_scorer
 from tests.data.made import in_memory, noise
+from tests.processes import run_python
 from tests.test_plugins import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -52,18 +52,7 @@ def command(folder: Path, **changes: Any) -> AblateCommand:
 
 @pytest.fixture
 def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Score a generator by its first weight, since an extractor takes seconds."""
-
-    def scorer(_plan: Any, _config: Any, _dataset: Any, _accelerator: Any, scores: Path) -> Any:
-        def score(generator: torch.nn.Module, images: int) -> dict[str, float]:
-            value = float(next(iter(generator.parameters())).double().square().sum())
-            (scores / "during_training").mkdir(exist_ok=True)
-            (scores / "during_training" / f"{images}.json").write_text(json.dumps({"scores": {"fd": value}}))
-            return {"fd2k_lite0/fd": value}
-
-        return score
-
-    monkeypatch.setattr(gan, "training_scorer", scorer)
+    monkeypatch.setattr(gan, "training_scorer", weight_scorer)
 
 
 @pytest.fixture
@@ -149,35 +138,64 @@ def bits(runs: Path) -> dict[str, Any]:
     return weights | cards
 
 
-def test_a_killed_ablation_in_two_processes_resumes_ends_at_one_length_and_has_the_bits_of_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("scored_by_weights")
+def test_a_time_limit_ends_two_processes_at_one_length_although_one_is_killed_and_they_have_the_bits_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, runs = small(tmp_path), tmp_path / "two"
-    words = [sys.executable, "eval/ablate.py", str(file), "--images", "3200000", "--seeds", "2", "--processes", "2"]
-    words += ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(runs)]
-    killed = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "ACCELERATE_USE_CPU": "true"}, stdout=subprocess.DEVNULL)
-    while killed.poll() is None and len(list(runs.glob("digits/*/log.txt"))) < 4:
-        time.sleep(0.05)
-    killed.send_signal(signal.SIGTERM)
-    assert killed.wait() == 128 + signal.SIGTERM
-    saved = {folder.parent.name for folder in runs.glob("digits/*/checkpoint-*")}
-    assert len(saved) >= 4
-
-    config = load_ablation(file)
-    places = {"seeds": "2", "cache_dir": str(tmp_path / "cache")}
-    monkeypatch.setattr(workers, "available_cores", lambda: 2)
-    limited = AblateCommand(config=str(file), images=3_200_000, runs_dir=str(runs), **places)
-    assert limited.processes is None
-    result = ablate.ablate(config, limited, hours=1e-6)
+    config, cache = load_ablation(small(tmp_path)), str(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        two_processes(patch, interrupted, MARKER=str(tmp_path / "marker"), SIGNAL=str(int(signal.SIGKILL)))
+        limited = command(tmp_path / "two", images=3_200_000, processes=None, cache_dir=cache)
+        result = ablate.ablate(config, limited, hours=1e-6)
+    assert "its runs are resumed: " in capsys.readouterr().out
     assert 0 < result.images < 3_200_000
     assert [len(arm.scores) for arm in result.arms.values()] == [2, 2, 2]
-    assert {checkpoints(folder)[0][0] for folder in (runs / "digits").iterdir()} == {result.images}
+    assert {checkpoints(folder)[0][0] for folder in (tmp_path / "two" / "digits").iterdir()} == {result.images}
 
-    alone = AblateCommand(config=str(file), images=result.images, processes=1, runs_dir=str(tmp_path / "one"), **places)
+    alone = command(tmp_path / "one", images=result.images, cache_dir=cache)
     assert ablate.ablate(config, alone).paired == result.paired
-    one, two = bits(tmp_path / "one"), bits(runs)
+    one, two = bits(tmp_path / "one"), bits(tmp_path / "two")
     assert len(one) >= 6 * 5
     assert {name: content for name, content in two.items() if name in one} == one
+
+
+@pytest.mark.usefixtures("scored_by_weights")
+def test_a_run_that_diverges_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = gan.prepared
+
+    def explosive(run: GANRunConfig, *parts: Any, **options: Any) -> Any:
+        ready = prepared(run, *parts, **options)
+        if "/plain-" in str(ready.run.folder.path):
+            ready.task.guard.require_finite = failing
+        return ready
+
+    def failing() -> None:
+        raise NotFiniteError("the generator's gradient is not finite")
+
+    monkeypatch.setattr(gan, "prepared", explosive)
+    result = ablate.ablate(load_ablation(small(tmp_path)), command(tmp_path, images=640, seeds="1"))
+    assert result.images == 640
+    assert {name: (list(arm.scores), arm.diverged) for name, arm in result.arms.items()} == {
+        "dictionary": ([0], ()),
+        "open": ([0], ()),
+        "plain": ([], (0,)),
+    }
+
+
+def test_several_gpus_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "command_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(workers, "_work", recorded)
+    config = load_ablation(DIGITS)
+    for visible, processes, cards in (("4,7", None, ["4", "7"]), ("", 2, ["0", "1"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+        folder = tmp_path / f"of{visible}"
+        runs = {(arm, seed): arm_run(config, command(folder), arm, seed) for seed in (0, 1) for arm in config.arms}
+        assert workers.train_all(runs, processes=processes, limit=None, along=lambda *_: None) == 64
+        shares = {file.stem: [tuple(name) for name in json.loads(file.read_text())] for file in (folder / "digits").glob("*.json")}
+        assert sorted(shares) == cards
+        assert sorted(name for share in shares.values() for name in share) == sorted(runs)
+        assert {len(share) for share in shares.values()} == {3}
 
 
 def test_plug_ins_of_the_command_line_of_the_base_and_of_an_arm_are_trained_in_several_processes(tmp_path: Path) -> None:
@@ -204,15 +222,15 @@ generator = { conv = { kind = "of_arm" } }
 arm = "one"
 against = "two"
 """)
-    words = [sys.executable, str(ROOT / "eval" / "ablate.py"), "mine.toml", "--plugins", "given.py", "--seeds", "2", "--images", "64"]
+    words = [str(ROOT / "eval" / "ablate.py"), "mine.toml", "--plugins", "given.py", "--seeds", "2", "--images", "64"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*words, "--json", "out.json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    done = run_python([*words, "--json", "out.json"], tmp_path, env)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out.json").read_text())["paired"][0]["mean"] == 0  # both are the same convolution
     for arm, expected in (("one", ["given.py", "base.py"]), ("two", ["given.py", "base.py", "arm.py"])):
         for folder in (tmp_path / "runs" / "ablate" / "mine").glob(f"{arm}-s*"):
             assert sorted(json.loads((folder / "config.json").read_text())["plugins"]) == sorted(expected)
-    lost = subprocess.run([*words[:3], "--seeds", "1"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    lost = run_python([*words[:2], "--seeds", "1"], tmp_path, env)
     assert lost.returncode == 2
     assert "spread10k" in lost.stderr
     assert "Traceback" not in lost.stderr

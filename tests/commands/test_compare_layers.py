@@ -1,5 +1,7 @@
 """compare_layers from config to table: paired seeds, equal budgets, no repeated training, and the verdict."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,9 @@ import torch
 from gconv_gan.commands import ablate as recipe
 from gconv_gan.commands import compare_layers
 from gconv_gan.commands.ablate import write_result
-from gconv_gan.commands.ablation import workers
 from gconv_gan.commands.train import classifier
 from gconv_gan.config.ablations import AblationConfig, CompareCommand
-from gconv_gan.config.errors import UserError
+from gconv_gan.config.errors import StoppedBySignalError, UserError
 from gconv_gan.config.load import load_config, merged, validated
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.experiments.arms import arm_run, load_ablation
@@ -22,7 +23,9 @@ from gconv_gan.experiments.plot import compared_measure, cost_axis, draw, look, 
 from gconv_gan.experiments.report import AblationResult, overview, table
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.tables import CLASSIFIERS
+from gconv_gan.training.checkpoint import checkpoints, damage
 from gconv_gan.training.guards import NotFiniteError
+from tests.commands.workers import interrupted, two_processes
 
 DIGITS = {"kind": "digits", "split": "train"}
 TINY: dict[str, Any] = {
@@ -37,7 +40,7 @@ TINY: dict[str, Any] = {
         "test_data": {"kind": "digits", "split": "test"},
         "network": {"kind": "digits_classifier", "width": 8},
         "optimizer": {"kind": "adam", "learning_rate": 3e-3},
-        "trainer": {"total_images": 640, "batch_size": 32},
+        "trainer": {"total_images": 640, "batch_size": 32, "checkpoint_every": 320, "log_every": 160},
     },
     "arms": {"narrow": {}, "wide": {"network": {"width": 16}}},
     "attacks": {"images": 50, "fgsm": 8.0, "gaussian": 0.1},
@@ -83,12 +86,29 @@ def test_every_arm_has_every_measure_for_every_seed(result: AblationResult) -> N
     assert result.images == 640
 
 
-def test_several_processes_the_default_give_the_measures_of_one(
-    result: AblationResult, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_several_processes_that_are_interrupted_have_the_measures_of_one(
+    number: signal.Signals,
+    result: AblationResult,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(workers, "available_cores", lambda: 2)
-    shared = recipe.ablate(comparison(), command(tmp_path, processes=None, cache_dir=str(folder / "cache")))
+    two_processes(monkeypatch, interrupted, MARKER=str(tmp_path / "marker"), SIGNAL=str(int(number)), PARENT=str(os.getpid()))
+    asked = command(tmp_path, processes=None, cache_dir=str(folder / "cache"))
+    if number != signal.SIGKILL:  # of a process; the others are for all
+        with pytest.raises(StoppedBySignalError) as stopped:
+            recipe.ablate(comparison(), asked)
+        assert stopped.value.number == number
+        saved = [path for run in (tmp_path / "runs" / "widths").iterdir() for _, path in checkpoints(run)]
+        assert saved
+        assert [fault for path in saved if (fault := damage(path))] == []
+        assert not list(tmp_path.glob("runs/widths/*/result.json"))
+    shared = recipe.ablate(comparison(), asked)
     assert {arm: found.scores for arm, found in shared.arms.items()} == {arm: found.scores for arm, found in result.arms.items()}
+    said = "a process was ended (exit code -9); its runs are resumed: "
+    assert (said in capsys.readouterr().out) == (number == signal.SIGKILL)
 
 
 def test_costs_are_counted(result: AblationResult) -> None:

@@ -127,7 +127,7 @@ class _Conversation:
                     if worker.is_alive() and worker.pid is not None:
                         os.kill(worker.pid, signal.SIGTERM)  # they save; one that has the signal of the terminal already saves once
             if not stop and (self.limit is None or not self.training):
-                length = min(self.lengths, default=None)
+                length = max(self.lengths, default=None)
                 for index in self.killed:
                     self._start(index, limit=self.limit if length is None else None, length=None if self.limit is None else length)
                 self.killed.clear()
@@ -137,7 +137,7 @@ class _Conversation:
             raise self.wrong
         if self.signals:
             raise StoppedBySignalError(self.signals[0])
-        return min(self.lengths)
+        return max(self.lengths)  # less in a process all of whose runs diverged
 
     def _hear(self, connection: Connection, word: str, *content: Any) -> None:
         match word:
