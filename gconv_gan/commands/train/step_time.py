@@ -61,7 +61,7 @@ class StepTime:
         if self.batch is None:
             basis = "from a forward pass of two images, scaled by the MACs"
         elif self.batch < share:
-            basis = f"measured with up to {self.batch} images at a time and extrapolated to {share}"
+            basis = f"measured with {self.batch} images at a time and scaled to {share}"
         else:
             basis = f"measured with {share} images at a time"
         return (
