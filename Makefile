@@ -4,7 +4,9 @@ VENV := .venv/bin
 RUN := runs/digits_gconv
 JUDGE := runs/digits_classifier
 
-.PHONY: quickstart test lint bench
+CHROMIUM ?= chromium
+
+.PHONY: quickstart test lint bench samples
 
 quickstart: .venv/installed
 	$(VENV)/python train_classifier.py configs/classify/digits.toml
@@ -18,6 +20,12 @@ quickstart: .venv/installed
 	@echo "  $(VENV)/gconv-gan sample $(RUN) --num 100 --out $(RUN)/samples.zip     # images as PNG files"
 	@echo "  $(VENV)/gconv-gan export $(RUN)                                       # safetensors, ONNX, model card"
 	@echo "  $(VENV)/gconv-gan train configs/gan/own64.toml --data.path my.zip --name mine --dry-run     # your own pictures"
+
+# the committed page of the digits, the index beside it, and a picture of the page
+samples: quickstart
+	$(VENV)/python eval/make_gallery.py $(RUN) --out samples/digits_gconv --index samples
+	$(CHROMIUM) --headless --no-sandbox --hide-scrollbars --window-size=1200,1640 --screenshot=samples/digits_gconv.png \
+		file://$(CURDIR)/samples/digits_gconv/index.html
 
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest -q -n 2

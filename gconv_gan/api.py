@@ -56,6 +56,19 @@ class GAN:
     classes: tuple[str, ...]
     images_seen: int
 
+    def __repr__(self) -> str:
+        """Return kind, image shape, parameters and origin, as a line for each network."""
+        kinds = {"generator": self.config.generator.kind, "discriminator": self.config.discriminator.kind}
+        classes = f"{len(self.classes)} classes" if self.classes else "no classes"
+        lines = [f"GAN of {self.folder}, {self.images_seen:,} images seen, {classes}"]
+        lines += [
+            f"  {name}: {kinds[name]}, {'gives' if name == 'generator' else 'takes'} images [B, 3, {self.config.data.size}, "
+            f"{self.config.data.size}], {_parameters(network):,} parameters"
+            for name, network in (("generator", self.generator), ("discriminator", self.discriminator))
+            if network is not None
+        ]
+        return "\n".join(lines)
+
     def sample(
         self, num: int, *, seed: int = 0, label: int | str | None = None, truncation: float | None = None
     ) -> UInt8[Tensor, "n c h w"]:
@@ -109,12 +122,25 @@ class Classifier:
     classes: tuple[str, ...]
     scores: Mapping[str, float]
 
+    def __repr__(self) -> str:
+        """Return name, image shape, parameters, scores and origin."""
+        size, scores = self.config.image_size, ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
+        name = getattr(self.config.network, "name", self.config.network.kind)
+        return (
+            f"Classifier of {self.folder}, {scores or 'not tested'}\n  {name}, takes images [B, 3, {size}, {size}], "
+            f"gives {len(self.classes)} logits, {_parameters(self.network):,} parameters"
+        )
+
     @torch.no_grad()
     def predict(self, images: UInt8[Tensor, "n 3 s s"]) -> Int[Tensor, " n"]:
         """Return the number of the most probable class of each image, given as bytes, on the CPU."""
         device = next(self.network.parameters()).device
         parts = [self.network(to_unit(part).to(device)).argmax(1).cpu() for part in torch.split(images, BLOCK)]
         return torch.cat(parts)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def load(folder: str | Path, *, checkpoint: CheckpointChoice | None = None, plugins: Sequence[str | Path] = ()) -> GAN | Classifier:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.help_page import Argument, Group, help_page
 from gconv_gan.runtime.script import run_command, run_script
 from gconv_gan.verbs import CONSOLE_SCRIPT, VERBS
 
@@ -44,17 +45,13 @@ def _without_verb(arguments: Sequence[str]) -> None:
 
 
 def usage() -> str:
-    """Return the text of ``gconv-gan --help``: one line a verb."""
-    calls = {f"{name} {verb.arguments}": verb.summary for name, verb in VERBS.items()}
-    calls[f"{COMPLETION} SHELL"] = "print the completion script of bash or zsh"
-    width = max(map(len, calls))
-    return "\n".join(
-        [
-            f"usage: {CONSOLE_SCRIPT} VERB [options]",
-            "",
-            *(f"  {call:{width}}  {summary}" for call, summary in calls.items()),
-            "",
-            f"{CONSOLE_SCRIPT} VERB --help lists the options of a verb, {CONSOLE_SCRIPT} train CONFIG --help the keys of a config.",
-            f'Several processes: accelerate launch -m gconv_gan VERB … ; completion: eval "$({CONSOLE_SCRIPT} completion bash)"',
-        ]
-    )
+    """Return the text of ``gconv-gan --help``."""
+    verbs = [Argument(f"{name} {verb.arguments}", verb.summary) for name, verb in VERBS.items()]
+    verbs.append(Argument(f"{COMPLETION} SHELL", "Print the completion script of bash or zsh."))
+    options = [
+        Argument("--version", "Print the version."),
+        Argument("-h, --help", f"Print this help; {CONSOLE_SCRIPT} VERB --help lists the options of a verb."),
+    ]
+    end = f'Several processes: accelerate launch -m gconv_gan VERB ... ; completion: eval "$({CONSOLE_SCRIPT} completion bash)"'
+    summary = "Train, score, compare, look at and give away GANs, and classifiers of the same layers."
+    return help_page(f"{CONSOLE_SCRIPT} VERB [options]", summary, [Group("VERB", verbs), Group("options", options)], end=end)

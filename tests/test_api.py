@@ -9,6 +9,7 @@ import gconv_gan
 from gconv_gan.commands import export
 from gconv_gan.commands import sample as sample_command
 from gconv_gan.config.errors import UserError
+from tests.training.tiny_classifier import tiny_classifier
 
 TINY = {
     "name": "tiny",
@@ -36,6 +37,12 @@ def test_a_run_and_its_export_draw_the_images_of_the_command(run: Path, tmp_path
     exported = gconv_gan.load(tmp_path / "exported")
     assert isinstance(exported, gconv_gan.GAN)
     assert exported.discriminator is None
+    size = sum(parameter.numel() for parameter in exported.generator.parameters())
+    assert repr(exported) == (
+        f"GAN of {tmp_path / 'exported'}, 64 images seen, 10 classes\n  generator: resnet, gives images [B, 3, 8, 8], {size:,} parameters"
+    )
+    assert repr(trained).startswith(f"GAN of {run}, ")
+    assert [line.split(",")[0] for line in repr(trained).splitlines()[1:]] == ["  generator: resnet", "  discriminator: resnet"]
     assert exported.config == trained.config.model_copy(
         update={"runs_dir": Path(trained.config.runs_dir).name, "data": exported.config.data}
     )
@@ -82,3 +89,11 @@ def test_overrides_are_those_of_the_command_line(tmp_path: Path) -> None:
     assert trained.config.generator.conv.mode == "bank"
     assert trained.config.generator.width == 8
     assert trained.folder == tmp_path / "other"
+
+
+def test_a_classifier_shows_itself_in_two_lines(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 3)
+    model = gconv_gan.Classifier(Path("runs/c"), network, tiny_classifier(tmp_path), ("a", "b", "c"), {"accuracy": 0.5, "top5": 1.0})
+    first, second = repr(model).splitlines()
+    assert first == "Classifier of runs/c, accuracy 0.5, top5 1"
+    assert second.endswith("takes images [B, 3, 8, 8], gives 3 logits, 9 parameters")

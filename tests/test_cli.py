@@ -1,8 +1,10 @@
 """The console script: its verbs start the commands, and its completion knows their options."""
 
+import contextlib
 import importlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -43,6 +45,50 @@ def test_every_verb_names_a_command_and_its_options(name: str) -> None:
     module = importlib.import_module(VERBS[name].module)
     assert callable(module.main)
     assert not VERBS[name].options or hasattr(module, VERBS[name].options)
+
+
+def scripts() -> dict[str, str]:
+    """Return the path of every script -> the module whose ``main`` it runs."""
+    found = [ROOT / "train_gan.py", ROOT / "train_classifier.py", *sorted(ROOT.glob("eval/**/*.py"))]
+    named = {str(path.relative_to(ROOT)): re.search(r'run_command\("([\w.]+)"', path.read_text()) for path in found}
+    return {path: module[1] for path, module in named.items() if module}
+
+
+HELPS = [
+    *((CONSOLE_SCRIPT, [name], verb.module, verb.arguments) for name, verb in VERBS.items()),
+    (CONSOLE_SCRIPT, ["prepare"], "gconv_gan.data.prepare", "folder"),
+    (CONSOLE_SCRIPT, ["completion"], "gconv_gan.commands.completion", "SHELL"),
+    *((path, [], module, "") for path, module in scripts().items()),
+]
+
+
+@pytest.mark.parametrize(
+    ("program", "verb", "module", "arguments"), HELPS, ids=[f"{path} {' '.join(verb)}".strip() for path, verb, *_ in HELPS]
+)
+def test_every_help_has_one_form(
+    program: str,
+    verb: list[str],
+    module: str,
+    arguments: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, *verb, "--help"])
+    monkeypatch.delattr(sys.modules["__main__"], "__spec__")  # pytest's own
+    monkeypatch.setenv("COLUMNS", "90")
+    asked = [arguments, "--help"] if arguments == "folder" else ["--help"]
+    with contextlib.suppress(SystemExit):
+        importlib.import_module(module).main(asked)
+    usage, empty, *rest = capsys.readouterr().out.splitlines()
+    typed = f"python {program}" if program.endswith(".py") else " ".join([program, *verb])
+    assert f"{usage} ".startswith(f"usage: {typed} {arguments}".rstrip() + " ")
+    summary = rest[: rest.index("")]
+    assert (empty, summary[-1][-1] in ".?") == ("", True)
+    positional = re.split(r" --| \[--| \[options\]", usage.removeprefix(f"usage: {typed}"))[0].strip()
+    described = [line.strip() for line in rest[: rest.index("options")] if re.match(r"  \S", line)]
+    assert not positional or positional in ("KIND", "folder") or re.sub(r"  \[.*", "", " ".join(described)) == positional
+    assert rest.index("options") < rest.index("  -h, --help" + " [SECTION]" * ("--dry-run" in usage))
+    assert all(len(line) < 90 for line in rest if line.startswith("      "))
 
 
 def test_the_installed_script_is_this_function() -> None:

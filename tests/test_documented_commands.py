@@ -1,18 +1,24 @@
-"""The commands of the README and of the pages in docs/ name scripts, verbs, configs and options that exist; the README's code runs."""
+"""The commands of the README and of docs/ exist with these options, those that train make a dry run, and the README's code runs."""
 
 import importlib
+import importlib.util
+import io
 import json
 import os
 import re
 import shlex
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gconv_gan.cli import COMPLETION
+from gconv_gan.commands.train import classifier_plan, gan_plan
+from gconv_gan.commands.train.step_time import StepTime
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
@@ -91,12 +97,68 @@ def test_the_plug_in_of_the_readme_trains(tmp_path: Path) -> None:
     }
 
 
+def dry_run(module: str, arguments: tuple[str, ...], done: set[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a dry run of a training command without measuring its time, unless another page has the command."""
+    config, *rest = arguments
+    if "--name" in rest:
+        at = rest.index("--name")
+        del rest[at : at + 2]
+    if (key := (module, config, *rest)) in done:
+        return
+    done.add(key)
+    for plan, measured in ((gan_plan, "gan_step_time"), (classifier_plan, "classifier_step_time")):
+        monkeypatch.setattr(plan, measured, lambda *_, **__: StepTime(1.0, None))
+    if "wandb" in rest and importlib.util.find_spec("wandb") is None:
+        rest.remove("wandb")
+    described = load_config(TRAINING[module], ROOT / config, rest)
+    sections = [name for name in ("data", "test_data") if hasattr(getattr(described, name, None), "download")]
+    if getattr(getattr(described, "split", None), "train", 1) < 1:
+        rest += ["--split.train", "1"]  # the archive here is small
+    fetch = [word for name in sections for word in (f"--{name.replace('_', '-')}.download", "true")]  # a dry run fetches nothing
+    importlib.import_module(module).main([str(ROOT / config), *rest, *fetch, "--dry-run"])
+    assert not (Path("runs") / described.name).exists()
+
+
 class Parsed(Exception):  # noqa: N818
     """Raised after the command line was parsed, to stop the command."""
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder without data sets, but with the my.zip of a user and a cifar10.zip of ten classes."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "data").mkdir()
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(stream, "png")
+    splits = [
+        f"{split}/{label}/{index}.png" for split, count in (("train", 20), ("test", 2)) for label in range(10) for index in range(count)
+    ]
+    for file, names in (("my.zip", [f"{index}.png" for index in range(64)]), ("data/cifar10.zip", splits)):
+        with zipfile.ZipFile(folder / file, "w") as archive:
+            for name in names:
+                archive.writestr(name, stream.getvalue())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done() -> set[tuple[str, ...]]:
+    """The dry runs that other pages have too."""
+    return set()
+
+
+RUNS_HERE = ("gconv_gan.models.summary", "gconv_gan.commands.completion")
+"""Commands that run in a moment and write nothing."""
+
+
+def runs_in_a_moment(module: str, arguments: Sequence[str]) -> bool:
+    compared = module == "gconv_gan.commands.score.compare_scores" and all((ROOT / word).is_file() for word in arguments)
+    return module in RUNS_HERE or compared
+
+
 @pytest.mark.parametrize(("page", "words"), commands(*PAGES), ids=lambda value: value if isinstance(value, str) else " ".join(value))
-def test_a_command_takes_these_arguments(page: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_takes_these_arguments(
+    page: str, words: tuple[str, ...], elsewhere: Path, done: set[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if words[0] == "make":
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
         return
@@ -108,11 +170,15 @@ def test_a_command_takes_these_arguments(page: str, words: tuple[str, ...], monk
         return
     if "mine.py" in arguments:
         return  # a plug-in that the page shows: tested with it
-    monkeypatch.chdir(ROOT)
-    if module in TRAINING:
-        load_config(TRAINING[module], arguments[0], [argument for argument in arguments[1:] if argument != "--dry-run"])
-        return
     command = importlib.import_module(module)
+    if module in TRAINING:
+        monkeypatch.chdir(elsewhere)
+        dry_run(module, tuple(argument for argument in arguments if argument != "--dry-run"), done, monkeypatch)
+        return
+    monkeypatch.chdir(ROOT)
+    if runs_in_a_moment(module, arguments):
+        command.main(arguments)
+        return
     if not hasattr(command, "parse_command"):
         assert callable(command.main)
         return

@@ -140,6 +140,8 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
     (tmp_path / "mine.py").unlink()
     again = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx", "--out", "again", "--plugins", copy)
     assert again.returncode == 0, again.stderr
+    assert list(json.loads((tmp_path / "again" / "plugins.json").read_text())) == ["mine.py"]
+    assert str(tmp_path) not in (tmp_path / "again" / "config.json").read_text()
     sampled = command(tmp_path, "gconv_gan.sample", "again", "--num", "2", "--out", "same.zip", "--plugins", "again/plugins/mine.py")
     assert sampled.returncode == 0, sampled.stderr
     assert (tmp_path / "same.zip").read_bytes() == (tmp_path / "images.zip").read_bytes()

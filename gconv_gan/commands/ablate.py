@@ -12,8 +12,7 @@ from pathlib import Path
 
 from gconv_gan.commands.ablation import classifier_arms, gan_arms
 from gconv_gan.commands.ablation.workers import train_all
-from gconv_gan.commands.gallery import trained_generator
-from gconv_gan.commands.train.networks import load_run
+from gconv_gan.commands.gallery import ABLATION_PAGE, ABLATION_RESULT, ablation_page
 from gconv_gan.config.ablations import AblateCommand, AblationConfig, AblationOptions
 from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import parse_command
@@ -24,11 +23,8 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import RunConfig, arm_run, load_ablation
-from gconv_gan.experiments.plot import plot_drawing
 from gconv_gan.experiments.report import AblationResult, report, table
-from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.own_files import require_own_page
-from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import versions
 
@@ -39,50 +35,24 @@ def main(arguments: Sequence[str]) -> None:
     command = parse_command(AblateCommand, options)
     path = Path(command.config)
     config = load_ablation(path, plugins)
-    out = page_folder(config, command) if command.page is None else Path(command.page)
+    folder = Path(command.runs_dir) / config.name
+    out = folder / ABLATION_PAGE if command.page is None else Path(command.page)
     require_own_page(out)
 
     def store(result: AblationResult) -> None:
         if command.json_out is not None:
             write_result(result, Path(command.json_out))
 
-    result = ablate(config, command, hours=command.hours, along=store)
+    words = shlex.join(["python", "eval/ablate.py", *arguments])
+    result = ablate(config, command, hours=command.hours, along=store, repeat=words)
     print(table(result))
     store(result)
-    write_page(config, command, result, out, words=["python", "eval/ablate.py", *arguments])
-
-
-def page_folder(config: AblationConfig, command: AblationOptions) -> Path:
-    """Return the folder of an ablation's page beside its runs."""
-    return Path(command.runs_dir) / config.name / "page"
+    print(f"page: {ablation_page(folder, out)}")
 
 
 def write_result(result: AblationResult, file: Path) -> None:
     """Write a result as JSON."""
     write_text(file, result.model_dump_json(indent=1) + "\n")
-
-
-def write_page(config: AblationConfig, command: AblationOptions, result: AblationResult, out: Path, *, words: Sequence[str]) -> None:
-    """Write the page of a result, with pictures of the first seed that all arms have, and print its path.
-
-    Args:
-        config: the ablation.
-        command: overrides of the command line.
-        result: of the ablation.
-        out: folder of the page.
-        words: the command line that repeats it.
-
-    """
-    seeds = [seed for seed in _seeds(config, command) if all(seed in arm.scores for arm in result.arms.values())]
-    runs = {arm: arm_run(config, command, arm, seeds[0]) for arm in config.arms} if seeds else {}
-    generators = {arm: _trained(run) for arm, run in runs.items() if isinstance(run, GANRunConfig)}
-    plot = plot_drawing(result) if seeds else None
-    print(f"page: {build_ablation(out, result.model_dump(mode='json'), generators, command=shlex.join(words), cost=plot)}")
-
-
-def _trained(config: GANRunConfig) -> TrainedGenerator:
-    folder = Path(config.runs_dir) / config.name
-    return trained_generator(load_run(folder), folder, cache_dir=config.data.cache_dir)
 
 
 def ablate(
@@ -91,14 +61,16 @@ def ablate(
     *,
     hours: float | None = None,
     along: Callable[[AblationResult], None] = lambda _: None,
+    repeat: str = "",
 ) -> AblationResult:
-    """Train and score all arms, and return the result.
+    """Train and score all arms, and return the result; it is in the folder of the ablation, too.
 
     Args:
         config: the ablation.
         command: overrides of the command line.
         hours: time limit of GANs; None: no limit.
         along: called with the result at every score of GANs during training.
+        repeat: the command line that repeats the ablation.
 
     Raises:
         UserError: an arm cannot be trained.
@@ -114,7 +86,11 @@ def ablate(
     flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
     with reworded(partial(as_flags, flags, first.data.kind)):
         dataset = _one_dataset(list(runs.values()))
-    facts = {"asked_images": first.trainer.total_images, "data": dataset.title, "versions": versions()}
+    facts = {"asked_images": first.trainer.total_images, "data": dataset.title, "versions": versions(), "command": repeat}
+
+    def written(result: AblationResult) -> AblationResult:
+        write_result(result, Path(first.runs_dir) / ABLATION_RESULT)
+        return result
 
     def spoken(images: int) -> None:
         print(f"{images:,} images after {time.perf_counter() - begun:.1f} s", flush=True)
@@ -127,10 +103,11 @@ def ablate(
             train_all(left, processes=command.processes, limit=None, along=lambda images, _: spoken(images))
         tested = classifier_arms.arm_results(classifiers, seeds, config.attacks)
         facts |= {"images": first.trainer.total_images, "protocol": "the test set", "seconds": time.perf_counter() - begun}
-        return report(config, tested, facts)
+        return written(report(config, tested, facts))
 
     costs = {arm: gan_arms.arm_costs(gans[arm, seeds[0]], dataset) for arm in config.arms}
     facts["protocol"] = next(iter(gans.values())).evaluation.protocol
+    facts["runs"] = {arm: {seed: gans[arm, seed].name for seed in seeds} for arm in config.arms}
 
     def found(images: int) -> AblationResult:
         arms = {arm: gan_arms.arm_result(gans, arm, seeds, images, costs[arm]) for arm in config.arms}
@@ -139,10 +116,10 @@ def ablate(
     def scored(images: int, has_scores: bool) -> None:
         spoken(images)
         if has_scores:
-            along(found(images))
+            along(written(found(images)))
 
     limit = None if hours is None else begun + 3600 * hours
-    return found(train_all(gans, processes=command.processes, limit=limit, along=scored))
+    return written(found(train_all(gans, processes=command.processes, limit=limit, along=scored)))
 
 
 def _seeds(config: AblationConfig, command: AblationOptions) -> tuple[int, ...]:

@@ -1,9 +1,11 @@
 """Ablations of small classifiers, each a published claim about a layer, method or setting, and the table of their stored results."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gconv_gan.commands.ablate import ablate, page_folder, write_page, write_result
+from gconv_gan.commands.ablate import ablate, write_result
+from gconv_gan.commands.gallery import ABLATION_PAGE, ablation_page
 from gconv_gan.config.ablations import CompareCommand
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, parse_command
@@ -30,14 +32,14 @@ def main(arguments: Sequence[str]) -> None:
         return
     for path in _files(command):
         config = load_ablation(path, plugins)
-        require_own_page(page_folder(config, command))
-        result = ablate(config, command)
+        folder = Path(command.runs_dir) / config.name
+        require_own_page(folder / ABLATION_PAGE)
+        result = ablate(config, command, repeat=shlex.join(["python", "eval/compare_layers.py", *arguments]))
         print(table(result))
         results.mkdir(parents=True, exist_ok=True)
         write_result(result, results / f"layers_{result.name}.json")
         write_bytes(results / f"layers_{result.name}.png", plot(result))
-        words = ["python", "eval/compare_layers.py", *arguments]
-        write_page(config, command, result, page_folder(config, command), words=words)
+        print(f"page: {ablation_page(folder, folder / ABLATION_PAGE)}")
 
 
 def _files(command: CompareCommand) -> list[Path]:

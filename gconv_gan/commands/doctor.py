@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from pydantic import PositiveInt
 
 from gconv_gan.commands.score.compare_scores import stored
@@ -17,13 +17,15 @@ from gconv_gan.config.commands import Checkpoint, JsonFile, RunFolder
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.cache import open_dataset
-from gconv_gan.data.device_images import gather
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.diagnosis import measure
 from gconv_gan.diagnosis.diagnose import diagnose
 from gconv_gan.diagnosis.evidence import Evidence, Measured
 from gconv_gan.diagnosis.finding import Finding
+from gconv_gan.diagnosis.overfitting import pictures
+from gconv_gan.diagnosis.rules.average import RAW
 from gconv_gan.gallery.latents import random_sheet
 from gconv_gan.gallery.trained_generator import generate
 from gconv_gan.runtime.atomic import write_text
@@ -45,7 +47,7 @@ class DoctorCommand(Config):
     num: PositiveInt = 2000
     """Images of each kind (training, held-out, generated) that are measured."""
     held_out: str | None = None
-    """A folder, zip or tar of pictures that were not trained on; None: another split of the run's data, if there is one."""
+    """A folder, zip or tar of pictures that were not trained on; None: those of trainer.held_out, else another split of the run's data."""
     data_path: str | None = None
     """Path of the training data; None: that of the run's config."""
     cache_dir: str | None = None
@@ -84,7 +86,13 @@ def stored_scores(folder: Path, images_seen: int) -> list[dict[str, Any]]:
         return []
     scores = [score for score in stored(str(folder)) if (score.card.fakes.images_seen or 0) <= images_seen]
     return [
-        {"images": score.card.fakes.images_seen, **{f"{score.card.formula.protocol}/{key}": value for key, value in score.scores.items()}}
+        {
+            "images": score.card.fakes.images_seen,
+            **{
+                f"{score.card.formula.protocol}/{key}{RAW if score.card.fakes.weights == 'raw' else ''}": value
+                for key, value in score.scores.items()
+            },
+        }
         for score in scores
         if score.card.fakes.images_seen
     ]
@@ -118,18 +126,22 @@ def measured(run: TrainedRun, command: DoctorCommand) -> Measured:
     if train.content_hash != run.state["data"]:
         absent["logits"] = absent["diversity"] = f"{train.title} is not the data of the run: name its own with --data-path"
         return found
-    held_out, why = held_out_images(config, command, train)
-    if why:
-        absent["held_out"] = why
+    labelled = run.num_classes is not None
+    training, held_out = without_held_out(train, share=config.trainer.held_out, seed=config.seed)
+    reals, unseen = pictures(train, training, count=command.num, labelled=labelled), None
+    others = train if len(held_out) and command.held_out is None else held_out_images(config, command, train)
+    if others is None:
+        absent["held_out"] = "no images are held out of training: name some with --held-out, or train with trainer.held_out = 0.05"
+    else:
+        unseen = pictures(others, held_out if others is train else np.arange(len(others)), count=command.num, labelled=labelled)
     objective = build_objective(config, discriminator, run.num_classes).to(device)
     for name, part in objective.state().items():
         load_network(run.checkpoint / f"{name}.safetensors", part)
     objective.begin(run.images_seen)
-    reals = pictures(train, command.num, labelled=run.num_classes is not None)
-    others = None if held_out is None else pictures(held_out, command.num, labelled=run.num_classes is not None)
     trained = generate(raw.to(device), sheet.z, sheet.y)  # the discriminator is trained on these, not on those of the average
-    logits = measure.logits(discriminator.to(device), objective, reals, measure.Pictures(trained, sheet.y), others)
-    return replace(found, logits=logits, diversity=measure.distances(fake, reals.images))
+    logits = measure.logits(discriminator.to(device), objective, reals, measure.Pictures(trained, sheet.y), unseen)
+    by_class = measure.distances_by_class(measure.Pictures(fake, sheet.y), reals, run.class_names)
+    return replace(found, logits=logits, diversity=measure.distances(fake, reals.images), diversity_by_class=by_class)
 
 
 def config_of_data(config: GANRunConfig, command: DoctorCommand, **changes: object) -> Any:
@@ -139,8 +151,8 @@ def config_of_data(config: GANRunConfig, command: DoctorCommand, **changes: obje
     return validated(GANRunConfig, {**whole, "data": {**whole["data"], **places, **changes}}, "command line").data
 
 
-def held_out_images(config: GANRunConfig, command: DoctorCommand, train: ImageDataset) -> tuple[ImageDataset | None, str]:
-    """Return images that were held out of training, or why there are none.
+def held_out_images(config: GANRunConfig, command: DoctorCommand, train: ImageDataset) -> ImageDataset | None:
+    """Return images that were held out of training and lie elsewhere than those; None if there are none.
 
     Raises:
         UserError: those that the command line names cannot be opened, or have other classes.
@@ -156,7 +168,7 @@ def held_out_images(config: GANRunConfig, command: DoctorCommand, train: ImageDa
         dataset = open_dataset(validated(GANRunConfig, {**json.loads(config.model_dump_json()), "data": whole}, "command line").data)
         if config.conditional and dataset.classes != train.classes:
             raise UserError(f"--held-out {command.held_out}: its classes, {dataset.classes}, are not the run's, {train.classes}")
-        return dataset, ""
+        return dataset
     split = getattr(config.data, "split", None)
     for other in SPLITS.get(str(split), ()):
         try:
@@ -164,15 +176,8 @@ def held_out_images(config: GANRunConfig, command: DoctorCommand, train: ImageDa
         except UserError:
             continue
         if not config.conditional or dataset.classes == train.classes:
-            return dataset, ""
-    return None, "no images are held out of training: name some with --held-out"
-
-
-def pictures(dataset: ImageDataset, count: int, *, labelled: bool) -> measure.Pictures:
-    """Return ``count`` images, evenly spaced in the set, and their labels."""
-    rows = torch.arange(min(count, len(dataset))) * len(dataset) // min(count, len(dataset))
-    labels = torch.from_numpy(dataset.labels.copy())[rows] if labelled and dataset.labels is not None else None
-    return measure.Pictures(gather(dataset.images, rows), labels)
+            return dataset
+    return None
 
 
 def report(run: TrainedRun, found: Sequence[Finding]) -> list[str]:

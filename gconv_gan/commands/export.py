@@ -26,6 +26,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, RunFolder
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.plugins import names_in_copy
 from gconv_gan.config.schema import resolved
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.gallery.pictures.grid import save_grid
@@ -85,7 +86,7 @@ def export(command: ExportCommand) -> Path:
         shutil.copyfile(run.checkpoint / "ema.safetensors", folder / TENSORS)
         description = describe(run, (folder / TENSORS).read_bytes())
         write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
-        keep_plugins(folder, description.plugins)
+        keep_plugins(folder, run.config.plugins, names_in_copy(run.config.plugins))
         generator, _ = load_exported(folder)  # read back as a user of the folder would
         onnx = None
         if not command.no_onnx:
@@ -124,7 +125,7 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
 def describe(run: TrainedRun, weights: bytes) -> ExportedGenerator:
     """Return the content of the folder's ``config.json``."""
     return resolved(ExportedGenerator)(
-        plugins=run.config.plugins,
+        plugins=tuple(names_in_copy(run.config.plugins).values()),
         generator=run.config.generator,
         image_size=run.config.data.size,
         classes=run.class_names,
@@ -149,8 +150,9 @@ def _without_places(config: GANRunConfig) -> GANRunConfig:
         return value
 
     fields = json.loads(config.model_dump_json())
-    plugins = {name: fields.pop(name) for name in ("plugins",) if name in fields}  # plugins.json has hashes under these names
-    return validated(GANRunConfig, {**shortened(fields), **plugins}, "exported config")
+    if "plugins" in fields:
+        fields["plugins"] = list(names_in_copy(config.plugins).values())
+    return validated(GANRunConfig, shortened(fields), "exported config")
 
 
 def require_onnx() -> None:

@@ -1,42 +1,58 @@
-"""The gallery of a run: pictures of its generator, training log and scores, on one page."""
+"""The gallery of a run: pictures of its generator, training log and scores, on one page; and the page of an ablation, drawn again."""
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from pydantic import NonNegativeInt
 
 from gconv_gan.commands.gallery_facts import circumstances, details
+from gconv_gan.commands.runs import best
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
-from gconv_gan.config.commands import Checkpoint, RunFolder
+from gconv_gan.config.commands import Checkpoint
 from gconv_gan.config.errors import AbsentDataError, UserError, reworded
-from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
+from gconv_gan.data.wordnet_names import wordnet_names
+from gconv_gan.experiments.plot import plot_drawing
+from gconv_gan.experiments.report import AblationResult
 from gconv_gan.gallery.build import build_gallery
+from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.index import write_index
-from gconv_gan.gallery.page.own_files import require_own_page
+from gconv_gan.gallery.page.own_files import require_own_index, require_own_page
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.methods import method_drawings
 from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
+from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.tracking import read_metrics
 
+ABLATION_RESULT = "result.json"
+"""File of an ablation's result in its folder, beside the folders of its runs."""
+ABLATION_PAGE = "page"
+"""Folder of its page, in the same place."""
+
 
 class GalleryCommand(Config):
-    """Draw the gallery of a run."""
+    """Draw the gallery of a run, or the page of an ablation from its folder."""
 
-    run: RunFolder
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run folder, or the folder of an ablation."""
     out: str | None = None
-    """Folder of the gallery; None: RUN/gallery."""
+    """Folder of the gallery; None: RUN/gallery, or the page folder of the ablation."""
     index: str | None = None
     """Write an index page of all galleries below this folder; None: no index."""
     checkpoint: Checkpoint = None
@@ -55,20 +71,75 @@ class GalleryCommand(Config):
 def main(arguments: Sequence[str]) -> None:
     """Draw the gallery that the command line names and print the path of its page."""
     command = parse_command(GalleryCommand, arguments)
+    if command.index is not None:
+        require_own_index(Path(command.index))
+    if (Path(command.run) / ABLATION_RESULT).is_file():
+        draw_ablation(command)
+    elif not (Path(command.run) / "config.json").is_file() and any(Path(command.run).glob("*/config.json")):
+        raise UserError(
+            f"{command.run} holds runs and is not one: name one of them; an ablation without {ABLATION_RESULT} has no scores yet, and the "
+            "command that began it goes on with it"
+        )
+    elif draw_run(command) is None:
+        return
+    if command.index is not None:
+        print(f"index: {write_index(Path(command.index))}")
+
+
+def draw_ablation(command: GalleryCommand) -> None:
+    """Draw the page of the ablation that a command line names.
+
+    Raises:
+        UserError: an option is for runs only.
+
+    """
+    single = {"checkpoint": command.checkpoint, "extractor": command.extractor, "weights": command.weights, "curves": command.curves}
+    given = [name for name, value in single.items() if value is not None]
+    if given:
+        raise UserError(f"{command.run} is an ablation, and --{given[0]} is for a run: name one of the runs in it, or leave the option out")
+    folder = Path(command.run)
+    out = Path(command.out) if command.out else folder / ABLATION_PAGE
+    require_possible_folder(out, "--out")
+    print(f"page: {ablation_page(folder, out, seed=command.seed, cache_dir=command.cache_dir)}")
+
+
+def ablation_page(folder: Path, out: Path, *, seed: int = 0, cache_dir: str | None = None) -> Path:
+    """Draw the page of an ablation from the result in its folder and the newest checkpoints of its runs; return the path of the page.
+
+    Pictures are of the first seed that every arm has a score of.
+
+    Raises:
+        UserError: the result is damaged, or a run is not there, or ``out`` holds a page of others.
+
+    """
+    require_own_page(out)
+    file = folder / ABLATION_RESULT
+    try:
+        result = json.loads(file.read_text())
+        arms, runs = result["arms"], result["runs"]
+        seeds = [seed for seed in next(iter(runs.values()), {}) if all(seed in arm["scores"] for arm in arms.values())]
+        folders = {arm: folder / runs[arm][seeds[0]] for arm in arms} if seeds else {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged ({error}): the command that trained the ablation writes it again") from error
+    generators = {arm: trained_generator(load_run(path), path, cache_dir=cache_dir) for arm, path in folders.items()}
+    cost = plot_drawing(load_config(AblationResult, file)) if any(arm["scores"] for arm in arms.values()) else None
+    return build_ablation(out, result, generators, command=str(result["command"]), cost=cost, seed=seed)
+
+
+def draw_run(command: GalleryCommand) -> Path | None:
+    """Draw the gallery of the run that a command line names, and return the path of its page; None where it asks for the curves only."""
     run = load_run(command.run, checkpoint=command.checkpoint)
     if command.curves is not None:
         print(f"curves: {write_curves(Path(command.curves), run, Path(command.run))}")
-        return
+        return None
     out = Path(command.out) if command.out else Path(command.run) / "gallery"
     require_possible_folder(out, "--out")
     require_own_page(out)
-    if command.index is not None:
-        require_own_page(Path(command.index))
     network = feature_extractor(command.extractor, command.weights)
     shown = trained_generator(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
-    print(f"gallery: {build_gallery(out, shown, seed=command.seed)}")
-    if command.index is not None:
-        print(f"index: {write_index(Path(command.index))}")
+    page = build_gallery(out, shown, seed=command.seed)
+    print(f"gallery: {page}")
+    return page
 
 
 def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:
@@ -148,18 +219,28 @@ def trained_generator(
     """Return the input of the pictures of ``run``, its networks on the device of this process."""
     file = run.checkpoint / "ema.safetensors"
     generator = run.generator().to(command_device())
+    channels_last(generator)  # as gconv-gan sample does: at other strides a convolution may round differently
     config, progress = run.config, run.state["progress"]
     discriminator = run.discriminator().to(command_device())
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
     records = records_of(run, folder)
+    best_name, best_score = best(folder, run.checkpoint)
+    plugins = ["--plugins", *config.plugins] if config.plugins else []
+    path = getattr(config.data, "path", None)
+    names = run.class_names if path is None else wordnet_names(Path(path), run.class_names)
     facts = RunFacts(
         name=config.name,
         dataset=str(run.state["data_title"]),
         images_seen=run.images_seen,
         checkpoint=run.checkpoint.name,
         checkpoint_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        class_names=run.class_names,
-        details=details(config, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
+        sample_command=shlex.join(["gconv-gan", "sample", str(folder), *plugins, "--checkpoint", str(run.images_seen)]),
+        class_names=names,
+        class_folders=run.class_names if names != run.class_names else (),
+        details=details(config, classes=run.num_classes, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
+        best_name=best_name,
+        best_score=best_score,
+        date=f"{datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}",
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
     timeline = tuple(sorted((images, path) for images, path in grids if images <= run.images_seen))

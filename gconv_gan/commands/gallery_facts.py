@@ -9,18 +9,27 @@ from gconv_gan.commands.train.step_time import duration
 from gconv_gan.config.base import Config
 from gconv_gan.config.sections.runs import GANRunConfig
 
+CONVOLUTION = "Generator's convolution"
+"""The row on the generator's convolutions."""
 
-def details(config: GANRunConfig, *, g_steps: int, parameters: tuple[int, int]) -> dict[str, str]:
-    """Return the rows on the training settings of a run; ``parameters`` are those of the generator and the discriminator."""
+
+def details(config: GANRunConfig, *, classes: int | None, g_steps: int, parameters: tuple[int, int]) -> dict[str, str]:
+    """Return the rows on the training settings of a run; ``parameters`` are those of the generator and the discriminator.
+
+    ``classes`` is the number of classes, None for an unconditional run.
+    """
     conv, n_dis = getattr(config.generator, "conv", None), config.trainer.n_dis
     widths = (str(getattr(network, "width", "unspecified")) for network in (config.generator, config.discriminator))
     optimizers = config.generator_optimizer, config.discriminator_optimizer
     rates = " and ".join(f"{one.learning_rate:g}" for one in optimizers)
     ramp = "" if config.ema.ramp is None else f", at most {config.ema.ramp:g} times the images seen"
+    methods = ", ".join(part_text(method) for method in config.methods)
     return {
+        "Image size": f"{config.data.size} × {config.data.size}",
+        "Classes": "unconditional" if classes is None else f"{classes:,}",
         "Networks": f"{config.generator.kind}, width {' and '.join(widths)}",
         "Parameters": f"generator {parameters[0]:,}, discriminator {parameters[1]:,}",
-        "Generator's convolution": f"gconv, {conv.mode}, gates: {conv.selection}"
+        CONVOLUTION: f"gconv, {conv.mode}, gates: {conv.selection}"
         if conv is not None and conv.kind == "gconv"
         else getattr(conv, "kind", "none"),
         "Discriminator's norm": config.discriminator.norm.kind,
@@ -32,6 +41,7 @@ def details(config: GANRunConfig, *, g_steps: int, parameters: tuple[int, int]) 
         "Batch": f"{config.trainer.batch_size}, {n_dis} discriminator step{'s' if n_dis > 1 else ''} per generator step",
         "Generator steps": f"{g_steps:,}",
         "Average of the weights": f"half-life {config.ema.half_life_images:,} images{ramp}",
+        **({"Training methods": methods} if methods else {}),
         "Training seed": str(config.seed),
     }
 

@@ -18,6 +18,7 @@ from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, keys_of
 from gconv_gan.metrics.comparison import aligned
 from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.run_folder import LOCK
@@ -136,14 +137,38 @@ def is_locked(lock: Path) -> bool:
 
 
 def best(folder: Path, newest: Path | None) -> tuple[str | None, float | None]:
-    """Return name and value of a run's best score: of its score curves, else of the scores during training."""
+    """Return name and value of a run's best score: of its score curves, else of the scores during training, else of those after it."""
     for name, mark in best_marks(folder).items():
         return name, float(mark["value"])
-    if newest is None or not (newest / STATE).is_file():
+    if newest is not None and (newest / STATE).is_file():
+        progress = json.loads((newest / STATE).read_text())["progress"]
+        if (value := progress.get("best_score")) is not None:
+            return str(progress["best_name"]), float(value)
+    return best_of_files(folder / "scores")
+
+
+def best_of_files(scores: Path) -> tuple[str | None, float | None]:
+    """Return name and value of the best score among the score files of a run: by the first score of the first file.
+
+    Raises:
+        UserError: a file is damaged.
+
+    """
+    found: dict[str, list[float]] = {}
+    for file in sorted(scores.glob("*.json")):
+        try:
+            content = json.loads(file.read_text())
+            if isinstance(content, dict) and "card" not in content:
+                continue  # the card of a classifier, without a protocol
+            for one in content if isinstance(content, list) else [content]:
+                key = keys_of(list(one["scores"]))[0]
+                found.setdefault(f"{one['card']['formula']['protocol']}/{key}", []).append(float(one["scores"][key]))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise UserError(f"{file} is damaged ({error}): score the run again, or remove it") from error
+    if not found:
         return None, None
-    progress = json.loads((newest / STATE).read_text())["progress"]
-    value = progress.get("best_score")
-    return (None, None) if value is None else (str(progress["best_name"]), float(value))
+    name, values = next(iter(found.items()))
+    return name, (min if name.rpartition("/")[2] in LOWER_IS_BETTER else max)(values)
 
 
 def age(seconds: float) -> str:

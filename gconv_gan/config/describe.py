@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.help_page import HELP, PLUGINS, Argument, Group, group_lines, help_page
 from gconv_gan.config.hints import did_you_mean
 from gconv_gan.config.schema import Table, resolved
 
@@ -62,8 +63,7 @@ def sections_of(model: type[Config]) -> dict[str, list[type[Config]]]:
 def _written(field: FieldInfo) -> str | None:
     if field.is_required():
         return None
-    value = field.get_default(call_default_factory=True)
-    return "none" if value is None else json.dumps(value)
+    return _shown(field.get_default(call_default_factory=True))
 
 
 def _admitted(schema: dict[str, Any]) -> str:
@@ -116,13 +116,87 @@ def describe(model: type[Config], dotted: str) -> str:
 def _text(model: type[Config], place: str) -> str:
     """Return a kind as text: its first line, then its keys as flags, then the sections within it."""
     kind = kind_of(model)
-    head = (model.__doc__ or "").strip().splitlines()
-    lines = [f"{place}.kind = {kind}" if kind else place, *(f"  {line}" for line in head[:1])]
-    for key in keys_of(model):
-        lines.append(f"  --{f'{place}.{key.name}'.replace('_', '-')}  {key.admits}  [{'required' if key.default is None else key.default}]")
-        lines.append(f"      {key.help}")
+    title = f"{place}.kind = {kind}" if kind else place
+    lines = group_lines(
+        Group(title, [_as_argument(key, f"{place}.") for key in keys_of(model)], _first_line(model) if model.__doc__ else "")
+    )
     lines += [f"  section {place}.{name}: {_kinds(found)}" for name, found in sections_of(model).items()]
     return "\n".join(lines)
+
+
+def _as_argument(key: Key, prefix: str = "", *, default: str | None = None) -> Argument:
+    """Return a key as the flag that sets it, with its own default or another."""
+    return Argument(f"--{f'{prefix}{key.name}'.replace('_', '-')}", key.help, key.admits, _as_typed(default or key.default))
+
+
+def _as_typed(default: str | None) -> str:
+    """Return a default in TOML notation as it would be typed behind its flag."""
+    if default is None:
+        return "required"
+    if default == "none":
+        return default
+    value = json.loads(default)
+    words = value if isinstance(value, list) else [value]
+    return " ".join(word if isinstance(word, str) else json.dumps(word) for word in words) or "none"
+
+
+def command_help(model: type[Config], program: str, *, start: Config | None = None) -> str:
+    """Return the help of a command: usage in one line, positional arguments, options.
+
+    Args:
+        model: its options.
+        program: what is typed before them.
+        start: values of options that are left out, where they are not the model's; a boolean then takes a value.
+
+    """
+    model = resolved(model)
+    positional, options, required = [], [], []
+    for key in keys_of(model):
+        field = model.model_fields[key.name]
+        mark = _argument(field)
+        metavar = getattr(mark, "metavar", None)
+        if tyro.conf.Positional in field.metadata:
+            positional.append(
+                Argument(_flag(key, field), key.help, default=_as_typed(key.default) if key.default not in (None, "none", "[]") else None)
+            )
+            continue
+        value = key.default if start is None else _shown(getattr(start, key.name))
+        bare = start is None and key.admits == "true or false" and tyro.conf.FlagConversionOff not in field.metadata
+        admits = "" if bare else metavar or key.admits
+        aliases = "".join(f", {alias}" for alias in getattr(mark, "aliases", None) or ())
+        options.append(Argument(f"{_flag(key, field)}{aliases}", key.help, admits, None if bare else _as_typed(value)))
+        required += [f"{_flag(key, field)} {metavar or key.name.upper()}"] if value is None else []
+    usage = " ".join([program, *(row.typed for row in positional), *required, "[options]"])
+    groups = [Group("arguments", positional)] if positional else []
+    return help_page(usage, " ".join((model.__doc__ or "").split()), [*groups, Group("options", [*options, PLUGINS, HELP])])
+
+
+def config_help(config: Config, program: str) -> str:
+    """Return the help behind a config file: the keys of every section with the values of ``config``, then the kinds of all sections."""
+    usage = f"{program} CONFIG [--KEY VALUE ...] [--dry-run]"
+    groups = list(_groups(config, ""))
+    return help_page(usage, _first_line(type(config)), groups, end=choices(type(config)))
+
+
+def _groups(config: Config, place: str) -> Iterator[Group]:
+    """Yield the keys of a config and of the sections within it."""
+    model, kind = type(config), kind_of(type(config))
+    rows = [_as_argument(key, f"{place}." if place else "", default=_shown(getattr(config, key.name))) for key in keys_of(model)]
+    title = f"{place}.kind = {kind}" if kind else place
+    yield Group(title, rows, _first_line(model)) if place else Group("options", rows)
+    for name in sections_of(model):
+        value = getattr(config, name)
+        parts = enumerate(value) if isinstance(value, tuple) else [("", value)]
+        for number, part in parts:
+            if isinstance(part, Config):
+                yield from _groups(part, ".".join(word for word in (place, name, str(number)) if word))
+
+
+def _shown(value: object) -> str | None:
+    """Return a value in TOML notation; None if it has to be given."""
+    if value is tyro.MISSING:
+        return None
+    return "none" if value is None else json.dumps(value)
 
 
 def _kinds(found: Sequence[type[Config]]) -> str:
@@ -191,16 +265,16 @@ def options_page(commands: Mapping[str, type[Config]]) -> str:
     lines: list[str] = []
     for call, model in commands.items():
         fields = resolved(model).model_fields
-        rows = (f"| `{_flag(key, fields[key.name])}` | {_values_of(key)} |" for key in keys_of(resolved(model)))
+        rows = (f"| `{_flag(key, fields[key.name], ' or ')}` | {_values_of(key)} |" for key in keys_of(resolved(model)))
         lines += ["", f"### `{call}`", "", _first_line(model), "", "| option | admits | default | |", "|---|---|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
 
-def _flag(key: Key, field: FieldInfo) -> str:
-    """Return the option of a key as it is typed: a flag, or the name of a positional argument."""
+def _flag(key: Key, field: FieldInfo, either: str = "|") -> str:
+    """Return the option of a key as it is typed: a flag, or the name of a positional argument, with ``either`` between two."""
     mark = _argument(field)
     if tyro.conf.Positional in field.metadata:
-        return str(getattr(mark, "metavar", None) or key.name.upper()).replace("|", " or ")
+        return str(getattr(mark, "metavar", None) or key.name.upper()).replace("|", either)
     return f"--{getattr(mark, 'name', None) or key.name.replace('_', '-')}"
 
 

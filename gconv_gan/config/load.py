@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gconv_gan.config.base import Config
-from gconv_gan.config.describe import choices, describe
+from gconv_gan.config.describe import command_help, config_help, describe
 from gconv_gan.config.describe import kind_of as _kind
 from gconv_gan.config.describe import members as _members
 from gconv_gan.config.earlier import translated
@@ -208,12 +208,20 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     default: Any = config
     for keys, kind in kinds:
         default = _with_kind(default, keys, kind, ".".join(keys))
+    if asks_for_help(rest):
+        print(config_help(default, typed()))
+        sys.exit(0)
     result = _tyro(type(config), rest, default)
     # validated again as a whole: tyro validates each model separately
     return validated(type(config), json.loads(result.model_dump_json()), "command line")
 
 
-def parse_command(model: type[Model], arguments: Sequence[str], *, start: Model | None = None) -> Model:
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks for help."""
+    return not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def parse_command(model: type[Model], arguments: Sequence[str], *, start: Model | None = None, chosen: str = "") -> Model:
     """Return a command line without a config file as ``model``. Plug-ins, ``--plugins mine.py``, are imported first.
 
     Args:
@@ -221,6 +229,7 @@ def parse_command(model: type[Model], arguments: Sequence[str], *, start: Model 
         arguments: its command line. A boolean that is false by default is a bare flag, such as ``--mark``.
         start: values of options that are left out, where they are not the model's defaults (``tyro.MISSING``: required); a boolean then
             takes a value, ``--download false``, as keys of a config do.
+        chosen: words of the command line between the program and its options, for its help.
 
     Raises:
         UserError: a flag is unknown, or its value is wrong or not valid UTF-8.
@@ -229,6 +238,9 @@ def parse_command(model: type[Model], arguments: Sequence[str], *, start: Model 
     _require_utf8(arguments)
     named, rest = take_plugins(arguments)
     load_plugins(named)
+    if asks_for_help(rest):
+        print(command_help(model, f"{typed()} {chosen}".strip(), start=start))
+        sys.exit(0)
     flags = tyro.conf.FlagCreatePairsOff if start is None else tyro.conf.FlagConversionOff
     result: Model = _tyro(resolved(model), rest, start, flags=flags)
     return result
@@ -296,6 +308,11 @@ def program() -> str:
     return f"python -m {spec.name}" if spec else sys.argv[0]
 
 
+def typed() -> str:
+    """Return how the user starts the program: its name, behind "python" if that is a file."""
+    return f"python {program()}" if program().endswith(".py") else program()
+
+
 def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any = tyro.conf.FlagConversionOff) -> Any:
     markers = (tyro.conf.AvoidSubcommands, flags)
     given = {} if default is None else {"default": default}
@@ -303,13 +320,7 @@ def _tyro(model: type[Config], arguments: list[str], default: Any, *, flags: Any
     try:
         with contextlib.redirect_stderr(captured):
             return tyro.cli(model, prog=program(), args=arguments, config=markers, registry=REGISTRY, **given)
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            print("--plugins FILE.py or MODULE …: import these first; they add parts (docs/plugins.md)")
-            kinds = choices(model)
-            if default is not None and "\n" in kinds:
-                print(kinds)
-            raise
+    except SystemExit:
         raise UserError(f"command line: {_from_box(captured.getvalue(), model, default)}") from None
 
 

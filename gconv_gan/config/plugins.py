@@ -115,6 +115,13 @@ def copies_of(names: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
+def names_in_copy(names: Sequence[str]) -> dict[str, str]:
+    """Return each of these loaded plug-ins -> the name it has in a folder that is given away: that of its copy, if its path is absolute."""
+    files = {hashlib.sha256(content).hexdigest(): file for file, content in copies_of(names).items()}
+    placed = {name: Path(name).expanduser().is_absolute() or ".." in Path(name).parts for name in names}
+    return {name: files[_LOADED[_named(name)].sha256] if name.endswith(".py") and placed[name] else name for name in names}
+
+
 def _named(name: str) -> str:
     return str(Path(name).resolve()) if name.endswith(".py") else name
 

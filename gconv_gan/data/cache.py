@@ -19,7 +19,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,12 +43,14 @@ from gconv_gan.runtime.locking import exclusive
 log = logging.getLogger(__name__)
 
 
-def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = False) -> ImageDataset:
+def open_dataset(config: DataConfig, *, progress: bool = True, notes: bool = True, verify: bool = False) -> ImageDataset:
     """Return the data set of ``config``, converting it first where the cache lacks it.
 
     Args:
         config: data set, split, size, and folder of the cache.
-        progress: show a progress bar while converting, on a terminal, and print which images are left out.
+        progress: show a progress bar while converting, on a terminal, and log which files are left out: in full when they are converted,
+            later how many images and where they are listed.
+        notes: log that; False: the caller says it.
         verify: hash the stored arrays instead of only comparing their sizes.
 
     Raises:
@@ -60,33 +62,45 @@ def open_dataset(config: DataConfig, *, progress: bool = True, verify: bool = Fa
     source = source_of(config)
     key = hashlib.sha256(json.dumps([source.fingerprint, source.recipe]).encode()).hexdigest()
     place = Path(config.cache_dir) / (f"{source.kind}-{key[:20]}" + ("" if source.storage == "pixels" else f"-{source.storage}"))
-    dataset = _stored(place, source, verify=verify)
+    dataset, converted = _stored(place, source, verify=verify), False
     if dataset is None:
         with exclusive(place.with_name(f".{place.name}.lock"), purpose=f"converting {source.location}"):
             dataset = _stored(place, source, verify=verify)  # another process may have converted it while this one waited
             if dataset is None:
+                converted = True
                 _build(source, config, place, progress=progress)
                 dataset = _stored(place, source, verify=verify and source.storage == "pixels")  # encoded pictures were just decoded
     if dataset is None:
         raise UserError(f"the cache {place} was changed or damaged while it was opened; run the command again")
-    left_out = source.left_out() if source.left_out is not None else dataset.manifest.left_out
-    if left_out and progress:
-        log.warning("%s: %s", source.location, left_out)
+    if source.left_out is not None:
+        manifest = dataset.manifest.model_copy(update={"left_out": source.left_out()})
+        dataset = replace(dataset, manifest=manifest)
     skipped = dataset.manifest.skipped
     if skipped and not source.may_skip:
         raise _damaged(source.location, skipped[0], others=len(skipped) - 1)
-    if skipped and progress:
-        whole, listed = len(skipped) + dataset.manifest.count, place / "manifest.json"
-        log.warning("%s: %d of %d images cannot be used and are left out, see %s", source.location, len(skipped), whole, listed)
+    if progress and notes:
+        _note(dataset, source, place / "manifest.json", in_full=converted)
     return dataset
 
 
+def _note(dataset: ImageDataset, source: Source, listed: Path, *, in_full: bool) -> None:
+    """Log which files of the source are left out of ``dataset``: in full, or how many images and where ``listed`` has them."""
+    manifest = dataset.manifest
+    images = f"{len(manifest.skipped)} of {len(manifest.skipped) + manifest.count} images" if manifest.skipped else ""
+    if in_full and manifest.left_out:
+        log.warning("%s: %s", source.location, manifest.left_out)
+    if images and (in_full or not manifest.left_out):
+        log.warning("%s: %s cannot be used and are left out, see %s", source.location, images, listed)
+    elif manifest.left_out and not in_full:
+        log.warning("%s: %sother files are left out, see %s", source.location, f"{images} and " if images else "", listed)
+
+
 def open_without_fetching(config: DataConfig) -> ImageDataset | None:
-    """Return what ``open_dataset`` returns, or None if ``data.download`` would have to download the data first."""
+    """Return what ``open_dataset`` returns, without its notes, or None if ``data.download`` would have to download the data first."""
     if not getattr(config, "download", False):
-        return open_dataset(config)
+        return open_dataset(config, notes=False)
     try:
-        return open_dataset(config.model_copy(update={"download": False}))
+        return open_dataset(config.model_copy(update={"download": False}), notes=False)
     except AbsentDataError:
         return None
 

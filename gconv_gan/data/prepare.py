@@ -26,7 +26,8 @@ from typing import Any
 import tyro
 
 from gconv_gan.config.errors import UserError, reworded
-from gconv_gan.config.load import parse_command
+from gconv_gan.config.help_page import PLUGINS, Argument, Group, help_page
+from gconv_gan.config.load import parse_command, typed
 from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
@@ -34,7 +35,9 @@ from gconv_gan.data.datasets import DATASETS, source_of
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.sources.source import Source
 
-USAGE = f"python -m gconv_gan.data.prepare {{{','.join(DATASETS)}}} [options]; options of one: … prepare folder --help"
+SUMMARY = "Download a data set where possible, convert it, verify every byte, and print what it is and where it lies."
+EXAMPLES = """cifar100
+folder --path my.zip --split train --size 32"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,13 +49,25 @@ def main(arguments: Sequence[str]) -> None:
 
     """
     if list(arguments[:1]) in (["-h"], ["--help"]):
-        print(f"{__doc__}\n{USAGE}")
+        print(usage())
         return
     config = config_of(arguments)
     flags = {name: f"--{name.replace('_', '-')}" for name in type(config).model_fields}
     with reworded(partial(as_flags, flags, config.kind)):
         text = summary(open_dataset(config, verify=True), source_of(config))
     print(text)
+
+
+def usage() -> str:
+    """Return the help of the command without a kind of data."""
+    kinds = [Argument(kind, (model.__doc__ or "").strip().splitlines()[0]) for kind, model in DATASETS.models().items()]
+    options = [
+        Argument("--KEY VALUE", "A key of [data] in a config file, such as --size 64; missing files are downloaded: --download false."),
+        PLUGINS,
+        Argument("-h, --help", f"Print this help; {typed()} KIND --help lists the keys of a kind."),
+    ]
+    examples = "\n".join(f"  {typed()} {words}" for words in EXAMPLES.splitlines())
+    return help_page(f"{typed()} KIND [options]", SUMMARY, [Group("KIND", kinds), Group("options", options)], end=f"examples\n{examples}")
 
 
 def config_of(arguments: Sequence[str]) -> DataConfig:
@@ -64,7 +79,7 @@ def config_of(arguments: Sequence[str]) -> DataConfig:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"the first argument names the kind of data: {', '.join(DATASETS)}{hint}")
     model: Any = DATASETS.models()[arguments[0]]
-    config: DataConfig = parse_command(model, arguments[1:], start=_defaults(model))
+    config: DataConfig = parse_command(model, arguments[1:], start=_defaults(model), chosen=arguments[0])
     return config
 
 

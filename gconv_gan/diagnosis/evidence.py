@@ -76,6 +76,8 @@ class Measured:
 
     logits: Logits | None = None
     diversity: Diversity | None = None
+    diversity_by_class: Mapping[str, Diversity] = field(default_factory=dict)
+    """Name of a class -> distances within it; empty for an unconditional run."""
     deviation: float | None = None
     """Standard deviation of a pixel in [0, 1] over the latents, mean over pixels."""
     spectra: tuple[Spectrum, ...] = ()

@@ -1,6 +1,6 @@
 """Measurements of the networks of a checkpoint, for the rules that need more than the log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -71,6 +71,18 @@ def distances(fake: UInt8[Tensor, "n 3 s s"], real: UInt8[Tensor, "m 3 s s"]) ->
         return root
 
     return Diversity(deviation(fake), nearest(fake), nearest(real))
+
+
+def distances_by_class(fake: Pictures, real: Pictures, classes: Sequence[str]) -> dict[str, Diversity]:
+    """Return ``distances`` within each class that has two images of either kind; nothing without labels."""
+    if fake.labels is None or real.labels is None:
+        return {}
+    found = {}
+    for label, name in enumerate(classes):
+        ours, theirs = fake.images[fake.labels == label], real.images[real.labels == label]
+        if min(len(ours), len(theirs)) > 1:
+            found[name] = distances(ours, theirs)
+    return found
 
 
 def spectra(name: str, network: nn.Module, initial: nn.Module | None) -> Iterator[Spectrum]:

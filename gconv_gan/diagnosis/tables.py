@@ -114,6 +114,17 @@ RULES = (
         "generated images are more alike than training images: raise the penalty's weight two to four times, or lower the learning rates",
     ),
     Rule(
+        "diversity_within_classes",
+        diversity.within_classes,
+        "the least distance between neighbouring generated images of a class over that of its training images",
+        "<",
+        diversity.FEW_IN_A_CLASS,
+        "watch",
+        OWN,
+        "generated images of these classes are more alike than their training images: train longer or with trainer.balance = "
+        '"per_class" if the class is rare, else raise the penalty\'s weight',
+    ),
+    Rule(
         "near_duplicates",
         diversity.duplicates,
         "the share of generated images with a near copy among the others",
@@ -143,6 +154,16 @@ RULES = (
         "watch",
         OWN,
         "training is not stable: lower the learning rates",
+    ),
+    Rule(
+        "converged",
+        diversity.improvement,
+        "the improvement of the best Fréchet distance in the last 30 % of the images seen",
+        "<",
+        0.01,
+        "watch",
+        "our choice: about the spread of a distance over sampling seeds",
+        "nothing improves any more: lower the learning rates, or stop and take the best checkpoint (--checkpoint best)",
     ),
     Rule(
         "spectral_norm",
@@ -284,6 +305,16 @@ RULES = (
         "watch",
         OWN,
         "one channel has exploded: lower the learning rate, and resume from a checkpoint before that",
+    ),
+    Rule(
+        "average_lags",
+        average.lag,
+        "the Fréchet distance of the averaged weights over that of the last ones",
+        ">",
+        1.05,
+        "watch",
+        OWN,
+        "the average is longer than what it averages moves: shorten ema.half_life_images, or set ema.ramp = 0.05",
     ),
     Rule(
         "short_run",

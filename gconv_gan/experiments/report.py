@@ -68,6 +68,10 @@ class AblationResult(Config):
     """On all of them; None: nothing is claimed."""
     config: dict[str, Any]
     versions: dict[str, str]
+    command: str = ""
+    """The command line that repeats the ablation."""
+    runs: dict[str, dict[int, str]] = {}
+    """Arm -> seed -> name of a GAN's run."""
 
 
 def report(config: AblationConfig, arms: Mapping[str, ArmResult], facts: Mapping[str, Any]) -> AblationResult:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.page.manifest import MANIFEST, Entry, Manifest, library_versions, manifest_json, read_manifest, sha256
@@ -65,6 +66,15 @@ def entries_of(kind: str, drawings: Iterable[Drawing], row: PictureKind, trained
             drawing.title,
             dict(drawing.facts),
         )
+        for drawing in drawings
+        for name, content in drawing.files().items()
+    ]
+
+
+def curve_entries(drawings: Iterable[Drawing], parameters: Mapping[str, Any], *, seed: int) -> list[Entry]:
+    """Return the manifest's entries for curves of several runs, which no single weights file gives."""
+    return [
+        Entry(name, "curves", seed, dict(parameters), "", sha256(content), drawing.title, {})
         for drawing in drawings
         for name, content in drawing.files().items()
     ]

@@ -14,9 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gconv_gan.sampling.latents import draw_labels, draw_latents
-
-UNCONDITIONAL = "unconditional"  # latents of the first picture; gate maps, neighbours and truncation use the first of them
+from gconv_gan.sampling.latents import draw_labels, draw_latents, numbered_labels, numbered_latents
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,26 @@ class Sheet:
     y: Int[Tensor, " n"] | None
 
 
-def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int, threshold: float | None = None) -> Float[Tensor, "n d"]:
-    """Return z ~ N(0, I), [count, latent_dim], truncated at ``threshold`` if any; row i is a function of (seed, purpose, i, threshold)."""
-    return draw_latents(seed, f"gallery/{purpose}", torch.arange(count), latent_dim=latent_dim, threshold=threshold)
+def fixed_latents(seed: int, purpose: str, *, count: int, latent_dim: int) -> Float[Tensor, "n d"]:
+    """Return z ~ N(0, I), [count, latent_dim]; row i is a function of (seed, purpose, i)."""
+    return draw_latents(seed, f"gallery/{purpose}", torch.arange(count), latent_dim=latent_dim)
 
 
 def fixed_labels(seed: int, purpose: str, *, count: int, num_classes: int) -> Int[Tensor, " n"]:
     """Return uniform classes [count]; entry i is a function of (seed, purpose, i)."""
     return draw_labels(seed, f"gallery/{purpose}/labels", torch.arange(count), num_classes=num_classes)
+
+
+def numbered_sheet(
+    seed: int, *, count: int, latent_dim: int, num_classes: int | None, label: int | None = None, threshold: float | None = None
+) -> Sheet:
+    """Return the latents and classes of the images numbered 0 to count - 1, as ``gconv-gan sample`` draws them; ``label``: of one class."""
+    numbers = torch.arange(count)
+    if num_classes is None:
+        y = None
+    else:
+        y = numbered_labels(seed, numbers, num_classes=num_classes) if label is None else torch.full((count,), label)
+    return Sheet(numbered_latents(seed, numbers, latent_dim=latent_dim, threshold=threshold), y)
 
 
 def random_sheet(seed: int, purpose: str, *, count: int, latent_dim: int, num_classes: int | None) -> Sheet:

@@ -1,5 +1,6 @@
 """The input of a gallery: a generator, the facts of its run, and the records of the run."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gconv_gan.data.reading.decoded_images import DecodedImages
-from gconv_gan.gallery.latents import Sheet, random_sheet
-from gconv_gan.gallery.pictures.drawing import Drawing
+from gconv_gan.gallery.latents import Sheet, numbered_sheet
+from gconv_gan.gallery.pictures.drawing import Drawing, Sample
 from gconv_gan.gallery.pictures.grid import as_bytes
+from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.precision import float32_arithmetic
-from gconv_gan.sampling.generator import Sampler, device_of, in_batches
+from gconv_gan.sampling.generator import Sampler, device_of, in_batches, whole_batches
 
 SAMPLE_BATCH = 64  # constant: at another batch size a convolution may round differently, which changes a picture by a grey level
 
@@ -35,12 +37,22 @@ class RunFacts:
     """Name of the checkpoint."""
     checkpoint_sha256: str
     """SHA-256 of the generator's weights file."""
+    sample_command: str
+    """The command line that draws images of these weights, without the options that say which."""
     weights: Literal["ema", "raw"] = "ema"
     """Whether the weights are the running average or those of the last step."""
     class_names: tuple[str, ...] = ()
     """One name per class; empty for an unconditional generator or nameless classes."""
+    class_folders: tuple[str, ...] = ()
+    """The names of the classes on the command line, where they are others than ``class_names``."""
     details: Mapping[str, str] = field(default_factory=dict)
     """Further rows of the page's table of facts: parameters, seed, command, ..."""
+    best_name: str | None = None
+    """Protocol and key of the run's best score, "fid2k/fid"; None: it has no score."""
+    best_score: float | None = None
+    """Its value."""
+    date: str = ""
+    """Day and minute at which the checkpoint was written; empty: unknown."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,47 @@ class TrainedGenerator:
         """Return the name of a class, or its number if the run has no names."""
         return self.run.class_names[index] if self.run.class_names else str(index)
 
-    def samples(self, seed: int, purpose: str, count: int) -> Sheet:
-        """Return independent latents in one row, and independent uniform classes where the generator has classes."""
-        return random_sheet(seed, purpose, count=count, latent_dim=self.latent_dim, num_classes=self.num_classes)
+    def numbered(self, seed: int, count: int, *, label: int | None = None, threshold: float | None = None) -> Sheet:
+        """Return the latents and classes of the images numbered 0 to count - 1; see ``numbered_sheet``."""
+        return numbered_sheet(seed, count=count, latent_dim=self.latent_dim, num_classes=self.num_classes, label=label, threshold=threshold)
+
+    def numbered_images(
+        self, seed: int, count: int, *, label: int | None = None, threshold: float | None = None, psi: float | None = None
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Return the images numbered 0 to count - 1 on the CPU, computed in whole batches as ``gconv-gan sample`` does.
+
+        Args:
+            seed: of the numbers.
+            count: how many.
+            label: their class; None: classes drawn uniformly.
+            threshold: truncation of z; None: not truncated.
+            psi: truncation of w, with a mapping network; None: not truncated.
+
+        """
+        generator = self.generator
+        if psi is not None:
+            assert isinstance(generator, MappedGenerator)
+            generator = generator.truncated(psi)
+        sampler = Sampler(generator)
+        sheet = self.numbered(seed, whole_batches(count, sampler.batch_size), label=label, threshold=threshold)
+        images: Tensor = sampler(sheet.z, sheet.y)[:count].cpu()
+        return images
+
+    def samples(self, seed: int, count: int, *, label: int | None = None, truncation: float | None = None) -> tuple[Sample, ...]:
+        """Return the class of each of the images numbered 0 to count - 1, and the command that writes it as a file."""
+        options, out = "", ""
+        if label is not None:
+            name = self.run.class_folders[label] if self.run.class_folders else self.class_name(label)
+            options, out = f" --label {shlex.quote(name)}", f"-class{label}"
+        if truncation is not None:
+            options, out = f"{options} --truncation {truncation:g}", f"{out}-truncation{truncation:g}"
+        y = self.numbered(seed, count, label=label).y
+        names = [""] * count if y is None else [self.class_name(int(index)) for index in y]
+        start = f"{self.run.sample_command} --seed {seed}"
+        return tuple(
+            Sample(seed, number, name, truncation, f"{start} --seeds {number}{options} --out seed{seed}-{number}{out}")
+            for number, name in enumerate(names)
+        )
 
     def generate(self, sheet: Sheet) -> UInt8[Tensor, "n 3 h w"]:
         """Return the images of a sheet as bytes, generated in evaluation mode on the generator's device."""

@@ -71,7 +71,7 @@ class Sliceable:
         return ()
 
     def floor(self, axis: Axis) -> int:
-        """Return the least number of channels that must remain."""
+        """Return the least number of channels that must remain; all of them: none of the axis is removed."""
         return 1
 
     def stand_in(self) -> nn.Module:
@@ -112,7 +112,7 @@ def ties(layer: nn.Module) -> Iterable[Tie]:
 
 @singledispatch
 def floor(layer: nn.Module, axis: Axis) -> int:
-    """Return the least number of channels of ``axis`` that must remain."""
+    """Return the least number of channels of ``axis`` that must remain; all of them: none is removed."""
     return 1
 
 
@@ -267,6 +267,21 @@ def _(layer: nn.GroupNorm) -> Iterable[Tie]:
 @stand_in.register
 def _(layer: nn.GroupNorm) -> nn.Module:
     return nn.BatchNorm2d(layer.num_channels)
+
+
+@sizes.register
+def _(layer: nn.LayerNorm) -> Mapping[Axis, int]:
+    return {"outputs": layer.normalized_shape[-1]}
+
+
+@floor.register
+def _(layer: nn.LayerNorm, axis: Axis) -> int:
+    return layer.normalized_shape[-1]  # mean and variance of the others would be other ones without a channel
+
+
+@stand_in.register
+def _(layer: nn.LayerNorm) -> nn.Module:
+    return nn.LayerNorm(layer.normalized_shape)
 
 
 # ---- for layers that describe themselves -----------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from jaxtyping import Float64, Int
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress
 from gconv_gan.optim.batch_spectrum import cauchy_step
 from gconv_gan.optim.lanczos import flat_gradient, hessian_product, lanczos
+from gconv_gan.runtime.processes import of_first_process
 from gconv_gan.runtime.random import Stream
 
 Rule = Literal["polyak", "nesterov", "nesterov_printed", "ssgd", "cauchy"]
@@ -149,10 +149,7 @@ class CurvatureRates(Method):
                 found = [measured(losses(name, (2 * i, 2 * i + 1)), parameters, steps=self.steps, number=i) for i in range(self.batches)]
             except ArithmeticError:
                 continue  # the guard stops a run that is not finite
-            rates = rates_of(found, self.rule, renormalise=self.renormalise)
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                # rounding may differ between devices, and unequal rates would drive the copies of the network apart
-                [rates] = broadcast_object_list([rates])
+            rates = of_first_process(rates_of(found, self.rule, renormalise=self.renormalise))
             if rates is not None:
                 self.rates[name] = rates
                 self._memory.rates[NAMES.index(name)] = torch.tensor(rates, dtype=torch.float64)

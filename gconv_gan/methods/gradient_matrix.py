@@ -28,9 +28,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.linalg
 import torch
-from accelerate.utils import broadcast_object_list
 from jaxtyping import Bool, Float64, Int
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
@@ -41,6 +40,7 @@ from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progres
 from gconv_gan.methods.surgery import Units, cut, example_inputs, macs_of, parts_of, units_of
 from gconv_gan.models.summary import summarise
 from gconv_gan.runtime.modes import evaluating
+from gconv_gan.runtime.processes import of_first_process
 
 Rule = Literal["threshold", "energy"]
 Survivors = Literal["pivots", "taylor"]
@@ -309,14 +309,14 @@ class Pruned:
 class GradientMatrixPruning(Method):
     r"""Remove, layer by layer, the channels that the gradient matrices find redundant; a reconstruction of arXiv 2206.03596.
 
-    Every ``every`` images the ranks r of all layers are estimated (``methods.gradient_matrix``), and the layer with the largest product
-    of redundancy ρ = 1 - r / C and multiply-adds loses the channels beyond r, never more. Survivors are the first pivots of a
-    column-pivoted QR factorisation of the matrix with the smaller rank, or the channels of the largest Taylor scores. Before the removal,
-    what reads a removed channel is given to the others by least squares, G^out[removed] ≈ A G^out[kept] and
-    W_next[:, j] += Σ_i A_ij W_next[:, i]: a duplicate carries a part of the outgoing weight. Then training goes on, with a new optimiser.
-    It ends when no layer is redundant, or the network has the multiply-adds that are wanted. A layer whose gradients are all zero is left
-    alone, and measured again at the next estimate; one whose matrices have become too narrow, since its neighbours lost channels, keeps its
-    channels. The report names both.
+    Every ``every`` images, after the ``first``, the ranks r of all layers are estimated (``methods.gradient_matrix``), and the layer with
+    the largest product of redundancy ρ = 1 - r / C and multiply-adds loses the channels beyond r, never more. Survivors are the first
+    pivots of a column-pivoted QR factorisation of the matrix with the smaller rank, or the channels of the largest Taylor scores. Before
+    the removal, what reads a removed channel is given to the others by least squares, G^out[removed] ≈ A G^out[kept] and W_next[:, j] +=
+    Σ_i A_ij W_next[:, i]: a duplicate carries a part of the outgoing weight. Then training goes on, with a new optimiser. It ends when no
+    layer is redundant, or the network has the multiply-adds that are wanted. A layer whose gradients are all zero is left alone, and
+    measured again at the next estimate; one whose matrices have become too narrow, since its neighbours lost channels, keeps its channels.
+    The report names both.
 
     Losses and gradients are those of the network in evaluation mode: batch statistics would couple the pictures of a batch. The
     report is printed at every estimate. A spectrally normalised reader computes W / σ(W): the repair changes σ, so that its output is
@@ -325,6 +325,7 @@ class GradientMatrixPruning(Method):
     Args:
         players: Networks to prune; none given: all of the run.
         every: Images between estimates.
+        first: Images before which nothing is estimated (0: the network was trained before); the first estimate is ``every`` later.
         batches: Batches of an estimate, T. Each matrix needs four times as many columns as rows; a run with fewer is refused.
         rule: How many singular values count: those above the threshold, or the least number with 99.9 % of Σ σ².
         threshold: τ, relative to the largest singular value of the layer.
@@ -338,13 +339,14 @@ class GradientMatrixPruning(Method):
         *,
         players: Sequence[PlayerName] = (),
         every: PositiveInt = 50_000,
+        first: NonNegativeInt = 0,
         batches: PositiveInt = 32,
         rule: Rule = "threshold",
         threshold: Fraction = 1e-3,
         survivors: Survivors = "pivots",
         macs: Fraction | None = None,
     ) -> None:
-        self.players, self.every, self.batches = tuple(players), every, batches
+        self.players, self.every, self.first, self.batches = tuple(players), every, first, batches
         self.rule: Rule = rule
         self.threshold, self.macs = threshold, macs
         self.survivors: Survivors = survivors
@@ -371,10 +373,9 @@ class GradientMatrixPruning(Method):
 
     def check_length(self, total_images: int) -> None:
         """Raise ``UserError`` if the run would end before the first estimate."""
-        if self.every > total_images:
-            raise UserError(
-                f"gradient_matrix.every = {self.every:,} is beyond trainer.total_images = {total_images:,}: nothing would be estimated"
-            )
+        if self.first + self.every > total_images:
+            first = f"first + every = {self.first + self.every:,}" if self.first else f"every = {self.every:,}"
+            raise UserError(f"gradient_matrix.{first} is beyond trainer.total_images = {total_images:,}: nothing would be estimated")
 
     def _require_columns(self, name: PlayerName, layer: Layer) -> None:
         needed = layer.batches_needed()
@@ -415,11 +416,15 @@ class GradientMatrixPruning(Method):
 
     def between(self, players: Mapping[PlayerName, Player], progress: Progress, losses: Losses) -> bool:
         """Prune one layer of every network when it is due; return whether a network has changed."""
-        step = progress.images_seen // self.every
-        if step == self._begun_at // self.every:
+        step = self._estimates(progress.images_seen)
+        if step == self._estimates(self._begun_at):
             return False
         changed = [self._prune(one, players[name], progress, losses, step - 1) for name, one in self._pruned.items() if not one.done]
         return any(changed)
+
+    def _estimates(self, images: int) -> int:
+        """Return the number of estimates that are due up to ``images``."""
+        return max(0, images - self.first) // self.every
 
     def _prune(self, one: Pruned, player: Player, progress: Progress, losses: Losses, step: int) -> bool:
         """Estimate, remove from one layer, and return whether it did."""
@@ -432,7 +437,8 @@ class GradientMatrixPruning(Method):
             estimates = measure(layers, batches) if layers else []
         except ArithmeticError:
             return False  # the guard stops a run that is not finite
-        [(change, silent)] = _agreed((self._chosen(one, player, estimates), [each.layer.name for each in estimates if each.silent]))
+        silent = [each.layer.name for each in estimates if each.silent]
+        change, silent = of_first_process((self._chosen(one, player, estimates), silent))
         one.unmeasured = [f"{layer.name} keeps its channels: its rank needs {layer.batches_needed()} batches" for layer in narrow]
         one.unmeasured += [f"{name} is not estimated: its gradients are zero" for name in silent]
         if _prints():
@@ -523,14 +529,5 @@ def _mean(batches: Sequence[Callable[[], Tensor]]) -> float:
     return float(torch.stack([batch() for batch in batches]).mean())
 
 
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _agreed(found: tuple[Removal | None, list[str]]) -> list[tuple[Removal | None, list[str]]]:
-    """Return what the first process found: rounding may differ between devices, and unequal copies of a network would drift apart."""
-    return broadcast_object_list([found]) if _distributed() else [found]
-
-
 def _prints() -> bool:
-    return not _distributed() or torch.distributed.get_rank() == 0
+    return not torch.distributed.is_available() or not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

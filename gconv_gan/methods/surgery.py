@@ -27,11 +27,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
+from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.layers.slicing import Axis, Slice, UnsliceableError, floor, keep, kind, sizes, slices, stand_in, ties
 from gconv_gan.methods.method import PlayerName
 from gconv_gan.models.summary import summarise
@@ -39,6 +39,9 @@ from gconv_gan.runtime.modes import evaluating
 
 TOLERANCE = 1e-4
 """Largest difference of a masked and a cut network, divided by the largest output, that rounding in float32 explains."""
+
+ITERATIONS = 15
+"""Power iterations of spectral norms in that comparison, as many as a new one has."""
 
 Slot = tuple[str, Axis]
 """An axis of a layer, by the layer's name in the network."""
@@ -126,6 +129,8 @@ def find_units(network: nn.Module, *inputs: Tensor | None, kernels: bool = True)
         UnsliceableError: a layer does not describe its channels, or cannot lose one.
 
     """
+    import torch_pruning as tp  # with timm and torchvision it takes two seconds, which every command would wait for otherwise
+
     twin, replaced = _ordinary(network)
     layers = {name: layer for name, layer in network.named_modules() if name in replaced and sizes(layer)}
     joined = _Joined({(name, axis): count for name, layer in layers.items() for axis, count in sizes(layer).items()})
@@ -162,12 +167,14 @@ def _ordinary(network: nn.Module) -> tuple[nn.Module, set[str]]:
     return twin.eval(), replaced
 
 
-def _follow(graph: tp.DependencyGraph, owners: Mapping[nn.Module, str], joined: "_Joined") -> None:
-    """Join the channels that Torch-Pruning finds to depend on each other.
+def _follow(graph: Any, owners: Mapping[nn.Module, str], joined: "_Joined") -> None:
+    """Join the channels that Torch-Pruning's ``graph`` finds to depend on each other.
 
     It is asked for the whole group of one axis after another, of few channels first: a map that is flattened has several entries per
     channel, and only from the channel to its entries no dependency is lost.
     """
+    from torch_pruning import ops
+
     roots: list[tuple[int, Slot, nn.Module, Any]] = []
     for module in graph.module2node:
         if module in owners:
@@ -185,10 +192,10 @@ def _follow(graph: tp.DependencyGraph, owners: Mapping[nn.Module, str], joined: 
         group = graph.get_pruning_group(root, function, list(range(count)))
         for item in group.items:
             module = item.dep.target.module
-            if isinstance(module, tp.ops._OutputOp):
+            if isinstance(module, ops._OutputOp):
                 joined.fix([(slot, channel) for channel in item.root_idxs])
             elif module in owners:
-                reads = not isinstance(module, tp.ops.TORCH_BATCHNORM) and graph.is_in_channel_pruning_fn(item.dep.handler)
+                reads = not isinstance(module, ops.TORCH_BATCHNORM) and graph.is_in_channel_pruning_fn(item.dep.handler)
                 there: Slot = (owners[module], "inputs" if reads else "outputs")
                 if there in joined.sizes:
                     for channel, entry in zip(item.root_idxs, item.idxs, strict=True):
@@ -244,7 +251,7 @@ class _Joined:
                 written |= members
             if any(part.reads for part in slices(layers[name], axis)):
                 read |= members
-            if axis == "kernels" and not kernels:
+            if floor(layers[name], axis) == count or axis == "kernels" and not kernels:
                 fixed |= members
         numbers: dict[int, int] = {}
         channels: dict[str, dict[Axis, list[int | None]]] = {}
@@ -333,23 +340,46 @@ def hold(network: nn.Module, units: Units, removed: Collection[int]) -> None:
 def check_units(network: nn.Module, units: Units, *inputs: Tensor | None) -> None:
     """Remove half of the units from a copy, and compare it with a copy in which they are held at 0, in evaluation mode.
 
+    Noise is added to all parameters of the copies: a factor of 0 or a mixture that is the identity, as before training, would hide how
+    channels are used. The vectors of spectral norms are then iterated on both, since σ by those of the whole matrix says nothing of a part.
+
     Raises:
         UnsliceableError: the two differ: the network uses its channels in a way that was not found.
 
     """
     order = torch.randperm(len(units), generator=torch.Generator().manual_seed(0)).tolist()
     removed = units.removable(order, len(units) // 2)
-    held, without = copy.deepcopy(network), copy.deepcopy(network)
+    noisy = _with_noise(network)
+    held, without = copy.deepcopy(noisy), copy.deepcopy(noisy)
     hold(held, units, removed)
+    _iterate(held)
     with evaluating(held), evaluating(without), torch.no_grad():
         expected: Tensor = held(*inputs)
         try:
             cut(without, units, removed)
+            _iterate(without)
             found: Tensor = without(*inputs)
         except (RuntimeError, IndexError, ValueError) as error:
             raise UnsliceableError(f"{kind(network)} does not run without some of its channels: {error}") from error
     if not torch.allclose(found, expected, rtol=0, atol=TOLERANCE * max(1.0, float(expected.abs().max()))):
         raise UnsliceableError(f"{kind(network)} without some of its channels is another function than with them held at 0")
+
+
+@torch.no_grad()
+def _with_noise(network: nn.Module) -> nn.Module:
+    """Return a copy with normal noise on every parameter, of a third of its root mean square, or 0.1 where all is 0."""
+    noisy, draws = copy.deepcopy(network), torch.Generator().manual_seed(0)
+    for parameter in noisy.parameters():
+        size = float(parameter.square().mean().sqrt()) / 3 or 0.1
+        parameter.add_(size * torch.randn(parameter.shape, generator=draws).to(parameter))
+    _iterate(noisy)
+    return noisy
+
+
+def _iterate(network: nn.Module) -> None:
+    iterations = PowerIterations(network)
+    for _ in range(ITERATIONS):
+        iterations.advance()
 
 
 # ---- scoring -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.ranges import Beta, Fraction
 from gconv_gan.methods.method import Losses, Method, Player, PlayerName, Progress, chosen_players
 from gconv_gan.methods.surgery import Masks, Reading, Units, cut, macs_of, units_of
+from gconv_gan.runtime.processes import of_first_process
 
 Order = Literal["first", "second"]
 Cut = Literal["end", "step"]
@@ -223,7 +224,7 @@ class TaylorPruning(Method):
         return True
 
     def _scored(self, one: Pruned, player: Player, losses: Losses) -> Tensor:
-        """Return the averaged scores on the host, and start to accumulate anew."""
+        """Return the averaged scores on the host, equal on all processes, and start to accumulate anew."""
         scores = one.scores
         new = scores.accumulated / scores.count.clamp(min=1)
         if self.order == "second":
@@ -233,10 +234,11 @@ class TaylorPruning(Method):
             loss = partial(losses, player.name)
             batches = [partial(loss, (2 * number, 2 * number + 1)) for number in numbers]
             new = torch.stack([second_order(player.network, one.reading, batch, alive) for batch in batches]).mean(0).float()
-        scores.average.copy_(averaged(scores.average, new, self.momentum, first=one.steps == 0))
+        average = of_first_process(averaged(scores.average, new, self.momentum, first=one.steps == 0).cpu())
+        scores.average.copy_(average)
         scores.accumulated.zero_()
         scores.count.zero_()
-        return scores.average.cpu()
+        return average
 
     def _remove(self, one: Pruned, player: Player, scores: Tensor) -> None:
         """Choose the units to remove, and whether they are the last."""

@@ -98,14 +98,29 @@ def frechet_distance(fake: Moments, real: Moments, *, real_root: Float64[Tensor,
     if fake.mean.shape != real.mean.shape:
         raise ValueError(f"{fake.mean.numel()} and {real.mean.numel()} features cannot be compared")
     traces = fake.covariance.trace(), real.covariance.trace()
-    factor = _factor(real.covariance) if real_root is None else real_root
-    return _assembled(fake.mean, real.mean, *traces, _sum_of_roots(factor.T @ fake.covariance @ factor))
+    if real_root is None:
+        factor, failed = torch.linalg.cholesky_ex(_checked(real.covariance, "the covariance"))
+        if not failed:
+            return _assembled(fake.mean, real.mean, *traces, _sum_of_roots(_between_triangles(factor, fake.covariance)))
+        real_root = symmetric_root(real.covariance)
+    return _assembled(fake.mean, real.mean, *traces, _sum_of_roots(real_root @ fake.covariance @ real_root))
 
 
-def _factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
-    """Return F with ``covariance`` = F Fᵀ: the Cholesky factor, or of a singular covariance the root."""
-    factor, failed = torch.linalg.cholesky_ex(_checked(covariance, "the covariance"))
-    return symmetric_root(covariance) if failed else factor
+def _between_triangles(factor: Float64[Tensor, "d d"], covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
+    r"""Return :math:`L^\top \Sigma L` of a lower triangular L and a symmetric Σ.
+
+    By blocks, without those that are zero in L and those above the diagonal of the symmetric result: d³/2 multiply-adds, while two
+    products take 2 d³.
+    """
+    size = max(64, len(factor) // 8)
+    blocks = [slice(start, start + size) for start in range(0, len(factor), size)]
+    result = torch.zeros_like(covariance)
+    for index, columns in enumerate(blocks):
+        below = slice(columns.start, None)
+        product = covariance[below, below] @ factor[below, columns]
+        for rows in blocks[index:]:
+            result[rows, columns] = factor[rows.start :, rows].T @ product[rows.start - columns.start :]
+    return result.tril() + result.tril(-1).T
 
 
 def frechet_distance_few_fakes(fake: Float[Tensor, "n d"], real: Moments) -> float:

@@ -5,13 +5,13 @@ arXiv 1904.06991 (2019); Naeem, Oh, Uh, Choi, Yoo, "Reliable Fidelity and Divers
 arXiv 2002.09797 (2020).
 
 The radius of a ball is the distance of a pair of images, so "inside" must be decided exactly: otherwise ties would depend on the
-tile size. Squared distances are first computed as |a|² + |b|² - 2ab (a matrix product); if its rounding error could change the
-decision, the pair is computed again as Σ(a - b)², which depends on the two rows alone. Tiles with such pairs are found in a first pass,
-for which the host does not wait, and are computed again in a second. Memory in addition to the features is O(tile²): there is no [n, n]
-matrix and no float64 copy of the features.
+tile size. Squared distances are first computed as |a|² + |b|² - 2ab (a matrix product); if its rounding error could change the decision,
+the pair is computed again as Σ(a - b)², which depends on the two rows alone. A first pass, for which the host does not wait, does so for
+a fixed number of pairs of every tile; tiles with more of them are left to a second pass. Memory in addition to the features is O(tile²):
+there is no [n, n] matrix and no float64 copy of the features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -137,23 +137,66 @@ class _Pairs:
     distances: Float64[Tensor, "m n"]
     error: Float64[Tensor, "m n"]
 
-    def undecided(self, radii: Float64[Tensor, "m n"]) -> Bool[Tensor, "m n"]:
-        """Return which distances are within their rounding error of the radius."""
-        return (self.distances - radii).abs_() <= self.error
+    def inside(self, balls: "_Spheres", count: int | None) -> tuple[Bool[Tensor, "m n"], Bool[Tensor, ""]]:
+        """Return whether each distance is within the radius, and whether all are decided.
 
-    def inside(self, radii: Float64[Tensor, "m n"], comparison: Comparison) -> Bool[Tensor, "m n"]:
-        """Return whether each distance is within the radius; undecided pairs are computed again exactly."""
-        inside = self.distances < radii
-        rows, cols = self.undecided(radii).nonzero(as_tuple=True)
-        exact, radius = _exact(self.fake, self.real, rows, cols), radii[rows, cols]
-        inside[rows, cols] = exact < radius if comparison == "<" else exact <= radius
-        return inside
+        Args:
+            balls: radii and what holds on them.
+            count: undecided pairs to compute again exactly, for which the host does not wait; None: all of them.
+
+        """
+        inside = self.distances < balls.squared_radii
+        undecided = (self.distances - balls.squared_radii).abs_() <= self.error
+        # spare places hold the pair (0, 0), whose exact decision is as right
+        pairs = undecided.nonzero() if count is None else undecided.nonzero_static(size=min(count, undecided.numel()), fill_value=0)
+        rows, cols = pairs.unbind(1)
+        exact, radius = _exact(self.fake, self.real, rows, cols), balls.squared_radii.expand_as(inside)[rows, cols]
+        inside[rows, cols] = exact < radius if balls.comparison == "<" else exact <= radius
+        return inside, undecided.sum() <= len(pairs)
+
+
+@dataclass(frozen=True)
+class _Spheres:
+    """Squared radii of the balls about the fakes [m, 1] or about the reals [1, n], and whether a point on the surface is inside."""
+
+    squared_radii: Float64[Tensor, "#m #n"]
+    comparison: Comparison
+
+    def of_tile(self, rows: slice, cols: slice) -> "_Spheres":
+        about_fakes = self.squared_radii.shape[1] == 1
+        return _Spheres(self.squared_radii[rows] if about_fakes else self.squared_radii[:, cols], self.comparison)
 
 
 def _pairs(fake: _Points, real: _Points) -> _Pairs:
     x, y = fake.centred, real.centred
     norms = x.square().sum(1)[:, None] + y.square().sum(1)
     return _Pairs(fake, real, torch.addmm(norms, x, y.T, alpha=-2), norms * (4 * x.shape[1] * torch.finfo(torch.float64).eps))
+
+
+def decided_at_once(device: torch.device, tile: int) -> int | None:
+    """Return how many undecided pairs of a tile are decided when it is computed; None: all, since nothing waits for a CPU."""
+    return None if device.type == "cpu" else tile
+
+
+def _tiles_inside(
+    fake: _Points, real: _Points, balls: Sequence[_Spheres], *, tile: int
+) -> Iterator[tuple[slice, slice, list[Bool[Tensor, "m n"]]]]:
+    """Yield rows, columns and, for each of ``balls``, which pairs are inside; of every tile the sum of what is yielded for it counts.
+
+    A tile with more undecided pairs than the first pass decides is all False there, and follows in the second.
+    """
+    tiles = [(slice(i, i + tile), slice(j, j + tile)) for i in range(0, len(fake), tile) for j in range(0, len(real), tile)]
+    at_once = decided_at_once(fake.given.device, tile)
+    complete = []
+    for rows, cols in tiles:
+        pairs = _pairs(fake[rows], real[cols])
+        found = [pairs.inside(one.of_tile(rows, cols), at_once) for one in balls]
+        complete.append(torch.stack([decided for _, decided in found]).all())
+        yield rows, cols, [inside & complete[-1] for inside, _ in found]
+    for (rows, cols), decided in zip(tiles, torch.stack(complete).tolist(), strict=True):
+        if not decided:
+            pairs = _pairs(fake[rows], real[cols])
+            yield rows, cols, [pairs.inside(one.of_tile(rows, cols), None)[0] for one in balls]
 
 
 def neighbourhoods(
@@ -194,28 +237,11 @@ def neighbourhoods(
     in_real = torch.zeros(len(x), dtype=torch.long, device=fake.device)
     recalled, covered = (torch.zeros(len(y), dtype=torch.bool, device=fake.device) for _ in range(2))
 
-    def add(rows: slice, cols: slice, real_balls: Bool[Tensor, "m n"], fake_balls: Bool[Tensor, "m n"]) -> None:
-        in_real[rows] += real_balls.sum(1)
-        covered[cols] |= real_balls.any(0)
-        recalled[cols] |= fake_balls.any(0)
-
-    def balls(rows: slice, cols: slice) -> tuple[Float64[Tensor, "m n"], Float64[Tensor, "m n"]]:
-        of_reals, of_fakes = radii[None, cols], fake_radii[rows, None]
-        return of_reals.expand(len(of_fakes), -1), of_fakes.expand(-1, of_reals.shape[1])
-
-    tiles = [(slice(i, i + tile), slice(j, j + tile)) for i in range(0, len(x), tile) for j in range(0, len(y), tile)]
-    undecided = []
-    for rows, cols in tiles:
-        pairs = _pairs(x[rows], y[cols])
-        about_reals, about_fakes = balls(rows, cols)
-        left = pairs.undecided(about_reals).any() | pairs.undecided(about_fakes).any()
-        add(rows, cols, (pairs.distances < about_reals) & ~left, (pairs.distances < about_fakes) & ~left)
-        undecided.append(left)
-    for (rows, cols), left in zip(tiles, torch.stack(undecided).tolist(), strict=True):
-        if left:
-            pairs = _pairs(x[rows], y[cols])
-            about_reals, about_fakes = balls(rows, cols)
-            add(rows, cols, pairs.inside(about_reals, comparison), pairs.inside(about_fakes, comparison))
+    balls = [_Spheres(radii[None], comparison), _Spheres(fake_radii[:, None], comparison)]
+    for rows, cols, (in_real_balls, in_fake_balls) in _tiles_inside(x, y, balls, tile=tile):
+        in_real[rows] += in_real_balls.sum(1)
+        covered[cols] |= in_real_balls.any(0)
+        recalled[cols] |= in_fake_balls.any(0)
     return Neighbourhoods(
         precision=_share(in_real > 0),
         recall=_share(recalled),
@@ -254,14 +280,11 @@ def ball_counts(
     centre = _middle(centres, tile)
     x, y = _Points(points, centre), _Points(centres, centre)
     found = [BallCounts(*(torch.zeros(len(rows), dtype=torch.long, device=points.device) for rows in (points, centres))) for _ in balls]
-    for i in range(0, len(x), tile):
-        for j in range(0, len(y), tile):
-            rows, cols = slice(i, i + tile), slice(j, j + tile)
-            pairs = _pairs(x[rows], y[cols])
-            for one, counts in zip(balls, found, strict=True):
-                inside = pairs.inside(one.squared_radii[cols].expand_as(pairs.distances), one.comparison)
-                counts.of_points[rows] += inside.sum(1)
-                counts.of_balls[cols] += inside.sum(0)
+    spheres = [_Spheres(one.squared_radii[None], one.comparison) for one in balls]
+    for rows, cols, insides in _tiles_inside(x, y, spheres, tile=tile):
+        for inside, counts in zip(insides, found, strict=True):
+            counts.of_points[rows] += inside.sum(1)
+            counts.of_balls[cols] += inside.sum(0)
     return found
 
 

@@ -1,11 +1,12 @@
 """Changes of a network's structure by training methods: recorded in run folders, and repeated on every newly built network.
 
 A record is JSON: ``{"method": {"kind": "…", keys of its section}, "facts": {…}}``. It holds all that repeats the change, so that a
-checkpoint, a trained classifier and an exported generator need nothing else.
+checkpoint, a trained classifier and an exported generator need nothing else. A GAN that started from changed networks *inherits* their
+records: they stand before those of its own methods, and "networks" names the networks that they hold for.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from gconv_gan.config.schema import PartConfig, constructor, table
 
 NetworkName = Literal["generator", "discriminator", "classifier"]
 Record = dict[str, Any]
+NETWORKS = "networks"
+"""Key of an inherited record: the networks that it holds for."""
 
 
 @runtime_checkable
@@ -54,10 +57,38 @@ def made(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record["facts"]]
 
 
-def repeat(networks: Mapping[NetworkName, nn.Module], records: Sequence[Record], methods: Sequence[Changing]) -> None:
-    """Repeat recorded changes on newly built ``networks`` in place, by the methods of the resumed run, which store them."""
-    listed = [method for method in methods if method.section is not None] if records else []
-    for method, record in zip(listed, records, strict=True):
+def inherited(records: Sequence[Record], names: Collection[NetworkName] | None = None) -> list[Record]:
+    """Return the records that a run inherited; with ``names`` those of ``records`` that hold for these networks, as inherited ones."""
+    if names is None:
+        return [record for record in records if NETWORKS in record]
+    held = [(record, [name for name in names if _holds(record, name)]) for record in made(records)]
+    return [{**record, NETWORKS: of} for record, of in held if of]
+
+
+def repeat(networks: Mapping[NetworkName, nn.Module], records: Sequence[Record], methods: Sequence[Changing], *, source: Path) -> None:
+    """Repeat recorded changes on newly built ``networks`` in place, those of the run itself by its methods, which store them.
+
+    Args:
+        networks: by name.
+        records: of the checkpoint that the run goes on from; empty for one of an earlier version.
+        methods: of the run.
+        source: the file that holds the records, for messages.
+
+    Raises:
+        UserError: the checkpoint was written by other methods.
+
+    """
+    for name, network in networks.items():
+        rebuild(name, network, inherited(records), source=source)
+    own = [record for record in records if NETWORKS not in record]
+    listed = [method for method in methods if method.section is not None] if own else []
+    before, now = [record["method"]["kind"] for record in own], [method.section.kind for method in listed if method.section is not None]
+    if before != now:
+        raise UserError(
+            f"{source} was written with the methods {', '.join(before)}, and this run lists {', '.join(now) or 'none'}: list the same, or"
+            " take start_from instead of fork"
+        )
+    for method, record in zip(listed, own, strict=True):
         if record["facts"]:
             for name, network in networks.items():
                 method.rebuild(name, network, record["facts"])
@@ -76,8 +107,9 @@ def rebuild(name: NetworkName, network: nn.Module, records: Sequence[Record], *,
         UserError: a method is unknown, or has other keys in this version.
 
     """
-    changed = made(records)
-    repeat({name: network}, changed, [_method(record["method"], source) for record in changed])
+    for record in made(records):
+        if _holds(record, name):
+            _method(record["method"], source).rebuild(name, network, record["facts"])
 
 
 def summaries(name: NetworkName, records: Sequence[Record], *, source: Path) -> list[str]:
@@ -92,8 +124,16 @@ def summaries(name: NetworkName, records: Sequence[Record], *, source: Path) -> 
         UserError: a method is unknown, or has other keys in this version.
 
     """
-    said = [(record["method"]["kind"], _method(record["method"], source).summary(name, record["facts"])) for record in made(records)]
+    said = [
+        (record["method"]["kind"], _method(record["method"], source).summary(name, record["facts"]))
+        for record in made(records)
+        if _holds(record, name)
+    ]
     return [f"{kind}: {words}" for kind, words in said if words]
+
+
+def _holds(record: Record, name: NetworkName) -> bool:
+    return name in record.get(NETWORKS, (name,))
 
 
 def _method(section: Mapping[str, Any], source: Path) -> Changing:

@@ -11,9 +11,10 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gconv_gan.config.base import Config
@@ -151,11 +152,11 @@ class RunFolder:
             )
 
 
-def keep_plugins(folder: Path, names: Sequence[str]) -> None:
-    """Write the hashes of loaded plug-ins, and a copy of each file, into the folder of a run or of an export."""
+def keep_plugins(folder: Path, names: Sequence[str], called: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write the hashes of loaded plug-ins, by name or as they are ``called``, and a copy of each, into the folder of a run or an export."""
     if not names:
         return
-    write_text(folder / PLUGINS, json.dumps(hashes_of(names), indent=2) + "\n")
+    write_text(folder / PLUGINS, json.dumps({called.get(name, name): sha for name, sha in hashes_of(names).items()}, indent=2) + "\n")
     (folder / COPIES).mkdir(exist_ok=True)
     for file, content in copies_of(names).items():
         write_bytes(folder / COPIES / file, content)

@@ -55,6 +55,8 @@ GROUPS = {
     "loss": "losses",
     "d_real": "logits",
     "d_fake": "logits",
+    "d_held_out": "logits",
+    "overfitting": "logits",
     "accuracy": "accuracy",
     "sign_real": "accuracy",
     "grad_norm": "gradients",

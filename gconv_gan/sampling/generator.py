@@ -50,6 +50,11 @@ class Sampler:
             return in_batches(lambda z, y: self._pass(z, y)[0], z, y, batch_size=self.batch_size, device=self.device)
 
 
+def whole_batches(count: int, batch_size: int) -> int:
+    """Return the images of the fewest whole batches that hold ``count``: in a batch of another size a convolution may round differently."""
+    return -(-count // batch_size) * batch_size
+
+
 def device_of(network: nn.Module) -> torch.device:
     """Return the device of a network's weights; the CPU, if it has none."""
     return next((tensor.device for tensor in network.parameters()), torch.device("cpu"))

@@ -20,6 +20,7 @@ from gconv_gan.config.schema import PartConfig, constructor
 from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.diagnosis.diagnose import Watch
+from gconv_gan.diagnosis.overfitting import OverfittingProbe
 from gconv_gan.losses.objective import Numbers, Objective, Statistics, discriminator_loss, generator_loss
 from gconv_gan.losses.penalties import Examples
 from gconv_gan.methods.method import Layout, Method, Player, PlayerName
@@ -72,6 +73,7 @@ class Adversarial(Task):
         pictures: writes the sample grids; None: no grids.
         methods: the training methods, in order.
         scorer: the score during training.
+        probe: measures the discriminator on images that are not trained on; None: there are none.
         layouts: the memory layout of each network; of one that is absent it is channels last.
         device: device of training.
 
@@ -92,6 +94,7 @@ class Adversarial(Task):
         pictures: SampleGrids | None = None,
         methods: Sequence[Method] = (),
         scorer: Scorer | None = None,
+        probe: OverfittingProbe | None = None,
         layouts: Mapping[PlayerName, Layout] = MappingProxyType({}),
         device: torch.device,
     ) -> None:
@@ -119,7 +122,7 @@ class Adversarial(Task):
         self.images_per_iteration = config.trainer.images_per_iteration
         self.sample_every, self.evaluate_every = config.trainer.sample_every, config.evaluation.every
         self._pictures = pictures
-        self._watch = Watch(config)
+        self._watch, self._probe = Watch(config), probe
         # for ``losses``: the batches of all processes
         self._whole_data, self._whole_generator_data = data.whole(), None if generator_data is None else generator_data.whole()
         self._whole_draws = self._draws_of(0, 1, 1)
@@ -307,13 +310,15 @@ class Adversarial(Task):
         )[0]
 
     def status(self) -> Mapping[str, float]:
-        """Return numbers of the gates and the state of augmentation and LeCam."""
+        """Return numbers of the gates, the state of augmentation and LeCam, and the discriminator's overfitting."""
         facts = {} if self._pictures is None else dict(self._pictures.gate_numbers(self.players["generator"].tested))
         probability = getattr(self.objective.augment, "probability", None)
         if probability is not None:
             facts["augment_p"] = float(probability)
         if self.objective.lecam is not None:
             facts |= {"lecam_real": float(self.objective.lecam.real), "lecam_fake": float(self.objective.lecam.fake)}
+        if self._probe is not None:
+            facts |= self._probe(self.players["generator"].network, self.players["discriminator"].network, self.objective)
         return facts
 
     def draw(self, images_seen: int) -> Path | None:

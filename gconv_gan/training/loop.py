@@ -17,7 +17,7 @@ from gconv_gan.config.errors import StoppedBySignalError, UserError
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.methods.method import Progress
-from gconv_gan.models.changes import records_of
+from gconv_gan.models.changes import Record, records_of
 from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.determinism import operations_without_deterministic_kernels
 from gconv_gan.runtime.run_folder import RunFolder
@@ -40,6 +40,8 @@ class Run:
     """JSON data that every checkpoint stores."""
     fork: Path | None = None
     """The checkpoint of another run from which a run without checkpoints goes on."""
+    inherited: Sequence[Record] = ()
+    """Records of the changes of structure that the networks had before the run's own methods acted, see ``models.changes``."""
     quiet: bool = False
     """Write messages to the run's log only, not to the terminal."""
 
@@ -168,7 +170,8 @@ def iterations(
             with report.paused():
                 if accelerator.is_main_process:
                     layouts = {player.name: player.layout for player in task.players.values()}
-                    facts = {**run.facts, "layouts": layouts, "methods": records_of(task.methods)}
+                    records = [*run.inherited, *records_of(task.methods)]
+                    facts = {**run.facts, "layouts": layouts, "methods": records}
                     save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=facts, report=report.say)
                 accelerator.wait_for_everyone()
         if stop and not finished:

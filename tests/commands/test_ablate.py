@@ -12,7 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from gconv_gan.commands import ablate
+from gconv_gan.commands import ablate, gallery
 from gconv_gan.commands.ablation import workers
 from gconv_gan.commands.train import gan
 from gconv_gan.commands.train.networks import build_networks
@@ -86,11 +86,21 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     assert (result["images"], result["primary"], list(result["arms"])) == (320, "fd", ["dictionary", "open", "plain"])
     assert "dictionary − open" in capsys.readouterr().out
     page = (tmp_path / "page" / "index.html").read_text()
-    for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'src="curve-fd.png"', 'src="samples-open.png"'):
+    for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'href="curve-fd.svg"', 'src="samples-open.png"'):
         assert expected in page
     files = set(re.findall(r'(?:src|srcset)="([^"]+)"', page))
     assert files
     assert all((tmp_path / "page" / file).is_file() for file in files)
+    drawn = {file.name: file.read_bytes() for file in (tmp_path / "page").iterdir()}
+    folder = tmp_path / "together" / "digits"
+    gallery.main([str(folder), "--index", str(tmp_path / "together")])
+    assert {file.name: file.read_bytes() for file in (folder / "page").iterdir()} == drawn
+    assert "Ablations" in (tmp_path / "together" / "index.html").read_text()
+    with pytest.raises(UserError, match="is an ablation, and --checkpoint is for a run"):
+        gallery.main([str(folder), "--checkpoint", "160"])
+    (folder / "result.json").rename(folder / "other.json")
+    with pytest.raises(UserError, match=r"holds runs and is not one: .* an ablation without result\.json has no scores yet"):
+        gallery.main([str(folder)])
     config = load_ablation(DIGITS)
     for arm in config.arms:
         run = arm_run(config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1)

@@ -110,7 +110,7 @@ def test_an_output_path_that_cannot_be_written_is_refused_before_drawing(
             command()
 
 
-def test_pages_go_into_the_run_or_beside_it_and_nowhere_else(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_go_into_the_run_and_nowhere_else(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, here = tmp_path / "runs" / "one", tmp_path / "here"
     shutil.copytree(tiny_run, run)
     here.mkdir()
@@ -120,7 +120,14 @@ def test_pages_go_into_the_run_or_beside_it_and_nowhere_else(tiny_run: Path, tmp
     compare_galleries.main([str(run), str(run)])
     written = {path.relative_to(tmp_path / "runs") for path in tmp_path.rglob("*") if path.is_file() and path not in before}
     name = json.loads((run / "config.json").read_text())["name"]
-    pages = {Path("index.html"), Path("one/gallery/index.html"), Path(f"comparisons/{name}-{name}/index.html")}
+    pages = {Path("index.html"), Path("one/gallery/index.html"), Path(f"one/comparisons/{name}/index.html")}
     assert pages <= written
     assert {path for path in written if path.parent not in {page.parent for page in pages}} == set()
     assert 'href="one/gallery/index.html"' in (tmp_path / "runs" / "index.html").read_text()
+    compare_galleries.main([str(run), str(run), "--picture", str(here / "two.png")])
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {
+        *(Path("runs") / path for path in written),
+        Path("here/two.png"),
+    }
+    with pytest.raises(UserError, match=r"--picture two\.jpg: .* ends in \.png"):
+        compare_galleries.main([str(run), str(run), "--picture", "two.jpg"])

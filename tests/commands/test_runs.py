@@ -29,6 +29,9 @@ def folder(tiny_run: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+RESULTS, PLAIN = Path(__file__).parents[2] / "eval" / "results", "cifar10_small_plain-s0.json"
+
+
 def listed(folder: Path, *options: str) -> Any:
     runs.main([str(folder), "--json", str(folder / "out.json"), *options])
     return json.loads((folder / "out.json").read_text())
@@ -36,6 +39,7 @@ def listed(folder: Path, *options: str) -> Any:
 
 def test_the_state_follows_from_lock_and_counters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mark_best(folder / "done", "fd2k_lite0/fd", images=320, value=12.5, out_of=3)
+    shutil.copytree(RESULTS, folder / "crashed" / "scores", ignore=lambda _, names: [name for name in names if name != PLAIN])
     with RunFolder(folder / "halted").alone():
         states = {Path(run["path"]).name: run for run in listed(folder)}
     assert {name: run["state"] for name, run in states.items()} == {
@@ -43,6 +47,9 @@ def test_the_state_follows_from_lock_and_counters(folder: Path, capsys: pytest.C
     }  # fmt: skip
     assert states["crashed"]["images_seen"] == 480
     assert (states["done"]["best_name"], states["done"]["best_score"]) == ("fd2k_lite0/fd", 12.5)
+    assert states["crashed"]["best_name"] == "fd5k_lite0/fd"
+    assert states["crashed"]["best_score"] == json.loads((RESULTS / PLAIN).read_text())["scores"]["fd"]
+    assert states["other"]["best_name"] is None
     printed = capsys.readouterr().out
     assert "below/other" in printed
     assert "480 of 480 (100 %)" in printed
@@ -98,3 +105,18 @@ def test_the_scores_of_three_runs_stand_in_one_table(capsys: pytest.CaptureFixtu
     table = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in table if any(file in line for file in files)][:3] == files
     assert sum("%" in line for line in table[:5]) == 2  # the changes against the first
+
+
+def test_a_run_that_was_only_scored_after_training_has_the_best_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    for name, fd, precision in (("a", 3.0, 0.9), ("b", 2.0, 0.1)):
+        score = {"scores": {"precision": precision, "fd": fd}, "card": {"formula": {"protocol": "fd2k_lite0"}}}
+        (tmp_path / "scores" / f"{name}.json").write_text(json.dumps(score))
+    (tmp_path / "scores" / "classifier.json").write_text('{"accuracy": 0.9}')
+    assert runs.best(tmp_path, None) == ("fd2k_lite0/fd", 2.0)
+    mark_best(tmp_path, "fd5k_lite0/fd", images=320, value=12.5, out_of=3)
+    assert runs.best(tmp_path, None) == ("fd5k_lite0/fd", 12.5)
+    (tmp_path / "best.json").unlink()
+    (tmp_path / "scores" / "b.json").write_text("{")
+    with pytest.raises(UserError, match=r"b\.json is damaged"):
+        runs.best(tmp_path, None)

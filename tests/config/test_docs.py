@@ -30,7 +30,7 @@ def test_help_of_a_section_lists_every_kind_and_of_a_kind_its_keys() -> None:
         f"generator.conv.kind = {kind}" for kind in parts.CONVS
     ]
     assert one in every
-    assert '--generator.conv.mode  dictionary, bank  ["dictionary"]\n      dictionary: gate filters' in one
+    assert "--generator.conv.mode  dictionary, bank  [dictionary]\n      dictionary: gate filters" in one
     assert "section objective.penalty: kind {none,r1," in describe(GANRunConfig, "objective")
     assert "--trainer.total-images  whole number above 0  [required]" in describe(GANRunConfig, "trainer")
     assert "generator.biggan" not in describe(GANRunConfig, "generator.biggan")

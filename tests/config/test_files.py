@@ -26,8 +26,8 @@ def test_it_is_valid_and_named_after_its_file(path: Path) -> None:
 def test_its_header_says_command_hardware_and_what_to_expect(path: Path) -> None:
     header = re.match(r"(#.*\n)+", path.read_text())
     assert header is not None, "a config opens with a comment"
-    script = "train_gan.py" if path in GAN else "train_classifier.py"
-    assert f"accelerate launch {script} configs/{path.parent.name}/{path.name}" in header[0]
+    verb = "train" if path in GAN else "classify"
+    assert f"#   gconv-gan {verb} configs/{path.parent.name}/{path.name}" in header[0]
     assert "Hardware:" in header[0]
     assert re.search(r"[Aa]ims at|[Rr]eaches|[Nn]o published number", header[0])
 

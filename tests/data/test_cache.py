@@ -135,6 +135,9 @@ def test_damaged_images_are_skipped_and_listed_only_on_request(pets: Path, build
     caplog.clear()
     open_dataset(config(pets, damaged="skip"))  # logged at every start, not only during the conversion
     assert caplog.messages == [f"{pets}: 2 of 6 images cannot be used and are left out, see {dataset.folder / 'manifest.json'}"]
+    caplog.clear()
+    open_dataset(config(pets, damaged="skip"), notes=False)
+    assert caplog.messages == []
     with pytest.raises(UserError, match=r"train/cat/0\.png cannot be used \(.*\), one of 2 such images; replace them, or set"):
         open_dataset(config(pets))  # the cache of the run with "skip" is not used
     assert len(builds) == 1
@@ -291,3 +294,16 @@ def test_a_conditional_model_needs_two_classes(pets: Path) -> None:
     shutil.rmtree(pets / "train/dog")
     with pytest.raises(UserError, match="has the single class 'cat'"):
         datasets.require_labels(open_dataset(config(pets)))
+
+
+def test_files_of_other_kinds_are_named_once_and_then_counted(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (pets / "train/cat/0.png").write_bytes(b"not a picture")
+    (pets / "train/notes.txt").write_text("")
+    dataset = open_dataset(config(pets, damaged="skip"))
+    listed = dataset.folder / "manifest.json"
+    kinds, damaged = (message for message in caplog.messages if "left out" in message)
+    assert kinds.endswith("left out 1 of a kind that is not read as a picture (train/notes.txt)")
+    assert damaged == f"{pets}: 1 of 6 images cannot be used and are left out, see {listed}"
+    caplog.clear()
+    open_dataset(config(pets, damaged="skip"))
+    assert caplog.messages == [f"{pets}: 1 of 6 images and other files are left out, see {listed}"]

@@ -85,7 +85,8 @@ def test_every_kind_explains_its_keys(kind: str, capsys: pytest.CaptureFixture[s
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     for field in DATASETS.models()[kind].model_fields:
-        assert f"--{field.replace('_', '-')}" in printed
+        assert (f"  --{field.replace('_', '-')}  " in printed) == (field != "kind")
+    assert f" {kind} " in printed.splitlines()[0]
 
 
 def test_the_module_prints_needed_disk_space_and_result(pets: Path) -> None:
@@ -97,5 +98,5 @@ def test_the_module_prints_needed_disk_space_and_result(pets: Path) -> None:
 
 def test_the_module_runs_and_has_help() -> None:
     done = run_python(["-m", "gconv_gan.data.prepare", "--help"])
-    for part in ("folder --path my.zip --split train", ",".join(DATASETS)):
+    for part in ("folder --path my.zip --split train", *(f"\n  {kind}\n" for kind in DATASETS)):
         assert part in done.stdout

@@ -1,6 +1,7 @@
 """Every rule of the doctor on numbers whose finding is known, and without its numbers."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -133,6 +134,18 @@ def test_a_discriminator_that_never_learned_is_not_one_whose_training_stopped() 
     assert found("discriminator_learns_nothing", stopped).severity == "fine"
 
 
+def test_during_training_overfitting_is_read_from_the_log_of_a_run_with_held_out_images() -> None:
+    log = lines(overfitting=0.6, loss_d=1.0)
+    held_out = {"trainer": {"held_out": 0.1}}
+    assert found("overfitting", log, **held_out).severity == "watch"
+    log[-1]["overfitting"] = 0.4  # one window alone is no finding
+    assert found("overfitting", log, **held_out).severity == "fine"
+    assert found("overfitting", log[:1], **held_out).severity == "not measured"
+    assert found("overfitting", log).sentence == "the training images were not read"  # without the share nothing is held out
+    watch = Watch(config(**held_out))
+    assert [finding.rule for finding in watch.begun(lines(overfitting=0.6, loss_d=1.0))] == ["overfitting"]
+
+
 # ---- collapse -------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +171,39 @@ def test_a_tenth_of_copies_is_seen_by_duplicates_and_not_by_distance() -> None:
     assert found("near_duplicates", measured=alike).severity == "fine"
     few = Measured(diversity=measure.distances(fake[:100], real))
     assert found("near_duplicates", measured=few).severity == "not measured"
+
+
+def test_a_class_that_shows_one_picture_is_named_with_the_next_worst() -> None:
+    labels, names = torch.arange(400) % 4, ("cat", "dog", "owl", "yak")
+    fake, real = pictures(400, 0), pictures(400, 1)
+    shrunk = torch.tensor([1.0, 0.4, 0.05, 1.0])[labels].view(-1, 1, 1, 1)  # deviations from grey, by class
+    fake = (128 + (fake.float() - 128) * shrunk).round().to(torch.uint8)
+    by_class = measure.distances_by_class(measure.Pictures(fake, labels), measure.Pictures(real, labels), names)
+    measured = Measured(diversity=measure.distances(fake, real), diversity_by_class=by_class)
+    worst = found("diversity_within_classes", measured=measured, conditional=True)
+    assert worst.severity == "watch"
+    assert re.fullmatch(r"class owl, then dog \(0\.[34]\d?\)", worst.where)
+    assert worst.value == pytest.approx(0.05, abs=0.02)
+    alike = measure.distances_by_class(
+        measure.Pictures(pictures(400, 2), labels), measure.Pictures(real, labels), ("cat", "dog", "owl", "yak")
+    )
+    fine = Measured(diversity=measure.distances(fake, real), diversity_by_class=alike)
+    assert found("diversity_within_classes", measured=fine, conditional=True).severity == "fine"
+    few = measure.distances_by_class(
+        measure.Pictures(fake[:100], labels[:100]), measure.Pictures(real, labels), ("cat", "dog", "owl", "yak")
+    )
+    small = Measured(diversity=measure.distances(fake, real), diversity_by_class=few)
+    assert "no class has 50 images" in found("diversity_within_classes", measured=small, conditional=True).sentence
+    assert "diversity_within_classes" not in {finding.rule for finding in diagnose(Evidence(config(conditional=False), [], 480, small))}
+
+
+@pytest.mark.parametrize(
+    ("late", "severity"), [((5.0, 4.0, 3.0), "fine"), ((6.1, 5.98, 6.2), "watch"), ((7.0, 9.0, 8.0), "watch"), ((4.0, 3.0), "not measured")]
+)
+def test_a_run_has_converged_where_its_best_distance_no_longer_falls(late: tuple[float, ...], severity: str) -> None:
+    early = [{"images": 60.0 * (k + 1), "p/fd": value} for k, value in enumerate((20.0, 10.0, 8.0, 6.0))]
+    log = early + [{"images": 400.0 + 20 * k, "p/fd": value} for k, value in enumerate(late)]
+    assert found("converged", log).severity == severity
 
 
 def test_recall_that_falls_and_distances_that_jump() -> None:
@@ -201,7 +247,9 @@ def spectrum(layer: str, *, normalised: bool = False, largest: float = 1.0, smal
 
 
 def test_spectra() -> None:
-    lagging = found("spectral_norm", measured=spectrum("discriminator.b", normalised=True, largest=1.1))
+    measured = spectrum("discriminator.b", normalised=True, largest=1.1)
+    assert "fewer than 200 discriminator steps" in found("spectral_norm", measured=measured).sentence
+    lagging = found("spectral_norm", measured=measured, trainer={"batch_size": 2})
     assert (lagging.severity, lagging.where) == ("watch", "discriminator.b")
     grown = found("spectral_growth", measured=spectrum("generator.b", largest=12.0))
     assert (grown.severity, grown.where, grown.value) == ("watch", "generator.b", 12.0)
@@ -259,6 +307,15 @@ def test_gates_of_a_network_are_measured_and_open_ones_left_out() -> None:
 @pytest.mark.parametrize(("half_life", "ramp", "severity"), [(240, None, "watch"), (96, None, "fine"), (240, 0.05, "fine")])
 def test_an_average_longer_than_the_run(half_life: int, ramp: float | None, severity: str) -> None:
     assert found("short_run", ema={"half_life_images": half_life, "ramp": ramp}).severity == severity
+
+
+@pytest.mark.parametrize(("averaged", "severity"), [(12.0, "watch"), (9.0, "fine")])
+def test_an_average_whose_distance_is_above_that_of_the_last_weights(averaged: float, severity: str) -> None:
+    log = [{"images": 240.0, "p/fd": 30.0, "p/fd_raw": 10.0}, {"images": 480.0, "p/fd": averaged}, {"images": 480.0, "p/fd_raw": 10.0}]
+    lags = found("average_lags", log)
+    assert (lags.severity, lags.value) == (severity, pytest.approx(averaged / 10))
+    assert "--generator-weights raw" in found("average_lags", log[1:2]).sentence
+    assert found("score_jumps", log).value == 0  # scores of the last weights are not in the series of the averaged ones
 
 
 # ---- during training ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from gconv_gan.commands.train.gan import fit
 from gconv_gan.config.errors import UserError
 from gconv_gan.diagnosis.diagnose import Watch
 from gconv_gan.runtime.tracking import read_metrics
-from tests.diagnosis.sick import FOUND, LOGGED, LOGS, RUNS, held_out_pictures, sick
+from tests.diagnosis.sick import FOUND, LOGGED, LOGS, RUNS, few_pictures, held_out_pictures, sick
 
 
 def examined(run: Path, out: Path, *options: str) -> dict[str, Any]:
@@ -45,6 +45,20 @@ def test_a_healthy_run_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert measured >= {"collapse", "overfitting", "separation", "diversity", "spectral_norm", "spectral_growth", "gates_ignore_latent"}
     assert "fine   " in printed
     assert "not measured  recall_fall: no recall or coverage was scored twice" in printed
+
+
+def test_overfitting_to_twenty_pictures_is_named_in_the_log_and_by_the_doctor(tmp_path: Path) -> None:
+    few = {"conditional": False, "data": {"path": str(few_pictures(tmp_path / "few", 40))}, "discriminator": {"norm": {"kind": "none"}}}
+    trainer = {"total_images": 7_200, "log_every": 480, "batch_size": 20, "n_dis": 2, "held_out": 0.5}
+    fit(sick("few_images", tmp_path, **few, trainer=trainer))
+    said = [line for line in (tmp_path / "few_images" / "log.txt").read_text().splitlines() if "overfitting: the share r_v" in line]
+    assert len(said) == 1
+    assert said[0].startswith("doctor: watch: ")
+    logged = [record["overfitting"] for record in read_metrics(tmp_path / "few_images" / "metrics.jsonl") if "overfitting" in record]
+    assert logged[0] < 0.2
+    assert logged[-1] > 0.7
+    findings = examined(tmp_path / "few_images", tmp_path / "d.json")  # on the same images
+    assert findings["overfitting"]["value"] == pytest.approx(logged[-1], abs=0.2)
 
 
 def test_fifty_discriminator_steps_are_named_in_the_log_and_by_the_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,7 @@ def trained(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
             images_seen=1200,
             checkpoint="checkpoint-1200",
             checkpoint_sha256="ab" * 32,
+            sample_command="gconv-gan sample runs/tiny_gconv --checkpoint 1200",
             class_names=("cat", "dog", "cow"),
             details={"Training seed": "0"},
         ),

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gconv_gan.gallery.latents import class_sheet, fixed_labels, fixed_latents, random_sheet, slerp, slerp_sheet
+from gconv_gan.gallery.latents import class_sheet, fixed_labels, fixed_latents, numbered_sheet, random_sheet, slerp, slerp_sheet
 
 
 def pair(dimension: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +93,15 @@ def test_an_unconditional_sheet_has_no_classes() -> None:
 
 
 def test_truncated_rows_keep_their_number() -> None:
-    whole, truncated = (fixed_latents(0, "truncation", count=6, latent_dim=30, threshold=threshold) for threshold in (None, 1.0))
-    assert truncated.abs().max() <= 1
-    assert torch.equal(truncated.sign(), whole.sign())
-    assert torch.equal(fixed_latents(0, "truncation", count=2, latent_dim=30, threshold=1.0), truncated[:2])
+    size = {"latent_dim": 30, "num_classes": 3}
+    whole, truncated = (numbered_sheet(0, count=6, threshold=threshold, **size) for threshold in (None, 1.0))
+    assert truncated.z.abs().max() <= 1
+    assert torch.equal(truncated.z.sign(), whole.z.sign())
+    assert torch.equal(numbered_sheet(0, count=2, threshold=1.0, **size).z, truncated.z[:2])
+
+
+def test_a_label_changes_the_classes_of_numbered_images_alone() -> None:
+    drawn, chosen = (numbered_sheet(1, count=40, latent_dim=4, num_classes=3, label=label) for label in (None, 2))
+    assert torch.equal(drawn.z, chosen.z)
+    assert set(drawn.y.tolist()) == {0, 1, 2}
+    assert set(chosen.y.tolist()) == {2}

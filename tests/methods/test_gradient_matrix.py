@@ -320,7 +320,7 @@ def on_player(network: nn.Module, *, flat: Sequence[int] = (), **options: Any) -
         return cross_entropy(stand_in(x[number]), y[number]) * (0 if number in flat else 1)
 
     def act(images: int) -> bool:
-        method.begin({"classifier": player}, Progress(images - 10))
+        method.begin({"classifier": player}, Progress(images - 5))
         changed = method.between({"classifier": player}, Progress(images), losses)
         seen.update(method.status(), facts=method.facts())
         return changed
@@ -355,6 +355,15 @@ def test_a_layer_that_becomes_too_narrow_for_its_batches_is_named_and_keeps_its_
     assert not act(20)
     assert "2 keeps its channels: its rank needs 32 batches" in capsys.readouterr().out.splitlines()
     assert act.seen["unmeasured_layers_c"] == 1  # type: ignore[attr-defined]
+
+
+def test_nothing_is_estimated_before_the_first_images(capsys: pytest.CaptureFixture[str]) -> None:
+    act = on_player(chain(), batches=20, first=15)
+    assert not act(10)
+    assert not act(20)
+    assert "estimate" not in capsys.readouterr().out
+    assert act(25)
+    assert "gradient-matrix reconstruction, classifier, 25 images" in capsys.readouterr().out
 
 
 # ---- whole runs ----------------------------------------------------------------------------------------------------

@@ -136,6 +136,8 @@ def test_layers_that_would_not_become_cheaper_and_those_of_rank_0_are_left() -> 
     first, second, *_ = (layer for layer, _ in all_filters(network))
     method = started(network, removed=0.05, ranks=[(first, 0), (second, 5)])
     assert list(method.facts()["classifier"].items()) == [(second, 5)]
+    depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2))  # of which a filter has rank 1 by itself
+    assert list(started(with_shape(depthwise), removed=0.8, min_rank=1).facts()["classifier"]) == ["1"]
     with pytest.raises(UserError, match="makes no convolution of the classifier cheaper: remove more"):
         LowRankProjection(removed=0.05).check({"classifier": build_classifier("resnet20")})
 

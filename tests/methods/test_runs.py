@@ -12,7 +12,7 @@ import pytest
 from gconv_gan.commands.train import classifier, classifier_plan, gan, gan_plan
 from gconv_gan.config.errors import UserError
 from gconv_gan.training.checkpoint import checkpoints
-from tests.methods.examples import EXAMPLES
+from tests.methods.examples import EXAMPLES, NARROW
 from tests.training.tiny import tiny
 from tests.training.tiny_classifier import tiny_classifier
 
@@ -38,7 +38,7 @@ def refusal(task: str, folder: Path, **changes: Any) -> str:
 @pytest.mark.parametrize(("first", "second"), [*permutations(STRUCTURAL, 2), *((kind, kind) for kind in STRUCTURAL)])
 def test_two_methods_that_change_one_network_are_refused(first: str, second: str, tmp_path: Path) -> None:
     methods = [EXAMPLES[kind].section(kind, "classifier") for kind in (first, second)]
-    assert refusal("classifier", tmp_path, methods=methods) == (
+    assert refusal("classifier", tmp_path, methods=methods, **NARROW) == (
         f"{first} changes the structure of the classifier, on which {second} relies: leave one of the two out, or let their players name"
         " different networks"
     )
@@ -48,7 +48,7 @@ def test_a_method_that_follows_weights_by_name_is_refused_where_another_changes_
     for kind in STRUCTURAL:
         for other in FOLLOWED_BY_NAME:
             methods = [EXAMPLES[one].section(one, "classifier") for one in (other, kind)]
-            said = refusal("classifier", tmp_path, methods=methods, **EXAMPLES[other].runs.get("classifier", {}))
+            said = refusal("classifier", tmp_path, methods=methods, **EXAMPLES[other].runs.get("classifier", {}), **NARROW)
             assert said.startswith(f"{kind} changes the structure of the classifier, on which {other} relies")
 
 
@@ -69,6 +69,7 @@ def test_two_of_them_on_different_networks_train_and_resume(tmp_path: Path) -> N
 
 LATE: list[tuple[dict[str, Any], str]] = [
     ({"kind": "low_rank", "factorise_at": 65}, "low_rank.factorise_at = 65 is beyond trainer.total_images = 64: set it to that number"),
+    ({"kind": "gradient_matrix", "first": 60, "every": 5}, "gradient_matrix.first \\+ every = 65 is beyond trainer.total_images = 64"),
     ({"kind": "low_rank", "every": 65}, "low_rank.every = 65 is beyond trainer.total_images = 64: nothing would be projected"),
     ({"kind": "gradient_matrix", "every": 65, "batches": 64}, "gradient_matrix.every = 65 is beyond .* nothing would be estimated"),
     ({"kind": "taylor", "every": 16, "first": 64, "macs": 0.5}, "nothing out of the .* = 64: removal number 1 is due at 80 images"),

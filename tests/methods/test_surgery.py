@@ -21,6 +21,7 @@ from gconv_gan.layers.weights import stored, weights_of
 from gconv_gan.methods.method import PlayerName
 from gconv_gan.methods.surgery import Reading, Units, cut, example_inputs, find_units, hold, units_of
 from gconv_gan.models.classifiers.named import build_classifier
+from gconv_gan.models.classifiers.transformer import PostNormTransformer
 from gconv_gan.models.classifiers.vgg import VGG
 from gconv_gan.models.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from gconv_gan.models.gan.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -54,6 +55,7 @@ NETWORKS: dict[str, tuple[PlayerName, Callable[[], nn.Module]]] = {
     "selective kernels": ("classifier", lambda: build_classifier("sknet29", image_size=8, widths=(32, 32, 64))),
     "ghosts": ("classifier", lambda: build_classifier("ghost_vgg16_s3", widths=(7, 8, 9, 10, 11))),
     "ghost bottlenecks": ("classifier", lambda: build_classifier("ghostnet_100_cifar", width=0.25)),
+    "transformer": ("classifier", lambda: PostNormTransformer(image_size=8, width=8, depth=2, heads=2, patch_size=2)),
     "dcgan": ("generator", lambda: DCGANGenerator(**{**G, "num_classes": None})),
     "dcgan, gconv": ("generator", lambda: DCGANGenerator(**G, conv=gconv())),
     "sngan": ("generator", lambda: ResNetGenerator(**G)),
@@ -118,6 +120,23 @@ def test_a_cut_network_computes_what_the_held_one_does_and_is_rebuilt_bit_for_bi
     assert torch.equal(again(*inputs), network(*inputs))
     network(*inputs).sum().backward()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in network.parameters() if p.grad is not None)
+
+
+SINGLE = ["plain chain", "wide residual", "transformer", "dcgan, gconv", "sngan, dictionary", "spectral discriminator"]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_in_float32_they_differ_by_rounding(name: str) -> None:
+    (player, network), (_, held) = (made(name) for _ in range(2))
+    network.float()
+    held.float()
+    inputs = example_inputs(player, network)
+    units = find_units(network, *inputs)
+    removed = units.removable(torch.randperm(len(units), generator=torch.Generator().manual_seed(2)).tolist(), len(units) // 4)
+    hold(held, units, removed)
+    cut(network, units, removed)
+    expected: Tensor = held(*inputs).detach()
+    torch.testing.assert_close(network(*inputs), expected, rtol=0, atol=1e-5 * max(1.0, float(expected.abs().max())))
 
 
 def test_nothing_cut_changes_nothing() -> None:
@@ -262,6 +281,45 @@ def test_a_network_whose_channels_were_not_understood_is_refused() -> None:
     torch.manual_seed(0)
     with pytest.raises(UserError, match="Reversed without some of its channels is another function than with them held at 0"):
         units_of("taylor", "classifier", Reversed())
+
+
+def test_networks_are_understood_before_training_too() -> None:
+    """Mixtures of dictionaries are the identity then, and a part of one may be 0, by whose norm nothing can be divided."""
+    torch.manual_seed(0)
+    network = spectral(BigGANGenerator(**{**G, "image_size": 8, "width": 8}, conv=gconv()))
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    units = units_of("taylor", "generator", network)
+    assert all(len(set(units.of("blocks.0.conv1", axis))) == 8 for axis in ("inputs", "outputs", "kernels"))
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
+
+
+class Hidden(Reversed):
+    """The same operation behind a norm whose scale is 0 before training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        result: Tensor = self.head((self.second(h) + self.norm(h.roll(1, 1))).mean((2, 3)))
+        return result
+
+
+def test_what_a_scale_of_0_hides_is_not_overlooked() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UserError, match="Hidden without some of its channels is another function"):
+        units_of("taylor", "classifier", Hidden())
+
+
+def test_units_of_a_transformer_are_the_channels_of_its_hidden_layers() -> None:
+    _, network = made("transformer")
+    units = find_units(network, *inputs_of("classifier", network))
+    found = {(layer, axis): set(units.of(layer, axis)) for layer, axis in units.slots()}
+    assert found.keys() == {(f"blocks.{block}.hidden.{part}", axis) for block in (0, 1) for part, axis in ((0, "outputs"), (2, "inputs"))}
+    assert len(units) == 64
+    assert found["blocks.1.hidden.0", "outputs"] == found["blocks.1.hidden.2", "inputs"] == set(range(32, 64))
 
 
 # ---- the derivative ------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from gconv_gan.commands.train.networks import load_run
+from gconv_gan.methods import taylor
+from gconv_gan.methods.taylor import averaged
 from gconv_gan.runtime.script import run_command
 from gconv_gan.training.task import Task
 from tests.processes import run_two
@@ -19,7 +21,7 @@ from tests.training.tiny import tiny
 IMAGES = 128
 TAYLOR: dict[str, Any] = {"kind": "taylor", "every": 32, "units_per_step": 4, "removed": 0.1}
 PRUNED: dict[str, list[dict[str, Any]]] = {
-    "gradient_matrix": [{"kind": "gradient_matrix", "every": 32, "batches": 26, "threshold": 0.1}],
+    "gradient_matrix": [{"kind": "gradient_matrix", "every": 64, "batches": 4, "threshold": 0.5}],
     "taylor": [
         {**TAYLOR, "players": ["generator"], "cut": "step"},
         {**TAYLOR, "players": ["discriminator"], "order": "second", "batches": 1},
@@ -43,6 +45,8 @@ def one_of_two(rank: int, config: str, port: int, seen: str) -> None:
         return changed
 
     Task.between = between  # type: ignore[method-assign]
+    if rank:  # as if rounding had turned the order of all units round: the first process's scores count
+        taylor.averaged = lambda *scores, **options: averaged(*scores, **options).flip(0)
     sys.argv = ["train_gan.py", config]
     run_command("gconv_gan.commands.train.gan")
 

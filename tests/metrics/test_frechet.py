@@ -93,6 +93,12 @@ def test_a_cached_root_gives_the_same_number_and_is_a_root() -> None:
     assert frechet_distance(x, y, real_root=root) == frechet_distance(x, y)
 
 
+@pytest.mark.parametrize("d", [1, 65, 129, 600])
+def test_the_blocks_of_a_cholesky_factor_and_the_root_give_the_same_number(d: int) -> None:
+    x, y = (moments_of(s) for s in pair(5, 2 * d + 2, 2 * d + 3, d))
+    assert frechet_distance(x, y) == pytest.approx(frechet_distance(x, y, real_root=symmetric_root(y.covariance)), rel=1e-10)
+
+
 def test_damaged_statistics_are_refused() -> None:
     x, y = (moments_of(s) for s in pair(5, 50, 50, 8))
     with pytest.raises(ValueError, match="not finite"):

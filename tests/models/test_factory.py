@@ -84,7 +84,7 @@ def test_details_reach_the_layers() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "resnt20"}, "network: there is no classifier 'resnt20': did you mean resnet20"),
+        ({"name": "resnt20"}, "network: there is no classifier 'resnt20'; did you mean resnet20"),
         ({"options": {"depth": [1]}}, "network: .*unexpected keyword argument 'depth'"),
     ],
 )

@@ -133,3 +133,16 @@ def test_every_parameter_of_every_layer_is_counted_once(name: str) -> None:
     rows = summarise(Network(), c.x)
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in c.layer.parameters())
     assert len({row.name for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("wrn", r"did you mean wrn_\w+ or .* \(or one of \d+ others\)\? gconv-gan layers lists all \d+$"),
+        ("resnet_18", r"did you mean resnet18 or "),
+        ("xyz", r"'xyz'; gconv-gan layers lists all \d+$"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_near_ones(name: str, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        main([name])

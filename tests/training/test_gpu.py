@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load
@@ -26,6 +27,8 @@ from gconv_gan.config.load import merged
 from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.data.reading.transforms import quantise
 from gconv_gan.experiments.arms import arm_run, load_ablation
+from gconv_gan.layers.norms import global_batch
+from gconv_gan.layers.norms.global_batch import normalised_over_processes
 from gconv_gan.metrics.generative import kid
 from gconv_gan.metrics.images.extraction import Wanted, extract
 from gconv_gan.metrics.images.sources import FakeSource
@@ -241,6 +244,61 @@ def test_the_averaging_of_gradients_by_nccl_is_captured(tmp_path: Path, monkeypa
         for _ in range(2):
             replay()
         assert [gradient.unique().tolist() for gradient in gradients] == [[0.125], [0.125]]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_batch_norm_over_processes_by_kernels(tmp_path: Path) -> None:
+    """One process shows calls, types, layouts and the capture of NCCL; the shares of two are joined from given statistics."""
+    dist.init_process_group("nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 5e-2)):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                torch.manual_seed(0)
+                x, g = (torch.randn(8, 6, 5, 5, device="cuda", dtype=dtype).contiguous(memory_format=layout) for _ in range(2))
+                wide = torch.promote_types(dtype, torch.float32)
+                weight, bias = (torch.rand(6, device="cuda", dtype=wide, requires_grad=True) for _ in range(2))
+                for scale, shift in ((weight, bias), (None, None)):
+                    leaves = [x.requires_grad_(), *(one for one in (scale, shift) if one is not None)]
+                    y, statistics = normalised_over_processes(x, scale, shift, 1e-3)
+                    exact = [None if one is None else one.double() for one in (scale, shift)]
+                    expected = F.batch_norm(x.double(), None, None, *exact, training=True, eps=1e-3)
+                    assert y.dtype == dtype
+                    assert y.is_contiguous(memory_format=layout)
+                    firsts = []
+                    for result in (y, expected):
+                        plain = torch.autograd.grad(result, leaves, g.to(result), retain_graph=True)
+                        kept = torch.autograd.grad(result, leaves, g.to(result), create_graph=True)
+                        second = torch.autograd.grad(kept[0].double().square().sum(), leaves[:2], materialize_grads=True, allow_unused=True)
+                        firsts.append([result, *plain, *kept, *second])
+                    firsts[0] += [statistics.mean, statistics.variance]
+                    firsts[1] += [x.double().mean((0, 2, 3)), x.double().var((0, 2, 3), correction=0)]
+                    for ours, reference in zip(*firsts, strict=True):
+                        bound = tolerance * (1 + reference.abs().max().item())
+                        torch.testing.assert_close(ours.double(), reference.double(), rtol=0, atol=bound)
+        means, inverses = torch.randn(3, 6, device="cuda"), torch.rand(3, 6, device="cuda") + 0.5
+        joined = [
+            global_batch._joint_statistics(m, i, torch.tensor([3.0, 1.0, 2.0]).to(m), 1e-3)
+            for m, i in ((means, inverses), (means.cpu().double(), inverses.cpu().double()))
+        ]
+        for ours, reference in zip(*joined, strict=True):
+            torch.testing.assert_close(ours.cpu().double(), reference, rtol=1e-4, atol=1e-5)
+        x = torch.randn(8, 6, 5, 5, device="cuda", requires_grad=True)
+        found: list[Any] = []
+
+        def once() -> None:
+            y, _ = normalised_over_processes(x, None, None, 1e-3)
+            found[:] = torch.autograd.grad(y.square().sum() + y.pow(3).sum(), x)
+
+        place = CaptureStream(torch.device("cuda"))
+        place.aside(once)
+        replay = place.record(once)
+        with torch.no_grad():
+            x.normal_()
+        replay()
+        captured = found[0].clone()
+        once()
+        torch.testing.assert_close(captured, found[0])
     finally:
         dist.destroy_process_group()
 

@@ -1,14 +1,19 @@
 """Status lines: time left, their legend, and what a finished run says."""
 
+import importlib
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from gconv_gan import verbs
-from gconv_gan.commands.train import gan
+from gconv_gan.commands.train import gan, next_steps
 from gconv_gan.config.load import parse_command
+from gconv_gan.config.sections.scores import ScoreCommand
 from gconv_gan.training.report import LABELS, LEGEND, clock
 from tests.training.tiny import tiny
 
@@ -38,15 +43,50 @@ def test_the_time_left_is_in_hours_minutes_and_seconds(seconds: float, shown: st
     assert clock(seconds) == shown
 
 
-def test_a_finished_run_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import importlib
+def printed_commands(printed: str) -> dict[str, list[str]]:
+    """Return verb -> arguments of the commands that a finished run ended with."""
+    lines = printed.splitlines()
+    commands = [shlex.split(line) for line in lines[lines.index("next:") + 1 :]]
+    assert {script for script, *_ in commands} == {verbs.CONSOLE_SCRIPT}
+    return {verb: arguments for _, verb, *arguments in commands}
 
-    gan.fit(tiny(tmp_path, trainer={"total_images": 32}))
-    printed = capsys.readouterr().out.splitlines()
-    commands = [shlex.split(line) for line in printed[printed.index("next:") + 1 :]]
-    assert [words[1] for words in commands] == ["gallery", "score", "doctor", "export", "sample"]
-    for script, verb, *arguments in commands:
-        assert script == verbs.CONSOLE_SCRIPT
-        entry = verbs.VERBS[verb]
-        parsed = parse_command(getattr(importlib.import_module(entry.module), entry.options), arguments)
-        assert str(tmp_path / "tiny") in str(parsed)
+
+def test_the_commands_that_a_finished_run_prints_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setattr(next_steps, "available_extractors", lambda: ["efficientnet_lite0"])
+    monkeypatch.chdir(tmp_path)
+    draw = torch.Generator().manual_seed(0)
+    Path("my pictures").mkdir()
+    for index in range(24):  # fewer than any protocol compares with
+        pixels = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8, generator=draw)
+        Image.fromarray(pixels.numpy()).save(f"my pictures/{index}.png")
+    data = {"kind": "folder", "path": "my pictures", "size": 8, "split": None}
+    gan.fit(tiny(Path("runs"), name="mine", conditional=False, data=data, trainer={"total_images": 32, "log_every": 10_000}))
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^ +0\.0 kimg .* D \S+  G \S+ ", printed, re.MULTILINE)) == 1  # shorter than log_every: one line, at the end
+    commands = printed_commands(printed)
+    assert list(commands) == ["gallery", "score", "doctor", "export", "sample"]
+    for verb, arguments in commands.items():
+        importlib.import_module(verbs.VERBS[verb].module).main(arguments)
+    (score,) = Path("runs/mine/scores").glob("*.json")
+    card = json.loads(score.read_text())["card"]["formula"]
+    assert (card["num_fake"], card["num_real"]) == (2_000, 24)
+    assert Path("runs/mine/samples-32.zip").is_file()
+
+
+def test_the_score_that_is_printed_is_the_one_of_training(tmp_path: Path) -> None:
+    evaluation = {"every": 160, "protocol": "fd1k_classifier", "extractor": "checkpoint:a judge", "num_fake": 50, "num_real": 30}
+    config = tiny(tmp_path, evaluation={**evaluation, "metrics": ["kid"], "batch_norm": "standing"})
+    (score,) = (line for line in next_steps.next_steps(config, Path("r"), images_seen=480, num_images=100) if " score " in line)
+    options = parse_command(ScoreCommand, shlex.split(score)[2:])
+    assert (options.protocol, options.extractor, options.metrics) == (("fd1k_classifier",), ("checkpoint:a judge",), ("kid",))
+    assert (options.num_fake, options.num_real, options.batch_norm) == (50, 30, "standing")
+
+
+def test_absent_weights_are_downloaded_by_the_printed_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_steps, "available_extractors", list)
+    (score,) = (line for line in next_steps.next_steps(tiny(tmp_path), Path("r"), images_seen=480, num_images=5_000) if " score " in line)
+    options = parse_command(ScoreCommand, shlex.split(score)[2:])
+    assert (options.protocol, options.download, options.num_real) == (("fid2k",), True, None)

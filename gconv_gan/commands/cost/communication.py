@@ -6,8 +6,8 @@ message, a ring (Patarasu, Yuan, "Bandwidth Optimal All-reduce Algorithms for Cl
 
 .. math:: t_\text{ring} = \frac{2(n-1)}{n}\,\frac{B}{W} + 2(n-1)\,L, \qquad t_\text{tree} = \frac{2B}{W} + 2\lceil\log_2 n\rceil\,L,
 
-of which the shorter counts, as a library chooses by size. BatchNorm over the global batch sends two values per channel and one count,
-forward and backward, per layer and pass, by the same formula. Nothing overlaps with computation.
+of which the shorter counts, as a library chooses by size. BatchNorm over the global batch reduces, per layer and pass, a table of two
+values per channel and one count of every process forward, and two values per channel backward. Nothing overlaps with computation.
 """
 
 import math
@@ -65,8 +65,9 @@ class StepTraffic:
             return 0.0
         gradients = links.all_reduce_ms(self.generator_bytes, gpus) + self.n_dis * links.all_reduce_ms(self.discriminator_bytes, gpus)
         # one forward pass of the generator per discriminator step; forward and backward in its own step
-        norms = (self.n_dis + 2) * sum(links.all_reduce_ms(4 * (2 * channels + 1), gpus) for channels in self.norm_channels)
-        return gradients + norms
+        forward = sum(links.all_reduce_ms(4 * gpus * (2 * channels + 1), gpus) for channels in self.norm_channels)
+        backward = sum(links.all_reduce_ms(4 * 2 * channels, gpus) for channels in self.norm_channels)
+        return gradients + (self.n_dis + 1) * forward + backward
 
 
 @dataclass(frozen=True)

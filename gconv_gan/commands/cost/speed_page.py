@@ -163,7 +163,7 @@ CPU_TARGETS = (
         ratio_of("ConvNorm in D / spectral norm", SMALL),
         1.15,
         False,
-        "every step computes the spectra of all kernels",
+        "a filter over the whole map follows every convolution, forward and backward",
     ),
     Target("R1 every 16th step / none, 64/64", ratio_of("R1 every 16 / none", SMALL), 1.1, False, "the penalty needs second derivatives"),
     Target(
@@ -186,7 +186,7 @@ CPU_TARGETS = (
         ratio_of("Fréchet distance of torch-fidelity / ours", "moments alone"),
         2.5,
         True,
-        "the root of the reference costs a symmetric eigenproblem with its vectors",
+        "the eigenvalues of a symmetric matrix take most of the time",
     ),
 )
 

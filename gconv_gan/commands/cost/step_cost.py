@@ -22,7 +22,8 @@ from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.commands.train.step_time import noise_task
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
+from gconv_gan.config.help_page import CONFIG, HELP, KEYS, PLUGINS, Group, help_page
+from gconv_gan.config.load import asks_for_help, load_config, program, typed
 from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.training.adversarial import Adversarial
@@ -40,10 +41,17 @@ VIEWS = {
 """Operations that are not counted: views, allocations, and operations of the host alone."""
 
 
+SUMMARY = "Measure the processor time of an iteration of a GAN run, and count the operations of each file of the package."
+
+
 def main(arguments: Sequence[str]) -> None:
     """Print the costs of the run that ``CONFIG.toml [overrides]`` describes."""
+    if asks_for_help(arguments[:1]):
+        groups = [Group("arguments", [CONFIG]), Group("options", [KEYS, PLUGINS, HELP])]
+        print(help_page(f"{typed()} CONFIG [--KEY VALUE ...]", SUMMARY, groups))
+        return
     if not arguments or arguments[0].startswith("-"):
-        raise UserError("give a config file, with overrides behind it: step_cost.py CONFIG.toml [--key value …]")
+        raise UserError(f"give a config file, with overrides behind it: {program()} CONFIG [--KEY VALUE ...]")
     config = load_config(GANRunConfig, arguments[0], arguments[1:])
     accelerator = build_accelerator(config)
     task = noise_task(config, check(config, accelerator, None), accelerator)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,19 +13,32 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from gconv_gan.commands.score.fakes import Fakes, file_fakes, run_fakes
-from gconv_gan.commands.score.references import Reals, chosen_reals, open_files, open_reference, processes, reference_of, usual_split
+from gconv_gan.commands.score.references import (
+    Reals,
+    chosen_reals,
+    dataset_reals,
+    open_files,
+    open_reference,
+    processes,
+    reference_of,
+    usual_split,
+)
 from gconv_gan.commands.score.scores import is_run, require_outlet
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config, SampleCount
 from gconv_gan.config.commands import Checkpoint, JsonFile
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.sections.data import DataConfig
+from gconv_gan.data.batches.subset import without_held_out
+from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.pictures.grid import grid_png
 from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.metrics.extractors.inception import Extractor
+from gconv_gan.metrics.images.content_order import ContentOrder
 from gconv_gan.metrics.images.extraction import Wanted, extract
-from gconv_gan.metrics.images.sources import BLOCK
+from gconv_gan.metrics.images.sources import BLOCK, PartOfImages
 from gconv_gan.metrics.memorisation import CALIBRATION_NEIGHBOURS, authenticity, balanced, calibrated_distances, copy_test
 from gconv_gan.metrics.neighbours import NearestRows, nearest_rows
 from gconv_gan.metrics.protocols import Protocol
@@ -63,7 +76,7 @@ class MemorisationCommand(Config):
     train_split: str | None = None
     """Their split; None: the one the run was trained on."""
     held_out: str | None = None
-    """Images of the same kind that were not trained on; None: the held-out split of the run's data."""
+    """Images of the same kind that were not trained on; None: those of trainer.held_out, else the held-out split of the run's data."""
     held_out_split: str | None = None
     """Their split; None: test, or val."""
     extractor: str = "inception"
@@ -137,7 +150,7 @@ class MemorisationReport(Config):
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        low, high = self.interval
+        low, high = max(0.0, self.interval[0]), min(1.0, self.interval[1])
         numbers = f"share {self.share:.3f}, 95 % interval {low:.3f} to {high:.3f}, p {self.p_value:.2g}"
         sets = f"{self.fakes:,} fakes, {self.images:,} training and {self.images:,} held-out images"
         lines = [
@@ -157,6 +170,8 @@ class MemorisationReport(Config):
             return f"evidence of copying: about {self.excess:.1%} of the fakes repeat one of these training images"
         if self.interval[1] < 0.5:
             return "the fakes lie nearer to the held-out images: the two sets are not of one kind, so that the share says nothing"
+        if self.detectable >= 1:
+            return f"undecided: {self.images:,} images of either kind are too few to see any share of copies"
         return f"no evidence of copying; a share of copies below {self.detectable:.1%} would not be seen"
 
 
@@ -194,6 +209,7 @@ def memorisation(command: MemorisationCommand) -> tuple[MemorisationReport, byte
     """
     device = command_device()
     run = load_run(command.source, checkpoint=command.checkpoint) if is_run(command.source) else None
+    _require_fitting(command, run)
     network = extractor(command.extractor, weights=Path(command.weights) if command.weights else None, device=device)
     fakes, size = _fakes(command, run)
     opened = _opened(command, run, size)
@@ -237,8 +253,6 @@ def _fakes(command: MemorisationCommand, run: TrainedRun | None) -> tuple[Fakes,
     if run is None:
         files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir))
         return file_fakes(files, command.source, count=command.num_fake, seed=command.seed), files.size
-    if command.size is not None:
-        raise UserError(f"--size {command.size} is for pictures in files; the images of {command.source} have the size of its data")
     count = command.num_fake or NUM_FAKE
     weights = command.generator_weights
     fakes = run_fakes(
@@ -250,18 +264,18 @@ def _fakes(command: MemorisationCommand, run: TrainedRun | None) -> tuple[Fakes,
 def _opened(command: MemorisationCommand, run: TrainedRun | None, size: int) -> tuple[Reals, Reals]:
     """Return training and held-out images, which are not read yet; raise ``UserError`` if they are absent or of another size."""
     data = None if run is None else run.config.data
-    held_out_split = command.held_out_split
-    if command.train is None and data is None:
-        raise UserError("--train is needed: the images that the generator was trained on, a data set or a folder, zip or tar")
-    if command.held_out is None:
-        if command.train is not None or data is None:
-            raise UserError("--held-out is needed: images of the same kind that were not trained on, a data set or a folder, zip or tar")
-        held_out_split = held_out_split or _held_out_split(data)
+    parts = None if run is None or command.train or command.train_split else _parts_of(run, Path(command.cache_dir))
+    if parts is not None and command.held_out is None and command.held_out_split is None:
+        return parts
+    held_out_split = command.held_out_split or (_held_out_split(data) if command.held_out is None and data is not None else None)
     found = []
     for reference, split, flags in (
         (command.train, command.train_split, TRAIN_FLAGS),
         (command.held_out, held_out_split, HELD_OUT_FLAGS),
     ):
+        if flags is TRAIN_FLAGS and parts is not None:
+            found.append(parts[0])
+            continue
         reals = open_reference(
             reference, split=split, trained_on=data, size=size, files_size=command.size, cache_dir=Path(command.cache_dir), flags=flags
         )
@@ -273,12 +287,66 @@ def _opened(command: MemorisationCommand, run: TrainedRun | None, size: int) -> 
     return found[0], found[1]
 
 
+def _parts_of(run: TrainedRun, cache_dir: Path) -> tuple[Reals, Reals] | None:
+    """Return the images that a run with ``trainer.held_out`` was trained on, and those that it held out; None for a run without.
+
+    Raises:
+        UserError: the data of the run's config are absent, or are others now.
+
+    """
+    config = run.config
+    if not config.trainer.held_out:
+        return None
+    dataset = open_dataset(config.data.model_copy(update={"cache_dir": str(cache_dir)}), progress=process_state().is_main_process)
+    if dataset.content_hash != run.state["data"]:
+        raise UserError(
+            f"{dataset.title} ({dataset.manifest.location}) is not the data of the run: restore them, or name --train and --held-out"
+        )
+    whole = dataset_reals(dataset, cache_dir=cache_dir)
+    order = whole.images.order if isinstance(whole.images, ContentOrder) else range(len(dataset))
+    found = []
+    for rows, which in zip(
+        without_held_out(dataset, share=config.trainer.held_out, seed=config.seed), ("trained on", "held out"), strict=True
+    ):
+        chosen = set(rows.tolist())
+        places = [place for place, number in enumerate(order) if number in chosen]
+        images = PartOfImages(whole.images, places, choice=f"{len(places)} of {len(dataset)}, {which} with seed {config.seed}")
+        labels = None if whole.labels is None else whole.labels[places]
+        found.append(replace(whole, images=images, source=f"{whole.source}, {which}", labels=labels))
+    return found[0], found[1]
+
+
+def _require_fitting(command: MemorisationCommand, run: TrainedRun | None) -> None:
+    """Raise ``UserError`` if ``command`` does not fit its source, or lacks training or held-out images; read no image.
+
+    Args:
+        command: the command line.
+        run: the run; None for pictures in files.
+
+    """
+    data = None if run is None else run.config.data
+    if data is None and not Path(command.source).exists():
+        raise UserError(f"SOURCE: {does_not_exist(Path(command.source))}; give a run folder, or images in a folder, zip or tar")
+    if data is not None and command.size is not None:
+        raise UserError(f"--size {command.size} is for pictures in files; the images of {command.source} have the size of its data")
+    if command.train is None and data is None:
+        raise UserError("--train is needed: the images that the generator was trained on, a data set or a folder, zip or tar")
+    if command.held_out is None:
+        if command.train is not None or data is None:
+            raise UserError("--held-out is needed: images of the same kind that were not trained on, a data set or a folder, zip or tar")
+        if run is None or not run.config.trainer.held_out:
+            _held_out_split(data)
+
+
 def _held_out_split(data: DataConfig) -> str:
     """Return the name of the split that a run was not trained on."""
     trained_on, split = getattr(data, "split", None), usual_split(PROTOCOL.model_copy(update={"split": "test"}), data.kind)
     if split is None or trained_on in (None, "all", split):
         which = "all images" if trained_on in (None, "all") else f"the split {trained_on}"
-        raise UserError(f"the run was trained on {which} of {data.kind}: name images that it was not trained on with --held-out")
+        raise UserError(
+            f"the run was trained on {which} of {data.kind}: name images that it was not trained on with --held-out, "
+            "or train with trainer.held_out"
+        )
     return split
 
 

@@ -9,6 +9,7 @@ from gconv_gan.commands.score.fakes import Fakes, file_fakes, run_fakes
 from gconv_gan.commands.score.progress import Progress
 from gconv_gan.commands.score.references import (
     Reals,
+    chosen_reals,
     open_files,
     open_reference,
     processes,
@@ -141,6 +142,8 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
             f"--size {command.size} is for pictures in files; {command.source} is a run, whose images have the size of its data"
         )
     files = open_files(Path(command.source), size=command.size, cache_dir=Path(command.cache_dir)) if run is None else None
+    references = References(command, run, files)
+    references.require(jobs)  # before weights are looked for or fetched
     networks = build_extractors(
         [job.extractor for job in jobs],
         weights=Path(command.weights) if command.weights else None,
@@ -149,9 +152,8 @@ def evaluate(command: ScoreCommand, jobs: Sequence[Job]) -> list[Score]:
     )
     if run is not None:
         fakes = fakes_of(run, command, jobs, rule=run.rule)
-        return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, References(command, run, None)))
+        return score_jobs(fakes, command, evaluations_of(fakes, jobs, networks, references))
     assert files is not None
-    references = References(command, None, files)
     results: dict[Job, Score] = {}
     for count in dict.fromkeys(job.protocol.num_fake for job in jobs):
         group = [job for job in jobs if job.protocol.num_fake == count]
@@ -200,12 +202,22 @@ class References:
     opened: dict[str | None, ReferenceStatistics | Reals | Path] = field(default_factory=dict)
     computed: dict[tuple[str | None, int | None, str], ReferenceStatistics] = field(default_factory=dict)
 
-    def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
-        """Return the statistics that ``job`` needs, with features if any of ``jobs`` on the same images needs them."""
-        split = self._split(job.protocol)
+    def require(self, jobs: Sequence[Job]) -> None:
+        """Open the references of all jobs; raise ``UserError`` if one is absent, or has too few images or another split."""
+        for job in jobs:
+            reals = self._opened(job.protocol)
+            if isinstance(reals, Reals):
+                chosen_reals(reals, job.protocol, seed=self.options.seed)
+
+    def _opened(self, chosen: Protocol) -> ReferenceStatistics | Reals | Path:
+        split = self._split(chosen)
         if split not in self.opened:
             self.opened[split] = self._open(split)
-        reals = self.opened[split]
+        return self.opened[split]
+
+    def of(self, job: Job, network: Extractor, jobs: Sequence[Job]) -> ReferenceStatistics:
+        """Return the statistics that ``job`` needs, with features if any of ``jobs`` on the same images needs them."""
+        split, reals = self._split(job.protocol), self._opened(job.protocol)
         if isinstance(reals, Path):
             return import_statistics(reals, network, count=self.options.num_real)
         by_class = needs_classes(job.protocol)
@@ -266,11 +278,22 @@ def keep(run: Path, options: ScoreOptions, job: Job, result: Score) -> Path:
 
 
 def score_file(run: Path, options: ScoreOptions, job: Job, images: int) -> Path:
-    """Return the file in a run folder for the score of a checkpoint, named after protocol, extractor, settings and ``images``."""
+    """Return the file in a run folder for the score of a checkpoint, named after protocol, extractor, settings and ``images``.
+
+    "fid2k-num_real=300-inception-480.json": a file that an earlier version named otherwise keeps its name.
+    """
     usual = ScoreOptions()
     chosen = [(options.batch_norm, usual.batch_norm), (options.generator_weights, usual.generator_weights), (options.labels, usual.labels)]
     mode = [str(value) for value, default in [*chosen, (f"seed{options.seed}", f"seed{usual.seed}")] if value != default]
     mode += [] if options.truncation is None else [f"truncation{options.truncation:g}"]
     network = "checkpoint" if job.extractor.startswith("checkpoint:") else job.extractor
     name = "-".join([job.protocol.name, network, *mode, str(images)])
-    return run / "scores" / ("".join(c if c.isalnum() or c in "._-" else "_" for c in name) + ".json")
+    earlier = run / "scores" / (_plain(name, "._-") + ".json")
+    words = {"', '": "+", "('": "", "',)": "", "')": "", " (": "-", ", ": "-", ")": "", ":": "_"}
+    for found, word in words.items():
+        name = name.replace(found, word)
+    return earlier if earlier.is_file() else earlier.with_name(_plain(name, "._-=+") + ".json")
+
+
+def _plain(name: str, marks: str) -> str:
+    return "".join(c if c.isalnum() or c in marks else "_" for c in name)

@@ -52,13 +52,15 @@ def fit(config: ClassifierRunConfig) -> dict[str, float]:
 
     """
     accelerator = build_accelerator(config)
-    ready = prepared(config, open_dataset(config.data, progress=accelerator.is_main_process), accelerator)
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    ready = prepared(config, dataset, accelerator)
     with ready.folder(accelerator):
         train(ready.task, ready.run, accelerator)
         scores = ready.save()
         accelerator.end_training()
     if accelerator.is_main_process:
-        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=ready.task.progress.images_seen)))
+        seen = ready.task.progress.images_seen
+        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=seen, num_images=len(dataset))))
     return scores
 
 

@@ -7,7 +7,7 @@ import torch
 
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.classifier_checks import check
-from gconv_gan.commands.train.gan_plan import goes_on, iterations_left, rounded_up
+from gconv_gan.commands.train.gan_plan import goes_on, iterations_left, left_out, rounded_up
 from gconv_gan.commands.train.step_time import classifier_step_time
 from gconv_gan.config.errors import reworded
 from gconv_gan.config.schema import constructor
@@ -54,6 +54,12 @@ def plan(config: ClassifierRunConfig) -> str:
             table(rows),
             "",
             f"data: {data}",
+            *(
+                line
+                for found, section in ((dataset, "data"), (test, "test_data"))
+                if found is not None
+                for line in left_out(found, section)
+            ),
             *goes_on(parts.resumes_from, config.start_from),
             f"input: {config.image_size}×{config.image_size} of {config.data.size}×{config.data.size}",
             f"images: {shown:,}{epochs} = {steps:,} steps of {trainer.batch_size}{rounded_up(shown, trainer)}",
@@ -63,6 +69,7 @@ def plan(config: ClassifierRunConfig) -> str:
                 share=trainer.batch_size // accelerator.num_processes,
                 device=accelerator.device,
             ),
+            taken.log_text(trainer.log_every, images=trainer.batch_size, total_images=trainer.total_images),
             *taken.memory_text(accelerator.device),
             f"disk: {copies * weights / 2**20:.1f} MiB per checkpoint, at most {trainer.keep_checkpoints + 1} kept",
         ]

@@ -17,8 +17,10 @@ from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
 from gconv_gan.commands.train.training_score import training_scorer
 from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.diagnosis.overfitting import probe
 from gconv_gan.methods.method import Layout, PlayerName, Progress
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.loop import Run, train
@@ -40,12 +42,13 @@ def fit(config: GANRunConfig) -> Progress:
 
     """
     accelerator = build_accelerator(config)
-    ready = prepared(config, open_dataset(config.data, progress=accelerator.is_main_process), accelerator)
+    dataset = open_dataset(config.data, progress=accelerator.is_main_process)
+    ready = prepared(config, dataset, accelerator)
     with ready.folder(accelerator):
         progress = train(ready.task, ready.run, accelerator)
         accelerator.end_training()
     if accelerator.is_main_process:
-        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=progress.images_seen)))
+        print("\n".join(next_steps(config, ready.run.folder.path, images_seen=progress.images_seen, num_images=len(dataset))))
     return progress
 
 
@@ -55,13 +58,17 @@ def prepared(config: GANRunConfig, dataset: ImageDataset, accelerator: Accelerat
     if accelerator.is_main_process and not quiet:
         for sentence in parts.warnings:
             log.warning("warning: %s", sentence)
-    run = Run(config, parts.folder, parts.facts, fork=parts.forks, quiet=quiet)
+    run = Run(config, parts.folder, parts.facts, fork=parts.forks, inherited=parts.inherited, quiet=quiet)
     return Prepared(build_task(config, parts, dataset, accelerator), run, save=lambda: None)
 
 
 def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, accelerator: Accelerator) -> Adversarial:
     """Return the training task; computes the statistics of ``dataset`` for scores, writes nothing to the run's folder."""
     assert parts.data is not None
+    probed = None
+    if config.trainer.held_out:
+        rows = without_held_out(dataset, share=config.trainer.held_out, seed=config.seed)
+        probed = probe(dataset, *rows, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes)
     scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, parts.folder.scores)
     return Adversarial(
         config,
@@ -74,6 +81,7 @@ def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, a
         pictures=SampleGrids(parts.folder, dataset, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes),
         methods=parts.methods,
         scorer=scorer,
+        probe=probed,
         layouts=layouts(config, parts, accelerator),
         device=accelerator.device,
     )

@@ -18,18 +18,22 @@ from gconv_gan.config.load import load_config
 from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.datasets import published_classes, require_full_batch, require_labels
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.losses.objective import Objective
 from gconv_gan.methods.method import Method, PlayerName
 from gconv_gan.methods.temperature import GateTemperature
-from gconv_gan.models.changes import read_records
+from gconv_gan.models.changes import Record, inherited, read_records
 from gconv_gan.runtime.random import stream_seed
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.checkpoint import STATE, forked_from, images_at, lineage, load_network, resumable
 
 FEW_IMAGES = 5_000
 """At 5,000 faces of FFHQ, and 256 px, the discriminator of StyleGAN2 without augmentation had learned the images by heart."""
+
+FEW_AUGMENTED_IMAGES = 1_000
+"""The smallest set that arXiv 2006.06676 trains on with augmentation has 1,000 images; MetFaces' 1,336 start from trained weights."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class CheckedGAN:
     """The checkpoint from which it resumes."""
     forks: Path | None
     """The checkpoint of another run from which a new run goes on."""
+    inherited: list[Record]
+    """Records of the changes of structure that the networks had when the run, or the one that it goes on from, started."""
     num_classes: int | None
     generator: nn.Module
     discriminator: nn.Module
@@ -83,7 +89,12 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     if dataset is not None:
         trainer = config.trainer
         parts = accelerator.num_processes * trainer.micro_batches
-        require_full_batch(dataset, len(dataset), batch_size=trainer.batch_size, parts=parts)
+        training, held_out = without_held_out(dataset, share=trainer.held_out, seed=config.seed)
+        if trainer.held_out and len(held_out) < 2:
+            raise UserError(
+                f"trainer.held_out {trainer.held_out} holds out {len(held_out)} of {len(dataset):,} images: raise it, or set it to 0"
+            )
+        require_full_batch(dataset, len(training), batch_size=trainer.batch_size, parts=parts)
         data = real_images(config, dataset, accelerator, seed=config.seed)
         generator_data = generator_images(config, dataset, accelerator, objective)
         facts = {
@@ -98,9 +109,12 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
     forks = forked(config, generator, discriminator) if config.fork is not None and resumes_from is None else None
     if config.fork is not None:
         facts["fork"] = lineage(forks) if forks else json.loads((resumes_from / STATE).read_text())["fork"]  # type: ignore[operator]
-    warnings = narrow_maps(config, generator, discriminator) + ([] if dataset is None else too_few(config, len(dataset)))
+    warnings = narrow_maps(config, generator, discriminator) + ([] if dataset is None else too_few(config, len(training)))
+    before = resumes_from or forks
+    records = [] if before is None else inherited(read_records(before / STATE))
     if config.start_from is not None and resumes_from is None:
-        warnings += start_from(Path(config.start_from), generator, discriminator)
+        started = start_from(Path(config.start_from), generator, discriminator, num_classes=num_classes)
+        records, warnings = started.records, [*warnings, *started.messages]
     optimizers: dict[PlayerName, Any] = {
         "generator": constructor(config.generator_optimizer, "generator_optimizer"),
         "discriminator": constructor(config.discriminator_optimizer, "discriminator_optimizer"),
@@ -109,6 +123,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
         folder=folder,
         resumes_from=resumes_from,
         forks=forks,
+        inherited=records,
         num_classes=num_classes,
         generator=generator,
         discriminator=discriminator,
@@ -117,7 +132,7 @@ def check(config: GANRunConfig, accelerator: Accelerator, dataset: ImageDataset 
             methods(config),
             {"generator": generator, "discriminator": discriminator},
             optimizers,
-            resumes_from or forks,
+            before,
             total_images=config.trainer.total_images,
         ),
         scored=training_score(config, dataset, generator, accelerator.device),
@@ -152,8 +167,12 @@ def forked(config: GANRunConfig, generator: nn.Module, discriminator: nn.Module)
 
 def too_few(config: GANRunConfig, images: int) -> list[str]:
     """Return a message where there are so few images that a discriminator learns them by heart (arXiv 2006.06676, figure 1)."""
-    if images >= FEW_IMAGES or config.augment.kind != "none":
+    if images >= FEW_IMAGES or (config.augment.kind != "none" and images >= FEW_AUGMENTED_IMAGES):
         return []
+    if config.augment.kind != "none":
+        if config.start_from or config.fork:
+            return []
+        return [f"{images:,} images are few even with augmentation: fine-tune a run on similar pictures (start_from), and look for copies"]
     return [
         f"{images:,} images are few: without augmentation a discriminator learns fewer than {FEW_IMAGES:,} by heart, and samples get worse "
         'after a while: set augment.kind = "ada", or fine-tune with start_from'
@@ -173,6 +192,7 @@ def real_images(config: GANRunConfig, dataset: ImageDataset, accelerator: Accele
         num_processes=accelerator.num_processes,
         device=accelerator.device,
         resident=config.data.resident,
+        indices=without_held_out(dataset, share=config.trainer.held_out, seed=config.seed)[0] if config.trainer.held_out else None,
     )
 
 

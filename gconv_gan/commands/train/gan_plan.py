@@ -11,6 +11,7 @@ from gconv_gan.commands.train.step_time import gan_step_time
 from gconv_gan.config.schema import constructor
 from gconv_gan.config.sections.classifiers import ClassifierTrainerConfig
 from gconv_gan.config.sections.runs import GANRunConfig, TrainerConfig
+from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.cache import open_without_fetching
 from gconv_gan.data.datasets import not_there_yet
 from gconv_gan.data.image_dataset import ImageDataset
@@ -54,14 +55,15 @@ def plan(config: GANRunConfig) -> str:
             "discriminator",
             table(d_rows),
             "",
-            *(_described(dataset) if dataset is not None else [f"data: {not_there_yet(config.data)}"]),
+            *(_described(config, dataset) if dataset is not None else [f"data: {not_there_yet(config.data)}"]),
             *goes_on(parts.resumes_from, config.start_from, parts.forks),
-            *_work(config.trainer, macs, dataset),
+            *_work(config, macs, dataset),
             taken.text(
                 iterations_left(config.trainer.total_images, config.trainer.images_per_iteration, parts.resumes_from or parts.forks),
                 share=config.trainer.batch_size // accelerator.num_processes,
                 device=accelerator.device,
             ),
+            taken.log_text(config.trainer.log_every, images=config.trainer.images_per_iteration, total_images=config.trainer.total_images),
             *taken.memory_text(accelerator.device),
             *_disk(config.trainer, checkpoint),
             *(f"warning: {sentence}" for sentence in parts.warnings),
@@ -91,17 +93,35 @@ def iterations_left(total_images: int, step: int, newest: Path | None) -> int:
     return max(0, -(-(total_images - seen) // step))
 
 
-def _described(dataset: ImageDataset) -> list[str]:
-    """Return what the data are, and what of the files was left out."""
+def _described(config: GANRunConfig, dataset: ImageDataset) -> list[str]:
+    """Return what the data are, and which files are left out."""
     manifest, count = dataset.manifest, dataset.num_classes
     classes = f"{count or 'no'} class{'' if count == 1 else 'es'}"
-    lines = [f"data: {len(dataset):,} images of {manifest.size}×{manifest.size}, {classes}"]
-    if manifest.left_out:
-        lines.append(f"data: {manifest.left_out}")
+    return [
+        f"data: {len(dataset):,} images of {manifest.size}×{manifest.size}, {classes}",
+        *left_out(dataset, "data"),
+        *held_out(config, dataset),
+    ]
+
+
+def held_out(config: GANRunConfig, dataset: ImageDataset) -> list[str]:
+    """Return a line on the images that are not trained on, or none."""
+    if not config.trainer.held_out:
+        return []
+    training, others = without_held_out(dataset, share=config.trainer.held_out, seed=config.seed)
+    return [f"data: {len(others):,} of the images are held out of training (trainer.held_out), {len(training):,} are trained on"]
+
+
+def left_out(dataset: ImageDataset, section: str) -> list[str]:
+    """Return which files of the data of a section are left out, as lines."""
+    manifest = dataset.manifest
+    lines = [f"{section}: {manifest.left_out}"] if manifest.left_out else []
     if manifest.skipped:
         named = ", ".join(f"{image.name} ({image.reason})" for image in manifest.skipped[:3])
         more = f" and {len(manifest.skipped) - 3} more" if len(manifest.skipped) > 3 else ""
-        lines.append(f"data: left out {len(manifest.skipped)} that cannot be used: {named}{more}")
+        lines.append(
+            f"{section}: left out {len(manifest.skipped)} that cannot be used: {named}{more}, see {dataset.folder / 'manifest.json'}"
+        )
     return lines
 
 
@@ -110,11 +130,13 @@ def rounded_up(shown: int, trainer: TrainerConfig | ClassifierTrainerConfig) -> 
     return "" if shown == trainer.total_images else f" (trainer.total_images = {trainer.total_images:,}, rounded up to a whole iteration)"
 
 
-def _work(trainer: TrainerConfig, macs: int, dataset: ImageDataset | None) -> list[str]:
+def _work(config: GANRunConfig, macs: int, dataset: ImageDataset | None) -> list[str]:
     """Return the lines on images, steps and multiply-accumulates, of which an iteration has ``macs``."""
+    trainer = config.trainer
     iterations = -(-trainer.total_images // trainer.images_per_iteration)
     shown = iterations * trainer.images_per_iteration
-    epochs = "" if dataset is None else f" = {shown / len(dataset):.1f} epochs"
+    trained_on = () if dataset is None else without_held_out(dataset, share=trainer.held_out, seed=config.seed)[0]
+    epochs = "" if dataset is None else f" = {shown / len(trained_on):.1f} epochs"
     return [
         f"images: {shown:,} shown to the discriminator{epochs}{rounded_up(shown, trainer)}",
         f"steps: {iterations:,} generator steps, {iterations * trainer.n_dis:,} discriminator steps, batch {trainer.batch_size}",

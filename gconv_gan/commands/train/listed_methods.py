@@ -42,11 +42,12 @@ def checked(
         total_images: length of the run.
 
     Raises:
-        UserError: one cannot act on the networks, with their optimisers, within the run, or beside another one.
+        UserError: one cannot act on the networks, with their optimisers, within the run, or beside another one; or the checkpoint was
+            written by other methods.
 
     """
     if resumes_from is not None:
-        repeat(networks, read_records(resumes_from / STATE), methods)
+        repeat(networks, read_records(resumes_from / STATE), methods, source=resumes_from / STATE)
     for method in methods:
         method.check(networks)
         method.check_optimizers({name: optimizers[name](network) for name, network in networks.items()})

@@ -5,28 +5,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
-from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.config.sections.runs import EvaluationConfig, GANRunConfig
 from gconv_gan.metrics.extractors.weights import available_extractors
+from gconv_gan.metrics.protocols import protocol
 
 
-def next_steps(config: GANRunConfig | ClassifierRunConfig, folder: Path, *, images_seen: int) -> Sequence[str]:
-    """Return the lines that a finished run ends with: the commands for its folder."""
+def next_steps(config: GANRunConfig | ClassifierRunConfig, folder: Path, *, images_seen: int, num_images: int) -> Sequence[str]:
+    """Return the lines that a finished run ends with: the commands for its folder, of which each runs as it stands.
+
+    Args:
+        config: the run.
+        folder: its folder.
+        images_seen: where it ended.
+        num_images: number of training images; a protocol that compares with more is printed with ``--num-real``.
+
+    """
     run = shlex.quote(str(folder))
     if isinstance(config, ClassifierRunConfig):
         return [f"next: python eval/classifier.py {run}"]
-    evaluation = config.evaluation
-    if evaluation.every:
-        options = f" --protocol {evaluation.protocol}"
-        options += f" --extractor {shlex.quote(evaluation.extractor)}" if evaluation.extractor else ""
-    else:
-        weights = available_extractors()
-        options = " --protocol " + ("fd2k_lite0" if "efficientnet_lite0" in weights and "inception" not in weights else "fid2k")
     samples = shlex.quote(str(folder / f"samples-{images_seen}.zip"))
     return [
         "next:",
         f"  gconv-gan gallery {run}",
-        f"  gconv-gan score {run}{options}",
+        f"  gconv-gan score {run} {_score_options(config.evaluation, num_images)}",
         f"  gconv-gan doctor {run}",
         f"  gconv-gan export {run}",
         f"  gconv-gan sample {run} --num 1000 --out {samples}",
     ]
+
+
+def _score_options(evaluation: EvaluationConfig, num_images: int) -> str:
+    """Return the options of a score: those of the score during training, else of a protocol whose extractor has its weights here."""
+    if evaluation.every:
+        name, num_real = evaluation.protocol, evaluation.num_real
+        more: dict[str, Sequence[object]] = {
+            "--extractor": [evaluation.extractor],
+            "--weights": [evaluation.weights],
+            "--metrics": evaluation.metrics or [],
+            "--num-fake": [evaluation.num_fake],
+            "--batch-norm": [evaluation.batch_norm if evaluation.batch_norm != "eval" else None],
+        }
+    else:
+        weights, num_real = available_extractors(), None
+        name = "fd2k_lite0" if "efficientnet_lite0" in weights and "inception" not in weights else "fid2k"
+        more = {"--download": ["true" if name == "fid2k" and "inception" not in weights else None]}
+    compared = num_real or protocol(name).num_real
+    options = {"--protocol": [name], **more, "--num-real": [num_images if compared is not None and compared > num_images else num_real]}
+    given = {flag: [shlex.quote(str(value)) for value in values if value is not None] for flag, values in options.items()}
+    return " ".join(word for flag, values in given.items() if values for word in (flag, *values))

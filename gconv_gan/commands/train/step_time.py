@@ -69,6 +69,13 @@ class StepTime:
             f"{iterations:,} iterations to go: an estimate, {basis}, without reading images, scores, samples and checkpoints"
         )
 
+    def log_text(self, log_every: int, *, images: int, total_images: int) -> str:
+        """Return a line on the status lines of a run of ``total_images``, whose iterations show ``images`` each."""
+        if log_every >= total_images:
+            return "log: a single status line, at the end (trainer.log_every)"
+        between = self.seconds * log_every / images
+        return f"log: a status line every {log_every:,} images, about every {duration(between)}, and at the end (trainer.log_every)"
+
     def memory_text(self, device: torch.device) -> list[str]:
         """Return a line on the memory, or none."""
         if self.memory is None:

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gconv_gan.config.base import Config
 from gconv_gan.config.describe import choices, describe
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import Model, load_config, program
+from gconv_gan.config.help_page import CONFIG, KEYS, PLUGINS, Argument, Group, help_page
+from gconv_gan.config.load import Model, load_config, program, typed
 from gconv_gan.config.plugins import load_plugins, take_plugins
 from gconv_gan.runtime.device import process_state
+from gconv_gan.verbs import CONSOLE_SCRIPT, VERBS
 
 
 def training_command(arguments: Sequence[str], model: type[Model], *, plan: Callable[[Model], str], fit: Callable[[Model], Any]) -> None:
@@ -23,10 +26,7 @@ def training_command(arguments: Sequence[str], model: type[Model], *, plan: Call
             load_plugins(named)
             print(describe(model, rest[0]) if rest else choices(model))
             return
-        print(
-            f"usage: {program()} CONFIG.toml [--plugins FILE.py …] [--key value …] [--dry-run]; several processes: accelerate launch; "
-            "CONFIG --help lists the keys, --help SECTION those of every kind"
-        )
+        print(usage(model))
         if not arguments:
             raise UserError("no config file was given")
         return
@@ -37,3 +37,22 @@ def training_command(arguments: Sequence[str], model: type[Model], *, plan: Call
             print(text)
     else:
         fit(config)
+
+
+def usage(model: type[Config]) -> str:
+    """Return the help of a training command without a config file."""
+    options = [
+        KEYS,
+        Argument("--dry-run", "Print config, networks, time, memory and disk space; train nothing."),
+        PLUGINS,
+        Argument("-h, --help [SECTION]", "Print this help; behind CONFIG: its keys and values; a SECTION: its kinds and their keys."),
+    ]
+    groups = [Group("arguments", [CONFIG]), Group("options", options)]
+    summary = next(verb.summary for verb in VERBS.values() if verb.options == model.__name__)
+    usage = f"{typed()} CONFIG [--KEY VALUE ...] [--dry-run]"
+    return help_page(usage, summary, groups, end=f"Several processes: accelerate launch {launched()} CONFIG ...")
+
+
+def launched() -> str:
+    """Return what ``accelerate launch`` takes in place of the program."""
+    return f"-m {__package__.partition('.')[0]} {program().split()[-1]}" if program().startswith(CONSOLE_SCRIPT) else program()

@@ -21,6 +21,9 @@ class TrainerConfig(Config):
     """Global batch, over all processes and micro-batches."""
     balance: Literal["none", "per_class", "overall"] = "none"
     """Real images: each once an epoch (none), or every class equally often, in each batch (per_class) or in each epoch (overall)."""
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = Field(default=0.0, exclude_if=lambda share: share == 0)
+    """Share of the real images (of every class) that are not trained on: status lines and the doctor compare the discriminator's logits on
+    them with those on training images."""
     n_dis: PositiveInt = 1
     """Discriminator steps per generator step."""
     micro_batches: PositiveInt = 1
@@ -101,7 +104,8 @@ class GANRunConfig(Config):
     generator: Annotated[AnyGenerator, Choice("GENERATORS", kind="resnet")]
     discriminator: Annotated[AnyDiscriminator, Choice("DISCRIMINATORS", kind="resnet")]
     start_from: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
-    """Folder of a GAN's run or of an exported generator whose weights the networks start with, where names and shapes are equal."""
+    """Folder of a GAN's run or of an exported generator whose weights the networks start with, where names and shapes are equal.
+    A structure that a training method changed (pruning, factorisation) is taken over too."""
     fork: str | None = Field(default=None, exclude_if=lambda folder: folder is None)
     """RUN or RUN@IMAGES: a new run goes on from that checkpoint of another run, the newest by default, with the settings of this config:
     weights, average, moments of the optimisers and counters are those of the checkpoint."""

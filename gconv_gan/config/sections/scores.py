@@ -72,7 +72,7 @@ class CurveCommand(ScoreOptions):
 class CompareCommand(Config):
     """Print scores side by side, if their cards are comparable."""
 
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE SOURCE [SOURCE ...]")]
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="A B [C ...]")]
     """Run folders, or files that score --json wrote; changes are against the first."""
     protocol: str | None = None
     """Only scores under this protocol; None: every one that all sources have."""

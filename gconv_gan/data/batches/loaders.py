@@ -18,8 +18,8 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.data.batches.sampler import BalancedSampler
-from gconv_gan.data.batches.shard_order import order_of
+from gconv_gan.data.batches.sampler import BalancedSampler, InfiniteSampler
+from gconv_gan.data.batches.shard_order import ShardedSampler, order_of
 from gconv_gan.data.datasets import require_images_of_every_class
 from gconv_gan.data.device_images import DeviceImages, Resident, gather
 from gconv_gan.data.image_dataset import ImageDataset
@@ -52,6 +52,7 @@ class BatchSource:
         micro_batches: number of parts into which each process splits its share.
         device: device of the batch.
         resident: whether the whole set lies there, see ``DeviceImages``.
+        indices: the images that are used, in increasing order; None: all.
         block: how many batches are gathered at once; None: ``BLOCK`` for a CUDA device, else 1.
 
     Raises:
@@ -72,6 +73,7 @@ class BatchSource:
         micro_batches: int = 1,
         device: torch.device | str = "cpu",
         resident: Resident = "auto",
+        indices: Int64[np.ndarray, " m"] | None = None,
         block: int | None = None,
     ) -> None:
         if batch_size < 1 or batch_size % num_processes:
@@ -92,7 +94,11 @@ class BatchSource:
         self._block = 1 if decoded else max(1, min(longest, block or (BLOCK if self.device.type == "cuda" else 1)))
         self._held: tuple[int, Stored] | None = None
         self._in_order = True
-        self._sampler = order_of(dataset, seed=seed) if balance == "none" else _balanced(dataset, seed, balance, batch_size)
+        self._indices = None if indices is None else torch.from_numpy(indices)
+        if balance == "none":
+            self._sampler: InfiniteSampler | ShardedSampler | BalancedSampler = order_of(dataset, seed=seed, indices=indices)
+        else:
+            self._sampler = _balanced(dataset, seed, balance, batch_size, indices)
 
     def whole(self) -> "BatchSource":
         """Return the source of the batches of all processes, which shares images and order with this one."""
@@ -132,14 +138,18 @@ class BatchSource:
 
     def _chosen(self, images_seen: int, count: int) -> Int64[Tensor, " b"]:
         starts = [images_seen + self.batch_size * batch for batch in range(count)]
-        return torch.cat([self._sampler.indices(start, self.batch_size)[self._share] for start in starts])
+        chosen = torch.cat([self._sampler.indices(start, self.batch_size)[self._share] for start in starts])
+        return chosen if self._indices is None else self._indices[chosen]
 
 
-def _balanced(dataset: ImageDataset, seed: int, balance: Balance, batch_size: int) -> BalancedSampler:
+def _balanced(
+    dataset: ImageDataset, seed: int, balance: Balance, batch_size: int, indices: Int64[np.ndarray, " m"] | None
+) -> BalancedSampler:
     if dataset.labels is None:
         raise UserError(f'{dataset.title} is unlabelled: trainer.balance = "{balance}" has no classes to balance; use "none"')
     require_images_of_every_class(dataset, needed_by=f'trainer.balance = "{balance}"')
-    return BalancedSampler(seed=seed, labels=dataset.labels, block=batch_size if balance == "per_class" else None)
+    labels = dataset.labels if indices is None else dataset.labels[indices]
+    return BalancedSampler(seed=seed, labels=labels, block=batch_size if balance == "per_class" else None)
 
 
 def fixed_batch(dataset: ImageDataset, *, count: int, rows: int | None = None) -> UInt8[Tensor, "b 3 s s"]:

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Int64
 
+from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.runtime.random import Stream
 
 
@@ -25,3 +26,13 @@ def stratified(
         order = Stream(seed, stream).permutation(0, len(members), index=int(label)).numpy()
         taken[members[order[: round(fraction * len(members))]]] = True
     return indices[taken], indices[~taken]
+
+
+def without_held_out(dataset: ImageDataset, *, share: float, seed: int) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " m"]]:
+    """Return the indices of the images that a GAN is trained on, and of those held out of training: ``share`` of every class."""
+    everything = np.arange(len(dataset), dtype=np.int64)
+    if share == 0:
+        return everything, everything[:0]
+    labels = np.zeros_like(everything) if dataset.labels is None else dataset.labels
+    held_out, rest = stratified(labels, everything, fraction=share, seed=seed, stream="held_out")
+    return rest, held_out

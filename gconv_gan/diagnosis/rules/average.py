@@ -1,7 +1,10 @@
 """A rule on the average of the generator's weights."""
 
 from gconv_gan.diagnosis.evidence import Evidence
-from gconv_gan.diagnosis.finding import Reading
+from gconv_gan.diagnosis.finding import Absent, Reading
+
+RAW = "_raw"
+"""End of the name of a score of the last weights, not the averaged ones."""
 
 
 def length(evidence: Evidence) -> Reading:
@@ -9,3 +12,14 @@ def length(evidence: Evidence) -> Reading:
     ema, total = evidence.config.ema, evidence.config.trainer.total_images
     longest = float(ema.half_life_images) if ema.ramp is None else min(ema.half_life_images, ema.ramp * total)
     return Reading(total / longest if ema.start_images == 0 or ema.ramp is not None else 1e9)
+
+
+def lag(evidence: Evidence) -> Reading | Absent:
+    """Return the Fréchet distance of the averaged weights over that of the last ones, at the last checkpoint where both were scored."""
+    found: list[tuple[int, float]] = []
+    for key in sorted({key for record in evidence.records for key in record if key.endswith((f"/fd{RAW}", f"/fid{RAW}"))}):
+        averaged = dict(evidence.series(key.removesuffix(RAW)))
+        found += [(images, averaged[images] / raw) for images, raw in evidence.series(key) if images in averaged and raw > 0]
+    if not found:
+        return Absent("no Fréchet distance of the last weights is stored: gconv-gan score RUN --generator-weights raw")
+    return Reading(max(found)[1])

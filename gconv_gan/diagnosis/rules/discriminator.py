@@ -6,6 +6,7 @@ import statistics
 from gconv_gan.config.schema import table
 from gconv_gan.diagnosis.evidence import Evidence
 from gconv_gan.diagnosis.finding import Absent, Reading
+from gconv_gan.diagnosis.overfitting import overfitting
 
 EARLY = 0.1
 """Share of the run whose gradients are the usual ones."""
@@ -95,21 +96,20 @@ def real_signs(evidence: Evidence) -> Reading | Absent | None:
 
 
 def held_out(evidence: Evidence) -> Reading | Absent:
-    r"""Return :math:`r_v = (E D(\text{train}) - E D(\text{hold-out})) / (E D(\text{train}) - E D(\text{fake}))`.
-
-    It is shift- and scale-invariant, so it is defined for every loss.
-    """
+    """Return the share r_v of ``overfitting``: at a checkpoint, or during training the smaller of the last two windows."""
     logits = evidence.measured.logits if evidence.measured else None
+    rises = rising(evidence.scores("fd", "fid"))
+    if evidence.measured is None and evidence.config.trainer.held_out:
+        found = evidence.windows("overfitting")
+        return NO_LINES if found is None else Reading(min(found), severity="act" if rises else None)
     if logits is None:
         return _absent(evidence, "logits", NO_DATA)
     if logits.held_out is None:
         return _absent(evidence, "held_out", "no images are held out of training")
-    gap = float(logits.train.mean() - logits.fake.mean())
-    error = math.sqrt(float(logits.train.var() / len(logits.train) + logits.fake.var() / len(logits.fake)))
-    if gap <= 3 * error:
+    share = overfitting(logits)
+    if share is None:
         return Absent("the discriminator tells training images from generated ones by less than three standard errors")
-    rises = rising(evidence.scores("fd", "fid"))
-    return Reading(float(logits.train.mean() - logits.held_out.mean()) / gap, severity="act" if rises else None)
+    return Reading(share, severity="act" if rises else None)
 
 
 def rising(scores: list[tuple[int, float]]) -> bool:

@@ -8,6 +8,8 @@ from torch import Tensor
 from gconv_gan.diagnosis.evidence import Evidence, Spectrum
 from gconv_gan.diagnosis.finding import Absent, Reading
 
+POWER_ITERATIONS = 200
+"""Discriminator steps, of one power iteration each, after which the norm of a weight at rest is known."""
 NO_NETWORKS = Absent("no checkpoint was read")
 
 
@@ -16,6 +18,8 @@ def not_normalised(evidence: Evidence) -> Reading | Absent | None:
     if evidence.measured is None:
         return NO_NETWORKS
     layers = [layer for layer in evidence.measured.spectra if layer.normalised]
+    if layers and evidence.images_seen < POWER_ITERATIONS * evidence.config.trainer.batch_size:
+        return Absent(f"the power iteration has had fewer than {POWER_ITERATIONS} discriminator steps")
     return _largest(layers, [abs(layer.largest - 1) for layer in layers])
 
 

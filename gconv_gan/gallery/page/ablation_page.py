@@ -7,19 +7,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from gconv_gan.gallery.build import entries_of, write_gallery
-from gconv_gan.gallery.page.document import breakable, document_html, facts_html
-from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions, sha256
+from gconv_gan.gallery.build import curve_entries, entries_of, write_gallery
+from gconv_gan.gallery.page.document import breakable, document_html, facts_html, section_html, wide_table
+from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import panel_html, sheet_html
 from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
-from gconv_gan.gallery.pictures.bands import band_drawing
+from gconv_gan.gallery.pictures.bands import band, band_drawing
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import draw_unconditional
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
-SAMPLES = PictureKind("samples", draw_unconditional, {"rows": 4, "columns": 8})
-CURVES = PictureKind("curves", lambda: [])
+SAMPLES = PictureKind("samples", draw_unconditional, {"rows": 5, "columns": 6})
 
 
 def build_ablation(
@@ -44,17 +43,13 @@ def build_ablation(
     """
     curves = [*([cost] if cost is not None else []), *_curves(result)]
     grids = {arm: _grid(arm, trained, seed) for arm, trained in generators.items()}
-    entries = [
-        Entry(name, "curves", seed, {"arms": list(result["arms"])}, "", sha256(content), drawing.title, {})
-        for drawing in curves
-        for name, content in drawing.files().items()
-    ]
     first: list[Entry] = []
     for arm, drawing in grids.items():
         first += entries_of("unconditional", [drawing], SAMPLES, generators[arm], seed=seed)
     files = {name: content for drawing in (*grids.values(), *curves) for name, content in drawing.files().items()}
-    run = {"name": result["name"], "dataset": result["data"], "images_seen": result["images"], "command": command}
-    manifest = Manifest(run, library_versions(), (*first, *entries))
+    date = max((trained.run.date for trained in generators.values()), default="")
+    run = {"name": result["name"], "dataset": result["data"], "images_seen": result["images"], "command": command, "date": date}
+    manifest = Manifest(run, library_versions(), (*first, *curve_entries(curves, {"arms": list(result["arms"])}, seed=seed)))
     return write_gallery(out_dir, files, manifest, _page(result, curves, grids, generators, command=command, seed=seed))
 
 
@@ -67,7 +62,8 @@ def _curves(result: Mapping[str, Any]) -> list[Drawing]:
             for name, arm in result["arms"].items()
         }
         title = f"{score_name(score, scores)}{direction(score)} ({result['protocol']})"
-        drawings.append(band_drawing(score, title, arms))
+        if any(band(curves) for curves in arms.values()):
+            drawings.append(band_drawing(score, title, arms))
     return drawings
 
 
@@ -87,8 +83,7 @@ def _page(
 ) -> str:
     seeds = {len({*arm["scores"], *map(str, arm["diverged"])}) for arm in result["arms"].values()}
     facts = {
-        **({"Claim": str(result["config"]["source"])} if result["config"]["source"] else {}),
-        **({"Setting": str(result["config"]["setting"])} if result["config"]["setting"] else {}),
+        **{name.title(): str(said) for name in ("source", "setting") if (said := result.get("config", {}).get(name))},
         "Data": str(result["data"]),
         "Images a run": f"{result['images']:,}",
         "Seeds": str(max(seeds)),
@@ -100,41 +95,37 @@ def _page(
     )
     panels = "".join(panel_html(drawing) for drawing in curves)
     sections = {
-        "Table": f"{_arms_table(result)}{_pairs_table(result)}",
-        "Claims": _claims_table(result),
-        "Curves": f'<div class="panels">{panels}</div>' if panels else "",
-        "Pictures": f"<p>Images at the same place come from the same latent (seed {seed}); every arm is trained with the same seed.</p>"
-        f'<div class="pair">{pictures}</div>'
-        if pictures
-        else "",
-        "Command": f"<pre><code>{escape(command)}</code></pre>",
+        "Result": ("", f"{_pairs_table(result)}{_arms_table(result)}"),
+        "Claims": ("", _claims_table(result)),
+        "Curves": ("Over real images seen by the discriminator.", f'<div class="panels large">{panels}</div>' if panels else ""),
+        "Pictures": (
+            f"Images at the same place come from the same latent (seed {seed}); every arm is trained with the same seed.",
+            f'<div class="pair">{pictures}</div>' if pictures else "",
+        ),
+        "Command": ("The same command again resumes, or draws this page anew.", f"<pre><code>{escape(command)}</code></pre>"),
     }
-    shown = {title: body for title, body in sections.items() if body}
-    body = "".join(
-        f'<section id="{title.lower()}" class="wrap stacked" aria-labelledby="{title.lower()}-title"><div class="intro">'
-        f'<h2 id="{title.lower()}-title">{title}</h2></div><div class="plates">{content}</div></section>'
-        for title, content in shown.items()
-    )
+    shown = {title: (intro, body) for title, (intro, body) in sections.items() if body}
     return document_html(
         title=f"Ablation {result['name']}",
         links={f"#{title.lower()}": title for title in shown},
         main=f'<header class="wrap stacked hero"><div><h1>{breakable(str(result["name"]))}</h1>'
-        f'<p class="lead">{escape(str(result["question"]))}</p></div>{facts_html(facts)}</header>{body}',
+        f'<p class="lead">{escape(str(result["question"]))}</p></div>{facts_html(facts)}</header>'
+        + "".join(section_html(title.lower(), title, intro, body) for title, (intro, body) in shown.items()),
         footer='<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>.</p>'
-        "<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture.</p>",
+        "<p><kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture. On a plot, <kbd>←</kbd> and <kbd>→</kbd> move to the "
+        "values of the next point.</p>",
     )
 
 
 def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(word)}</th>' for word in heads)
     body = "".join(
-        f'<tr><th scope="row">{breakable(name)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for name, *cells in rows
+        f'<tr><th scope="row">{breakable(name)}</th>' + "".join(_cell(cell) for cell in cells) + "</tr>" for name, *cells in rows
     )
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    return wide_table(caption, caption=escape(caption), heads=[escape(word) for word in heads], body=body)
+
+
+def _cell(text: str) -> str:
+    return f'<td class="better">{escape(text)}</td>' if text == "better" else f"<td>{escape(text)}</td>"
 
 
 def _arms_table(result: Mapping[str, Any]) -> str:
@@ -178,8 +169,8 @@ def _pairs_table(result: Mapping[str, Any]) -> str:
 
 
 def _claims_table(result: Mapping[str, Any]) -> str:
-    rows = [[found["claim"], found["published"] or "–", found["measured"], found["verdict"]] for found in result["findings"]]
-    return _table(f"Claims: together, {result['verdict']}", ["Claim", "Published", "Measured", "Verdict"], rows) if rows else ""
+    rows = [[found["claim"], found["published"] or "–", found["measured"], found["verdict"]] for found in result.get("findings", ())]
+    return _table(f"Claims: together, {result.get('verdict')}", ["Claim", "Published", "Measured", "Verdict"], rows) if rows else ""
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:

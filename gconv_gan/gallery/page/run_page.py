@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from html import escape
 
 from gconv_gan.gallery.page.document import breakable, document_html, facts_html
+from gconv_gan.gallery.page.sample_box import HINT, samples_attribute
 from gconv_gan.gallery.page.score_table import scores_html
 from gconv_gan.gallery.pictures.curves_svg import inline
 from gconv_gan.gallery.pictures.drawing import Drawing
+from gconv_gan.gallery.pictures.grid import GROUP_PADDING
 from gconv_gan.gallery.pictures.score_curves import tabulated
 from gconv_gan.gallery.trained_generator import RunFacts
 
@@ -125,16 +127,28 @@ def image_html(drawing: Drawing, *, lazy: bool) -> str:
     }
     sources = "".join(f'<source srcset="{escape(file)}" media="{media}">' for media, file in variants.items() if file is not None)
     image = f"<picture>{sources}{image}</picture>" if sources else image
-    return f'<a href="{escape(drawing.file)}">{image}</a>'
+    return f'<a href="{escape(drawing.file)}"{samples_attribute(drawing, width=width * density)}>{image}</a>'
+
+
+def groups_html(drawing: Drawing) -> str:
+    """Return the names of the groups of columns of a grid, each as wide as its columns; "" for one group."""
+    if not drawing.groups:
+        return ""
+    width, _ = pixel_size(drawing.content)
+    tracks = " ".join(f"{columns}fr" for _, columns in drawing.groups)
+    names = "".join(f"<b>{escape(name)}</b>" for name, _ in drawing.groups)
+    return f'<div class="groups" style="grid-template-columns:{tracks};column-gap:{GROUP_PADDING / width:.2%}">{names}</div>'
 
 
 def sheet_html(drawing: Drawing, *, pixels: bool, lazy: bool = True) -> str:
     """Return a grid of images as a figure, its row labels beside it."""
     image = image_html(drawing, lazy=lazy)
-    if drawing.row_labels:
-        labels = "".join(f'<li><span title="{escape(label)}">{escape(label)}</span></li>' for label in drawing.row_labels)
-        image = f'<div class="labelled"><ol class="rows" aria-hidden="true">{labels}</ol>{image}</div>'
-    caption = f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)}</figcaption>"
+    labels = "".join(f'<li><span title="{escape(label)}">{escape(label)}</span></li>' for label in drawing.row_labels)
+    labels = f'<ol class="rows" aria-hidden="true">{labels}</ol>' if labels else ""
+    if labels or drawing.groups:
+        image = f'<div class="labelled">{groups_html(drawing)}{labels}{image}</div>'
+    hint = f' <span class="hint">{HINT}</span>' if drawing.samples else ""
+    caption = f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)}{hint}</figcaption>"
     role = ' class="pixels"' if pixels else ""
     numbers = f"<details><summary>In numbers</summary>{facts_html(drawing.facts)}</details>" if drawing.facts else ""
     return f"<figure{role}>{image}{caption}{numbers}</figure>"
@@ -210,6 +224,7 @@ def page_html(
 {body}""",
         footer=f"""<p>Every picture can be drawn again from <a href="manifest.json">manifest.json</a>:
 it names the seed, the parameters and the SHA-256 of the weights and of the file.</p>
-<p>Select a picture to open it at full size. <kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous one.</p>
+<p class="hint">Select a sample for its seed and the command that makes it, another picture to open it at full size.
+<kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture, the arrow keys between its samples and along its curves.</p>
 <p>Drawn with {escape(libraries)}.</p>""",
     )

@@ -1,5 +1,7 @@
 """The page's style sheet: large pictures with small labels beside them."""
 
+from gconv_gan.gallery.page.print_style import PAPER, print_style
+from gconv_gan.gallery.page.sample_box import STYLE as SAMPLE_STYLE
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.pictures.curves_svg import PAGE_STYLE
 
@@ -22,7 +24,7 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:.2em}
 .wrap{width:min(100% - 2*clamp(1rem,4vw,2.5rem),74rem);margin-inline:auto}
 
 .bar{position:sticky;top:0;z-index:1;background:var(--page);border-bottom:1px solid var(--rule)}
-.bar nav{display:flex;gap:1.5rem;align-items:center;overflow-x:auto;scrollbar-width:none;white-space:nowrap;font-size:.875rem}
+.bar nav{display:flex;flex-wrap:wrap;gap:0 1.5rem;align-items:center;white-space:nowrap;font-size:.875rem}
 .bar a{color:var(--muted);text-decoration:none;padding:.8rem 0}.bar a:hover{color:var(--ink)}
 .bar .mark{font:600 .8125rem/1 var(--mono);color:var(--ink);margin-right:auto}
 
@@ -35,6 +37,7 @@ h1{font-weight:700;font-size:clamp(1.9rem,1.3rem + 2.6vw,3.4rem);line-height:1.0
 .facts{display:grid;grid-template-columns:auto minmax(0,1fr);margin:0;font-size:.875rem;border-top:1px solid var(--rule)}
 .facts dt,.facts dd{margin:0;padding:.42rem 0;border-bottom:1px solid var(--rule)}
 .facts dt{color:var(--muted);padding-right:1.5rem}
+.flag{display:inline-block;max-width:100%}
 .facts dd{font-family:var(--mono);font-size:.8125rem;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 
 section{display:grid;gap:1.5rem;border-top:1px solid var(--rule);
@@ -45,16 +48,20 @@ h2{font-weight:650;font-size:1.375rem;line-height:1.2;letter-spacing:-.012em;mar
 .terms{margin:1rem 0 0;font-size:.8125rem;line-height:1.45;max-width:40rem}
 .terms dt{font:600 .75rem/1.4 var(--mono);color:var(--ink)}
 .terms dd{margin:0 0 .5rem;color:var(--muted)}
-.plates{display:grid;gap:2.5rem;align-content:start}
+.plates{display:grid;gap:2.5rem;align-content:start;grid-template-columns:minmax(0,1fr)}
 .panels{display:grid;gap:1.25rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr))}
+.panels.large{grid-template-columns:repeat(auto-fill,minmax(min(100%,34rem),1fr))}
 
 figure{margin:0;min-width:0}
 figure a{display:block;color:inherit}
 img{display:block;max-width:100%;height:auto}
 .pixels img{image-rendering:pixelated}
-figcaption{contain:inline-size;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
+figcaption{contain:inline-size;overflow-wrap:anywhere;margin-top:.8rem;font-size:.875rem;line-height:1.5;color:var(--muted);max-width:41rem}
 figcaption b{color:var(--ink);font-weight:600;margin-right:.35em}
 .labelled{display:grid;grid-template-columns:fit-content(7.75rem) minmax(0,auto);justify-content:start}
+.groups{display:grid;justify-content:start;width:0;min-width:100%;margin-bottom:.6rem;font-size:.8125rem;line-height:1.2;color:var(--muted)}
+.groups b{color:var(--ink);font-weight:600;align-self:end}
+.labelled .groups,.labelled>a{grid-column:2}.labelled .rows{grid-column:1;grid-row:2}.labelled>a{grid-row:2}
 .rows{list-style:none;margin:0;padding:0;display:grid;grid-auto-rows:1fr;font:500 .75rem/1.1 var(--mono);color:var(--muted);
   text-align:right;height:0;min-height:100%;min-width:0}
 .rows li{min-height:0;min-width:0;display:flex;align-items:center;justify-content:flex-end;overflow:hidden}
@@ -81,8 +88,30 @@ th{text-align:left;font-weight:500;padding-right:1.25rem}
 td{text-align:right;font:600 1rem/1.3 var(--mono);font-variant-numeric:tabular-nums;white-space:nowrap}
 .wide{overflow-x:auto}.wide td,.wide thead th{padding-left:1.25rem;font-size:.875rem}.wide th:first-child{padding-left:0;min-width:9rem}
 thead th{text-align:right;white-space:nowrap;color:var(--muted);padding-right:0}thead th:first-child{text-align:left}
+thead small{display:block;font-weight:400}
+.best,.better{color:var(--accent)}
+.settings tbody tr>*{padding-right:.5rem}
+.settings td{text-align:left;white-space:normal;overflow-wrap:anywhere;font:400 .8125rem/1.45 var(--mono);min-width:9rem;vertical-align:top}
+.settings thead th{text-align:left}
+mark{color:inherit;background:color-mix(in srgb,var(--accent) 20%,transparent);border-radius:2px;padding:.1em .25em;margin-left:-.25em;
+  -webkit-box-decoration-break:clone;box-decoration-break:clone}
+.plates>div>h3{font-size:1rem;font-weight:600;margin:0 0 .8rem}
+.filter{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;margin:0}
+.filter input{font:inherit;color:inherit;background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:.45rem .7rem;
+  width:min(100%,22rem)}
+.listing td,.listing th{text-align:left;vertical-align:top;padding:.8rem 1.25rem .8rem 0;white-space:normal;overflow-wrap:anywhere}
+.listing td{font:400 .875rem/1.45 var(--mono)}
+.listing td b{display:block;font-size:1rem;font-weight:600}.listing td span{color:var(--muted);font-size:.8125rem}
+.listing thead th{padding-block:.3rem;white-space:nowrap}
+.listing button{font:inherit;color:inherit;background:none;border:0;padding:.3rem 0;cursor:pointer}
+.listing button::after{content:"↕";display:inline-block;width:1.1em;text-align:right;opacity:.5}
+[aria-sort] button::after{opacity:1}[aria-sort=ascending] button::after{content:"↑"}[aria-sort=descending] button::after{content:"↓"}
+[aria-sort] button,.listing button:hover{color:var(--ink)}
+.listing img{width:12.1rem;height:8.1rem;object-fit:none;object-position:0 0;border-radius:3px}
+[hidden]{display:none!important}
 pre{margin:0;overflow-x:auto;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:6px;
   font:400 .8125rem/1.5 var(--mono)}
+figcaption+details{margin-top:.7rem}
 details{font-size:.875rem;border-block:1px solid var(--rule);padding:.6rem 0}
 summary{cursor:pointer;color:var(--accent)}
 details .facts{margin-top:.7rem}
@@ -101,15 +130,27 @@ kbd{font:500 .75rem/1 var(--mono);border:1px solid var(--rule);border-radius:3px
 @media (max-width:40rem){
   .labelled{grid-template-columns:fit-content(5.5rem) minmax(0,auto)}
   .rows span{padding-right:.5rem}
-  .rows{font-size:.65rem;line-height:1.05}
+  .rows{font-size:.65rem;line-height:1.05}.groups{font-size:.75rem}
   .bar{position:static}
   .bar .mark{display:none}
   .bar nav{flex-wrap:wrap;gap:0 1.1rem;padding-block:.3rem}
   .bar a{padding:.35rem 0}
 }
+@media (max-width:62rem){
+  .listing,.listing thead,.listing tbody{display:block}
+  .listing thead tr{display:flex;flex-wrap:wrap;gap:0 1rem}.listing thead td{display:none}.listing thead th{border:0;padding:0}
+  .listing thead tr::before{content:"Sort by";padding:.3rem 0;color:var(--muted)}
+  .listing tbody tr{display:grid;grid-template-columns:8.2rem minmax(0,1fr);gap:0 1rem;padding:.8rem 0;border-top:1px solid var(--rule)}
+  .listing tbody tr>*{border:0;padding:0 0 .15rem}.listing tbody tr>td:first-child{grid-row:1/span 9}
+  .listing tbody td[data-head="Images seen"]::after{content:" images"}
+  .listing td b{display:inline}
+  .listing img{width:8.1rem}
+}
 @media (max-width:23rem){.rows span{-webkit-line-clamp:1}}
 @media (max-width:40rem) and (max-resolution:1.4dppx){.pixels img{image-rendering:auto}}
-@media print{.bar{position:static}}
 """
 
-STYLE = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}{PAGE_STYLE}{RULES}"
+STYLE = (
+    f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}"
+    f"{PAGE_STYLE}{RULES}{SAMPLE_STYLE}{print_style(variables(PAPER))}"
+)

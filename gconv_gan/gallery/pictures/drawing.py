@@ -10,6 +10,21 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A numbered image of a grid."""
+
+    seed: int
+    number: int
+    """Image i of a seed has the same latent in scores, samples and galleries."""
+    class_name: str
+    """Empty for an unconditional generator."""
+    truncation: float | None
+    """Threshold of z, or ψ with a mapping network; None: not truncated."""
+    command: str
+    """The command line that writes it as a file."""
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A picture with its text.
 
@@ -21,6 +36,8 @@ class Drawing:
         alt: description of the picture for screen readers.
         dark: the same picture in the dark theme, for plots; None: the picture serves both themes.
         row_labels: a name per row of a grid; the page shows them beside the picture.
+        groups: name and number of the columns of each group of columns of a grid, from the left; the page shows the names above.
+        samples: what each image of a grid is, a tuple per row; None for one that is no numbered image.
         facts: numbers that belong to the picture.
         still: one frame of an animation as a PNG, for browsers that request reduced motion.
         enlarged: side, in pixels of the page, at which one pixel of the file is shown.
@@ -35,6 +52,8 @@ class Drawing:
     alt: str
     dark: bytes | None = None
     row_labels: tuple[str, ...] = ()
+    groups: tuple[tuple[str, int], ...] = ()
+    samples: tuple[tuple[Sample | None, ...], ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     still: bytes | None = None
     enlarged: int = 1

@@ -4,6 +4,7 @@ The bytes depend on the pixels alone (no time stamp, no software tag), so equal 
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from gconv_gan.runtime.atomic import write_bytes
 
 TILE_SIDE = 64  # px: images smaller than this are enlarged towards it, so that 8 x 8 digits can be seen
 PADDING = 2  # px of gutter between tiles, in the enlarged picture
+GROUP_PADDING = 16  # px of gutter between two groups of columns
 
 Images = Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"]
 
@@ -45,7 +47,15 @@ def natural_scale(height: int, width: int) -> int:
     return max(1, TILE_SIDE // max(height, width))
 
 
-def tile(images: Images, *, columns: int, scale: int | None = None, padding: int = PADDING) -> UInt8[np.ndarray, "rows columns 4"]:
+def left_edges(groups: Sequence[int], step: int) -> list[int]:
+    """Return the left edge in pixels of each column of groups of columns, whose tiles with their gutter are ``step`` px wide."""
+    group_of = [index for index, columns in enumerate(groups) for _ in range(columns)]
+    return [step * column + (GROUP_PADDING - PADDING) * group for column, group in enumerate(group_of)]
+
+
+def tile(
+    images: Images, *, columns: int, scale: int | None = None, padding: int = PADDING, groups: Sequence[int] = ()
+) -> UInt8[np.ndarray, "rows columns 4"]:
     """Return the images row by row, ``columns`` to a row, each pixel enlarged to scale x scale; gutters and empty cells are transparent.
 
     Args:
@@ -53,9 +63,10 @@ def tile(images: Images, *, columns: int, scale: int | None = None, padding: int
         columns: images in a row; the last row may be shorter.
         scale: whole-number enlargement; None means ``natural_scale``.
         padding: gutter in pixels between tiles; there is none around the outside.
+        groups: number of columns of each group, separated by a wider gutter; none: one group.
 
     Raises:
-        ValueError: if there is no image, or columns or scale is below 1, or padding is negative.
+        ValueError: if there is no image, or columns or scale is below 1, or padding is negative, or the groups are not the columns.
 
     """
     count, _, height, width = images.shape
@@ -66,11 +77,14 @@ def tile(images: Images, *, columns: int, scale: int | None = None, padding: int
         )
     columns = min(columns, count)
     rows = -(-count // columns)
+    if groups and sum(groups) != columns:
+        raise ValueError(f"groups of {tuple(groups)} columns are not the {columns} columns of the grid")
     step_y, step_x = height * scale + padding, width * scale + padding
-    canvas = np.full((rows * step_y - padding, columns * step_x - padding, 4), (255, 255, 255, 0), dtype=np.uint8)
+    edges = left_edges(groups or (columns,), step_x)
+    canvas = np.full((rows * step_y - padding, edges[-1] + width * scale, 4), (255, 255, 255, 0), dtype=np.uint8)
     pixels = rearrange(as_bytes(images), "n c h w -> n h w c").cpu().numpy()
     for index, image in enumerate(pixels):
-        top, left = index // columns * step_y, index % columns * step_x
+        top, left = index // columns * step_y, edges[index % columns]
         cell = canvas[top : top + height * scale, left : left + width * scale]
         cell[..., :3] = image.repeat(scale, axis=0).repeat(scale, axis=1)
         cell[..., 3] = 255
@@ -108,9 +122,9 @@ def png_bytes(pixels: UInt8[np.ndarray, "height width channels"]) -> bytes:
     return buffer.getvalue()
 
 
-def grid_png(images: Images, *, columns: int, scale: int | None = None) -> bytes:
+def grid_png(images: Images, *, columns: int, scale: int | None = None, groups: Sequence[int] = ()) -> bytes:
     """Return the PNG file of ``tile(images)``; arguments and errors are those of ``tile``."""
-    return png_bytes(tile(images, columns=columns, scale=scale))
+    return png_bytes(tile(images, columns=columns, scale=scale, groups=groups))
 
 
 def save_grid(images: Images, path: Path, *, columns: int, scale: int | None = None) -> None:

@@ -6,7 +6,7 @@ only: numbers of different protocols never share an axis.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from textwrap import wrap
 
@@ -27,6 +27,7 @@ HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and the
 TITLE_CHARACTERS = 54  # length of a line of a panel's title
 FEW_POINTS = 20  # up to this number, every point of a curve is marked
 COLOURS = 48  # number of colours of the palette
+ALL_LAYERS = "all"  # name of the curve of all layers together
 MAX_POINTS = 100  # per curve; more points of noise would overlap to a band
 
 Record = Mapping[str, object]
@@ -58,7 +59,7 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Series:
-    """Curves of one panel: label of the legend -> (images seen, value) pairs."""
+    """Curves of one panel: label of the legend -> (images seen, value) pairs, or pairs of another quantity with a value."""
 
     name: str
     title: str
@@ -67,6 +68,12 @@ class Series:
     """Whether the axis is logarithmic; all values are then positive."""
     limits: tuple[float, float] | None = None
     """Ends of a linear axis that the values do not exceed; None: from the values."""
+    across: str = "images seen"
+    """The quantity of the horizontal axis."""
+    deviations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Half the height of the band around each point of a curve that has one."""
+    layers: bool = False
+    """Whether a curve is a layer of a network, in their order, but for the one that is called ``ALL_LAYERS``."""
 
 
 def number(value: object) -> float | None:
@@ -122,11 +129,19 @@ def score_series(records: Sequence[Record]) -> list[Series]:
 
 
 def score_curve(name: str, title: str, score: str, curve: Points) -> Series:
-    """Return the panel of one score: a distance that falls by a power of ten has a logarithmic axis, a share the axis 0 to 1."""
-    curves = {score: curve}
-    log_scale = direction(score).endswith("lower is better") and spans_decade(curves)
+    """Return the panel of one score of one run; see ``score_curves``."""
+    return score_curves(name, title, score, {score: curve}, {})
+
+
+def score_curves(name: str, title: str, score: str, curves: Mapping[str, Points], deviations: Mapping[str, tuple[float, ...]]) -> Series:
+    """Return the panel of one score: a distance that falls by a power of ten has a logarithmic axis, a share the axis 0 to 1.
+
+    The axis stays linear where a band of ``deviations`` around a curve reaches 0.
+    """
+    above_0 = all(value > deviation for one, wide in deviations.items() for (_, value), deviation in zip(curves[one], wide, strict=True))
+    log_scale = bool(curves) and direction(score).endswith("lower is better") and above_0 and spans_decade(curves)
     limits = (0.0, 1.0) if score in SHARES else None
-    return Series(name, f"{title}, log scale" if log_scale else title, curves, log_scale, limits)
+    return Series(name, f"{title}, log scale" if log_scale else title, curves, log_scale, limits, deviations=deviations)
 
 
 def axis_range(series: Series) -> tuple[float, float]:
@@ -136,7 +151,11 @@ def axis_range(series: Series) -> tuple[float, float]:
     than ``SHORTEST`` times the largest magnitude, so that a change of a fraction of a percent looks like one.
     """
     values = [value for curve in series.curves.values() for _, value in curve]
-    low, high = min(values), max(values)
+    for name, deviations in series.deviations.items():
+        values += [
+            value + sign * deviation for (_, value), deviation in zip(series.curves[name], deviations, strict=True) for sign in (-1, 1)
+        ]
+    low, high = min(values, default=0.0), max(values, default=1.0)
     if series.log_scale:
         return low / 1.1, high * 1.1
     if series.limits is not None and series.limits[0] <= low and high <= series.limits[1]:

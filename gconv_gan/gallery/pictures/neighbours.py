@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
-from gconv_gan.gallery.latents import UNCONDITIONAL
 from gconv_gan.gallery.pictures.drawing import Drawing
-from gconv_gan.gallery.pictures.grid import grid_png
+from gconv_gan.gallery.pictures.grid import as_bytes, grid_png
 from gconv_gan.gallery.trained_generator import TrainedGenerator, TrainingImages
 
 TILE_BYTES = 2**22  # of images held at once, as bytes; as float64 eight times that
@@ -99,8 +98,7 @@ def neighbour_drawings(
     training = trained.training
     if training is None:
         return []
-    sheet = trained.samples(seed, UNCONDITIONAL, samples)
-    images = trained.generate(sheet)
+    images = as_bytes(trained.numbered_images(seed, samples))
     probes = np.linspace(0, len(training.images) - 1, samples).astype(int)
     reals = torch.from_numpy(np.array(training.images[probes]))
     distances, numbers = nearest(embed(torch.cat([images, reals])), training_tiles(training, embed), count=count)
@@ -115,10 +113,12 @@ def neighbour_drawings(
     return [
         Drawing(
             file=file,
-            content=grid_png(grid.flatten(0, 1), columns=grid.shape[1]),
+            content=grid_png(grid.flatten(0, 1), columns=grid.shape[1], groups=(1, found.shape[1])),
+            groups=(("sample", 1), ("nearest training images", found.shape[1])),
+            samples=tuple((sample, *[None] * found.shape[1]) for sample in trained.samples(seed, samples)),
             title=f"Nearest training images in {space}",
-            caption="Left a sample of this page, then the training images nearest to it, nearest first. Beside a row stands the "
-            f"distance of the nearest: {unit}. The distance of a copied image is 0; compare with the distances between training images.",
+            caption="The first samples of this page, each with the training images nearest to it, nearest first. Beside a row stands "
+            f"the distance of the nearest: {unit}. A copied image has the distance 0; compare with the distances between training images.",
             alt=f"Grid of {samples} rows: a generated image and its {found.shape[1]} nearest training images in {space}; "
             "the nearest are at " + ", ".join(f"{value:.3g}" for value in distances[:samples, 0].tolist()) + ".",
             row_labels=tuple(f"{value:.3g}" for value in distances[:samples, 0].tolist()),

@@ -5,15 +5,14 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from gconv_gan.gallery.latents import UNCONDITIONAL, class_sheet, slerp_sheet
-from gconv_gan.gallery.page.theme import DARK, LIGHT
+from gconv_gan.gallery.latents import class_sheet, slerp_sheet
 from gconv_gan.gallery.pictures.class_blend import draw_class_blend
 from gconv_gan.gallery.pictures.curves_svg import curves_svg
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates
-from gconv_gan.gallery.pictures.gate_map import draw_gate_map
+from gconv_gan.gallery.pictures.gate_map import gate_map_svg
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
-from gconv_gan.gallery.pictures.grid import grid_png, read_tiles
+from gconv_gan.gallery.pictures.grid import as_bytes, grid_png, read_tiles
 from gconv_gan.gallery.pictures.history import Series, score_series, short_count, training_series
 from gconv_gan.gallery.pictures.logit_ranking import draw_logit_ranking
 from gconv_gan.gallery.pictures.neighbours import draw_feature_neighbours, draw_pixel_neighbours
@@ -28,13 +27,16 @@ Item = TypeVar("Item")
 
 def draw_unconditional(trained: TrainedGenerator, *, seed: int, rows: int, columns: int) -> list[Drawing]:
     """Return a grid of independent, unselected samples: the first rows x columns latents of the seed."""
+    count = rows * columns
+    samples = trained.samples(seed, count)
     return [
         Drawing(
             file="unconditional.png",
-            content=grid_png(trained.generate(trained.samples(seed, UNCONDITIONAL, rows * columns)), columns=columns),
+            content=grid_png(trained.numbered_images(seed, count), columns=columns),
             title="Samples",
-            caption=f"The first {rows * columns} samples of seed {seed}, in order, without selection.",
+            caption=f"The first {count} samples of seed {seed}, in order, without selection.",
             alt=f"Grid of {rows} by {columns} generated {trained.run.dataset} images, {trained.image_size} pixels wide each.",
+            samples=tuple(samples[start : start + columns] for start in range(0, count, columns)),
         )
     ]
 
@@ -57,22 +59,23 @@ def draw_reals(trained: TrainedGenerator, *, seed: int, columns: int) -> list[Dr
 
 
 def draw_classes(trained: TrainedGenerator, *, seed: int, columns: int, classes_per_sheet: int) -> list[Drawing]:
-    """Return grids with one row of samples per class; all rows use the same latents."""
+    """Return grids with one row of samples per class; all rows use the same latents, those of the first samples."""
     if trained.num_classes is None:
         return []
     drawings = []
     for start in range(0, trained.num_classes, classes_per_sheet):
         classes = range(start, min(start + classes_per_sheet, trained.num_classes))
-        sheet = class_sheet(seed, "classes", classes=classes, columns=columns, latent_dim=trained.latent_dim)
+        rows = [trained.numbered_images(seed, columns, label=index) for index in classes]
         names = tuple(trained.class_name(index) for index in classes)
         drawings.append(
             Drawing(
                 file=f"classes-{start:03d}.png",
-                content=grid_png(trained.generate(sheet), columns=columns),
+                content=grid_png(torch.cat(rows), columns=columns),
                 title=f"Classes {names[0]} to {names[-1]}",
                 caption="One class per row. All rows use the same latents: within a column only the class changes.",
                 alt=f"Grid of generated images with one row for each of the classes {', '.join(names)}.",
                 row_labels=names,
+                samples=tuple(trained.samples(seed, columns, label=index) for index in classes),
             )
         )
     return drawings
@@ -116,11 +119,11 @@ def draw_slerp(trained: TrainedGenerator, *, seed: int, rows: int, columns: int)
 
 def draw_latent_gates(trained: TrainedGenerator, *, seed: int, shown: int, measured: int) -> list[Drawing]:
     """Return heat maps of the gates of the first samples, layer by layer, with their images; the statistics are over more latents."""
-    sheet = trained.samples(seed, UNCONDITIONAL, measured)
+    sheet = trained.numbered(seed, measured)
     layers = record_gates(trained.generator, sheet.z, sheet.y)
     if not layers:
         return []
-    images = trained.generate(sheet)[:shown]
+    images = as_bytes(trained.numbered_images(seed, shown))
     return [gate_drawing(trained, layer, gates[:shown], gates, rows="latents", images=images) for layer, gates in layers.items()]
 
 
@@ -147,18 +150,19 @@ def gate_drawing(
     rows: Literal["latents", "classes"],
     images: Tensor | None = None,
 ) -> Drawing:
-    """Return the heat map of ``shown``, light and dark, with the layer's statistics over ``measured``."""
+    """Return the heat map of ``shown`` with the layer's statistics over ``measured``."""
     statistics, gate = gate_statistics(measured), gate_of(trained.generator, layer)
-    labels = [trained.class_name(row) if rows == "classes" else str(row + 1) for row in range(len(shown))]
-    light, dark = (draw_gate_map(shown, labels=labels, theme=theme, images=images, largest=gate.largest) for theme in (LIGHT, DARK))
+    names = [trained.class_name(row) if rows == "classes" else f"image {row}" for row in range(len(shown))]
+    alt = (
+        f"Heat map of the gates of layer {layer}: {len(shown)} {rows} by {statistics.kernels} kernels; "
+        f"mean entropy {statistics.entropy:.2f} of 1."
+    )
     return Drawing(
-        file=f"gates-{rows}-{layer.replace('.', '-')}.png",
-        content=light,
-        dark=dark,
+        file=f"gates-{rows}-{layer.replace('.', '-')}.svg",
+        content=gate_map_svg(shown, names=names, label=alt, images=images, largest=gate.largest),
         title=layer,
         caption=meaning(gate),
-        alt=f"Heat map of the gates of layer {layer}: {len(shown)} {rows} by {statistics.kernels} kernels; "
-        f"mean entropy {statistics.entropy:.2f} of 1.",
+        alt=alt,
         facts={
             "kernels": str(statistics.kernels),
             "entropy": f"{statistics.entropy:.3f}",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
 from gconv_gan.gallery.page.score_table import card_field, card_of, setting
@@ -45,8 +46,19 @@ def tabulated(scores: Sequence[Score], *, checkpoint: int) -> list[Score]:
     return [score for score in scores if id(score) not in on_curves]
 
 
-def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
-    """Return a panel for each score of each curve, with a description of its setting."""
+class ScoreCurve(NamedTuple):
+    """A score over the checkpoints of a run."""
+
+    kind: str
+    """Of its cards."""
+    key: str
+    series: Series
+    setting: str
+    """In words."""
+
+
+def checkpoint_curves(scores: Sequence[Score]) -> list[ScoreCurve]:
+    """Return each score of each kind that two checkpoints or more have."""
     found = []
     for index, curve in enumerate(curves(scores)):
         first = next(iter(curve.values()))
@@ -55,8 +67,14 @@ def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
         for key in keys_of(list(values)):
             if points := _points(curve, key):
                 title = f"{score_name(key, values)}{direction(key)} ({card_field(card, 'formula', 'protocol')})"
-                found.append((score_curve(f"curve-{index}-{key}", title, key, points), setting(card, checkpoint=False)))
+                series = score_curve(f"curve-{index}-{key}", title, key, points)
+                found.append(ScoreCurve(kind(first), key, series, setting(card, checkpoint=False)))
     return found
+
+
+def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
+    """Return a panel for each score of each curve, with a description of its setting."""
+    return [(curve.series, curve.setting) for curve in checkpoint_curves(scores)]
 
 
 def _points(curve: Mapping[float, Score], key: str) -> Points:

@@ -4,22 +4,17 @@ Generators often miss, or add, power at the highest frequencies: Durall, Keuper,
 (2020), section 3, where the azimuthal average is the one below.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, UInt8
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
+from gconv_gan.gallery.pictures.curves_svg import curves_svg
 from gconv_gan.gallery.pictures.drawing import Drawing
-from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
-from gconv_gan.gallery.pictures.grid import read_tiles
+from gconv_gan.gallery.pictures.grid import as_bytes, read_tiles
+from gconv_gan.gallery.pictures.history import Series
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
-HEIGHT = 2.8  # inches
-COLOURS = 48  # of the palette
 GREY_LEVELS = 255
 FLOOR = 1e-12  # lower limit of the power before the logarithm: that of an image of one colour is 0
 
@@ -60,7 +55,7 @@ def draw_spectrum(trained: TrainedGenerator, *, seed: int, count: int) -> list[D
     reals = real_images(trained, count)
     if reals is None:
         return []
-    sets = {"training images": reals, "samples": trained.generate(trained.samples(seed, "spectrum", count))}
+    sets = {"training images": reals, "samples": as_bytes(trained.numbered_images(seed, count))}
     curves = {name: decibels(radial_power_spectrum(images.double() / GREY_LEVELS))[1:] for name, images in sets.items()}
     gap = curves["samples"] - curves["training images"]
     widest = int(gap.abs().argmax())
@@ -69,15 +64,18 @@ def draw_spectrum(trained: TrainedGenerator, *, seed: int, count: int) -> list[D
         "largest": f"{gap[widest]:+.2f} dB at {widest + 1} cycles",
         "images": f"{len(sets['samples'])} samples, {len(reals)} real",
     }
+    alt = (
+        f"Power in decibels over cycles per image side, samples beside training images; they differ by {facts['mean difference']} on "
+        f"average and by at most {facts['largest']}."
+    )
+    points = {name: tuple((float(cycles), float(power)) for cycles, power in enumerate(curve, start=1)) for name, curve in curves.items()}
     return [
         Drawing(
-            file="spectrum.png",
-            content=plot(curves, theme=LIGHT),
-            dark=plot(curves, theme=DARK),
-            title="Radial power spectrum",
+            file="spectrum.svg",
+            content=curves_svg(Series("spectrum", "Radial power spectrum", points, across="cycles per image side"), label=alt),
+            title="Radial power spectrum, dB",
             caption="Power of the brightness, averaged over all directions; low frequencies at the left, single pixels at the right.",
-            alt=f"Power in decibels over cycles per image, samples beside training images; they differ by {facts['mean difference']} on "
-            f"average and by at most {facts['largest']}.",
+            alt=alt,
             facts=facts,
             shape="panel",
         )
@@ -90,23 +88,3 @@ def real_images(trained: TrainedGenerator, count: int) -> UInt8[Tensor, "n 3 h w
         total = len(trained.training.images)
         return torch.from_numpy(np.array(trained.training.images[np.unique(np.linspace(0, total - 1, count).astype(int))]))
     return None if trained.reals is None else read_tiles(trained.reals, side=trained.image_size)
-
-
-def plot(curves: Mapping[str, Spectrum], *, theme: Theme) -> bytes:
-    """Return curves of decibels over cycles per image, from 1 cycle on, as a PNG."""
-    figure = new_figure(theme, height=HEIGHT)
-    axes = add_axes(figure, theme, left=0.6, right=0.14, bottom=0.48, top=0.44)
-    axes.grid(axis="y", color=theme.rule, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for colour, style, (name, curve) in zip(theme.series, ("-", "--"), curves.items(), strict=False):
-        axes.plot(
-            range(1, len(curve) + 1), curve.tolist(), color=colour, linestyle=style, linewidth=1.6, marker="o", markersize=2.5, label=name
-        )
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("cycles per image side")
-    axes.text(0, 1.02, "dB", transform=axes.transAxes, ha="right", va="bottom", color=theme.muted, fontsize=FONT_SIZE)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0.02, 1), ncols=2, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.8
-    )
-    return figure_png(figure, colours=COLOURS)

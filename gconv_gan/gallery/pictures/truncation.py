@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
-from gconv_gan.gallery.latents import UNCONDITIONAL, Sheet, fixed_latents
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import grid_png
-from gconv_gan.gallery.trained_generator import TrainedGenerator, generate
+from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.models.gan.mapping import MappedGenerator
 
 
@@ -20,10 +19,8 @@ def draw_truncation(trained: TrainedGenerator, *, seed: int, levels: Sequence[fl
     """Return a grid of the first latents, a row per threshold of z, the last row untruncated; no drawing with a mapping network."""
     if isinstance(trained.generator, MappedGenerator):
         return []
-    y = trained.samples(seed, UNCONDITIONAL, columns).y
     thresholds = (*levels, None)
-    sheets = (Sheet(fixed_latents(seed, UNCONDITIONAL, count=columns, latent_dim=trained.latent_dim, threshold=t), y) for t in thresholds)
-    rows = [trained.generate(sheet) for sheet in sheets]
+    rows = [trained.numbered_images(seed, columns, threshold=threshold) for threshold in thresholds]
     labels = (*(f"{level:g}" for level in levels), "none")
     return [
         Drawing(
@@ -34,6 +31,7 @@ def draw_truncation(trained: TrainedGenerator, *, seed: int, levels: Sequence[fl
             "A column is one latent; the last row is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each threshold of truncation: {', '.join(labels)}.",
             row_labels=labels,
+            samples=tuple(trained.samples(seed, columns, truncation=threshold) for threshold in thresholds),
         )
     ]
 
@@ -47,8 +45,7 @@ def draw_psi_truncation(trained: TrainedGenerator, *, seed: int, psis: Sequence[
     """
     if not isinstance(trained.generator, MappedGenerator):
         return []
-    sheet = trained.samples(seed, UNCONDITIONAL, columns)
-    rows = [generate(trained.generator.truncated(psi), sheet.z, sheet.y) for psi in (*psis, 1.0)]
+    rows = [trained.numbered_images(seed, columns, psi=psi) for psi in (*psis, None)]
     labels = (*(f"ψ {psi:g}" for psi in psis), "none")
     return [
         Drawing(
@@ -59,5 +56,7 @@ def draw_psi_truncation(trained: TrainedGenerator, *, seed: int, psis: Sequence[
             "A column is one latent; the last row (ψ = 1) is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each ψ of the truncation of w: {', '.join(labels)}.",
             row_labels=labels,
+            # the images at ψ = 0 are all the mean and have no number
+            samples=tuple(trained.samples(seed, columns, truncation=psi) if psi != 0 else (None,) * columns for psi in (*psis, None)),
         )
     ]

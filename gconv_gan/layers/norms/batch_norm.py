@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
+from gconv_gan.layers.norms.global_batch import normalised_over_processes
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, resized, sizes, slices, stand_in, ties
@@ -70,17 +71,9 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
                 return super().forward(x)
             self.count_batch()
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        # two passes, mean first and then centred squares, to avoid cancellation
-        mean, count = self.mean(wide.sum((0, 2, 3)), wide.numel() // wide.shape[1])
-        centred = wide - mean[:, None, None]
-        variance = self.total(centred.square().sum((0, 2, 3))) / count
-        self.track(running_mean=mean, running_var=variance * (count / (count - 1)))
-        result = centred * (variance + self.eps).rsqrt()[:, None, None]
-        if self.affine:
-            result = result * self.weight[:, None, None] + self.bias[:, None, None]
-        narrow: Tensor = result.to(x.dtype)
-        return narrow
+        y, batch = normalised_over_processes(x, self.weight, self.bias, self.eps)
+        self.track(running_mean=batch.mean, running_var=batch.variance * (batch.values / (batch.values - 1)))
+        return y
 
 
 class ModulatedNorm2d(Sliceable, Conditioned):

@@ -29,6 +29,12 @@ class _SumOverProcesses(torch.autograd.Function):
         return _SumOverProcesses.apply(gradient)
 
 
+def sum_over_processes(x: Tensor) -> Tensor:
+    """Return the sum of ``x`` over all processes; its gradient is that of the sum of all processes' losses."""
+    total: Tensor = _SumOverProcesses.apply(x)
+    return total
+
+
 _alone: ContextVar[bool] = ContextVar("statistics_of_one_process", default=False)
 
 
@@ -93,10 +99,7 @@ class RunningStatistics(nn.Module):
 
     def total(self, x: Tensor) -> Tensor:
         """Return the sum of ``x`` over the processes whose statistics are shared: x itself with a single process."""
-        if not self.shares_statistics():
-            return x
-        total: Tensor = _SumOverProcesses.apply(x)
-        return total
+        return sum_over_processes(x) if self.shares_statistics() else x
 
     def mean(self, sums: Tensor, count: int) -> tuple[Tensor, Tensor | int]:
         """Return mean and total count over all processes; this process has ``count`` values with the sums ``sums`` [C]."""

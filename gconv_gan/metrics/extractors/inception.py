@@ -7,8 +7,9 @@ this package can be an extractor too. DINOv2 and CLIP are in ``foundation.py``.
 
 import io
 import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -81,6 +82,18 @@ class InputConvention:
 def _per_channel(value: float | tuple[float, float, float], device: torch.device) -> Float32[Tensor, "#c 1 1"]:
     """Return constants on the device, made once: a CUDA graph cannot hold the copy from the host."""
     return torch.tensor(value, device=device).reshape(-1, 1, 1)
+
+
+def by_parts(first: Callable[[Tensor], Tensor], x: Float[Tensor, "b c h w"], count: int) -> Tensor:
+    """Return ``first(x)``, computed on a CPU for ``count`` images per thread at a time.
+
+    The first maps of a network are so large that those of a whole batch go through memory between any two layers, while those of a few
+    images stay in the processor's cache. Later layers have more weights than maps and are faster on the whole batch.
+    """
+    if x.device.type != "cpu":
+        return first(x)
+    count *= torch.get_num_threads()
+    return torch.cat([first(x[start : start + count]) for start in range(0, len(x), count)])
 
 
 class NetworkExtractor:
@@ -157,8 +170,8 @@ class InceptionExtractor(NetworkExtractor):
     feature_dim = 2048
     num_logits = 1008
     is_inception = True
+    stem = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2")
     stages = (
-        *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
         *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
         *("Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool"),
     )
@@ -184,10 +197,14 @@ class InceptionExtractor(NetworkExtractor):
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """Return the features [b, 2048] and logits [b, 1008] of normalised images x."""
-        for stage in self.stages:
-            x = getattr(self.network, stage)(x)
-        features = x.flatten(1)
+        x = by_parts(partial(self._through, self.stem), x, 2)
+        features = self._through(self.stages, x).flatten(1)
         return features, features @ self.network.fc.weight.T
+
+    def _through(self, stages: Sequence[str], x: Tensor) -> Tensor:
+        for stage in stages:
+            x = getattr(self.network, stage)(x)
+        return x
 
 
 def inception(
@@ -268,8 +285,16 @@ class EfficientNetLite0Extractor(NetworkExtractor):
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """Return the features [b, 1280] and logits [b, 1000] of normalised images x."""
-        features = self.network.forward_features(x).mean((2, 3))
+        x = by_parts(self._first, x, 2) if self.convention.size > 96 else self._first(x)  # a sixth of the memory needs no parts
+        x = self.network.blocks[2:](x)
+        features = self.network.bn2(self.network.conv_head(x)).mean((2, 3))
         return features, self.network.classifier(features)
+
+    def _first(self, x: Tensor) -> Tensor:
+        x = self.network.bn1(self.network.conv_stem(x))
+        for blocks in self.network.blocks[:2]:
+            x = blocks(x)
+        return x
 
 
 def efficientnet_lite0(

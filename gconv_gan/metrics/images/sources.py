@@ -29,8 +29,8 @@ from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.host_copies import copied_to_host
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.random import Stream
-from gconv_gan.sampling.generator import Sampler
-from gconv_gan.sampling.latents import draw_labels, draw_latents
+from gconv_gan.sampling.generator import Sampler, whole_batches
+from gconv_gan.sampling.latents import numbered_labels, numbered_latents
 
 BLOCK = 256
 AS_STORED = "as stored"  # the recipe of pictures that are not resized
@@ -232,10 +232,18 @@ class ChosenImages:
         return self.source.take([self.indices[index] for index in indices])
 
 
+class PartOfImages(ChosenImages):
+    """The images of ``source`` with the numbers ``indices``, in increasing order; ``choice`` says which these are."""
+
+    def __init__(self, source: StoredImages, indices: Sequence[int], *, choice: str) -> None:
+        self.source, self.indices, self.choice = source, sorted(indices), choice
+        self.fingerprint = f"{source.fingerprint} ({choice})"
+
+
 class FakeSource:
     """``count`` images of a generator in eval mode: image i is a function of (seed, i) and the weights alone.
 
-    Latents come from (seed, "eval", i), labels from (seed, "eval_labels", i).
+    Latents are ``numbered_latents``, labels ``numbered_labels``.
 
     Args:
         generator: ``generator(z, y)`` with ``latent_dim`` and ``num_classes``; y is None where ``num_classes`` is.
@@ -298,10 +306,9 @@ class FakeSource:
     def start_block(self, index: int) -> tuple[UInt8[Tensor, "b 3 h w"], Callable[[], None]]:
         """Return the images of block ``index`` without waiting for the device, and a function that raises the errors of ``block``."""
         numbers = block_range(index, self.count)
-        z = draw_latents(self.seed, "eval", self._whole(index), latent_dim=self.latent_dim, threshold=self.threshold)
+        z = numbered_latents(self.seed, self._whole(index), latent_dim=self.latent_dim, threshold=self.threshold)
         y = self._labels(index)
-        # always whole batches: at another size a convolution may round differently
-        whole = -(-len(numbers) // self.batch_size) * self.batch_size
+        whole = whole_batches(len(numbers), self.batch_size)
         images = self._sampler(z[:whole], None if y is None else y[:whole])[: len(numbers)]
         finite = copied_to_host(torch.isfinite(images).flatten(1).all(1))
 
@@ -323,10 +330,10 @@ class FakeSource:
         if self.num_classes is None:
             return None
         if self.class_counts is None:
-            return draw_labels(self.seed, "eval_labels", self._whole(index), num_classes=self.num_classes)
+            return numbered_labels(self.seed, self._whole(index), num_classes=self.num_classes)
         ends = torch.tensor(self.class_counts, device=self.device).cumsum(0)
         # rank of the image among all images, sorted by class
-        place = draw_labels(self.seed, "eval_labels", self._whole(index), num_classes=sum(self.class_counts))
+        place = numbered_labels(self.seed, self._whole(index), num_classes=sum(self.class_counts))
         return torch.searchsorted(ends, place, right=True)
 
     def _whole(self, index: int) -> Int[Tensor, " b"]:

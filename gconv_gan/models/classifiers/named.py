@@ -203,9 +203,10 @@ def build_classifier(name: str, *, num_classes: int | None = None, image_size: i
 
     """
     if name not in CLASSIFIERS:
-        near = difflib.get_close_matches(name, CLASSIFIERS, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(CLASSIFIERS))}"
-        raise ValueError(f"there is no classifier {name!r}: {hint}")
+        near = difflib.get_close_matches(name, CLASSIFIERS, n=3) or [known for known in sorted(CLASSIFIERS) if name.lower() in known]
+        more = f" (or one of {len(near) - 5} others)" if len(near) > 5 else ""
+        hint = f"did you mean {' or '.join(near[:5])}{more}? " if near else ""
+        raise ValueError(f"there is no classifier {name!r}; {hint}gconv-gan layers lists all {len(CLASSIFIERS)}")
     num_classes = default_classes(name) if num_classes is None else num_classes
     image_size = default_size(name) if image_size is None else image_size
     if num_classes < 1 or image_size < 1:

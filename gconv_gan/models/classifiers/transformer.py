@@ -5,6 +5,7 @@ Vaswani et al., "Attention Is All You Need", arXiv 1706.03762, sections 3.1 and 
 """
 
 import math
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -14,14 +15,15 @@ from torch import Tensor, nn
 from gconv_gan.config.ranges import Beta
 from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.initialisers import glorot_, zero_bias_
+from gconv_gan.layers.slicing import Axis, Slice, Sliceable, stand_in
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(Sliceable, nn.Module):
     r"""Multi-head self-attention with an explicit softmax, which can be differentiated twice (a fused one cannot).
 
     .. math:: y = W_o\, [\operatorname{softmax}(Q_h K_h^\top / \sqrt{c})\, V_h]_h, \qquad Q, K, V = W_{qkv}\, x
 
-    Input and result [B, n, d]; each of h heads has c = d / h channels.
+    Input and result [B, n, d]; each of h heads has c = d / h channels. Pruning leaves it whole, as the norms around it are.
 
     Args:
         width: d.
@@ -41,6 +43,22 @@ class SelfAttention(nn.Module):
         weights = torch.softmax(query @ key.transpose(-2, -1) / math.sqrt(width // self.heads), dim=-1)
         y: Tensor = self.output((weights @ value).transpose(1, 2).reshape(batch, tokens, width))
         return y
+
+    def sizes(self) -> Mapping[Axis, int]:
+        """Return the channels of a token."""
+        return {"inputs": self.output.in_features, "outputs": self.output.out_features}
+
+    def slices(self, axis: Axis) -> Iterator[Slice]:
+        """Yield nothing."""
+        yield from ()
+
+    def floor(self, axis: Axis) -> int:
+        """Return the number of all channels."""
+        return self.sizes()[axis]
+
+    def stand_in(self) -> nn.Module:
+        """Return one linear map."""
+        return nn.Linear(self.output.in_features, self.output.out_features)
 
     def macs(self, x: Tensor, y: Tensor) -> int:
         """Return the multiply-adds per image of the two products of attention; those of the linear maps are counted there."""
@@ -133,3 +151,8 @@ class PostNormTransformer(nn.Module):
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
         logits: Tensor = self.head(self.features(x))
         return logits
+
+
+@stand_in.register
+def _(network: PostNormTransformer) -> None:
+    """Let the children be looked at: the positions have the channels of the tokens, all of which stay."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -346,4 +347,6 @@ def run_generator_blocks(
 def first_map(linear: nn.Module, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c 4 4"]:
     """Return a linear map of z as the 4×4 map a generator begins with."""
     flat: Tensor = linear(z)
-    return flat.view(z.shape[0], -1, BASE, BASE)  # len() would fix the batch size of an exported graph
+    maps = flat.view(z.shape[0], -1, BASE, BASE)  # len() would fix the batch size of an exported graph
+    # the layout of a network's weights, in which a bank of kernels, whose layout is not theirs, leaves its maps
+    return maps.contiguous(memory_format=torch.channels_last) if maps.device.type == "cpu" and not torch.compiler.is_compiling() else maps

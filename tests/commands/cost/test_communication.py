@@ -18,7 +18,8 @@ def test_an_iteration_sends_each_players_gradients_once_per_step() -> None:
     assert StepTraffic(10**9, 0, n_dis=3).milliseconds(links, 2) == pytest.approx(links.all_reduce_ms(10**9, 2))
     assert StepTraffic(0, 10**9, n_dis=3).milliseconds(links, 2) == pytest.approx(3 * links.all_reduce_ms(10**9, 2))
     norms = StepTraffic(0, 0, n_dis=3, norm_channels=(64, 64))
-    assert norms.milliseconds(links, 4) == pytest.approx(5 * 2 * links.all_reduce_ms(4 * 129, 4))
+    table, sums = links.all_reduce_ms(4 * 4 * 129, 4), links.all_reduce_ms(4 * 128, 4)
+    assert norms.milliseconds(links, 4) == pytest.approx(2 * (4 * table + sums))
 
 
 def test_scaling_is_perfect_without_communication_and_falls_with_it() -> None:

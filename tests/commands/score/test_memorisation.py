@@ -8,8 +8,12 @@ import torch
 from PIL import Image
 
 from gconv_gan.commands.score.memorisation import CANNOT_SHOW, FOLDER, PICTURE, REPORT, MemorisationReport, main
+from gconv_gan.commands.train.gan import fit
 from gconv_gan.config.errors import UserError
+from gconv_gan.data.batches.subset import without_held_out
+from gconv_gan.data.cache import open_dataset
 from gconv_gan.gallery.pictures.grid import read_tiles
+from tests.training.tiny import tiny
 
 COUNT, COPIES = 60, 15
 
@@ -104,3 +108,39 @@ def test_it_says_what_is_missing(run: Path, judge: Path, pictures: dict[str, Pat
     ):
         with pytest.raises(UserError, match=message):
             main([*arguments, *network])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN"], "on the split test of digits: name images that it was not trained on with --held-out"),
+        (["PICTURES"], "--train is needed"),
+        (["PICTURES", "--train", "PICTURES"], "--held-out is needed"),
+        (["PICTURES2"], r"SOURCE: .*new2 does not exist; did you mean .*\?; give a run folder, or images"),
+    ],
+)
+def test_what_the_command_line_lacks_is_said_before_weights_are_looked_for(
+    arguments: list[str], message: str, tiny_run: Path, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    words = [word.replace("RUN", str(tiny_run)).replace("PICTURES", str(pictures["new"])) for word in arguments]
+    with pytest.raises(UserError, match=message):
+        main([*words, "--weights", str(tmp_path / "absent.pth")])
+
+
+def test_a_run_that_held_images_out_needs_no_others(judge: Path, pictures: dict[str, Path], tmp_path: Path) -> None:
+    data = {"kind": "folder", "path": str(pictures["train"]), "size": 8, "split": None}
+    fit(tiny(tmp_path, conditional=False, data=data, trainer={"total_images": 32, "held_out": 0.3}))
+    flags = ["--num-fake", "50", "--extractor", f"checkpoint:{judge}"]
+    found = reported([str(tmp_path / "tiny"), *flags], tmp_path)
+    assert (found.train.source.rpartition(", ")[2], found.held_out.source.rpartition(", ")[2]) == ("trained on", "held out")
+    undecided = found.model_copy(update={"detectable": 1.2, "p_value": 0.4, "interval": (-0.9, 1.3)})
+    assert "  undecided: 18 images of either kind are too few to see any share of copies" in undecided.lines()
+    assert "95 % interval 0.000 to 1.000" in "\n".join(undecided.lines())
+    assert (found.images, found.fakes, found.twins) == (18, 50, 0)  # 18 of 60 are held out, as many trained on are compared
+    assert found.train.fingerprint != found.held_out.fingerprint
+    shown = read_tiles(tmp_path / "tiny" / FOLDER / PICTURE, side=8).unflatten(0, (-1, 2))[:, 1]
+    dataset = open_dataset(tiny(tmp_path, data=data, conditional=False).data)
+    trained, held_out = (dataset.images[rows] for rows in without_held_out(dataset, share=0.3, seed=3))
+    for image in shown.numpy():
+        assert (trained == image).all((1, 2, 3)).any()
+        assert not (held_out == image).all((1, 2, 3)).any()

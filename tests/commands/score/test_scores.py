@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from gconv_gan.commands.score.references import STATISTICS
-from gconv_gan.commands.score.scores import main
+from gconv_gan.commands.score.scores import jobs_of, main, score_file
 from gconv_gan.commands.train.networks import TrainedRun
 from gconv_gan.config.errors import UserError
+from gconv_gan.config.sections.scores import ScoreOptions
 from gconv_gan.metrics import reference_statistics
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
 from gconv_gan.metrics.score_card import Score
@@ -62,7 +63,7 @@ def test_a_run_against_its_training_data(run: Path, judge: Path, tmp_path: Path,
     assert f"fd         {found.scores['fd']:.6g}" in printed
     [kept] = (run / "scores").glob("*.json")
     assert Score.model_validate_json(kept.read_text()) == found
-    assert kept.name == "fd1k_classifier__num_fake_120__num_real_90_-checkpoint-480.json"
+    assert kept.name == "fd1k_classifier-num_fake=120-num_real=90-checkpoint-480.json"
 
 
 def test_metrics_can_be_named_and_scores_of_other_extractors_are_not_called_fid(run: Path, judge: Path, tmp_path: Path) -> None:
@@ -266,3 +267,19 @@ def test_two_processes_under_the_launcher_print_what_one_does(run: Path, judge: 
     assert two.card.fakes == one.card.fakes  # with the hash of all images
     assert (two.card.run.processes, one.card.run.processes) == (2, 1)
     assert done.stdout.count("written to") == 2  # the run's file and --json, once each
+
+
+def test_files_of_scores_are_named_after_what_was_changed_and_keep_an_earlier_name(tmp_path: Path) -> None:
+    (job,) = jobs_of(ScoreOptions(protocol=("fid2k",), metrics=("fid", "kid"), extractor=("inception:clean_fid",)), generated=True)
+    file = score_file(tmp_path, ScoreOptions(seed=3), job, 480)
+    assert file.name == "fid2k-extractor=inception_clean_fid-metrics=fid+kid-inception_clean_fid-seed3-480.json"
+    (tmp_path / "scores").mkdir()
+    (plain,) = jobs_of(ScoreOptions(protocol=("fid2k",), num_real=300), generated=True)
+    earlier = tmp_path / "scores" / "fid2k__num_real_300_-inception-480.json"
+    earlier.write_text("{}")
+    assert score_file(tmp_path, ScoreOptions(), plain, 480) == earlier
+
+
+def test_too_few_reals_are_refused_before_weights_are_looked_for(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"2000 images are asked for, but there are only 359: set --num-real to at most that"):
+        main([str(tiny_run), "--protocol", "fid2k", "--weights", str(tmp_path / "absent.pth"), "--cache-dir", str(tmp_path)])

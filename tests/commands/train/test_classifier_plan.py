@@ -26,6 +26,8 @@ def test_the_plan_counts_images_steps_and_disk(tmp_path: Path) -> None:
 
 def test_dry_run_is_a_flag_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.json").write_text(tiny_classifier(tmp_path).model_dump_json())
-    main([str(tmp_path / "tiny.json"), "--trainer.total-images", "960", "--dry-run"])
-    assert "images: 960 = 3.0 epochs = 60 steps of 16" in capsys.readouterr().out
+    main([str(tmp_path / "tiny.json"), "--trainer.total-images", "960", "--trainer.log-every", "960", "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "images: 960 = 3.0 epochs = 60 steps of 16" in shown
+    assert "\nlog: a single status line, at the end (trainer.log_every)\n" in shown
     assert not (tmp_path / "tiny").exists()

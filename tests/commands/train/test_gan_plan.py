@@ -11,7 +11,7 @@ from gconv_gan.commands.train import classifier_plan, gan
 from gconv_gan.commands.train import gan_plan as plan
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config, program
+from gconv_gan.config.load import load_config, typed
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.sources import official
@@ -30,9 +30,22 @@ def test_it_prints_config_networks_and_plan_and_trains_nothing(tmp_path: Path, c
     # 480 images at 3 x 16 an iteration
     assert "steps: 10 generator steps, 30 discriminator steps, batch 16" in shown
     assert "checkpoints: 3 written, 3 kept" in shown
+    assert re.search(r"^log: a status line every 32 images, about every [\d.e-]+ s, and at the end", shown, re.MULTILINE)
     assert not (tmp_path / "tiny").exists()
     f_g, f_d = (int(macs) for _, macs in totals)
     assert f"work: {48 * (f_g + 6 * f_d) + 16 * (3 * f_g + 2 * f_d):,} MACs per iteration" in shown
+
+
+def test_images_that_are_held_out_are_counted_and_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gan.main([str(toml(tmp_path)), "--trainer.held-out", "0.1", "--dry-run"])
+    shown = capsys.readouterr().out
+    counted = re.search(r"data: (\d+) of the images are held out of training \(trainer.held_out\), (\d+) are trained on", shown)
+    assert counted is not None
+    held_out, training = map(int, counted.groups())
+    assert (held_out + training, abs(held_out - 36) < 6) == (359, True)  # rounded in every class
+    assert f"images: 480 shown to the discriminator = {480 / training:.1f} epochs" in shown
+    with pytest.raises(UserError, match=r"trainer\.held_out 0\.001 holds out 0 of 359 images: raise it, or set it to 0"):
+        gan.main([str(toml(tmp_path)), "--trainer.held-out", "0.001", "--dry-run"])
 
 
 def test_the_planned_disk_space_is_that_of_a_checkpoint(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,14 +90,15 @@ def test_a_dry_run_warns_of_maps_with_few_channels(pictures: list[str], capsys: 
         for name in ("generator", "discriminator")
     ]
     gan.main([*small, "--generator.width", "256", "--discriminator.width", "128", "--augment.kind", "ada"])
-    assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width"]
+    assert re.findall(r"^warning: (\S+)", capsys.readouterr().out, re.MULTILINE) == ["discriminator.width", "64"]
 
 
 def test_the_preset_for_user_pictures_has_enough_channels_in_every_map(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     gan.main([str(CONFIGS / "own64.toml"), *pictures, "--dry-run"])
     shown = capsys.readouterr().out
     assert "data: 64 images of 64×64, no classes" in shown
-    assert "warning" not in shown
+    (few,) = re.findall(r"^warning: (.*)$", shown, re.MULTILINE)
+    assert few.startswith("64 images are few even with augmentation: fine-tune")
 
 
 @pytest.mark.usefixtures("fresh_accelerate_state")
@@ -99,13 +113,13 @@ def test_a_run_warns_of_maps_with_few_channels_at_its_start(tmp_path: Path, capl
 
 def test_without_a_config_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     gan.main(["--help"])
-    assert capsys.readouterr().out.startswith(f"usage: {program()} CONFIG.toml")
+    assert capsys.readouterr().out.startswith(f"usage: {typed()} CONFIG [--KEY VALUE ...]")
 
 
 def test_help_after_a_config_shows_every_kind_of_an_explicit_section(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gan.main([str(CONFIGS / "digits_gconv.toml"), "--help"])
-    assert "--data.kind {digits,cifar10,cifar100," in capsys.readouterr().out.replace("│", "")
+    assert "--data.kind {digits,cifar10,cifar100," in capsys.readouterr().out
 
 
 @pytest.fixture

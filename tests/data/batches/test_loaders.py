@@ -7,6 +7,7 @@ import torch
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.batches.loaders import BatchSource, fixed_batch
 from gconv_gan.data.batches.sampler import indices
+from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.device_images import DeviceImages
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.data.reading.transforms import quantise, to_unit
@@ -50,6 +51,22 @@ def test_balanced_batches_are_shared_and_repeated_as_others_are(labelled: ImageD
     assert labels is not None
     if expected is not None:
         assert torch.bincount(labels).tolist() == expected
+
+
+@pytest.mark.parametrize("balance", ["none", "per_class", "overall"])
+def test_held_out_images_are_in_no_batch_and_the_others_are_in_all_epochs(labelled: ImageDataset, balance: str) -> None:
+    training, held_out = without_held_out(labelled, share=0.2, seed=7)
+    assert labelled.labels is not None
+    assert np.bincount(labelled.labels[held_out]).tolist() == [4, 4, 2]
+    assert sorted([*training, *held_out]) == list(range(50))
+    assert without_held_out(labelled, share=0.2, seed=8)[1].tolist() != held_out.tolist()
+    source = BatchSource(labelled, seed=4, flip=True, batch_size=20, balance=balance, indices=training)
+    reals, labels = zip(*(source.batch(20 * step) for step in range(6)), strict=True)
+    seen = numbers(torch.cat(reals))
+    assert torch.cat(labels).equal(torch.from_numpy(labelled.labels)[seen])
+    assert set(seen.tolist()) == set(training.tolist())
+    if balance == "none":
+        assert torch.bincount(seen)[training].tolist() == [3] * 40
 
 
 def test_balancing_without_classes_is_refused() -> None:

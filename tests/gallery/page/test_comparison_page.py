@@ -1,101 +1,150 @@
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 
+from gconv_gan.commands.compare_galleries import CompareGalleriesCommand
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.page.comparison_page import COMPARED, SIDES, build_comparison, draw_side
+from gconv_gan.config.load import parse_command
+from gconv_gan.gallery.page.compared_scores import best_of, by_kind, scores_html_of
+from gconv_gan.gallery.page.comparison_page import SIDES, build_comparison, compared, draw_side
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.manifest import read_manifest
-from gconv_gan.gallery.page.score_pairs import pairs
+from gconv_gan.gallery.page.settings_table import settings_html
+from gconv_gan.gallery.pictures.overlaid_curves import overlaid_curves
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.gallery.conftest import changed_files, class_generator, file_among, small_generator
 
-FEW = {kind: COMPARED[kind] for kind in ("unconditional", "classes")}
+FEW = {kind: compared(2)[kind] for kind in ("unconditional", "classes")}
+
+
+def renamed(trained: TrainedGenerator, name: str, **changes: object) -> TrainedGenerator:
+    """The same generator under another name and hash, with changes to its fields or facts."""
+    facts = {key: value for key, value in changes.items() if key in ("images_seen", "details")}
+    rest = {key: value for key, value in changes.items() if key not in facts}
+    return dataclasses.replace(trained, run=dataclasses.replace(trained.run, name=name, checkpoint_sha256="cd" * 32, **facts), **rest)  # type: ignore[arg-type]
 
 
 def test_a_run_beside_itself_shows_the_same_pictures(trained: TrainedGenerator, tmp_path: Path) -> None:
-    other = dataclasses.replace(trained, run=dataclasses.replace(trained.run, name="other", checkpoint_sha256="cd" * 32))
-    page = build_comparison(tmp_path / "pair", (trained, other), pictures=FEW)
+    page = build_comparison(tmp_path / "pair", (trained, renamed(trained, "other")), pictures=FEW)
     for file in ("unconditional.png", "classes-000.png"):
         assert (page.parent / f"a-{file}").read_bytes() == (page.parent / f"b-{file}").read_bytes()
     assert changed_files(page.parent) == []
-    assert {entry.checkpoint[:2] for entry in read_manifest(page.parent).pictures} == {"ab", "cd"}
+    assert {entry.checkpoint[:2] for entry in read_manifest(page.parent).pictures} == {"ab", "cd", ""}
     assert "other: Grid" in page.read_text()
 
 
 def test_every_picture_can_be_drawn_again_from_its_side(trained: TrainedGenerator, tmp_path: Path) -> None:
-    other = dataclasses.replace(
-        trained, generator=class_generator(), run=dataclasses.replace(trained.run, name="other", checkpoint_sha256="cd" * 32)
-    )
-    folder = build_comparison(tmp_path / "pair", (trained, other), seed=3).parent
-    entries = read_manifest(folder).pictures
+    runs = (trained, renamed(trained, "other", generator=class_generator()), renamed(trained, "third"))
+    folder = build_comparison(tmp_path / "three", runs, seed=3).parent
+    entries = [entry for entry in read_manifest(folder).pictures if entry.kind != "curves"]
     assert {entry.kind for entry in entries} == {"unconditional", "classes", "slerp", "truncation", "logit-ranking", "spectrum"}
-    for entry in entries:
-        side = entry.file[0]
-        of = (trained, other)[SIDES.index(side)]
+    assert {entry.file[0] for entry in entries} == set("abc")
+    for (side, _), entry in {(entry.file[0], entry.kind): entry for entry in entries}.items():
+        of = runs[SIDES.index(side)]
         assert entry.checkpoint == of.run.checkpoint_sha256
-        drawings = draw_side(COMPARED[entry.kind], of, side, seed=entry.seed, **entry.parameters)
+        drawings = draw_side(compared(3)[entry.kind], of, side, of.run.name, seed=entry.seed, **entry.parameters)
         assert file_among(drawings, entry.file) == (folder / entry.file).read_bytes()
 
 
 def test_runs_that_cannot_share_latents_are_refused(trained: TrainedGenerator, tmp_path: Path) -> None:
     other = dataclasses.replace(trained, generator=small_generator(num_classes=2))
     with pytest.raises(UserError, match="number of classes is 3 and 2"):
-        build_comparison(tmp_path, (trained, other))
-
-
-def test_the_index_lists_every_gallery_and_does_not_overwrite_another_page(gallery: Path, tmp_path: Path) -> None:
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "manifest.json").write_text("[]")
-    for name in ("one", "two/gallery"):
-        (tmp_path / name).mkdir(parents=True)
-        for file in ("manifest.json", "unconditional.png", "index.html"):
-            (tmp_path / name / file).write_bytes((gallery / file).read_bytes())
-    index = write_index(tmp_path)
-    text = index.read_text()
-    assert text.count('href="one/index.html"') == text.count('href="two/gallery/index.html"') == 2
-    assert "foreign" not in text
-    assert json.loads((gallery / "manifest.json").read_text())["run"]["name"].replace("_", "_<wbr>") in text
-    assert write_index(tmp_path) == index
-    index.write_text("<p>mine</p>")
-    with pytest.raises(UserError, match="is another page and is not overwritten"):
-        write_index(tmp_path)
-    assert index.read_text() == "<p>mine</p>"
+        build_comparison(tmp_path, (trained, trained, other))
+    with pytest.raises(UserError, match="of 2 to 26 runs, not of 1"):
+        build_comparison(tmp_path, (trained,))
+    assert parse_command(CompareGalleriesCommand, ["a", "b", "c"]).runs == ("a", "b", "c")
 
 
 def score(value: float, *, protocol: str = "tiny2k", extractor: str = "digits classifier", **fakes: object) -> dict[str, object]:
     card = {
         "formula": {"protocol": protocol, "num_fake": 2000, "num_real": 1797},
         "extractor": {"name": extractor},
+        "reference": {"source": f"reals of {value}", "images_sha256": "12"},
         "fakes": {"weights": "ema", "batch_norm": "eval", **fakes},
     }
     return {"scores": {"fd": value}, "card": card}
 
 
-def test_scores_are_paired_only_under_equal_protocol_and_features() -> None:
-    first = [score(285.2, protocol="tiny50k"), score(2066.8, seed=0), score(1.0, extractor="other")]
-    second = [score(2198.0, seed=0), score(3.0, protocol="tiny50k", extractor="other"), score(4.0, extractor="other", weights="raw")]
-    found = pairs(first, second)
-    assert found.common == [(first[1], second[0])]
-    assert found.lone == ([first[0], first[2]], [second[1], second[2]])
+def test_scores_share_a_table_only_if_their_cards_are_comparable() -> None:
+    first = [score(285.2, protocol="tiny50k"), score(2066.8, seed=0, images_seen=1280), score(1.0, extractor="other")]
+    second = [score(2198.0, seed=0, images_seen=640), score(3.0, protocol="tiny50k", extractor="other"), score(4.0, weights="raw")]
+    assert [list(group) for group in by_kind({"a": first, "b": second})] == [["a"], ["a", "b"], ["a"], ["b"], ["b"]]
+    for group, field, value in (("reference", "images_sha256", "34"), ("extractor", "sha256", "5"), ("formula", "kid_seed", 1)):
+        other = score(2.0)
+        other["card"][group] = {**other["card"][group], field: value}  # type: ignore[index]
+        assert len(by_kind({"a": [score(1.0)], "b": [other]})) == 2, group
 
 
-def test_scores_of_different_checkpoints_are_a_pair() -> None:
-    first, second = score(1.0, images_seen=1280), score(2.0, images_seen=640)
-    assert pairs([first], [second]).common == [(first, second)]
+@pytest.mark.parametrize(
+    ("key", "values", "best"),
+    [
+        ("fd", {"a": 2.0, "b": 1.0, "c": 1.0}, {"b", "c"}),
+        ("precision", {"a": 0.5, "b": 0.4}, {"a"}),
+        ("fd", {"a": 1.0, "b": 1.0}, set()),
+        ("of_a_plugin", {"a": 1.0, "b": 2.0}, set()),
+    ],
+)
+def test_the_better_number_is_that_of_the_direction_of_the_score(key: str, values: dict[str, float], best: set[str]) -> None:
+    assert best_of(key, values) == best
 
 
-def test_the_page_names_scores_without_a_counterpart_and_unequal_training(trained: TrainedGenerator, tmp_path: Path) -> None:
-    run = dataclasses.replace(trained.run, name="other", images_seen=640)
-    other = dataclasses.replace(trained, run=run, scores=(score(7.5, protocol="tiny5k"), trained.scores[0]))
+def test_the_better_score_of_a_row_is_marked_and_a_score_without_a_counterpart_is_not(trained: TrainedGenerator) -> None:
+    low, high = score(1.0, seed=0), score(2.0, seed=0)
+    low["scores"], high["scores"] = {"fd": 1.0, "recall": 0.1}, {"fd": 2.0, "recall": 0.3, "coverage": 0.9}
+    runs = {"a": renamed(trained, "a", scores=(low, score(0.5, protocol="other"))), "b": renamed(trained, "b", scores=(high,))}
+    text = scores_html_of(runs)
+    table, _, alone = text.partition("Scores of one run only")
+    marked = ['class="better"' in cell for row in table.split('<th scope="row">')[1:] for cell in row.split("<td")[1:]]
+    assert marked == [True, False, False, True, False, False]
+    assert ">–<" in table
+    assert "0.5" in alone
+    assert "best" not in alone
+
+
+def test_facts_that_differ_are_marked_and_the_equal_ones_are_listed_once() -> None:
+    text = settings_html(
+        {"a": {"Data": "x", "Width": "32"}, "b": {"Data": "x", "Width": "32"}, "c": {"Data": "x", "Width": "24", "Norm": "z"}}
+    )
+    table, _, equal = text.partition("1 facts are equal")
+    assert [cell.split("</td>")[0] for cell in table.split("<td>")[1:]] == ["32", "32", "<mark>24</mark>", "–", "–", "<mark>z</mark>"]
+    assert "<dd>x</dd>" in equal
+    assert "Data" not in table
+
+
+def test_curves_that_two_runs_have_share_a_panel_and_each_run_keeps_its_colour(trained: TrainedGenerator) -> None:
+    less = tuple({key: value for key, value in record.items() if key != "loss_g"} for record in trained.records)
+    runs = {"a": trained, "b": renamed(trained, "b", records=less), "c": renamed(trained, "c")}
+    drawings = {drawing.title: drawing for drawing in overlaid_curves(runs)}
+    assert list(drawings) == ["Fréchet distance, lower is better (tiny2k)", "Losses, discriminator", "Losses, generator"]
+    both, without = (drawings[f"Losses, {player}"].content.decode() for player in ("discriminator", "generator"))
+    assert [both.count(f'"line series-{index}"') for index in range(3)] == [2, 2, 2]
+    assert [without.count(f'"line series-{index}"') for index in range(3)] == [2, 0, 2]
+    assert overlaid_curves({"a": trained}) == []
+
+
+def test_checkpoints_scored_alike_are_one_curve_of_each_run(trained: TrainedGenerator) -> None:
+    early, late, other = score(3.0, images_seen=640), score(1.0, images_seen=1280), score(2.0, images_seen=1280, weights="raw")
+    for one in (early, late, other):
+        one["card"]["reference"] = {"source": "reals"}  # type: ignore[index]
+    runs = {
+        "a": renamed(trained, "a", scores=(early, late), records=()),
+        "b": renamed(trained, "b", scores=(late, early, other), records=()),
+    }
+    (drawing,) = overlaid_curves(runs)
+    assert drawing.content.decode().count('data-values="3 1"') == 2
+
+
+def test_pictures_come_first_and_unequal_training_is_said(trained: TrainedGenerator, tmp_path: Path) -> None:
+    other = renamed(trained, "other", images_seen=640, scores=(score(7.5, protocol="tiny5k"), trained.scores[0]))
     text = build_comparison(tmp_path / "pair", (trained, other), pictures=FEW).read_text()
-    before, _, alone = text.partition("Scores of one run only")
-    assert (before.count("<b>tiny2k</b>"), before.count("<b>tiny5k</b>"), alone.count("<b>tiny5k</b>")) == (2, 0, 1)
+    places = [text.index(f'<section id="{name}"') for name in ("samples", "scores", "curves", "classes", "facts")]
+    assert places == sorted(places)
+    assert text.index("<img") < text.index("<table")
     assert "has seen <strong>1,200</strong> images and other has seen <strong>640</strong> images" in text
     index = write_index(tmp_path)
-    assert "noise: tiny_gconv (pictured) after 1,200 images, other after 640" in index.read_text()
+    assert "tiny_gconv and other" in index.read_text().replace("<wbr>", "")
     same = build_comparison(tmp_path / "same", (trained, trained), pictures=FEW).read_text()
     assert "has seen" not in same
     assert "Scores of one run only" not in same
+    assert "tiny_gconv (b)" in same.replace("<wbr>", "")

@@ -1,7 +1,5 @@
 import dataclasses
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.document import breakable
 from gconv_gan.gallery.page.score_table import score_rows, scores_html, setting
-from gconv_gan.gallery.page.theme import DARK, LIGHT
 from gconv_gan.gallery.pictures.registry import PICTURES
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
@@ -55,10 +52,10 @@ def page(gallery: Path) -> Outline:
 
 
 def test_the_page_refers_to_no_file_outside_its_folder(page: Outline, gallery: Path) -> None:
-    text = (gallery / "index.html").read_text()
+    text = re.sub(r"data:image/png;base64,[\w+/=]+", "", (gallery / "index.html").read_text())
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<iframe|<script[^>]+src", text)
     references = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href", "srcset")]
-    files = {reference for reference in references if not reference.startswith(("#", "data:,"))}
+    files = {reference for reference in references if not reference.startswith(("#", "data:"))}
     assert files >= {"unconditional.png", "manifest.json", "history-losses.svg"}
     assert all((gallery / file).is_file() for file in files)
     assert files | {"index.html"} == {path.name for path in gallery.iterdir()}
@@ -158,65 +155,16 @@ def test_names_are_escaped_in_the_page(tmp_path: Path, trained: TrainedGenerator
     assert any(hostile in image["alt"] for image in page.attributes("img"))
 
 
-def chromium(*arguments: str) -> str:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs a browser: no chromium or google-chrome on the path")
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync", "--virtual-time-budget=4000"]
-    done = subprocess.run([browser, *quiet, *arguments], capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout
-
-
-LONG = {
-    "scores": {"fd_infinity": 123456.789, "kid_mean": 0.4894, "kid_std": 5.3e-16, "intra_fd": 1.0},
-    "card": {
-        "formula": {
-            "protocol": "fd50k_efficientnet (metrics=('fid', 'is', 'kid', 'prdc'), num_fake=512)",
-            "num_fake": 512,
-            "num_real": 512,
-        },
-        "extractor": {"name": "efficientnet_lite0:bilinear96"},
-    },
-}
-
-
-def test_the_page_fits_the_width_of_a_phone_and_a_desktop(trained: TrainedGenerator, tmp_path: Path) -> None:
-    run = dataclasses.replace(trained.run, class_names=("brown bear", "remote control", "sewing machine of long ago"))
-    wide = dataclasses.replace(trained, run=run, scores=(*trained.scores, LONG, LONG))
-    index = build_gallery(tmp_path / "gallery", wide, pictures=PICTURES)
-    report = """<script>addEventListener("load",()=>{
-      const press=key=>{dispatchEvent(new KeyboardEvent("keydown",{key}));
-        return [...document.querySelectorAll("figure a")].indexOf(document.activeElement)};
-      parent.postMessage([innerWidth,document.documentElement.scrollWidth,
-      Math.max(...[...document.querySelectorAll("main *:not(.rows *)")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
-      [...document.images].every(i=>i.naturalWidth>0),[press("j"),press("j"),press("k")].join(),
-      Math.max(...[...document.querySelectorAll("nav a")].map(e=>Math.ceil(e.getBoundingClientRect().right))),
-      Math.max(...[...document.querySelectorAll(".labelled")].map(e=>
-        Math.ceil(e.querySelector("ol").offsetHeight-e.querySelector("img").offsetHeight))),
-      [...document.querySelectorAll(".rows span")].filter(e=>e.title=="brown bear").every(e=>e.scrollHeight<=e.clientHeight+1),
-      getComputedStyle(document.body).backgroundColor.replaceAll(" ","")].join(" "),"*")})</script></body>"""
-    index.write_text(index.read_text().replace(' loading="lazy"', "").replace("</body>", report))
-    frames = "".join(
-        f'<iframe src="gallery/index.html" style="border:0;width:{width}px;height:900px"></iframe>' for width in (320, 390, 1280)
-    )
-    listen = (
-        '<script>addEventListener("message",e=>{const p=document.createElement("p");p.textContent=e.data;document.body.append(p)})</script>'
-    )
-    (tmp_path / "frames.html").write_text(f"<!doctype html><body>{listen}{frames}</body>")
-    for scheme, theme in (("0", DARK), ("1", LIGHT)):
-        options = (f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}", "--window-size=1600,1000")
-        dom = chromium(*options, "--dump-dom", f"file://{tmp_path}/frames.html")
-        rows = sorted(tuple(text.split()) for text in re.findall(r"<p>([^<]*)</p>", dom))
-        assert [row[0] for row in rows] == ["1280", "320", "390"]
-        background = "rgb({},{},{})".format(*bytes.fromhex(theme.page[1:]))
-        for width, scroll_width, right_edge, all_loaded, focused, last_link, taller, label_in_full, shown in rows:
-            assert (int(scroll_width) <= int(width), int(right_edge) <= int(width), all_loaded) == (True, True, "true")
-            assert int(last_link) <= int(width)
-            assert int(taller) <= 1  # row labels keep beside their rows
-            assert label_in_full == "true" or int(width) < 390
-            assert (focused, shown) == ("0,1,0", background)
-
-
 def test_a_shortened_hash_ends_with_an_ellipsis(page: Outline) -> None:
     assert f"{'ab' * 8}…" in page.texts
+
+
+def test_best_and_worst_and_sample_and_neighbours_have_names_above_them(page: Outline) -> None:
+    assert {"highest logits", "lowest logits", "sample", "nearest training images"} <= set(page.texts)
+
+
+def test_the_command_of_a_class_names_its_folder(trained: TrainedGenerator) -> None:
+    run = dataclasses.replace(trained.run, class_folders=("n01", "n 2", "n03"))
+    sample = dataclasses.replace(trained, run=run).samples(3, 5, label=1)[4]
+    assert (sample.number, sample.class_name) == (4, "dog")
+    assert sample.command == f"{run.sample_command} --seed 3 --seeds 4 --label 'n 2' --out seed3-4-class1"

@@ -18,7 +18,7 @@ def test_every_point_stands_in_the_picture_with_its_value() -> None:
     content = curves_svg(Series("losses", "Losses", {"a<b": curve, "c": curve[:2]}), label='a "label"')
     first, second = group(content), group(content, 1)
     assert first.get("data-values") == "2.5 1.25 0.625"
-    assert first.get("data-images") == "640 1.28k 2.56k"
+    assert first.get("data-at") == "640 1.28k 2.56k"
     assert "".join(first.itertext()) == "a<b 0.625"
     assert second.get("data-values") == "2.5 1.25"
     places = [tuple(map(float, place.split(","))) for place in str(first.get("data-points")).split()]
@@ -50,3 +50,23 @@ def test_a_file_is_complete_and_the_page_s_part_has_no_style_of_its_own() -> Non
     assert not re.search("<style|xmlns", inline(content))
     assert content == curves_svg(Series("s", "S", {"a": ((0.0, 1.0), (1.0, 2.0))}), label="label")
     assert len(content) < 4_000
+
+
+def test_a_logarithmic_axis_of_less_than_a_decade_has_ticks() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((0.0, 3.1), (1.0, 3.6))}, log_scale=True), label="label").decode()
+    assert content.count('class="grid"') > 1
+
+
+def test_the_horizontal_axis_names_its_quantity() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((1.0, 3.1), (2.0, 3.6))}, across="cycles per image side"), label="label").decode()
+    assert ">cycles per image side</text>" in content
+    assert "images seen" not in content
+
+
+def test_a_curve_has_the_colour_of_its_place_in_the_order_and_a_long_name_is_shortened() -> None:
+    curve = ((0.0, 1.0), (1.0, 2.0))
+    names = [f"run {index}" for index in range(6)]
+    series = Series("s", "S", {names[5]: curve, "b" * 80: curve})
+    content = curves_svg(series, label="label", order=[*names, "b" * 80]).decode()
+    assert re.findall(r'polyline class="line (series-\d dash-\d)"', content) == ["series-1 dash-1", "series-2 dash-1"]
+    assert "b" * 43 not in re.sub('data-name="[^"]+"', "", content)

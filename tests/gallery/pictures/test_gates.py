@@ -1,7 +1,10 @@
+import base64
 import io
+import json
 import math
 from functools import partial
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,8 +14,7 @@ from PIL import Image
 from torch import nn
 
 from gconv_gan.gallery.latents import fixed_latents
-from gconv_gan.gallery.page.theme import DARK, LIGHT
-from gconv_gan.gallery.pictures.gate_map import draw_gate_map
+from gconv_gan.gallery.pictures.gate_map import gate_map_svg
 from gconv_gan.gallery.pictures.gates import (
     gate_entropy,
     gate_of,
@@ -169,28 +171,43 @@ def test_similarity_of_kernels(mode: str, weight: str) -> None:
         assert kernel_similarity(layer) == 0.0
 
 
-def test_a_map_is_reproducible_and_follows_gates_and_theme() -> None:
-    gates, labels = random_gates(), ["a", "b", "c", "d", "e", "a name too long to be shown in full"]
-    light = draw_gate_map(gates, labels=labels, theme=LIGHT)
-    assert light == draw_gate_map(gates, labels=labels, theme=LIGHT)
-    assert light != draw_gate_map(gates, labels=labels, theme=DARK)
-    assert light != draw_gate_map(gates.flip(0), labels=labels, theme=LIGHT)
-    assert len(light) < 60_000
+def gate_map(gates: torch.Tensor, names: list[str], **options: Any) -> ElementTree.Element:
+    return ElementTree.fromstring(gate_map_svg(gates, names=names, label="gates", **options))
 
 
-def test_a_map_without_a_label_a_row_is_refused() -> None:
-    with pytest.raises(ValueError, match="6 rows needs as many labels, not 1"):
-        draw_gate_map(random_gates(), labels=["a"], theme=LIGHT)
+def pictures(svg: ElementTree.Element) -> list[Image.Image]:
+    """The embedded pictures: colours of the gates, the colour scale, and the samples, if any."""
+    found = [str(image.get("href")).partition(",")[2] for image in svg.iter("{http://www.w3.org/2000/svg}image")]
+    return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in found]
+
+
+def test_a_map_is_reproducible_and_holds_every_gate_of_the_strongest_kernels_first() -> None:
+    gates, names = random_gates(), ["a", "b", "c", "d", "e", "a name too long to be shown in full"]
+    content = gate_map_svg(gates, names=names, label="gates")
+    assert content == gate_map_svg(gates, names=names, label="gates")
+    assert len(content) < 10_000
+    svg = gate_map(gates, names)
+    held = json.loads(str(svg.get("data-gates")))
+    assert held["names"] == names
+    assert torch.allclose(torch.tensor(held["rows"]), gates[:, gates.mean(0).argsort(descending=True)], rtol=0.01)
+    assert "a name too lo…" in "".join(svg.itertext())
+
+
+def test_a_map_without_a_name_a_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="6 rows needs as many names, not 1"):
+        gate_map(random_gates(), ["a"])
+
+
+def test_samples_stand_beside_their_rows() -> None:
+    images = torch.stack([torch.full((3, 4, 4), 40 * row, dtype=torch.uint8) for row in range(6)])
+    strip = pictures(gate_map(random_gates(), list("abcdef"), images=images))[2]
+    assert [strip.getpixel((1, row * strip.height // 6 + 1))[0] for row in range(6)] == [0, 40, 80, 120, 160, 200]
 
 
 @pytest.mark.parametrize(("value", "largest", "share"), [(0.5, 1.0, 0.5), (1.0, 2.0, 0.5), (2.0, 2.0, 1.0), (0.5, None, 1.0)])
 def test_the_colour_of_a_gate_is_its_share_of_the_largest_possible_one(value: float, largest: float | None, share: float) -> None:
-    gates = torch.full((2, 4), value)
-    picture = Image.open(io.BytesIO(draw_gate_map(gates, labels=["a", "b"], theme=LIGHT, largest=largest))).convert("RGB")
-    height = picture.height / 200  # inches
-    row = picture.height * (0.36 + 0.12) / height  # the middle of the first row
-    shown = picture.getpixel((picture.width // 2 - 20, round(row)))
-    assert np.allclose(shown, 255 * np.array(colormaps["viridis"](share)[:3]), atol=6)
+    colour = pictures(gate_map(torch.full((2, 4), value), ["a", "b"], largest=largest))[0].getpixel((0, 0))
+    assert np.allclose(colour, 255 * np.array(colormaps["viridis"](share)[:3]), atol=1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,17 @@ import torch
 from PIL import Image
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.pictures.grid import PADDING, as_bytes, grid_png, natural_scale, read_tiles, save_grid, tile
+from gconv_gan.gallery.pictures.grid import (
+    GROUP_PADDING,
+    PADDING,
+    as_bytes,
+    grid_png,
+    left_edges,
+    natural_scale,
+    read_tiles,
+    save_grid,
+    tile,
+)
 
 
 def random_bytes(count: int, side: int, *, seed: int = 0) -> torch.Tensor:
@@ -71,3 +81,13 @@ def test_a_grid_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_impossible_layouts_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="columns >= 1"):
         tile(random_bytes(2, 8), **arguments)
+
+
+def test_groups_of_columns_are_apart() -> None:
+    images = torch.full((6, 3, 4, 4), 9, dtype=torch.uint8)
+    whole, parted = tile(images, columns=3, scale=1), tile(images, columns=3, scale=1, groups=(1, 2))
+    opaque = np.flatnonzero(parted[0, :, 3])
+    assert opaque.tolist() == [left + pixel for left in left_edges((1, 2), 6) for pixel in range(4)]
+    assert parted.shape[1] - whole.shape[1] == GROUP_PADDING - PADDING
+    with pytest.raises(ValueError, match="are not the 3 columns"):
+        tile(images, columns=3, groups=(1, 1))

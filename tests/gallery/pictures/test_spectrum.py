@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -42,3 +43,6 @@ def test_without_real_images_there_is_no_spectrum(trained: TrainedGenerator) -> 
     assert draw_spectrum(dataclasses.replace(trained, reals=None, training=None), seed=0, count=4) == []
     (drawing,) = draw_spectrum(trained, seed=0, count=4)
     assert drawing.facts["images"] == "4 samples, 4 real"
+    groups = {one.get("data-name"): one for one in ElementTree.fromstring(drawing.content).iter("{http://www.w3.org/2000/svg}g")}
+    assert list(groups) == ["training images", "samples"]
+    assert str(groups["samples"].get("data-at")).split(" ") == ["1", "2", "3", "4"]

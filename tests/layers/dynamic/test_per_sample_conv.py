@@ -179,6 +179,8 @@ def test_any_memory_layout(strategy: Strategy, layout: str) -> None:
     geometry = Geometry(padding=(1, 1))
     ours = per_sample_conv2d(other, bank, gates, bias, geometry=geometry, strategy=strategy)
     torch.testing.assert_close(ours, bank_conv(x, bank, gates, bias, padding=(1, 1)), rtol=0, atol=1e-10)
+    if strategy == "grouped" and layout == "channels_last":
+        assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_dictionary_keeps_channels_last() -> None:
