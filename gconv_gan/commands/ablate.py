@@ -1,33 +1,32 @@
-"""An ablation: the arms of a GAN run on paired seeds, trained side by side, scored alike, and compared seed by seed.
+"""An ablation: the arms of a run, a GAN's or a classifier's, on paired seeds, trained side by side, scored alike, compared seed by seed.
 
 Arms of one seed share latents, labels, the order of the images and their mirroring, since all of these are functions of the seed and
 the counters.
 """
 
-import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from gconv_gan.commands.ablation.report import ArmRuns, report, table
+from gconv_gan.commands.ablation import classifier_arms, gan_arms
 from gconv_gan.commands.ablation.workers import train_all
-from gconv_gan.commands.cost.speed_record import measured
-from gconv_gan.commands.gallery import ABLATION_RESULT, ablation_page
-from gconv_gan.commands.train.accelerator import build_accelerator
-from gconv_gan.commands.train.training_score import CARDS
-from gconv_gan.config.ablations import AblateCommand, AblationConfig
-from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config, parse_command
+from gconv_gan.commands.gallery import ABLATION_PAGE, ABLATION_RESULT, ablation_page
+from gconv_gan.config.ablations import AblateCommand, AblationConfig, AblationOptions
+from gconv_gan.config.errors import UserError, reworded
+from gconv_gan.config.load import parse_command
 from gconv_gan.config.plugins import take_plugins
+from gconv_gan.config.sections.classifiers import ClassifierRunConfig
+from gconv_gan.config.sections.data import as_flags
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
-from gconv_gan.experiments.arms import arm_fields, load_experiment, named_run
+from gconv_gan.experiments.arms import RunConfig, arm_run, load_ablation
+from gconv_gan.experiments.report import AblationResult, report, table
 from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.run_folder import RunFolder
+from gconv_gan.runtime.run_folder import versions
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,25 +34,42 @@ def main(arguments: Sequence[str]) -> None:
     plugins, options = take_plugins(arguments)
     command = parse_command(AblateCommand, options)
     path = Path(command.config)
-    config = load_experiment(AblationConfig, path, plugins)
-    out = Path(command.page) if command.page is not None else Path(command.runs_dir) / config.name / "page"
+    config = load_ablation(path, plugins)
+    folder = Path(command.runs_dir) / config.name
+    out = folder / ABLATION_PAGE if command.page is None else Path(command.page)
     require_own_page(out)
-    result = ablate(config, command, folder=path.parent, repeat=shlex.join(["python", "eval/ablate.py", *arguments]))
+
+    def store(result: AblationResult) -> None:
+        if command.json_out is not None:
+            write_result(result, Path(command.json_out))
+
+    words = shlex.join(["python", "eval/ablate.py", *arguments])
+    result = ablate(config, command, hours=command.hours, along=store, repeat=words)
     print(table(result))
-    print(f"page: {ablation_page(Path(command.runs_dir) / config.name, out)}")
+    store(result)
+    print(f"page: {ablation_page(folder, out)}")
 
 
-def _seeds(config: AblationConfig, command: AblateCommand) -> tuple[int, ...]:
-    return numbers(command.seeds) if command.seeds is not None else tuple(range(config.seeds))
+def write_result(result: AblationResult, file: Path) -> None:
+    """Write a result as JSON."""
+    write_text(file, result.model_dump_json(indent=1) + "\n")
 
 
-def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path, repeat: str = "") -> dict[str, Any]:
-    """Return the scores of all arms and the comparisons, as the JSON file holds them; they are in the folder of the ablation, too.
+def ablate(
+    config: AblationConfig,
+    command: AblationOptions,
+    *,
+    hours: float | None = None,
+    along: Callable[[AblationResult], None] = lambda _: None,
+    repeat: str = "",
+) -> AblationResult:
+    """Train and score all arms, and return the result; it is in the folder of the ablation, too.
 
     Args:
-        config: the arms.
-        command: the options.
-        folder: that of the file of ``config``.
+        config: the ablation.
+        command: overrides of the command line.
+        hours: time limit of GANs; None: no limit.
+        along: called with the result at every score of GANs during training.
         repeat: the command line that repeats the ablation.
 
     Raises:
@@ -63,41 +79,51 @@ def ablate(config: AblationConfig, command: AblateCommand, *, folder: Path, repe
     """
     begun = time.perf_counter()
     seeds = _seeds(config, command)
-    runs = {(arm, seed): arm_run(config, command, arm, seed, folder=folder) for seed in seeds for arm in config.arms}
-    dataset = _one_dataset(list(runs.values()))
-    costs = {arm: arm_costs(runs[arm, seeds[0]], dataset) for arm in config.arms}
+    runs = {(arm, seed): arm_run(config, command, arm, seed) for seed in seeds for arm in config.arms}
+    gans = {name: run for name, run in runs.items() if isinstance(run, GANRunConfig)}
+    classifiers = {name: run for name, run in runs.items() if isinstance(run, ClassifierRunConfig)}
     first = next(iter(runs.values()))
+    flags = {"path": "--data-path", "cache_dir": "--cache-dir"}
+    with reworded(partial(as_flags, flags, first.data.kind)):
+        dataset = _one_dataset(list(runs.values()))
+    facts = {"asked_images": first.trainer.total_images, "data": dataset.title, "versions": versions(), "command": repeat}
 
-    def found(images: int) -> dict[str, Any]:
-        arms = {
-            arm: ArmRuns(**costs[arm], scores={seed: scores_of(runs[arm, seed], images) for seed in seeds}, curves=curves(runs, arm, seeds))
-            for arm in config.arms
-        }
-        facts = {
-            "images": images,
-            "asked_images": first.trainer.total_images,
-            "protocol": first.evaluation.protocol,
-            "data": dataset.title,
-            "seconds": time.perf_counter() - begun,
-            "command": repeat,
-            "runs": {arm: {str(seed): runs[arm, seed].name for seed in seeds} for arm in config.arms},
-        }
-        return report(config, arms, facts)
-
-    def written(images: int) -> dict[str, Any]:
-        result = found(images)
-        for file in (Path(first.runs_dir) / ABLATION_RESULT, command.json_out):
-            if file is not None:
-                write_text(Path(file), json.dumps(result, indent=1) + "\n")
+    def written(result: AblationResult) -> AblationResult:
+        write_result(result, Path(first.runs_dir) / ABLATION_RESULT)
         return result
 
-    def along(images: int, scored: bool) -> None:
+    def spoken(images: int) -> None:
         print(f"{images:,} images after {time.perf_counter() - begun:.1f} s", flush=True)
-        if scored:
-            written(images)
 
-    limit = None if command.hours is None else begun + 3600 * command.hours
-    return written(train_all(runs, processes=command.processes, limit=limit, along=along))
+    if classifiers:
+        if hours is not None:
+            raise UserError("--hours is for GANs: the learning rate of a classifier depends on the length of its run; set --images")
+        left = {name: run for name, run in classifiers.items() if not classifier_arms.is_tested(run)}
+        if left:
+            train_all(left, processes=command.processes, limit=None, along=lambda images, _: spoken(images))
+        tested = classifier_arms.arm_results(classifiers, seeds, config.attacks)
+        facts |= {"images": first.trainer.total_images, "protocol": "the test set", "seconds": time.perf_counter() - begun}
+        return written(report(config, tested, facts))
+
+    costs = {arm: gan_arms.arm_costs(gans[arm, seeds[0]], dataset) for arm in config.arms}
+    facts["protocol"] = next(iter(gans.values())).evaluation.protocol
+    facts["runs"] = {arm: {seed: gans[arm, seed].name for seed in seeds} for arm in config.arms}
+
+    def found(images: int) -> AblationResult:
+        arms = {arm: gan_arms.arm_result(gans, arm, seeds, images, costs[arm]) for arm in config.arms}
+        return report(config, arms, {**facts, "images": images, "seconds": time.perf_counter() - begun})
+
+    def scored(images: int, has_scores: bool) -> None:
+        spoken(images)
+        if has_scores:
+            along(written(found(images)))
+
+    limit = None if hours is None else begun + 3600 * hours
+    return written(found(train_all(gans, processes=command.processes, limit=limit, along=scored)))
+
+
+def _seeds(config: AblationConfig, command: AblationOptions) -> tuple[int, ...]:
+    return numbers(command.seeds) if command.seeds is not None else tuple(range(config.seeds))
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -115,49 +141,11 @@ def numbers(text: str) -> tuple[int, ...]:
     return found
 
 
-def arm_run(config: AblationConfig, command: AblateCommand, arm: str, seed: int, *, folder: Path) -> GANRunConfig:
-    """Return the run of one arm with one seed; raise ``UserError`` if it has no scores."""
-    base = load_config(GANRunConfig, folder / config.base).model_dump(mode="json", exclude_unset=True)
-    fields = arm_fields(base, config, arm)
-    left_out = {"data": {"path", "cache_dir", "resident"}, "trainer": {"total_images"}, "evaluation": {"every"}}
-    run = named_run(GANRunConfig, fields, command, (config.name, arm, seed), left_out=left_out)
-    if not run.evaluation.every:
-        raise UserError(f"ablation {config.name} computes no scores: set run.evaluation.every")
-    return run
-
-
-def _one_dataset(runs: Sequence[GANRunConfig]) -> ImageDataset:
-    """Open the data set of all arms; raise ``UserError`` if they differ, since the arms must be trained on the same images."""
-    if any(run.data != runs[0].data for run in runs):
-        raise UserError("the arms of an ablation share their data: set [run.data], not the data of an arm")
+def _one_dataset(runs: Sequence[RunConfig]) -> ImageDataset:
+    """Open the data of all arms before processes start; raise ``UserError`` if they differ: the arms must be trained on the same images."""
+    for data in ("data", "test_data"):
+        if any(getattr(run, data, None) != getattr(runs[0], data, None) for run in runs):
+            raise UserError(f"the arms of an ablation share their data: set [run.{data}], not the data of an arm")
+    if isinstance(runs[0], ClassifierRunConfig):
+        open_dataset(runs[0].test_data)
     return open_dataset(runs[0].data)
-
-
-def arm_costs(config: GANRunConfig, dataset: ImageDataset) -> dict[str, Any]:
-    """Return parameters and MACs per image of an arm's generator, and seconds and memory of an iteration of it alone."""
-    accelerator = build_accelerator(config)
-    found = measured("", config, config.trainer.engine, "tf32", dataset, accelerator, seconds=0.0)
-    memory = round(found.peak_gib * 2**30)
-    return {"parameters": found.parameters, "macs": found.generator_macs, "step_seconds": found.milliseconds / 1000, "memory": memory}
-
-
-# ---- results ---------------------------------------------------------------------------------------------------------
-
-
-def scores_of(config: GANRunConfig, images: int) -> dict[str, float] | None:
-    """Return the scores of a run at ``images`` images, by name; None: it ended before, by non-finite numbers."""
-    file = RunFolder(Path(config.runs_dir) / config.name).scores / CARDS / f"{images}.json"
-    if not file.is_file():
-        return None
-    return {name: float(value) for name, value in json.loads(file.read_text())["scores"].items()}
-
-
-def curves(runs: Mapping[tuple[str, int], GANRunConfig], arm: str, seeds: Sequence[int]) -> dict[int, dict[int, dict[str, float]]]:
-    """Return the scores of an arm's runs during training: seed -> images -> name -> score."""
-    found: dict[int, dict[int, dict[str, float]]] = {}
-    for seed in seeds:
-        config = runs[arm, seed]
-        folder = RunFolder(Path(config.runs_dir) / config.name).scores / CARDS
-        at = sorted(int(file.stem) for file in folder.glob("*.json") if int(file.stem))
-        found[seed] = {images: scores for images in at if (scores := scores_of(config, images)) is not None}
-    return found

@@ -19,10 +19,12 @@ from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint
 from gconv_gan.config.errors import AbsentDataError, UserError, reworded
-from gconv_gan.config.load import parse_command, validated
+from gconv_gan.config.load import load_config, parse_command, validated
 from gconv_gan.config.sections.data import DataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.wordnet_names import wordnet_names
+from gconv_gan.experiments.plot import plot_drawing
+from gconv_gan.experiments.report import AblationResult
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.index import write_index
@@ -115,12 +117,13 @@ def ablation_page(folder: Path, out: Path, *, seed: int = 0, cache_dir: str | No
     try:
         result = json.loads(file.read_text())
         arms, runs = result["arms"], result["runs"]
-        seeds = [seed for seed in next(iter(runs.values())) if all(seed in arm["scores"] for arm in arms.values())]
+        seeds = [seed for seed in next(iter(runs.values()), {}) if all(seed in arm["scores"] for arm in arms.values())]
         folders = {arm: folder / runs[arm][seeds[0]] for arm in arms} if seeds else {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is damaged ({error}): the command that trained the ablation writes it again") from error
     generators = {arm: trained_generator(load_run(path), path, cache_dir=cache_dir) for arm, path in folders.items()}
-    return build_ablation(out, result, generators, command=str(result["command"]), seed=seed)
+    cost = plot_drawing(load_config(AblationResult, file)) if any(arm["scores"] for arm in arms.values()) else None
+    return build_ablation(out, result, generators, command=str(result["command"]), cost=cost, seed=seed)
 
 
 def draw_run(command: GalleryCommand) -> Path | None:

@@ -104,9 +104,7 @@ def _run(base: ClassifierRunConfig, command: SphereCommand, rate: float, seed: i
         fields["methods"].append({"kind": "effective_learning_rates"})
     if rate == NO_STEP:
         command = command.model_copy(update={"images": base.trainer.log_every})
-    data = {"path", "cache_dir"}
-    identity = (Path(command.config).stem, f"elr{rate:g}", seed)
-    return named_run(ClassifierRunConfig, fields, command, identity, left_out={"data": data, "test_data": data})
+    return named_run(ClassifierRunConfig, fields, command, (Path(command.config).stem, f"elr{rate:g}", seed))
 
 
 def _trained(run: ClassifierRunConfig) -> tuple[list[dict[str, Any]], float | None]:

@@ -14,6 +14,7 @@ def translated(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
 
     ``generator.orthogonal`` and ``discriminator.orthogonal`` were the weights of orthogonal regularisation: they become the method
     ``orthogonal``, before the listed methods, as it acted. ``trainer.mixed_precision`` and ``trainer.tf32`` become ``trainer.precision``.
+    An ablation's comparisons had no ``kind``, and those of classifiers were a list ``claims`` about ``proposed`` and ``baseline``.
 
     Args:
         model: what the data are read into; that of an exported generator, which is not trained, has no use for the weights.
@@ -21,6 +22,8 @@ def translated(model: type[Config], data: Mapping[str, Any]) -> dict[str, Any]:
 
     """
     found = _with_precision(data) if {"precision", "micro_batches"} <= model.model_fields.keys() else dict(data)
+    if {"arms", "compare"} <= model.model_fields.keys():
+        found = _with_comparisons(found)
     weights: dict[str, Any] = {}
     for name, owner in NETWORKS.items():
         section = data.get(name)
@@ -49,6 +52,20 @@ def _with_precision(trainer: Mapping[str, Any]) -> dict[str, Any]:
         return dict(trainer)
     precision = "bf16" if autocast == "bf16" else "fp32" if tf32 is False else "tf32" if autocast == "no" else None
     return {key: value for key, value in trainer.items() if key not in known} | {"precision": precision}
+
+
+def _with_comparisons(ablation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of an ablation with ``claim`` as its ``question``, ``claims`` as ``compare``, and a ``kind`` of each comparison."""
+    keys = {"proposed": "arm", "baseline": "against"}
+    found = {{"claim": "question", "claims": "compare"}.get(name, name): value for name, value in ablation.items()}
+    if "claims" in ablation:
+        found = {"test": "t", **found}
+    if isinstance(entries := found.get("compare"), list):
+        found["compare"] = [
+            {"kind": "difference", **{keys.get(name, name): value for name, value in entry.items()}} if isinstance(entry, dict) else entry
+            for entry in entries
+        ]
+    return found
 
 
 def _has(owner: str, section: Mapping[str, Any], key: str) -> bool:

@@ -28,7 +28,7 @@ SORTS = (
     ),
     Sort("discriminator", "a GAN's config: use train_gan.py", "a GAN's run; score it with eval/gan_metrics.py"),
     Sort("test_data", "a classifier's config: use train_classifier.py", "a classifier's run; test it with eval/classifier.py"),
-    Sort("arms", "a comparison of layers: use eval/compare_layers.py", "a comparison of layers; run it with eval/compare_layers.py"),
+    Sort("arms", "an ablation: use eval/ablate.py", "an ablation; run it with eval/ablate.py"),
 )
 
 

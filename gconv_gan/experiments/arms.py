@@ -1,4 +1,4 @@
-"""The runs of an experiment: one for each arm and seed."""
+"""The runs of an ablation: one for each arm and seed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,46 +7,73 @@ from typing import Any, TypeVar
 
 from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.config.commands import ExperimentCommand
-from gconv_gan.config.load import load_config, merged, validated, with_plugins
+from gconv_gan.config.errors import UserError
+from gconv_gan.config.load import load_config, merged, read_file, validated, with_plugins
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
-from gconv_gan.config.sections.comparisons import ComparisonConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 
+RunConfig = GANRunConfig | ClassifierRunConfig
 Run = TypeVar("Run", GANRunConfig, ClassifierRunConfig)
-Experiment = TypeVar("Experiment", AblationConfig, ComparisonConfig)
+PLACES = {"path", "cache_dir"}
+NOT_OF_THE_RUN: dict[type[RunConfig], dict[str, set[str]]] = {
+    GANRunConfig: {"data": {*PLACES, "resident"}, "trainer": {"total_images"}, "evaluation": {"every"}},
+    ClassifierRunConfig: {"data": PLACES, "test_data": PLACES},
+}
+"""Keys that two runs of the same name may differ in."""
 
 
-def load_experiment(model: type[Experiment], path: Path, plugins: Sequence[str]) -> Experiment:
-    """Return the experiment of a file.
+def load_ablation(path: Path, plugins: Sequence[str] = ()) -> AblationConfig:
+    """Return the ablation of a file, with its base as part of ``run``.
 
-    The plug-ins of the command line, of the file, of its ``run`` and of all arms are imported: parts can be added only before the first
-    run is read.
+    The plug-ins of the command line, of the file, of its base and ``run`` and of all arms are imported: parts can be added only before
+    the first run is read.
 
     Raises:
-        UserError: the file is wrong, or a plug-in cannot be imported.
+        UserError: the file or its base is wrong, or a plug-in cannot be imported.
 
     """
-    config: Experiment = load_config(model, path, ["--plugins", *plugins] if plugins else [])
+    config = load_config(AblationConfig, path, ["--plugins", *plugins] if plugins else [])
     for changes in (config.run, *config.arms.values()):
         with_plugins(changes, [], path)
-    return config
+    if config.base is None:
+        return config
+    base = _base(path.parent / config.base)
+    named = dict.fromkeys([*base.pop("plugins", ()), *config.plugins])
+    return config.model_copy(update={"base": None, "run": merged(base, config.run), "plugins": tuple(named)})
 
 
-def arm_fields(base: Mapping[str, Any], config: AblationConfig | ComparisonConfig, arm: str) -> dict[str, Any]:
-    """Return the fields of an arm: ``base`` with the experiment's changes and those of the arm, and the plug-ins of all of these."""
-    parts: list[Mapping[str, Any]] = [base, {"plugins": config.plugins}, config.run, config.arms[arm]]
-    plugins = list(dict.fromkeys(name for part in parts for name in part.get("plugins", ())))
-    return merged(merged(base, config.run), config.arms[arm]) | ({"plugins": plugins} if plugins else {})
+def _base(path: Path) -> dict[str, Any]:
+    model: type[RunConfig] = ClassifierRunConfig if "test_data" in read_file(path) else GANRunConfig
+    return load_config(model, path).model_dump(mode="json", exclude_unset=True)
+
+
+def arm_run(config: AblationConfig, command: ExperimentCommand, arm: str, seed: int) -> RunConfig:
+    """Return the run of one arm with one seed.
+
+    Args:
+        config: the ablation, see ``load_ablation``.
+        command: overrides of the command line.
+        arm: its name.
+        seed: of the run.
+
+    Raises:
+        UserError: a key is wrong, or a GAN has no scores.
+
+    """
+    fields = merged(config.run, config.arms[arm])
+    plugins = dict.fromkeys([*config.plugins, *config.run.get("plugins", ()), *config.arms[arm].get("plugins", ())])
+    fields |= {"plugins": list(plugins)} if plugins else {}
+    identity = (config.name, arm, seed)
+    if "test_data" in fields:
+        return named_run(ClassifierRunConfig, fields, command, identity, also=config.attacks.model_dump_json())
+    run = named_run(GANRunConfig, fields, command, identity)
+    if not run.evaluation.every:
+        raise UserError(f"ablation {config.name} computes no scores: set run.evaluation.every")
+    return run
 
 
 def named_run(
-    model: type[Run],
-    fields: Mapping[str, Any],
-    command: ExperimentCommand,
-    identity: tuple[str, str, int],
-    *,
-    left_out: dict[str, set[str]],
-    also: str = "",
+    model: type[Run], fields: Mapping[str, Any], command: ExperimentCommand, identity: tuple[str, str, int], *, also: str = ""
 ) -> Run:
     """Return the run of one arm with one seed; its name contains a hash of its settings, so that changed settings give another run.
 
@@ -55,7 +82,6 @@ def named_run(
         fields: its config, without name and seed.
         command: overrides of the command line.
         identity: experiment, arm, seed.
-        left_out: keys of each section that are not part of the hash.
         also: further settings that are part of the hash, as text.
 
     """
@@ -67,6 +93,6 @@ def named_run(
     if command.images is not None:
         fields["trainer"] = {**fields["trainer"], "total_images": command.images}
     run = validated(model, fields, f"experiment {experiment}, arm {arm}")
-    settings = run.model_dump_json(exclude=left_out) + also
+    settings = run.model_dump_json(exclude=NOT_OF_THE_RUN[model]) + also
     name = f"{arm}-s{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
     return run.model_copy(update={"name": name, "runs_dir": str(Path(command.runs_dir) / experiment)})

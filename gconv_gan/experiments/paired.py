@@ -3,6 +3,7 @@
 The tests use the differences within each seed, since a seed's initial weights, order and noise affect both methods alike.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,9 +122,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def pairs_needed(effect: float, *, power: float = 0.8, level: float = 0.05, most: int = 10_000) -> int | None:
     """Return how many pairs a two-sided paired t-test needs to detect a mean of ``effect`` standard deviations; None: over ``most``."""
-    for n in range(2, most + 1):
+
+    def reached(n: int) -> bool:
         threshold = stats.t.ppf(1 - level / 2, n - 1)
         noncentral = abs(effect) * n**0.5
-        if stats.nct.sf(threshold, n - 1, noncentral) + stats.nct.cdf(-threshold, n - 1, noncentral) >= power:
-            return n
-    return None
+        return bool(stats.nct.sf(threshold, n - 1, noncentral) + stats.nct.cdf(-threshold, n - 1, noncentral) >= power)
+
+    enough = next((n for n in (2**k for k in range(1, most.bit_length() + 1)) if reached(n)), most)
+    found = bisect_left(range(most + 1), True, lo=max(2, enough // 2), hi=min(enough, most), key=reached)  # the power grows with n
+    return found if reached(found) else None

@@ -1,11 +1,10 @@
-"""The plot of a comparison: measure against cost, with a colour and a marker per arm and a dot per seed."""
+"""The plot of an ablation: measure against cost, with a colour and a marker per arm and a dot per seed."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,8 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import offset_copy
 
 from gconv_gan.experiments.claims import is_share
-from gconv_gan.experiments.report import ComparisonResult
+from gconv_gan.experiments.report import AblationResult
 from gconv_gan.gallery.page.theme import LIGHT
+from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -33,7 +33,7 @@ class Axis:
     values: tuple[float, ...]
 
 
-def cost_axis(result: ComparisonResult) -> Axis:
+def cost_axis(result: AblationResult) -> Axis:
     """Return MACs per image or, where two arms have equal MACs, the time of a training step against the first arm's."""
     arms = list(result.arms.values())
     macs = sorted(arm.macs for arm in arms)
@@ -43,30 +43,39 @@ def cost_axis(result: ComparisonResult) -> Axis:
     return Axis(f"time of a training step / that of {baseline}", tuple(arm.step_seconds / arms[0].step_seconds for arm in arms))
 
 
-def claimed_measure(result: ComparisonResult) -> str:
-    """Return the measure of the first claim about a measure; accuracy if all claims are about costs."""
-    claims: Sequence[dict[str, Any]] = result.config["claims"]
-    return next((str(claim.get("measure", "accuracy")) for claim in claims if claim["kind"] in ("better", "near")), "accuracy")
+def compared_measure(result: AblationResult) -> str:
+    """Return the measure of the first two arms that are compared; the first measure if none are."""
+    pairs = (entry["measure"] for entry in result.config["compare"] if entry["kind"] in ("difference", "better", "near"))
+    return next(pairs, None) or str(result.primary)
 
 
-def plot(result: ComparisonResult) -> bytes:
+def plot(result: AblationResult) -> bytes:
     """Return the plot as a PNG."""
     return figure_png(draw(result), colours=COLOURS)
 
 
-def draw(result: ComparisonResult) -> Figure:
-    """Return the figure: the claimed measure (each seed, their mean, a bar of one standard deviation) against cost."""
+def plot_drawing(result: AblationResult) -> Drawing:
+    """Return the plot as a picture of a page."""
+    measure, cost = compared_measure(result).replace("_", " "), cost_axis(result).label
+    return Drawing(
+        "cost.png", plot(result), f"{measure} against {cost}", "", f"{measure} of every arm and seed against {cost}", shape="panel"
+    )
+
+
+def draw(result: AblationResult) -> Figure:
+    """Return the figure: the compared measure (each seed, their mean, a bar of one standard deviation) against cost."""
     lines = math.ceil(len(result.arms) / 2)
     figure = new_figure(LIGHT, height=3.0 + LINE * lines)
     axes = add_axes(figure, LIGHT, left=0.6, right=0.25, bottom=0.5, top=0.4 + LINE * lines)
-    measure, axis = claimed_measure(result), cost_axis(result)
+    measure, axis = compared_measure(result), cost_axis(result)
     scale, unit = (100, ", %") if is_share(measure) else (1, "")
     for index, (name, arm) in enumerate(result.arms.items()):
-        draw_arm(figure, axes, index, name, axis.values[index], [scale * value for value in arm.measures[measure]])
+        if values := [scale * value for value in arm.of(measure).values()]:
+            draw_arm(figure, axes, index, name, axis.values[index], values)
     axes.set_ylabel(measure.replace("_", " ") + unit, fontsize=FONT_SIZE, color=LIGHT.muted)
     draw_cost_axis(axes, axis)
     axes.grid(color=LIGHT.rule, linewidth=0.5)
-    seeds = len(next(iter(result.arms.values())).seeds)
+    seeds = max(len(arm.seeds) for arm in result.arms.values())
     width, height = figure.get_size_inches()
     title = f"{result.name}: {seeds} seeds, mean ± deviation" if seeds > 1 else f"{result.name}: one seed"
     figure.text(0.15 / width, 1 - 0.2 / height, title, fontsize=FONT_SIZE, color=LIGHT.ink, weight="bold", va="center")

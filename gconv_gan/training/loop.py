@@ -61,7 +61,9 @@ def train(task: Task, run: Run, accelerator: Accelerator) -> Progress:
     return task.progress
 
 
-def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int]) -> Generator[int, bool | None, None]:
+def iterations(
+    task: Task, run: Run, accelerator: Accelerator, signals: list[int], *, until: int | None = None
+) -> Generator[int, bool | None, None]:
     """Train as ``train`` does, and yield the images seen after every iteration, before its status line, score and checkpoint.
 
     If the caller sends True, the run ends there as if its length were reached: it is scored and saved, and can be resumed.
@@ -71,10 +73,12 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         run: its config and folder.
         accelerator: device and processes.
         signals: the numbers of signals that arrived; one of them ends the run.
+        until: images at which the run ends as if the caller sent True; None: its length.
 
     """
     config, trainer, progress = run.config, run.config.trainer, task.progress
     total = trainer.total_images
+    last = total if until is None else min(total, until)
     report = Report(accelerator, run.folder.path / "log.txt", total_images=total, quiet=run.quiet)
 
     # 1. resume, or start the methods of a new run
@@ -115,7 +119,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
     agree_always = agreeing_is_free(accelerator)
     report.start(progress.images_seen)
 
-    while progress.images_seen < total:
+    while progress.images_seen < last:
         # 2. one iteration
         before = progress.images_seen
         task.set_schedules(schedule_factor(config.schedule, images_seen=before, total_images=total))
@@ -142,7 +146,7 @@ def iterations(task: Task, run: Run, accelerator: Accelerator, signals: list[int
         # 3. status, pictures, score, checkpoint, stop?
         after = progress.images_seen
         ended = yield after
-        finished = after >= total or bool(ended)
+        finished = after >= last or bool(ended)
         log, sample, evaluate, save = (
             due(before, after, every) for every in (trainer.log_every, task.sample_every, task.evaluate_every, trainer.checkpoint_every)
         )

@@ -4,9 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +14,23 @@ from accelerate import Accelerator
 
 from gconv_gan.commands import ablate, gallery
 from gconv_gan.commands.ablation import workers
-from gconv_gan.commands.ablation.report import ArmRuns, report, table
 from gconv_gan.commands.train import gan
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.commands.train.objective import build_objective
-from gconv_gan.config.ablations import AblateCommand, AblationConfig
+from gconv_gan.config.ablations import AblateCommand
 from gconv_gan.config.errors import UserError
-from gconv_gan.config.load import load_config
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.loaders import BatchSource
+from gconv_gan.experiments.arms import arm_run, load_ablation
+from gconv_gan.experiments.claims import ArmResult
+from gconv_gan.experiments.report import report, table
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.checkpoint import checkpoints
+from gconv_gan.training.guards import NotFiniteError
+from tests.commands.workers import interrupted, recorded, two_processes, weight_scorer
 from tests.data.made import in_memory, noise
+from tests.processes import run_python
 from tests.test_plugins import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -51,18 +52,7 @@ def command(folder: Path, **changes: Any) -> AblateCommand:
 
 @pytest.fixture
 def scored_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Score a generator by its first weight, since an extractor takes seconds."""
-
-    def scorer(_plan: Any, _config: Any, _dataset: Any, _accelerator: Any, scores: Path) -> Any:
-        def score(generator: torch.nn.Module, images: int) -> dict[str, float]:
-            value = float(next(iter(generator.parameters())).double().square().sum())
-            (scores / "during_training").mkdir(exist_ok=True)
-            (scores / "during_training" / f"{images}.json").write_text(json.dumps({"scores": {"fd": value}}))
-            return {"fd2k_lite0/fd": value}
-
-        return score
-
-    monkeypatch.setattr(gan, "training_scorer", scorer)
+    monkeypatch.setattr(gan, "training_scorer", weight_scorer)
 
 
 @pytest.fixture
@@ -111,11 +101,9 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     (folder / "result.json").rename(folder / "other.json")
     with pytest.raises(UserError, match=r"holds runs and is not one: .* an ablation without result\.json has no scores yet"):
         gallery.main([str(folder)])
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     for arm in config.arms:
-        run = ablate.arm_run(
-            config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1, folder=DIGITS.parent
-        )
+        run = arm_run(config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1)
         gan.fit(run)
         (mine,) = (tmp_path / "together" / "digits").glob(f"{arm}-s1-*")
         alone = Path(run.runs_dir) / run.name
@@ -134,13 +122,13 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
 
 @pytest.mark.usefixtures("scored_by_weights")
 def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
-    limited = command(tmp_path, images=3_200_000, hours=1e-6)
-    result = ablate.ablate(config, limited, folder=DIGITS.parent)
-    assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
-    lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir() if folder.is_dir()}
-    assert lengths == {result["images"]}
+    config = load_ablation(DIGITS)
+    limited = command(tmp_path, images=3_200_000)
+    result = ablate.ablate(config, limited, hours=1e-6)
+    assert 0 < result.images < 3_200_000
+    assert [len(arm.scores) for arm in result.arms.values()] == [2, 2, 2]
+    lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").iterdir()}
+    assert lengths == {result.images}
 
 
 def small(folder: Path) -> Path:
@@ -160,35 +148,64 @@ def bits(runs: Path) -> dict[str, Any]:
     return weights | cards
 
 
-def test_a_killed_ablation_in_two_processes_resumes_ends_at_one_length_and_has_the_bits_of_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("scored_by_weights")
+def test_a_time_limit_ends_two_processes_at_one_length_although_one_is_killed_and_they_have_the_bits_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, runs = small(tmp_path), tmp_path / "two"
-    words = [sys.executable, "eval/ablate.py", str(file), "--images", "3200000", "--seeds", "2", "--processes", "2"]
-    words += ["--cache-dir", str(tmp_path / "cache"), "--runs-dir", str(runs)]
-    killed = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "ACCELERATE_USE_CPU": "true"}, stdout=subprocess.DEVNULL)
-    while killed.poll() is None and len(list(runs.glob("digits/*/log.txt"))) < 4:
-        time.sleep(0.05)
-    killed.send_signal(signal.SIGTERM)
-    assert killed.wait() == 128 + signal.SIGTERM
-    saved = {folder.parent.name for folder in runs.glob("digits/*/checkpoint-*")}
-    assert len(saved) >= 4
+    config, cache = load_ablation(small(tmp_path)), str(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        two_processes(patch, interrupted, MARKER=str(tmp_path / "marker"), SIGNAL=str(int(signal.SIGKILL)))
+        limited = command(tmp_path / "two", images=3_200_000, processes=None, cache_dir=cache)
+        result = ablate.ablate(config, limited, hours=1e-6)
+    assert "its runs are resumed: " in capsys.readouterr().out
+    assert 0 < result.images < 3_200_000
+    assert [len(arm.scores) for arm in result.arms.values()] == [2, 2, 2]
+    assert {checkpoints(folder)[0][0] for folder in (tmp_path / "two" / "digits").iterdir()} == {result.images}
 
-    config = load_config(AblationConfig, file)
-    places = {"seeds": "2", "cache_dir": str(tmp_path / "cache")}
-    monkeypatch.setattr(workers, "available_cores", lambda: 2)
-    limited = AblateCommand(config=str(file), images=3_200_000, hours=1e-6, runs_dir=str(runs), **places)
-    assert limited.processes is None
-    result = ablate.ablate(config, limited, folder=tmp_path)
-    assert 0 < result["images"] < 3_200_000
-    assert [len(arm["scores"]) for arm in result["arms"].values()] == [2, 2, 2]
-    assert {checkpoints(folder)[0][0] for folder in (runs / "digits").iterdir()} == {result["images"]}
-
-    alone = AblateCommand(config=str(file), images=result["images"], processes=1, runs_dir=str(tmp_path / "one"), **places)
-    assert ablate.ablate(config, alone, folder=tmp_path)["paired"] == result["paired"]
-    one, two = bits(tmp_path / "one"), bits(runs)
+    alone = command(tmp_path / "one", images=result.images, cache_dir=cache)
+    assert ablate.ablate(config, alone).paired == result.paired
+    one, two = bits(tmp_path / "one"), bits(tmp_path / "two")
     assert len(one) >= 6 * 5
     assert {name: content for name, content in two.items() if name in one} == one
+
+
+@pytest.mark.usefixtures("scored_by_weights")
+def test_a_run_that_diverges_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = gan.prepared
+
+    def explosive(run: GANRunConfig, *parts: Any, **options: Any) -> Any:
+        ready = prepared(run, *parts, **options)
+        if "/plain-" in str(ready.run.folder.path):
+            ready.task.guard.require_finite = failing
+        return ready
+
+    def failing() -> None:
+        raise NotFiniteError("the generator's gradient is not finite")
+
+    monkeypatch.setattr(gan, "prepared", explosive)
+    result = ablate.ablate(load_ablation(small(tmp_path)), command(tmp_path, images=640, seeds="1"))
+    assert result.images == 640
+    assert {name: (list(arm.scores), arm.diverged) for name, arm in result.arms.items()} == {
+        "dictionary": ([0], ()),
+        "open": ([0], ()),
+        "plain": ([], (0,)),
+    }
+
+
+def test_several_gpus_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "command_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(workers, "_work", recorded)
+    config = load_ablation(DIGITS)
+    for visible, processes, cards in (("4,7", None, ["4", "7"]), ("", 2, ["0", "1"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+        folder = tmp_path / f"of{visible}"
+        runs = {(arm, seed): arm_run(config, command(folder), arm, seed) for seed in (0, 1) for arm in config.arms}
+        assert workers.train_all(runs, processes=processes, limit=None, along=lambda *_: None) == 64
+        shares = {file.stem: [tuple(name) for name in json.loads(file.read_text())] for file in (folder / "digits").glob("*.json")}
+        assert sorted(shares) == cards
+        assert sorted(name for share in shares.values() for name in share) == sorted(runs)
+        assert {len(share) for share in shares.values()} == {3}
 
 
 def test_plug_ins_of_the_command_line_of_the_base_and_of_an_arm_are_trained_in_several_processes(tmp_path: Path) -> None:
@@ -215,15 +232,15 @@ generator = { conv = { kind = "of_arm" } }
 arm = "one"
 against = "two"
 """)
-    words = [sys.executable, str(ROOT / "eval" / "ablate.py"), "mine.toml", "--plugins", "given.py", "--seeds", "2", "--images", "64"]
+    words = [str(ROOT / "eval" / "ablate.py"), "mine.toml", "--plugins", "given.py", "--seeds", "2", "--images", "64"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*words, "--json", "out.json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    done = run_python([*words, "--json", "out.json"], tmp_path, env)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out.json").read_text())["paired"][0]["mean"] == 0  # both are the same convolution
     for arm, expected in (("one", ["given.py", "base.py"]), ("two", ["given.py", "base.py", "arm.py"])):
         for folder in (tmp_path / "runs" / "ablate" / "mine").glob(f"{arm}-s*"):
             assert sorted(json.loads((folder / "config.json").read_text())["plugins"]) == sorted(expected)
-    lost = subprocess.run([*words[:3], "--seeds", "1"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    lost = run_python([*words[:2], "--seeds", "1"], tmp_path, env)
     assert lost.returncode == 2
     assert "spread10k" in lost.stderr
     assert "Traceback" not in lost.stderr
@@ -231,11 +248,11 @@ against = "two"
 
 def test_arms_of_a_seed_share_latents_order_and_flips(tmp_path: Path) -> None:
     path = ROOT / "configs" / "ablate" / "gconv_cifar10.toml"
-    config = load_config(AblationConfig, path)
+    config = load_ablation(path)
     seen: dict[str, list[Any]] = {}
     dataset = in_memory(noise(0, 80, 3, 32, 32), None, ())
     for arm in config.arms:
-        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 3, folder=path.parent)
+        run = arm_run(config, command(tmp_path, images=None), arm, 3)
         inputs = first_inputs(run, dataset)
         seen[arm] = [inputs.discriminator[0].reals, inputs.discriminator[0].z[:, :128], inputs.generator.z[:, :128]]
     for arm, tensors in seen.items():
@@ -255,11 +272,11 @@ def first_inputs(run: GANRunConfig, dataset: Any) -> Any:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: Path, tmp_path: Path) -> None:
-    config = load_config(AblationConfig, path)
+    config = load_ablation(path)
     assert config.name == path.stem
     sizes = {}
     for arm in config.arms:
-        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent)
+        run = arm_run(config, command(tmp_path, images=None), arm, 0)
         assert run.evaluation.every
         generator, _ = build_networks(run, 10 if run.conditional else None)
         sizes[arm] = sum(parameter.numel() for parameter in generator.parameters())
@@ -270,9 +287,9 @@ def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: 
 
 def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "configs" / "ablate" / "compressed_generators_cifar10.toml"
-    config = load_config(AblationConfig, path)
+    config = load_ablation(path)
     for arm in config.arms:
-        run = ablate.arm_run(config, command(tmp_path, images=None), arm, 0, folder=path.parent).model_dump(mode="json")
+        run = arm_run(config, command(tmp_path, images=None), arm, 0).model_dump(mode="json")
         run["trainer"]["batch_size"] = 8
         (tmp_path / "run.json").write_text(
             json.dumps({**run, "data": {"kind": "cifar10", "download": True, "cache_dir": str(tmp_path / "absent")}})
@@ -285,13 +302,13 @@ def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Pat
 
 @pytest.mark.usefixtures("scored_by_weights")
 def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     taylor = {"kind": "taylor", "players": ["generator"], "first": 128, "every": 64, "units_per_step": 4, "removed": 0.05}
     arms = {"dictionary": {"methods": [taylor]}, "open": config.arms["open"]}
     changed = config.model_copy(update={"arms": arms, "compare": config.compare[:1]})
     asked = command(tmp_path, images=320, seeds="1", cache_dir=str(tmp_path / "cache"))
-    result = ablate.ablate(changed, asked, folder=DIGITS.parent)
-    assert result["arms"]["dictionary"]["scores"].keys() == {"0"}
+    result = ablate.ablate(changed, asked)
+    assert result.arms["dictionary"].scores.keys() == {0}
     (run,) = (tmp_path / "digits").glob("dictionary-s0-*")
     assert json.loads((run / "checkpoint-320" / "state.json").read_text())["methods"][0]["facts"]["generator"]["removed"]
 
@@ -299,7 +316,7 @@ def test_arms_with_methods_that_change_structure_are_trained_and_compared(tmp_pa
 @pytest.mark.parametrize(("arm", "follow"), [("dictionary", True), ("other_latent", False)])
 def test_gates_of_a_second_latent_know_nothing_of_what_is_drawn(arm: str, follow: bool, tmp_path: Path) -> None:
     path = ROOT / "configs" / "ablate" / "gconv_cifar10.toml"
-    run = ablate.arm_run(load_config(AblationConfig, path), command(tmp_path, images=None), arm, 0, folder=path.parent)
+    run = arm_run(load_ablation(path), command(tmp_path, images=None), arm, 0)
     generator = build_networks(run, None)[0].eval()
     gates: list[torch.Tensor] = []
     for module in generator.modules():
@@ -317,47 +334,52 @@ def test_gates_of_a_second_latent_know_nothing_of_what_is_drawn(arm: str, follow
 
 
 def test_wrong_seeds_no_scores_and_arms_of_other_data_are_refused(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     with pytest.raises(UserError, match=r"--seeds 3\.\.1: give a number of seeds"):
-        ablate.ablate(config, command(tmp_path, seeds="3..1"), folder=DIGITS.parent)
+        ablate.ablate(config, command(tmp_path, seeds="3..1"))
     unscored = config.model_copy(update={"run": {**config.run, "evaluation": {"every": 0}}})
     with pytest.raises(UserError, match=r"computes no scores: set run\.evaluation\.every"):
-        ablate.ablate(unscored, command(tmp_path), folder=DIGITS.parent)
+        ablate.ablate(unscored, command(tmp_path))
     apart = config.model_copy(update={"arms": {**config.arms, "open": {"data": {"size": 16}}}})
     with pytest.raises(UserError, match="share their data"):
-        ablate.ablate(apart, command(tmp_path), folder=DIGITS.parent)
+        ablate.ablate(apart, command(tmp_path))
     assert ablate.numbers("0..2") == (0, 1, 2)
     assert ablate.numbers("1,5") == (1, 5)
 
 
+FACTS = {"images": 64, "asked_images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0, "versions": {}}
+
+
+def arm(scores: dict[int, dict[str, float] | None]) -> ArmResult:
+    known = {seed: found for seed, found in scores.items() if found is not None}
+    return ArmResult(
+        parameters=10, macs=20, step_seconds=0.1, memory=30, scores=known, diverged=tuple(seed for seed in scores if seed not in known)
+    )
+
+
 def test_a_run_that_diverged_is_named_and_left_out() -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     arms = {
-        "dictionary": ArmRuns(10, 20, 0.1, 30, {0: {"fd": 4.0}, 1: {"fd": 5.0}, 2: {"fd": 6.0}}, {}),
-        "open": ArmRuns(10, 20, 0.1, 30, {0: {"fd": 5.0}, 1: None, 2: {"fd": 8.0}}, {}),
-        "plain": ArmRuns(10, 20, 0.1, 30, {0: None, 1: None, 2: None}, {}),
+        "dictionary": arm({0: {"fd": 4.0}, 1: {"fd": 5.0}, 2: {"fd": 6.0}}),
+        "open": arm({0: {"fd": 5.0}, 1: None, 2: {"fd": 8.0}}),
+        "plain": arm({0: None, 1: None, 2: None}),
     }
-    facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
-    result = report(config, arms, facts)
-    (paired,) = result["paired"]  # none with plain, which has no seed
+    result = report(config, arms, FACTS)
+    (paired,) = result.paired  # none with plain, which has no seed
     assert (paired["mean"], paired["seeds"], paired["wins"]) == (-1.5, [0, 2], 2)
-    assert result["arms"]["open"]["diverged"] == [1]
-    assert "diverged, and in no comparison: open, seeds [1]; plain" in table(result)
+    assert result.arms["open"].diverged == (1,)
+    assert "diverged: open, seeds [1]; plain, seeds [0, 1, 2]" in table(result)
 
 
 @pytest.mark.parametrize(("seeds", "by_signs"), [(3, "undecided"), (7, "better")])
 def test_few_seeds_are_undecided_by_signs_but_not_by_t(seeds: int, by_signs: str) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     values = {"dictionary": 4.0, "open": 5.0, "plain": 6.0}
-    arms = {
-        name: ArmRuns(10, 20, 0.1, 30, {seed: {"fd": value + 0.01 * seed * value} for seed in range(seeds)}, {})
-        for name, value in values.items()
-    }
-    facts = {"images": 64, "protocol": "fd2k_lite0", "data": "digits", "seconds": 1.0}
-    signs, t = (report(config.model_copy(update={"test": test}), arms, facts) for test in ("signs", "t"))
-    assert {pair["verdict"] for pair in signs["paired"]} == {by_signs}
-    assert {pair["verdict"] for pair in t["paired"]} == {"better"}
-    assert {pair["p_permutation_holm"] for pair in signs["paired"]} == {2 * 2 / 2**seeds}
+    arms = {name: arm({seed: {"fd": value + 0.01 * seed * value} for seed in range(seeds)}) for name, value in values.items()}
+    signs, t = (report(config.model_copy(update={"test": test}), arms, FACTS) for test in ("signs", "t"))
+    assert {pair["verdict"] for pair in signs.paired} == {by_signs}
+    assert {pair["verdict"] for pair in t.paired} == {"better"}
+    assert {pair["p_permutation_holm"] for pair in signs.paired} == {2 * 2 / 2**seeds}
     told = "too few seeds to decide by signs, at 0.05 after Holm's correction: dictionary − open (3 seeds: p ≥ 0.500)"
     assert (told in table(signs), "7 seeds can" in table(signs)) == ((True, True) if seeds == 3 else (False, False))
     assert "too few seeds" not in table(t)

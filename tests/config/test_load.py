@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.commands.sample import SampleCommand
+from gconv_gan.config.ablations import AblationConfig
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
-from gconv_gan.config.sections.comparisons import ComparisonConfig
 from gconv_gan.config.sections.data import FolderDataConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.config.sections.scores import ScoreCommand
@@ -157,8 +157,8 @@ def test_help_shows_the_values_of_the_file(tmp_path: Path, capsys: pytest.Captur
     [
         (GANRunConfig, "configs/classify/digits.toml", "digits.toml is a classifier's config: use train_classifier.py"),
         (ClassifierRunConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
-        (GANRunConfig, "configs/compare/elu.toml", "elu.toml is a comparison of layers: use eval/compare_layers.py"),
-        (ComparisonConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
+        (GANRunConfig, "configs/compare/elu.toml", "elu.toml is an ablation: use eval/ablate.py"),
+        (AblationConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
     ],
 )
 def test_a_config_of_another_command_is_recognised(model: type[Config], file: str, sentence: str) -> None:

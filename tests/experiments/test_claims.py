@@ -1,20 +1,22 @@
 """Verdicts on claims, computed from given measurements."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from gconv_gan.config.sections.comparisons import BetterClaim, CheaperClaim, GrowthClaim, NearClaim, RangeClaim
+from gconv_gan.config.ablations import BetterClaim, CheaperClaim, GrowthClaim, NearClaim, RangeClaim
 from gconv_gan.experiments.claims import ArmResult, Finding, in_short, judge, overall
 
 
 def arm(
-    accuracy: tuple[float, ...], *, parameters: int = 100, macs: int = 100, seeds: tuple[int, ...] = (0, 1, 2), **measures: object
+    accuracy: Sequence[float], *, parameters: int = 100, macs: int = 100, seeds: tuple[int, ...] = (0, 1, 2), **measures: Sequence[float]
 ) -> ArmResult:
-    return ArmResult(
-        parameters=parameters, macs=macs, step_seconds=1.0, step_bytes=100, seeds=seeds, measures={"accuracy": accuracy, **measures}
-    )
+    values = {"accuracy": accuracy, **measures}
+    scores = {seed: {name: float(found[i]) for name, found in values.items()} for i, seed in enumerate(seeds[: len(accuracy)])}
+    return ArmResult(parameters=parameters, macs=macs, step_seconds=1.0, memory=100, scores=scores)
 
 
-BETTER = BetterClaim(proposed="new", baseline="old")
+BETTER = BetterClaim(arm="new", against="old")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_an_interval_that_excludes_zero_beside_an_undecided_test_is_labelled_and
 
 
 def test_a_lower_loss_is_better() -> None:
-    claim = BetterClaim(proposed="new", baseline="old", measure="loss")
+    claim = BetterClaim(arm="new", against="old", measure="loss")
     arms = {"new": arm((0, 0, 0), loss=(0.9, 0.8, 0.85)), "old": arm((0, 0, 0), loss=(1.0, 0.95, 0.99))}
     found = judge(claim, arms)
     assert found.verdict == "holds"
@@ -60,7 +62,7 @@ def test_a_lower_loss_is_better() -> None:
 
 
 def test_near_means_worse_by_less_than_the_margin() -> None:
-    claim = NearClaim(proposed="new", baseline="old", margin=0.02)
+    claim = NearClaim(arm="new", against="old", margin=0.02)
     old = arm((0.70, 0.71, 0.70))
     assert judge(claim, {"new": arm((0.695, 0.705, 0.694)), "old": old}).verdict == "holds"
     assert judge(claim, {"new": arm((0.66, 0.67, 0.67)), "old": old}).verdict == "does not hold"
@@ -68,14 +70,14 @@ def test_near_means_worse_by_less_than_the_margin() -> None:
 
 
 def test_of_several_baselines_the_best_one_counts() -> None:
-    claim = BetterClaim(proposed="new", baseline=("slow", "fast"))
+    claim = BetterClaim(arm="new", against=("slow", "fast"))
     arms = {"new": arm((0.72, 0.73, 0.72)), "slow": arm((0.5, 0.5, 0.5)), "fast": arm((0.74, 0.75, 0.735))}
     found = judge(claim, arms)
     assert found.claim == "new is better than fast, the best of slow, fast, in accuracy"
     assert found.verdict == "does not hold"
     assert judge(claim, arms | {"fast": arm((0.1, 0.1, 0.9))}).verdict == "holds"
     assert in_short(claim, arms).startswith("new 72.33 ± 0.58 % against fast 74.17")
-    lower = BetterClaim(proposed="new", baseline=("slow", "fast"), measure="loss")
+    lower = BetterClaim(arm="new", against=("slow", "fast"), measure="loss")
     losses = {name: arm((0, 0, 0), loss=values) for name, values in {"new": (1, 1, 1), "slow": (2, 2, 2), "fast": (1.5, 1.5, 1.5)}.items()}
     assert "better than fast, the best of" in judge(lower, losses).claim
 
@@ -96,7 +98,7 @@ def test_a_range_must_hold_with_every_seed() -> None:
 
 def test_claims_about_counts_need_no_test() -> None:
     arms = {"new": arm((0.7, 0.7), macs=55), "old": arm((0.7, 0.7), macs=100)}
-    claim = CheaperClaim(proposed="new", baseline="old", cost="macs", at_most=0.6)
+    claim = CheaperClaim(arm="new", against="old", cost="macs", at_most=0.6)
     assert judge(claim, arms) == Finding(claim="new takes at most 0.6 of the MACs of old", measured="0.550", verdict="holds")
     assert judge(claim.model_copy(update={"at_most": 0.5}), arms).verdict == "does not hold"
 
@@ -120,9 +122,36 @@ def test_the_short_form_is_over_common_seeds() -> None:
     arms = {"new": arm((0.72, 0.73, 0.74)), "old": arm((0.1, 0.70, 0.71, 0.72), seeds=(9, 0, 1, 2), loss=(0, 1, 1, 1.5))}
     assert in_short(BETTER, arms) == "new 73.00 ± 1.00 % against old 71.00 ± 1.00 %: p = 0.000, 3 seeds"
     losses = arms | {"new": arm((0, 0, 0), loss=(0.5, 0.75, 1.0))}
-    said = in_short(BetterClaim(proposed="new", baseline="old", measure="loss"), losses)
+    said = in_short(BetterClaim(arm="new", against="old", measure="loss"), losses)
     assert said.startswith("loss, new 0.750 ± 0.250 against old 1.167 ± 0.289: p = 0.0")
     costs = {"new": arm((0.7, 0.7), macs=55), "old": arm((0.7, 0.7), macs=100)}
-    assert in_short(CheaperClaim(proposed="new", baseline="old", cost="macs", at_most=0.6), costs) == "MACs ×0.550"
+    assert in_short(CheaperClaim(arm="new", against="old", cost="macs", at_most=0.6), costs) == "MACs ×0.550"
     growing = {"a": arm((0.7, 0.7), parameters=1000), "b": arm((0.7, 0.7), parameters=2000)}
     assert in_short(GrowthClaim(arms=("a", "b"), exponent=2, tolerance=0.1), growing) == "parameters of a, b: exponents 1.000"
+
+
+def test_the_published_number_stands_beside_the_measured_one() -> None:
+    claim = BetterClaim(arm="new", against="old", published="93.7 against 93.6 %")
+    found = judge(claim, {"new": arm((0.72, 0.73, 0.715)), "old": arm((0.70, 0.708, 0.699))})
+    assert (found.published, found.verdict) == ("93.7 against 93.6 %", "holds")
+
+
+def test_a_claim_about_runs_of_which_too_few_have_scores_is_undecided() -> None:
+    arms = {"new": arm((0.72, 0.73, 0.715)), "old": arm((0.7,)), "lost": arm(())}
+    assert judge(BETTER, arms).verdict == "undecided"
+    assert judge(BETTER, arms).measured == in_short(BETTER, arms) == "1 seeds of both"
+    assert judge(RangeClaim(arms=("lost",), at_least=0.5), arms).verdict == "undecided"
+    assert (
+        judge(BetterClaim(arm="new", against=("lost", "old")), arms).claim == "new is better than old, the best of lost, old, in accuracy"
+    )
+
+
+def test_a_gans_first_score_is_claimed_and_a_lower_distance_is_better() -> None:
+    scores = {"new": (400.0, 410.0, 402.0), "old": (450.0, 470.0, 444.0)}
+    arms = {
+        name: ArmResult(parameters=1, macs=1, step_seconds=1.0, memory=None, scores={seed: {"fd": v} for seed, v in enumerate(values)})
+        for name, values in scores.items()
+    }
+    found = judge(BETTER, arms)
+    assert (found.claim, found.verdict) == ("new is better than old in fd", "holds")
+    assert in_short(BETTER, arms).startswith("fd, new 404.000 ± 5.292 against old 454.667 ±")

@@ -23,10 +23,10 @@ from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as gan_recipe
 from gconv_gan.commands.train import layouts
 from gconv_gan.commands.train.networks import build_networks
-from gconv_gan.config.ablations import AblationConfig
-from gconv_gan.config.load import load_config, merged
+from gconv_gan.config.load import merged
 from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.data.reading.transforms import quantise
+from gconv_gan.experiments.arms import arm_run, load_ablation
 from gconv_gan.layers.norms import global_batch
 from gconv_gan.layers.norms.global_batch import normalised_over_processes
 from gconv_gan.metrics.generative import kid
@@ -140,14 +140,14 @@ def test_a_killed_run_that_is_started_again_is_the_uninterrupted_one(tmp_path: P
 
 @pytest.mark.usefixtures("scored_by_weights")
 def test_runs_on_streams_of_their_own_are_those_alone(tmp_path: Path) -> None:
-    config = load_config(AblationConfig, DIGITS)
+    config = load_ablation(DIGITS)
     together, alone = (command(tmp_path / name, images=960, cache_dir=str(tmp_path / "cache")) for name in ("together", "alone"))
-    result = ablate.ablate(config, together, folder=DIGITS.parent)
-    assert result["images"] == 960
+    result = ablate.ablate(config, together)
+    assert result.images == 960
     for arm in config.arms:
         for seed in (0, 1):
             AcceleratorState._reset_state(reset_partial_state=True)
-            run = ablate.arm_run(config, alone, arm, seed, folder=DIGITS.parent)
+            run = arm_run(config, alone, arm, seed)
             gan_recipe.fit(run)
             folders = (tmp_path / "together" / "digits" / run.name, Path(run.runs_dir) / run.name)
             mine, theirs = ((folder / "checkpoint-960" / "ema.safetensors").read_bytes() for folder in folders)

@@ -17,10 +17,10 @@ from gconv_gan.commands.train import classifier, gan
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.config.errors import StoppedBySignalError, UserError
-from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.experiments.arms import RunConfig
 from gconv_gan.metrics.cost import synchronise
 from gconv_gan.runtime.capture import STREAMS, own_stream
 from gconv_gan.runtime.device import command_device
@@ -40,7 +40,6 @@ FREE = 1.5
 
 Name = tuple[str, int]
 """Arm and seed."""
-RunConfig = GANRunConfig | ClassifierRunConfig
 Along = Callable[[int, bool], None]
 """Called regularly with the images seen and whether all runs of a group have a new score."""
 Agree = Callable[[int], int]
@@ -92,29 +91,30 @@ class Started:
         self.accelerator.end_training()
 
 
-def side_by_side(runs: Mapping[Name, RunConfig], *, limit: float | None, along: Along, agree: Agree) -> int:
-    """Train all runs to their length, or until ``limit`` (a reading of ``time.perf_counter``); return the images seen by each.
+def side_by_side(runs: Mapping[Name, RunConfig], *, limit: float | None, along: Along, agree: Agree, length: int | None = None) -> int:
+    """Train all runs to ``length`` images, to their own length, or until ``limit``; return the images seen by each.
 
-    As many seeds as fit into the device's memory are trained together. With a time limit, the first of these groups determines the
-    length of all.
+    As many seeds as fit into the device's memory are trained together. With a limit, a reading of ``time.perf_counter``, the first of
+    these groups determines the length of all.
     """
     left = dict(runs)
-    length: int | None = None
     open_data: dict[str, ImageDataset] = {}  # one for all runs: a device holds its images once
     with noticing_signals() as signals, one_thread():
         while left:
             with ExitStack() as stack:
-                together = _started(left, open_data, signals, stack)
+                together = _started(left, open_data, signals, stack, until=length)
                 batches = -(-len(runs) // len(together))
                 share = None if limit is None or length is not None else time.perf_counter() + (limit - time.perf_counter()) / batches
-                length = _in_turns(together, length=length, limit=share, along=along, agree=agree)
+                length = _in_turns(together, limit=share, along=along, agree=agree)
             for run in together:
                 del left[run.name]
     assert length is not None
     return length
 
 
-def _started(left: Mapping[Name, RunConfig], open_data: dict[str, ImageDataset], signals: list[int], stack: ExitStack) -> list[Started]:
+def _started(
+    left: Mapping[Name, RunConfig], open_data: dict[str, ImageDataset], signals: list[int], stack: ExitStack, *, until: int | None
+) -> list[Started]:
     """Return the started runs: seeds in order, as long as they fit into the device's memory and have a stream each."""
     started: list[Started] = []
     arms = len({arm for arm, _ in left})
@@ -122,7 +122,7 @@ def _started(left: Mapping[Name, RunConfig], open_data: dict[str, ImageDataset],
         before = _free_memory()
         for name, config in left.items():
             if name[1] == seed:
-                started.append(_start(name, config, open_data, signals, stack))
+                started.append(_start(name, config, open_data, signals, stack, until=until))
         now = _free_memory()
         if now is not None and before is not None and (now < FREE * (before - now) or len(started) + arms > STREAMS):
             break
@@ -136,8 +136,10 @@ def _free_memory() -> int | None:
     return torch.cuda.mem_get_info()[0]
 
 
-def _start(name: Name, config: RunConfig, open_data: dict[str, ImageDataset], signals: list[int], stack: ExitStack) -> Started:
-    """Build or resume a run, and train its first iteration, before which a graph is captured."""
+def _start(
+    name: Name, config: RunConfig, open_data: dict[str, ImageDataset], signals: list[int], stack: ExitStack, *, until: int | None
+) -> Started:
+    """Build or resume a run that ends at ``until`` images, and train its first iteration, before which a graph is captured."""
     accelerator = build_accelerator(config)
     stream = own_stream(accelerator.device) if accelerator.device.type == "cuda" else None
     data = config.data.model_dump_json()
@@ -150,17 +152,16 @@ def _start(name: Name, config: RunConfig, open_data: dict[str, ImageDataset], si
         else:
             ready = classifier.prepared(config, open_data[data], accelerator, quiet=True)
     stack.enter_context(ready.folder(accelerator))
-    started = Started(name, ready, iterations(ready.task, ready.run, accelerator, signals), accelerator, stream)
+    started = Started(name, ready, iterations(ready.task, ready.run, accelerator, signals, until=until), accelerator, stream)
     started.go_on()
     return started
 
 
-def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | None, along: Along, agree: Agree) -> int:
+def _in_turns(runs: Sequence[Started], *, limit: float | None, along: Along, agree: Agree) -> int:
     """Train runs iteration by iteration in turns until all have ended; return the images seen.
 
     Args:
         runs: the runs.
-        length: images at which all end; None: their own length, or the limit.
         limit: reading of ``time.perf_counter`` by which all runs must be scored and saved.
         along: called with the images seen, and whether all runs have a new score.
         agree: with a limit, the processes agree from the same images on, at the same images, whether the time is over.
@@ -177,13 +178,13 @@ def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | Non
         turn = [run for run in going if run.images == behind]  # runs that resumed from an earlier checkpoint than others train first
         level = len(turn) == len(going)
         scored = level and due(behind - task.images_per_iteration, behind, task.evaluate_every)
-        end = length is not None and behind >= length
+        end = False
         if scored or due(behind - task.images_per_iteration, behind, QUEUED * task.images_per_iteration):
             synchronise(task.device)
             if limit is not None and level and behind >= common:
                 # the score that is due is the last one if no time is left for another
                 over = time.perf_counter() + (2 if scored else 1) * reserve > limit
-                end = bool(agree(int(over))) or end
+                end = bool(agree(int(over)))
         for run in turn:
             try:
                 run.go_on(end=end)
@@ -193,7 +194,7 @@ def _in_turns(runs: Sequence[Started], *, length: int | None, limit: float | Non
             along(behind, scored)
     if stopped is not None:
         raise stopped
-    return min(run.images for run in runs)
+    return max(run.images for run in runs)  # one that diverged ended before
 
 
 def _scoring_seconds(run: Started) -> float:

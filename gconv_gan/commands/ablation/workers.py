@@ -1,7 +1,8 @@
 """The processes of an ablation: one for each core of a machine without a GPU, or for each of several GPUs.
 
 Every process trains its share of the runs. The first process, which trains none, receives their messages, and answers a question only
-when all processes that still train have asked it: so they end at the same images.
+when all processes that still train have asked it: so they end at the same images. If one is killed, the others go on; another process
+resumes its runs, with a time limit after the others have ended, at their length.
 """
 
 import multiprocessing
@@ -16,14 +17,17 @@ from typing import Any
 
 import torch
 
-from gconv_gan.commands.ablation.side_by_side import Along, Name, RunConfig, side_by_side
+from gconv_gan.commands.ablation.side_by_side import Along, Name, side_by_side
 from gconv_gan.config.errors import StoppedBySignalError, UserError
 from gconv_gan.data.reading.decoding import available_cores
+from gconv_gan.experiments.arms import RunConfig
 from gconv_gan.runtime.device import command_device
 from gconv_gan.training.guards import noticing_signals
 
 LOOK = 1.0
 """Seconds between two looks at the signals."""
+RESUMED = 2
+"""Times that the runs of a killed process are resumed."""
 
 
 def train_all(runs: Mapping[Name, RunConfig], *, processes: int | None, limit: float | None, along: Along) -> int:
@@ -74,48 +78,66 @@ class _Conversation:
         along: Along,
         signals: list[int],
     ) -> None:
-        context = multiprocessing.get_context("spawn")
+        # processes are forks of one that imports the libraries once and computes nothing
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__, "gconv_gan.parts"])
         self.workers: dict[Connection, BaseProcess] = {}
-        self.along, self.signals = along, signals
-        for share, place in zip(shares, places, strict=True):
-            mine, theirs = context.Pipe()
-            worker = context.Process(target=_work, args=(dict(share), limit, theirs))
-            with _environment(place):
-                worker.start()
-            theirs.close()
-            self.workers[mine] = worker
-        self.training = list(self.workers)
+        self.shares = {index: (dict(share), place) for index, (share, place) in enumerate(zip(shares, places, strict=True))}
+        self.limit, self.along, self.signals = limit, along, signals
+        self.training: dict[Connection, int] = {}
+        self.killed: list[int] = []
+        self.left = dict.fromkeys(self.shares, RESUMED)
         self.asked: dict[Connection, int] = {}
-        self.seen = {scored: dict.fromkeys(self.training, 0) for scored in (False, True)}
+        self.seen = {scored: dict.fromkeys(self.shares, 0) for scored in (False, True)}
         self.told = {False: 0, True: 0}
         self.lengths: list[int] = []
         self.wrong: Exception | None = None
+        for index in self.shares:
+            self._start(index, limit=limit, length=None)
+
+    def _start(self, index: int, *, limit: float | None, length: int | None) -> None:
+        share, place = self.shares[index]
+        mine, theirs = self.context.Pipe()
+        worker = self.context.Process(target=_work, args=(share, place, limit, length, theirs))
+        with _environment(place):  # of the process that imports
+            worker.start()
+        theirs.close()
+        self.workers[mine] = worker
+        self.training[mine] = index
 
     def lead(self) -> int:
         """Answer until all processes have ended; return the images seen by all runs."""
         passed_on = False
         while self.training:
-            for connection in wait(self.training, timeout=LOOK):
+            for connection in wait(list(self.training), timeout=LOOK):
                 assert isinstance(connection, Connection)
                 try:
                     self._hear(connection, *connection.recv())
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     self._killed(connection)
             if self.training and len(self.asked) == len(self.training):
                 answer = max(self.asked.values())
                 for connection in self.training:
                     connection.send(answer)
                 self.asked.clear()
-            if (self.signals or self.wrong) and not passed_on:
+            stop = bool(self.signals or self.wrong)
+            if stop and not passed_on:
                 passed_on = True
                 for worker in self.workers.values():
                     if worker.is_alive() and worker.pid is not None:
                         os.kill(worker.pid, signal.SIGTERM)  # they save; one that has the signal of the terminal already saves once
+            if not stop and (self.limit is None or not self.training):
+                length = max(self.lengths, default=None)
+                for index in self.killed:
+                    self._start(index, limit=self.limit if length is None else None, length=None if self.limit is None else length)
+                self.killed.clear()
         for worker in self.workers.values():
             worker.join()
         if self.wrong is not None:
             raise self.wrong
-        return min(self.lengths)
+        if self.signals:
+            raise StoppedBySignalError(self.signals[0])
+        return max(self.lengths)  # less in a process all of whose runs diverged
 
     def _hear(self, connection: Connection, word: str, *content: Any) -> None:
         match word:
@@ -123,16 +145,16 @@ class _Conversation:
                 self.asked[connection] = content[0]
             case "along":
                 images, scored = content
-                self.seen[scored][connection] = images
+                self.seen[scored][self.training[connection]] = images
                 self._tell(scored)
             case "done":
-                self.training.remove(connection)
+                del self.training[connection]
                 self.lengths.append(content[0])
             case "stopped":
-                self.training.remove(connection)
+                del self.training[connection]
                 self.wrong = self.wrong or StoppedBySignalError(self.signals[0] if self.signals else content[0])
             case _:
-                self.training.remove(connection)
+                del self.training[connection]
                 self.wrong = UserError(content[0]) if word == "wrong" else RuntimeError(f"in a process of the ablation:\n{content[0]}")
 
     def _tell(self, scored: bool) -> None:
@@ -142,11 +164,18 @@ class _Conversation:
             self.along(common, scored)
 
     def _killed(self, connection: Connection) -> None:
-        self.training.remove(connection)
+        index = self.training.pop(connection)
         self.asked.pop(connection, None)
         self.workers[connection].join()
         code = self.workers[connection].exitcode
-        self.wrong = self.wrong or UserError(f"a process of the ablation was ended (exit code {code}); the same command again resumes")
+        names = ", ".join(f"{arm}, seed {seed}" for arm, seed in self.shares[index][0])
+        if self.left[index]:
+            self.left[index] -= 1
+            self.killed.append(index)
+            print(f"a process was ended (exit code {code}); its runs are resumed: {names}", flush=True)
+        else:
+            sentence = f"a process was ended {RESUMED + 1} times (exit code {code}), its runs are {names}; the same command again resumes"
+            self.wrong = self.wrong or UserError(sentence)
 
 
 @contextmanager
@@ -160,8 +189,11 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _work(share: Mapping[Name, RunConfig], limit: float | None, connection: Connection) -> None:
+def _work(
+    share: Mapping[Name, RunConfig], place: Mapping[str, str], limit: float | None, length: int | None, connection: Connection
+) -> None:
     """Train a share of the runs; the entry of a process."""
+    os.environ.update(place)
 
     def agree(number: int) -> int:
         connection.send(("agree", number))
@@ -171,7 +203,7 @@ def _work(share: Mapping[Name, RunConfig], limit: float | None, connection: Conn
         connection.send(("along", images, scored))
 
     try:
-        message: tuple[Any, ...] = ("done", side_by_side(share, limit=limit, along=along, agree=agree))
+        message: tuple[Any, ...] = ("done", side_by_side(share, limit=limit, along=along, agree=agree, length=length))
     except StoppedBySignalError as stopped:
         message = ("stopped", stopped.number)
     except UserError as error:

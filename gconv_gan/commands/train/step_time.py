@@ -1,13 +1,17 @@
 """Time and peak memory of a training iteration on this device, for a dry run: measured on noise images within a few seconds.
 
 The iteration is the loop's own, on copies of the networks as Accelerate runs them and on the run's engine. Reading images, samples,
-scores and checkpoints are excluded. The batch is doubled, from two images on, while the next doubling fits into the time budget. If it
-ends below the run's batch (or micro-batch), the time is scaled in proportion, and the memory, most of which may be constant, follows the
-line through the two largest batches. If an iteration of two images exceeds the budget, a forward pass of the generator (or classifier) on
-two images is timed and scaled by the multiply-adds, and the memory is unknown.
+scores and checkpoints are excluded. The batch is quadrupled, from two images on, while the next one fits into the time budget; each time is
+the median of several iterations after a first one, which allocates and chooses algorithms. If the largest batch is below the run's batch
+(or micro-batch), time and memory, of which a part is constant, follow the line through the two largest batches. If an iteration of two
+images exceeds the budget, a forward pass of the generator (or classifier) on two images is timed and scaled by the multiply-adds, and the
+memory is unknown.
+
+On a CPU with one thread the time is this process's processor time, which other load on the machine hardly affects; else it is elapsed time.
 """
 
 import copy
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,15 +30,18 @@ from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.class_batches import LabelledBatch
 from gconv_gan.metrics.cost import inference, synchronise
-from gconv_gan.metrics.cost import seconds as median_seconds
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.training.adversarial import Adversarial
-from gconv_gan.training.engine import Engine, GraphEngine, build_engine
+from gconv_gan.training.engine import Engine, build_engine
 from gconv_gan.training.supervised import Supervised
 from gconv_gan.training.task import Task
 
-BUDGET = 5.0
+BUDGET = 3.0
 """Time budget in seconds; a measurement that starts within it is completed."""
+GROWTH = 4
+"""Ratio of two measured batches."""
+PASSES = 5
+"""Timed iterations of a batch, fewer if they are long."""
 START = 2  # images: a BatchNorm in training needs two
 
 
@@ -221,10 +228,7 @@ def engine_of(task: Task, name: EngineName, accelerator: Accelerator) -> Engine:
 
 def elapsed_iteration(task: Task, engine: Engine, accelerator: Accelerator) -> float:
     """Return the seconds of the next iteration of a task."""
-    run = partial(engine.run, *task.prepare())
-    if isinstance(engine, GraphEngine):
-        run()  # captures it
-    return elapsed(run, accelerator)
+    return typical(partial(engine.run, *task.prepare()), accelerator)
 
 
 def estimate(iteration: Callable[[int], float], accelerator: Accelerator, *, share: int, part: int, rough: float) -> StepTime:
@@ -241,36 +245,35 @@ def estimate(iteration: Callable[[int], float], accelerator: Accelerator, *, sha
         UserError: the batch does not fit into the device's memory.
 
     """
-    batch, repeated, spent = min(START, part), 0, 0.0
+    batch, spent = min(START, part), 0.0
     if rough * batch / share > BUDGET:
         return StepTime(rough, None)
-    points: dict[int, tuple[float, float]] = {}
+    times: dict[int, float] = {}
+    peaks: dict[int, float] = {}
 
     def measure(images: int) -> float:
-        """Add a point, and return the seconds of the whole measurement."""
+        """Add a time and a peak, and return the seconds of the whole measurement."""
         reset_peak_memory(accelerator.device)
         start = time.perf_counter()
-        seconds = iteration(images)
-        whole = agreed(time.perf_counter() - start, accelerator)
-        peak = agreed(float(peak_memory(accelerator.device)), accelerator)
-        known = points.get(images)  # the first pass at a size also allocates and chooses algorithms
-        points[images] = (seconds, peak) if known is None else (min(seconds, known[0]), max(peak, known[1]))
-        return whole
+        times[images] = iteration(images)
+        peaks[images] = agreed(float(peak_memory(accelerator.device)), accelerator)
+        return agreed(time.perf_counter() - start, accelerator)
 
     try:
         last = measure(batch)
-        grown = min(2 * batch, part)
-        while repeated < 2 and spent + last * (1 + grown / batch) <= BUDGET:
+        grown = min(GROWTH * batch, part)
+        # only the iterations of the next batch are longer, not building and preparing them
+        while grown > batch and spent + last + (grown / batch - 1) * min(last, (1 + PASSES) * times[batch]) <= BUDGET:
             spent += last
-            repeated += grown == batch
             last = measure(grown)
-            batch, grown = grown, min(2 * grown, part)
+            batch, grown = grown, min(GROWTH * grown, part)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"a step of {grown} images does not fit into the memory of {accelerator.device}: raise trainer.micro_batches, or lower "
             "trainer.batch_size or the networks' width"
         ) from error
-    return StepTime(points[batch][0] * share / batch, batch, at({images: peak for images, (_, peak) in points.items()}, part))
+    seconds = at(times, part)
+    return StepTime(times[batch] * share / batch if seconds is None else seconds * share / part, batch, at(peaks, part))
 
 
 def at(points: Mapping[int, float], batch: int) -> float | None:
@@ -284,18 +287,28 @@ def at(points: Mapping[int, float], batch: int) -> float | None:
 
 
 def elapsed_forward(network: nn.Module, accelerator: Accelerator, *inputs: Tensor | None) -> float:
-    """Return the seconds of a forward pass in evaluation mode, after a warm-up, on the slowest process."""
-    run = inference(network, *(tensor for tensor in inputs if tensor is not None))
-    return agreed(median_seconds({"forward": run}, repeats=1, device=accelerator.device)["forward"], accelerator)
+    """Return the seconds of a forward pass in evaluation mode."""
+    return typical(inference(network, *(tensor for tensor in inputs if tensor is not None)), accelerator)
+
+
+def typical(run: Callable[[], object], accelerator: Accelerator) -> float:
+    """Return the median seconds of several calls after a first one."""
+    elapsed(run, accelerator)
+    found = [elapsed(run, accelerator)]
+    while len(found) < PASSES and sum(found) < BUDGET / PASSES:
+        found.append(elapsed(run, accelerator))
+    return statistics.median(found)
 
 
 def elapsed(run: Callable[[], object], accelerator: Accelerator) -> float:
     """Return the seconds of one call on the slowest process, equal on all processes."""
+    alone = accelerator.device.type == "cpu" and accelerator.num_processes == 1 and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
     synchronise(accelerator.device)
-    start = time.perf_counter()
+    start = clock()
     run()
     synchronise(accelerator.device)
-    return agreed(time.perf_counter() - start, accelerator)
+    return agreed(clock() - start, accelerator)
 
 
 def agreed(seconds: float, accelerator: Accelerator) -> float:

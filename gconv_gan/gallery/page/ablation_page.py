@@ -1,4 +1,4 @@
-"""The page of an ablation: curves of all arms with bands, their pictures of the same latents, the table, and the command."""
+"""The page of an ablation: table, claims, cost, curves of all arms with bands, their pictures of the same latents, and the command."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,26 @@ SAMPLES = PictureKind("samples", draw_unconditional, {"rows": 5, "columns": 6})
 
 
 def build_ablation(
-    out_dir: Path, result: Mapping[str, Any], generators: Mapping[str, TrainedGenerator], *, command: str, seed: int = 0
+    out_dir: Path,
+    result: Mapping[str, Any],
+    generators: Mapping[str, TrainedGenerator],
+    *,
+    command: str,
+    cost: Drawing | None = None,
+    seed: int = 0,
 ) -> Path:
     """Write the pictures, the manifest and the page of an ablation; return the path of the page.
 
     Args:
         out_dir: folder of the page.
         result: the ablation's result, as its JSON file holds it.
-        generators: arm -> generator of one seed, the same for all arms.
+        generators: arm -> generator of one seed, the same for all arms; none of classifiers.
         command: the command line that repeats the ablation.
+        cost: plot of a score against the arms' cost.
         seed: of the latents.
 
     """
-    curves = _curves(result)
+    curves = [*([cost] if cost is not None else []), *_curves(result)]
     grids = {arm: _grid(arm, trained, seed) for arm, trained in generators.items()}
     first: list[Entry] = []
     for arm, drawing in grids.items():
@@ -74,8 +81,9 @@ def _page(
     command: str,
     seed: int,
 ) -> str:
-    seeds = {len(arm["scores"]) + len(arm["diverged"]) for arm in result["arms"].values()}
+    seeds = {len({*arm["scores"], *map(str, arm["diverged"])}) for arm in result["arms"].values()}
     facts = {
+        **{name.title(): str(said) for name in ("source", "setting") if (said := result.get("config", {}).get(name))},
         "Data": str(result["data"]),
         "Images a run": f"{result['images']:,}",
         "Seeds": str(max(seeds)),
@@ -88,6 +96,7 @@ def _page(
     panels = "".join(panel_html(drawing) for drawing in curves)
     sections = {
         "Result": ("", f"{_pairs_table(result)}{_arms_table(result)}"),
+        "Claims": ("", _claims_table(result)),
         "Curves": ("Over real images seen by the discriminator.", f'<div class="panels large">{panels}</div>' if panels else ""),
         "Pictures": (
             f"Images at the same place come from the same latent (seed {seed}); every arm is trained with the same seed.",
@@ -120,13 +129,15 @@ def _cell(text: str) -> str:
 
 
 def _arms_table(result: Mapping[str, Any]) -> str:
-    names = keys_of(list(next((one for arm in result["arms"].values() for one in arm["scores"].values()), {})))
+    names = keys_of(list(dict.fromkeys(name for arm in result["arms"].values() for one in arm["scores"].values() for name in one)))
     rows = []
     for name, arm in result["arms"].items():
         lost = f" (−{len(arm['diverged'])})" if arm["diverged"] else ""
         costs = [f"{arm['parameters']:,}", f"{arm['macs'] / 1e6:,.1f} M", f"{1000 * arm['step_seconds']:.1f} ms"]
-        scores = [mean_and_deviation([one[score] for one in arm["scores"].values()]) for score in names]
-        rows.append([name, *costs, f"{arm['memory'] / 2**20:,.0f} MiB", f"{len(arm['scores'])}{lost}", *scores])
+        scores = [_mean_and_deviation([one[score] for one in arm["scores"].values() if score in one]) for score in names]
+        rows.append(
+            [name, *costs, "–" if arm["memory"] is None else f"{arm['memory'] / 2**20:,.0f} MiB", f"{len(arm['scores'])}{lost}", *scores]
+        )
     heads = ["Arm", "Parameters", "MACs", "Iteration", "Memory", "Seeds", *(score_name(score, names) for score in names)]
     return _table("Arms: costs, and scores as mean ± standard deviation over seeds", heads, rows)
 
@@ -134,20 +145,35 @@ def _arms_table(result: Mapping[str, Any]) -> str:
 def _pairs_table(result: Mapping[str, Any]) -> str:
     rows = []
     for pair in result["paired"]:
-        if pair["score"] == result["primary"]:
+        if "verdict" in pair:
             low, high = pair["ci95"]
             ratio = "–" if "ratio" not in pair else f"×{pair['ratio']['mean']:.3f}"
             tests = [f"{pair[key]:.3f}" for key in ("p", "p_holm", "p_permutation", "p_permutation_holm")]
             seeds = str(pair.get("seeds_for_5_percent") or "–")
             difference = [f"{pair['mean']:+.4g}", f"{low:+.4g} to {high:+.4g}"]
-            rows.append([f"{pair['arm']} − {pair['against']}", *difference, ratio, *tests, str(pair["verdict"]), seeds])
+            rows.append(
+                [
+                    f"{pair['arm']} − {pair['against']}",
+                    score_name(pair["score"], []),
+                    *difference,
+                    ratio,
+                    *tests,
+                    str(pair["verdict"]),
+                    seeds,
+                ]
+            )
     tests = ["t-test p", "Holm p", "Signs p", "Signs, Holm p", f"Verdict by {result['test']}"]
-    heads = ["Comparison", "Difference", "95 % interval", "Ratio", *tests, "Seeds for 5 %"]
+    heads = ["Comparison", "Score", "Difference", "95 % interval", "Ratio", *tests, "Seeds for 5 %"]
     note = f"<p>{escape(result['undecidable'])}</p>" if result["undecidable"] is not None else ""
-    return _table(f"Paired by seed: {score_name(str(result['primary']), [])}", heads, rows) + note if rows else ""
+    return _table("Paired by seed", heads, rows) + note if rows else ""
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
+def _claims_table(result: Mapping[str, Any]) -> str:
+    rows = [[found["claim"], found["published"] or "–", found["measured"], found["verdict"]] for found in result.get("findings", ())]
+    return _table(f"Claims: together, {result.get('verdict')}", ["Claim", "Published", "Measured", "Verdict"], rows) if rows else ""
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
     """Return "mean ± standard deviation" of the seeds of an arm."""
     if not values:
         return "–"

@@ -27,12 +27,20 @@ NAMES = {
     "clipped_density_raw": "Clipped Density, not limited to 1",
     "clipped_coverage": "Clipped Coverage",
     "f_score": "F-score of precision and recall",
+    "accuracy": "Accuracy",
+    "top5": "Top-5 accuracy",
+    "loss": "Loss",
+    "calibration_error": "Calibration error",
+    "accuracy_gaussian": "Accuracy under noise",
+    "accuracy_fgsm": "Accuracy under FGSM",
+    "accuracy_pgd": "Accuracy under PGD",
 }
 OTHER_FEATURES = {"kid_mean": "Kernel distance"}
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
 LOWER_IS_BETTER = (
     *("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity"),
     *("mind", "mind_debiased", "monge_distance", "monge_distance_debiased", "cmmd", "cmmd_biased", "mmd", "mmd_biased"),
+    *("loss", "calibration_error"),
 )
 
 

@@ -24,6 +24,12 @@ TIME = (
 )
 
 
+@pytest.fixture(autouse=True)
+def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole batches are measured at any load of the machine."""
+    monkeypatch.setattr(step_time, "BUDGET", 60.0)
+
+
 @pytest.mark.parametrize("axis", AXES)
 def test_every_kind_of_part_has_a_time(axis: str, tmp_path: Path) -> None:
     for value in AXES[axis]:
@@ -56,10 +62,38 @@ def test_times_are_scaled_from_the_measured_batch_within_the_budget(monkeypatch:
     start = time.perf_counter()
     taken = estimate(iteration, Accelerator(), share=256, part=256, rough=5.0)
     assert time.perf_counter() - start < 1.5
-    assert batches[:2] == [2, 4]
+    assert batches[:2] == [2, 8]
     assert taken.batch == batches[-1] < 256
     assert taken.seconds == pytest.approx(0.02 * 256)
     assert "measured with 2 images at a time and scaled to 8" in StepTime(1.0, 2).text(3, share=8, device=torch.device("cpu"))
+
+
+def test_the_constant_part_of_a_step_is_not_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_time, "BUDGET", 0.3)
+    batches: list[int] = []
+
+    def iteration(batch: int) -> float:
+        batches.append(batch)
+        time.sleep(0.01 * batch)
+        return 0.5 + 0.01 * batch
+
+    taken = estimate(iteration, Accelerator(), share=128, part=64, rough=1.0)
+    assert max(batches) < 64
+    assert taken.seconds == pytest.approx(2 * (0.5 + 0.64))
+
+
+def test_a_slow_first_call_and_a_slow_other_one_are_not_in_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    durations = iter([9.0, 0.1, 5.0, 0.1, 0.1, 0.1])
+    monkeypatch.setattr(step_time, "BUDGET", 100.0)
+
+    def run() -> None:
+        nonlocal now
+        now += next(durations)
+
+    monkeypatch.setattr(step_time.time, "process_time", lambda: now)
+    monkeypatch.setattr(step_time.time, "perf_counter", lambda: now)
+    assert step_time.typical(run, Accelerator()) == pytest.approx(0.1)
 
 
 def test_a_step_far_beyond_the_budget_is_not_started() -> None:
