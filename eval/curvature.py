@@ -3,4 +3,4 @@
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.commands.curvature")
+    run_command("gconv_gan.commands.studies.curvature")

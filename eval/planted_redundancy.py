@@ -7,4 +7,4 @@ python eval/planted_redundancy.py configs/methods/planted_redundancy_cifar10.tom
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.commands.planted_redundancy")
+    run_command("gconv_gan.commands.studies.planted_redundancy")

@@ -7,4 +7,4 @@ python eval/pruning_oracle.py configs/methods/vgg3_cifar10_small.toml --seeds 3 
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.commands.pruning_oracle")
+    run_command("gconv_gan.commands.studies.pruning_oracle")

@@ -10,4 +10,4 @@ learning rate; writes eval/results/NAME.json and the phase plot NAME.png. Finish
 from gconv_gan.runtime.script import run_command
 
 if __name__ == "__main__":
-    run_command("gconv_gan.commands.sphere")
+    run_command("gconv_gan.commands.studies.sphere")

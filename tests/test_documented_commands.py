@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from gconv_gan.cli import COMPLETION
-from gconv_gan.commands.train import classifier_plan, gan_plan
-from gconv_gan.commands.train.step_time import StepTime
+from gconv_gan.commands.train.dry_run import classifier_plan, gan_plan
+from gconv_gan.commands.train.dry_run.step_time import StepTime
 from gconv_gan.config.base import Config
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig

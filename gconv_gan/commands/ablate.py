@@ -25,7 +25,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.experiments.arms import RunConfig, arm_run, load_ablation
 from gconv_gan.experiments.report import AblationResult, report, table
 from gconv_gan.gallery.page.own_files import require_own_page
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.run_folder import versions
 
 

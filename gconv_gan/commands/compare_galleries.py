@@ -19,7 +19,7 @@ from gconv_gan.gallery.page.own_files import require_own_page
 from gconv_gan.gallery.pictures.headed_grids import HeadedGrid, headed_grids
 from gconv_gan.gallery.pictures.registry import draw_unconditional
 from gconv_gan.gallery.trained_generator import TrainedGenerator
-from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes
 
 
 class CompareGalleriesCommand(Config):

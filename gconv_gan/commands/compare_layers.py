@@ -14,7 +14,7 @@ from gconv_gan.experiments.arms import load_ablation
 from gconv_gan.experiments.plot import plot
 from gconv_gan.experiments.report import AblationResult, overview, table
 from gconv_gan.gallery.page.own_files import require_own_page
-from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.files.atomic import write_bytes
 
 COMPARISONS = Path("configs/compare")
 

@@ -28,8 +28,8 @@ from gconv_gan.diagnosis.overfitting import pictures
 from gconv_gan.diagnosis.rules.average import RAW
 from gconv_gan.gallery.latents import random_sheet
 from gconv_gan.gallery.trained_generator import generate
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.tracking import read_metrics
 from gconv_gan.training.checkpoint import load_network
 

@@ -32,7 +32,7 @@ from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.gallery.pictures.grid import save_grid
 from gconv_gan.metrics.images.sources import shape_of
 from gconv_gan.models.changes import made
-from gconv_gan.runtime.atomic import new_folder, require_possible_folder, write_text
+from gconv_gan.runtime.files.atomic import new_folder, require_possible_folder, write_text
 from gconv_gan.runtime.run_folder import keep_plugins
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 

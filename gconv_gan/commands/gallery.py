@@ -30,14 +30,14 @@ from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.own_files import require_own_index, require_own_page
 from gconv_gan.gallery.page.theme import LIGHT
-from gconv_gan.gallery.pictures.history import draw_sheet, score_series, training_series
+from gconv_gan.gallery.pictures.curves.history import draw_sheet, score_series, training_series
+from gconv_gan.gallery.pictures.curves.score_curves import curve_series, images_seen
 from gconv_gan.gallery.pictures.methods import method_drawings
-from gconv_gan.gallery.pictures.score_curves import curve_series, images_seen
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
-from gconv_gan.runtime.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.device import command_device
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.tracking import read_metrics
 
 ABLATION_RESULT = "result.json"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from gconv_gan.commands.train.step_time import duration
+from gconv_gan.commands.train.dry_run.step_time import duration
 from gconv_gan.config.base import Config
 from gconv_gan.config.sections.runs import GANRunConfig
 

@@ -20,7 +20,7 @@ from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, keys_of
 from gconv_gan.metrics.comparison import aligned
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.run_folder import LOCK
 from gconv_gan.runtime.tracking import flat, read_metrics
 from gconv_gan.training.best import best_marks

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.runtime.atomic import require_possible_folder, write_text
-from gconv_gan.runtime.full_disk import writing
-from gconv_gan.runtime.locking import exclusive
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_text
+from gconv_gan.runtime.files.full_disk import writing
+from gconv_gan.runtime.files.locking import exclusive
 
 Layout = Literal["folders", "dataset_json", "flat"]
 MANIFEST, LABELS, LOCK = "samples.json", "dataset.json", ".lock"

@@ -37,8 +37,8 @@ from gconv_gan.data.reading.decoding import decoded
 from gconv_gan.data.reading.pictures import DamagedImageError
 from gconv_gan.data.sources.cifar import CIFAR10_CLASSES
 from gconv_gan.data.sources.source import Entry, Source
-from gconv_gan.runtime.atomic import new_folder
-from gconv_gan.runtime.locking import exclusive
+from gconv_gan.runtime.files.atomic import new_folder
+from gconv_gan.runtime.files.locking import exclusive
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter
 
 from gconv_gan.experiments.regimes import ORDER, SphereRun, SphereSweep
 from gconv_gan.gallery.page.theme import LIGHT
+from gconv_gan.gallery.pictures.curves.history import short_count
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, add_axes, figure_png, new_figure
-from gconv_gan.gallery.pictures.history import short_count
 
 WIDTH, HEIGHT = 9.4, 7.6  # inches, as the following sizes
 LEFT, GAP, BOTTOM, MIDDLE, TOP = 0.7, 0.75, 0.5, 1.0, 0.95

@@ -13,7 +13,7 @@ from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import PICTURES
 from gconv_gan.gallery.trained_generator import TrainedGenerator
-from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.files.atomic import write_bytes
 
 HERO = "unconditional"  # the kind of picture whose first drawing stands at the top of the page
 

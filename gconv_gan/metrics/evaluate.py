@@ -17,7 +17,7 @@ from gconv_gan.metrics.images.sources import BLOCK, ImageSource
 from gconv_gan.metrics.intra_class import class_sizes
 from gconv_gan.metrics.metric import Evaluation, Seen
 from gconv_gan.metrics.protocols import Protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import FakesCard, FormulaCard, RunCard, Score, ScoreCard, extractor_card, library_versions
 from gconv_gan.metrics.tables import metrics_of
 

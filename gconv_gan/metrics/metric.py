@@ -12,7 +12,7 @@ from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.images.extraction import Extraction
 from gconv_gan.metrics.neighbours import Neighbourhoods, neighbourhoods
 from gconv_gan.metrics.protocols import Protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.statistics import Moments
 
 CardLine = bool | int | float | str | tuple[int, ...] | None

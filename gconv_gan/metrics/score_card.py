@@ -12,7 +12,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.data.reading.transforms import QUANTISATION
 from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.neighbours import Comparison
-from gconv_gan.metrics.reference_geometry import ReferenceGeometry
+from gconv_gan.metrics.references.reference_geometry import ReferenceGeometry
 
 Order = Literal["SHA-256 of pixels"]
 """Rule by which files are numbered before any choice, split or subset."""

@@ -10,7 +10,7 @@ from gconv_gan.config.sections.classifier_units import NamedClassifierConfig
 from gconv_gan.config.sections.networks import AnyDiscriminator, AnyGenerator
 from gconv_gan.layers.lipschitz.spectral_norm import apply_spectral_norm
 from gconv_gan.models.classifiers.named import build_classifier
-from gconv_gan.models.classifiers.standardised import BatchNormalisedInput
+from gconv_gan.models.classifiers.parts.standardised import BatchNormalisedInput
 from gconv_gan.models.gan.mapping import MappedGenerator
 
 

@@ -22,10 +22,10 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import PLUGINS, load_config
 from gconv_gan.config.plugins import COPIES, copies_of, copy_of, hashes_of
 from gconv_gan.config.schema import PartConfig, flagged
-from gconv_gan.runtime.atomic import require_possible_folder, write_bytes, write_text
 from gconv_gan.runtime.device import device_name
-from gconv_gan.runtime.full_disk import writing
-from gconv_gan.runtime.locking import exclusive
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes, write_text
+from gconv_gan.runtime.files.full_disk import writing
+from gconv_gan.runtime.files.locking import exclusive
 
 # keys that do not change the numbers a run produces
 MAY_CHANGE = (

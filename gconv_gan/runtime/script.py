@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gconv_gan.config.errors import GuardError, StoppedBySignalError, UserError
-from gconv_gan.runtime.full_disk import full_disk_sentence, is_full_disk
+from gconv_gan.runtime.files.full_disk import full_disk_sentence, is_full_disk
 from gconv_gan.runtime.launcher import end_with_launcher, require_plain_processes
 
 

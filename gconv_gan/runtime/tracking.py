@@ -13,8 +13,8 @@ from PIL import Image
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import Table, give
-from gconv_gan.runtime.atomic import write_bytes
-from gconv_gan.runtime.full_disk import writing
+from gconv_gan.runtime.files.atomic import write_bytes
+from gconv_gan.runtime.files.full_disk import writing
 
 
 class JsonLinesTracker(GeneralTracker):  # type: ignore[misc]

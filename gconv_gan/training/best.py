@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.locking import exclusive
+from gconv_gan.runtime.files.atomic import write_text
+from gconv_gan.runtime.files.locking import exclusive
 
 FILE = "best.json"
 

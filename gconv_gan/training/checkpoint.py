@@ -25,7 +25,7 @@ from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.optim.learning_rates import plain_groups
-from gconv_gan.runtime.atomic import new_folder
+from gconv_gan.runtime.files.atomic import new_folder
 from gconv_gan.runtime.run_folder import RunFolder, ends_with_the_run
 from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.runtime.tracking import truncate_metrics

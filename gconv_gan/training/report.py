@@ -17,8 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gconv_gan.methods.method import Method
-from gconv_gan.runtime.atomic import write_bytes
-from gconv_gan.runtime.full_disk import writing
+from gconv_gan.runtime.files.atomic import write_bytes
+from gconv_gan.runtime.files.full_disk import writing
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.runtime.tracking import log_picture
 

@@ -285,9 +285,11 @@ def test_shipped_ablations_are_valid_and_their_controls_are_of_equal_size(path: 
         assert sizes["other_latent"] == sizes["dictionary"]
 
 
-def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = ROOT / "configs" / "ablate" / "compressed_generators_cifar10.toml"
-    config = load_ablation(path)
+@pytest.mark.parametrize(("size", "images"), [("cifar10", "352,000"), ("small", "64,000")])
+def test_every_arm_of_the_compressed_generators_passes_its_dry_run(
+    size: str, images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_ablation(ROOT / "configs" / "ablate" / f"compressed_generators_{size}.toml")
     for arm in config.arms:
         run = arm_run(config, command(tmp_path, images=None), arm, 0).model_dump(mode="json")
         run["trainer"]["batch_size"] = 8
@@ -296,7 +298,7 @@ def test_every_arm_of_the_compressed_generators_passes_its_dry_run(tmp_path: Pat
         )
         gan.main([str(tmp_path / "run.json"), "--dry-run"])
         said = capsys.readouterr().out
-        assert "images: 352,000 shown to the discriminator" in said
+        assert f"images: {images} shown to the discriminator" in said
         assert all(f'"kind": "{method}"' in said for method in ("taylor", "low_rank") if method == arm)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from gconv_gan.commands.train import classifier, gan, step_time
+from gconv_gan.commands.train import classifier, gan
+from gconv_gan.commands.train.dry_run import step_time
 from gconv_gan.config.errors import FullDiskError, GuardError, StoppedBySignalError, UserError
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.step import finish_step

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import gconv_gan
-from gconv_gan.commands import compare_galleries, curvature, export, gallery, lipschitz, sample
+from gconv_gan.commands import compare_galleries, export, gallery, sample
 from gconv_gan.commands.cost import compression
 from gconv_gan.commands.score import classifier_card, score_curve, scores
+from gconv_gan.commands.studies import curvature, lipschitz
 from gconv_gan.commands.train import classifier, gan
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.metrics.extractors.trained_classifier import load_classifier

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands import compare_galleries, export, gallery, lipschitz
+from gconv_gan.commands import compare_galleries, export, gallery
 from gconv_gan.commands.score import class_agreement
+from gconv_gan.commands.studies import lipschitz
 from gconv_gan.commands.train import gan
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.tracking import read_metrics

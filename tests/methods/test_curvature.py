@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as recipe
-from gconv_gan.commands.train.trained_task import trained_task
+from gconv_gan.commands.train.trained.trained_task import trained_task
 from gconv_gan.config.errors import UserError
 from gconv_gan.methods.curvature import CurvatureRates, Measured, Rates, Rule, bounded, extremes, rates_of, unbounded
 from gconv_gan.methods.method import Player, PlayerName, Progress

@@ -16,11 +16,11 @@ from torch.func import functional_call
 
 from gconv_gan import parts
 from gconv_gan.commands import gallery
-from gconv_gan.commands.reproducibility import GAN as GAN_RUN
-from gconv_gan.commands.reproducibility import RunCommand
+from gconv_gan.commands.studies.reproducibility import GAN as GAN_RUN
+from gconv_gan.commands.studies.reproducibility import RunCommand
 from gconv_gan.commands.train import classifier as classifier_recipe
-from gconv_gan.commands.train import classifier_plan, gan_plan
 from gconv_gan.commands.train import gan as recipe
+from gconv_gan.commands.train.dry_run import classifier_plan, gan_plan
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gconv_gan.commands.train import classifier, classifier_plan, gan, gan_plan
+from gconv_gan.commands.train import classifier, gan
+from gconv_gan.commands.train.dry_run import classifier_plan, gan_plan
 from gconv_gan.config.errors import UserError
 from gconv_gan.training.checkpoint import checkpoints
 from tests.methods.examples import EXAMPLES, NARROW

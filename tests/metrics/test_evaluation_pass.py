@@ -21,7 +21,7 @@ from gconv_gan.metrics.images.sources import ArrayImages, ChosenImages, FakeSour
 from gconv_gan.metrics.metric import Evaluation
 from gconv_gan.metrics.neighbours import Neighbourhoods, neighbourhoods
 from gconv_gan.metrics.protocols import Protocol, adjusted, protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics, reference_statistics
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics, reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
 from gconv_gan.metrics.scores.clipped import clipped_scores
 from gconv_gan.metrics.scores.cmmd import gaussian_mmd2

@@ -21,7 +21,7 @@ from gconv_gan.metrics.extractors.inception import InceptionExtractor
 from gconv_gan.metrics.extractors.weights import DIRECTORY_VARIABLE, INCEPTION, find_weights
 from gconv_gan.metrics.images.sources import ArrayImages
 from gconv_gan.metrics.protocols import adjusted, protocol
-from gconv_gan.metrics.reference_statistics import reference_statistics
+from gconv_gan.metrics.references.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score
 
 FAKES, REALS = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)) // torch.tensor(

@@ -16,7 +16,7 @@ from gconv_gan.metrics.extractors.weights import lite0_weights
 from gconv_gan.metrics.frechet import frechet_distance_few_fakes
 from gconv_gan.metrics.images.sources import ChosenImages, ImageFiles
 from gconv_gan.metrics.protocols import adjusted, protocol
-from gconv_gan.metrics.reference_statistics import reference_statistics
+from gconv_gan.metrics.references.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.metrics.statistics import moments_of
 

@@ -10,7 +10,7 @@ from gconv_gan.metrics.evaluate import score
 from gconv_gan.metrics.images.extraction import ALONE, Processes
 from gconv_gan.metrics.images.sources import ArrayImages, FakeSource
 from gconv_gan.metrics.protocols import adjusted, protocol
-from gconv_gan.metrics.reference_statistics import reference_statistics
+from gconv_gan.metrics.references.reference_statistics import reference_statistics
 from gconv_gan.metrics.score_card import FakesCard, Score, unlike_fields
 from tests.processes import run_two
 from tests.reference.stub_extractor import StubExtractor

@@ -19,7 +19,7 @@ from gconv_gan.layers.norms.invariant_conv import InvariantConv2d
 from gconv_gan.layers.norms.iter_norm import IterNorm
 from gconv_gan.metrics.extractors.trained_classifier import describe
 from gconv_gan.models.classifiers.named import build_classifier
-from gconv_gan.models.classifiers.standardised import BatchNormalisedInput
+from gconv_gan.models.classifiers.parts.standardised import BatchNormalisedInput
 from gconv_gan.models.factory import build_classifier_network
 
 SMALL = {"name": "resnet20", "options": {"depths": [1, 1, 1], "widths": [8, 16, 32], "stem_width": 8}}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands.reproducibility import CLASSIFIER, GAN, RunCommand, distance
+from gconv_gan.commands.studies.reproducibility import CLASSIFIER, GAN, RunCommand, distance
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.run_folder import RunFolder

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from accelerate.state import AcceleratorState
 
-from gconv_gan.commands.reproducibility import GAN, RunCommand
+from gconv_gan.commands.studies.reproducibility import GAN, RunCommand
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.config.errors import UserError
 from gconv_gan.runtime.run_folder import RunFolder

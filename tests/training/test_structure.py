@@ -156,7 +156,7 @@ def test_every_command_reads_a_changed_run(gan: Path, classifier: Path, tmp_path
         (TRAIN["classifier"], [written(judge, "classifier")]),  # its last weights, which are changed ones
         ("gconv_gan.commands.score.classifier_card", [str(judge / "tiny"), "--changed-images", "8", "--repeats", "1"]),
         ("gconv_gan.commands.score.scores", [whole, "--extractor", f"checkpoint:{judge / 'tiny'}", "--num-fake", "64"]),
-        ("gconv_gan.commands.lipschitz", [whole]),
+        ("gconv_gan.commands.studies.lipschitz", [whole]),
         ("gconv_gan.commands.gallery", [whole, "--out", str(tmp_path / "gallery")]),
         ("gconv_gan.commands.export", [whole, "--out", out]),
         ("gconv_gan.commands.sample", [out, "--num", "4"]),

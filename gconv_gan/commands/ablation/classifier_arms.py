@@ -21,8 +21,8 @@ from gconv_gan.experiments.claims import ArmResult
 from gconv_gan.metrics.classification.robustness import robustness
 from gconv_gan.metrics.cost import counts, peak_bytes, seconds, training_step
 from gconv_gan.metrics.extractors.trained_classifier import TENSORS, load_classifier
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device
+from gconv_gan.runtime.files.atomic import write_text
 
 STEP_ROUNDS = 15
 

@@ -37,9 +37,9 @@ from gconv_gan.commands.cost.record import (
     speed_ratio,
 )
 from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.dry_run.gan_plan import iteration_macs
+from gconv_gan.commands.train.dry_run.step_time import noise_task
 from gconv_gan.commands.train.gan_checks import check
-from gconv_gan.commands.train.gan_plan import iteration_macs
-from gconv_gan.commands.train.step_time import noise_task
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import merged, parse_command, validated

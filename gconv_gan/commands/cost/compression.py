@@ -29,8 +29,8 @@ from gconv_gan.metrics.cost import inference, peak_bytes, rounds
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, built, load_classifier
 from gconv_gan.metrics.score_card import Score
 from gconv_gan.models.changes import summaries
-from gconv_gan.runtime.atomic import require_possible_folder, write_bytes, write_text
 from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes, write_text
 from gconv_gan.runtime.run_folder import versions
 from gconv_gan.training.checkpoint import STATE
 

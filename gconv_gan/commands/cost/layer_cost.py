@@ -15,8 +15,8 @@ from gconv_gan.config.commands import JsonFile
 from gconv_gan.config.load import parse_command
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.metrics.cost import counts, inference, peak_bytes, seconds, training_step
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.run_folder import versions
 
 LATENT_DIM, CLASSES = 64, 10

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.dry_run.step_time import noise_task
 from gconv_gan.commands.train.gan_checks import check
-from gconv_gan.commands.train.step_time import noise_task
 from gconv_gan.config.base import Config, EngineName, PrecisionName
 from gconv_gan.config.load import parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig

@@ -27,8 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gconv_gan.commands.cost.step_cost import VIEWS
 from gconv_gan.config.base import PrecisionName
 from gconv_gan.metrics.cost import busy_seconds
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.precision import float32_products, products_of
 from gconv_gan.runtime.run_folder import versions
 

@@ -16,7 +16,7 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.layers import BatchNorm2d
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 
 Record = dict[str, Any]
 Measure = Callable[[Record], float | None]

@@ -19,8 +19,8 @@ from pydantic import PositiveFloat
 from gconv_gan.commands.cost.plain_formulation import plain_pairs
 from gconv_gan.commands.cost.record import PLAIN_FORMULATION, SpeedRecord, bytes_moved, floor_ms, speed_ratio
 from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.dry_run.gan_plan import iteration_macs
 from gconv_gan.commands.train.gan_checks import check
-from gconv_gan.commands.train.gan_plan import iteration_macs
 from gconv_gan.config.base import Config, EngineName, PrecisionName
 from gconv_gan.config.load import merged, parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig

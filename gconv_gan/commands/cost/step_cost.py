@@ -19,8 +19,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.dry_run.step_time import noise_task
 from gconv_gan.commands.train.gan_checks import check
-from gconv_gan.commands.train.step_time import noise_task
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.help_page import CONFIG, HELP, KEYS, PLUGINS, Group, help_page
 from gconv_gan.config.load import asks_for_help, load_config, program, typed

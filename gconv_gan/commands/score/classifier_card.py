@@ -33,8 +33,8 @@ from gconv_gan.metrics.classification.robustness import robustness
 from gconv_gan.metrics.cost import counts, inference, peak_bytes, seconds, training_step
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, load_classifier
 from gconv_gan.metrics.score_card import library_versions
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.files.atomic import write_text
 
 
 class ClassifierCardCommand(Config):

@@ -42,10 +42,10 @@ from gconv_gan.metrics.images.sources import BLOCK, PartOfImages
 from gconv_gan.metrics.memorisation import CALIBRATION_NEIGHBOURS, authenticity, balanced, calibrated_distances, copy_test
 from gconv_gan.metrics.neighbours import NearestRows, nearest_rows
 from gconv_gan.metrics.protocols import Protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import ExtractorCard, FakesCard, ReferenceCard, extractor_card, library_versions
-from gconv_gan.runtime.atomic import require_possible_folder, write_bytes, write_text
 from gconv_gan.runtime.device import command_device, process_state
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes, write_text
 
 FOLDER, PICTURE, REPORT = "memorisation", "nearest.png", "report.json"
 PAIRS_PER_ROW = 4

@@ -27,10 +27,10 @@ from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.images.content_order import BY_CONTENT, ContentOrder
 from gconv_gan.metrics.images.extraction import Processes
 from gconv_gan.metrics.images.sources import ArrayImages, ChosenImages, ImageFiles, StoredImages
-from gconv_gan.metrics.interchange import SUFFIXES
 from gconv_gan.metrics.intra_class import class_sizes
 from gconv_gan.metrics.protocols import Protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
+from gconv_gan.metrics.references.interchange import SUFFIXES
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics, load_statistics, reference_statistics
 from gconv_gan.metrics.score_card import Order
 from gconv_gan.runtime.device import process_state
 

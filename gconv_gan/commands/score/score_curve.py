@@ -19,8 +19,8 @@ from gconv_gan.metrics.extractors.factory import build_extractors
 from gconv_gan.metrics.metric import Evaluation
 from gconv_gan.metrics.score_card import Score, contradictions
 from gconv_gan.metrics.tables import lower_is_better
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.device import command_device, process_state
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.training.best import mark_best
 from gconv_gan.training.checkpoint import checkpoints, damage
 

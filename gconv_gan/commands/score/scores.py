@@ -28,13 +28,13 @@ from gconv_gan.metrics.extractors.factory import build_extractors
 from gconv_gan.metrics.extractors.inception import Extractor
 from gconv_gan.metrics.images.content_order import ContentOrder
 from gconv_gan.metrics.images.sources import ImageFiles
-from gconv_gan.metrics.interchange import import_statistics
 from gconv_gan.metrics.metric import Evaluation
 from gconv_gan.metrics.protocols import Protocol, adjusted, family, other_variant, protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.references.interchange import import_statistics
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics
 from gconv_gan.metrics.score_card import Score
-from gconv_gan.runtime.atomic import require_possible_folder, write_text
 from gconv_gan.runtime.device import command_device, process_state
+from gconv_gan.runtime.files.atomic import require_possible_folder, write_text
 
 NUM_FAKE = 50_000  # of a generator, if the protocol does not give a number
 

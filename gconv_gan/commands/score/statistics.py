@@ -8,9 +8,9 @@ from gconv_gan.config.load import parse_command
 from gconv_gan.config.sections.scores import StatisticsCommand
 from gconv_gan.metrics.extractors.factory import build_extractors
 from gconv_gan.metrics.extractors.inception import Extractor
-from gconv_gan.metrics.interchange import export_statistics, import_statistics
 from gconv_gan.metrics.protocols import adjusted, protocol
-from gconv_gan.metrics.reference_statistics import ReferenceStatistics
+from gconv_gan.metrics.references.interchange import export_statistics, import_statistics
+from gconv_gan.metrics.references.reference_statistics import ReferenceStatistics
 from gconv_gan.runtime.device import process_state
 
 

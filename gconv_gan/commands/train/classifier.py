@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.classifier_checks import CheckedClassifier, check
-from gconv_gan.commands.train.classifier_plan import plan
+from gconv_gan.commands.train.dry_run.classifier_plan import plan
 from gconv_gan.commands.train.layouts import chosen_layouts
 from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.prepared import Prepared
@@ -27,7 +27,7 @@ from gconv_gan.layers.weights import channels_last
 from gconv_gan.methods.method import Layout
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, built, with_changes
 from gconv_gan.models.changes import read_records, records_of
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.runtime.tensors import save_tensors
 from gconv_gan.training.checkpoint import STATE, load_network

@@ -16,7 +16,7 @@ from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, describe, load_classifier
 from gconv_gan.metrics.extractors.weights import sha256_of
 from gconv_gan.models.changes import rebuild
-from gconv_gan.models.classifiers.standardised import Standardised
+from gconv_gan.models.classifiers.parts.standardised import Standardised
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.runtime.random import stream_seed
 

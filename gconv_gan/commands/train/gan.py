@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 
 from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.dry_run.gan_plan import plan
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
-from gconv_gan.commands.train.gan_plan import plan
 from gconv_gan.commands.train.layouts import chosen_layouts
 from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.prepared import Prepared

@@ -11,7 +11,7 @@ from torch import nn
 from gconv_gan.commands.train.listed_methods import checked, listed_methods
 from gconv_gan.commands.train.networks import build_networks, narrow_maps
 from gconv_gan.commands.train.objective import build_objective
-from gconv_gan.commands.train.start_from import start_from
+from gconv_gan.commands.train.trained.start_from import start_from
 from gconv_gan.commands.train.training_score import ScorePlan, training_score
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config

@@ -25,10 +25,10 @@ from gconv_gan.layers.weights import channels_last
 from gconv_gan.methods.method import Layout, PlayerName, contiguous_input
 from gconv_gan.metrics.cost import rounds, training_step
 from gconv_gan.runtime import capture
-from gconv_gan.runtime.atomic import write_text
 from gconv_gan.runtime.capture import reason
 from gconv_gan.runtime.determinism import deterministic_kernels
 from gconv_gan.runtime.device import device_name
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.precision import float32_products, products_of
 from gconv_gan.training.checkpoint import STATE
 

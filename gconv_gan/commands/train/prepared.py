@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from accelerate import Accelerator
 
-from gconv_gan.runtime.full_disk import writing
+from gconv_gan.runtime.files.full_disk import writing
 from gconv_gan.runtime.run_folder import MAY_CHANGE
 from gconv_gan.training.loop import Run
 from gconv_gan.training.task import Task

@@ -19,7 +19,7 @@ from gconv_gan.metrics.images.sources import FakeSource
 from gconv_gan.metrics.protocols import Protocol, adjusted, other_variant, protocol
 from gconv_gan.metrics.score_card import FakesCard
 from gconv_gan.metrics.tables import metrics_of
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.training.adversarial import Scorer
 
 CARDS = "during_training"  # folder below scores/: one file of scores and card per evaluation

@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.runtime.full_disk import writing
-from gconv_gan.runtime.locking import exclusive
+from gconv_gan.runtime.files.full_disk import writing
+from gconv_gan.runtime.files.locking import exclusive
 
 QUOTA_PHRASES = ("quota exceeded", "too many users have viewed or downloaded")
 RETRIES = 3

@@ -32,7 +32,7 @@ from gconv_gan.data.reading.archives import is_hidden, is_picture, parts_of, pri
 from gconv_gan.data.reading.fingerprint import content_hash
 from gconv_gan.data.reading.pictures import EXTENSIONS, PICTURES_RECIPE, DamagedImageError, decode
 from gconv_gan.data.sources.source import Entries, Entry, Picture, Pictures, Source
-from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.files.atomic import write_bytes
 
 PLACES = np.dtype([("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("label", "<i8")])
 """Shard, offset and size of a picture; label -1: none."""

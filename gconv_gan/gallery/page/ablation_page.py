@@ -12,7 +12,7 @@ from gconv_gan.gallery.page.document import breakable, document_html, facts_html
 from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import panel_html, sheet_html
 from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
-from gconv_gan.gallery.pictures.bands import band, band_drawing
+from gconv_gan.gallery.pictures.curves.bands import band, band_drawing
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import draw_unconditional

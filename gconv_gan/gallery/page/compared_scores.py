@@ -7,8 +7,8 @@ from html import escape
 from gconv_gan.gallery.page.document import breakable, facts_html, wide_table
 from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, direction, keys_of, score_name
 from gconv_gan.gallery.page.score_table import arrows, card_field, card_of, flatten, score_rows, scores_html, setting
-from gconv_gan.gallery.pictures.history import number
-from gconv_gan.gallery.pictures.score_curves import tabulated
+from gconv_gan.gallery.pictures.curves.history import number
+from gconv_gan.gallery.pictures.curves.score_curves import tabulated
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 Score = Mapping[str, object]

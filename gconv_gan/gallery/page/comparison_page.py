@@ -18,9 +18,9 @@ from gconv_gan.gallery.page.document import breakable, document_html, section_ht
 from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import SECTIONS, panel_html, sheet_html
 from gconv_gan.gallery.page.settings_table import settings_html
+from gconv_gan.gallery.pictures.curves.overlaid_curves import overlaid_curves
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
-from gconv_gan.gallery.pictures.overlaid_curves import overlaid_curves
 from gconv_gan.gallery.pictures.registry import PICTURES, draw_unconditional
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 

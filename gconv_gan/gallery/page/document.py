@@ -6,7 +6,7 @@ from html import escape
 
 from gconv_gan.gallery.page.sample_box import SCRIPT as SAMPLE_SCRIPT
 from gconv_gan.gallery.page.style import STYLE
-from gconv_gan.gallery.pictures.curves_svg import SCRIPT as CURVES_SCRIPT
+from gconv_gan.gallery.pictures.curves.curves_svg import SCRIPT as CURVES_SCRIPT
 from gconv_gan.gallery.pictures.gate_map import SCRIPT as GATES_SCRIPT
 
 SCRIPT = """

@@ -11,7 +11,7 @@ from gconv_gan.gallery.page.manifest import MANIFEST, read_manifest
 from gconv_gan.gallery.page.own_files import INDEX, INDEX_MAKER, is_own_page, require_own_index
 from gconv_gan.gallery.page.run_page import pixel_size
 from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, direction, score_name
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 
 DEPTHS = ("*", "*/*", "*/*/*", "*/*/*/*")  # of the folders below the index that may hold galleries
 KINDS = {"run": "Runs", "comparison": "Comparisons", "ablation": "Ablations"}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from gconv_gan.gallery.page.theme import LIGHT
-from gconv_gan.gallery.pictures.curves_svg import colours
+from gconv_gan.gallery.pictures.curves.curves_svg import colours
 
 PAPER = replace(LIGHT, page="#ffffff")
 

@@ -8,10 +8,10 @@ from html import escape
 from gconv_gan.gallery.page.document import breakable, document_html, facts_html
 from gconv_gan.gallery.page.sample_box import HINT, samples_attribute
 from gconv_gan.gallery.page.score_table import scores_html
-from gconv_gan.gallery.pictures.curves_svg import inline
+from gconv_gan.gallery.pictures.curves.curves_svg import inline
+from gconv_gan.gallery.pictures.curves.score_curves import tabulated
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import GROUP_PADDING
-from gconv_gan.gallery.pictures.score_curves import tabulated
 from gconv_gan.gallery.trained_generator import RunFacts
 
 PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel

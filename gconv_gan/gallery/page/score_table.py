@@ -6,7 +6,7 @@ from html import escape
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.page.document import breakable, facts_html
 from gconv_gan.gallery.page.score_names import SPREADS, direction, keys_of, score_name
-from gconv_gan.gallery.pictures.history import number
+from gconv_gan.gallery.pictures.curves.history import number
 
 
 def card_field(card: Mapping[str, object], group: str, field: str) -> object:

@@ -3,7 +3,7 @@
 from gconv_gan.gallery.page.print_style import PAPER, print_style
 from gconv_gan.gallery.page.sample_box import STYLE as SAMPLE_STYLE
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
-from gconv_gan.gallery.pictures.curves_svg import PAGE_STYLE
+from gconv_gan.gallery.pictures.curves.curves_svg import PAGE_STYLE
 
 
 def variables(theme: Theme) -> str:

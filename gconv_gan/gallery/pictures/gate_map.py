@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from torch import Tensor, nn
 
-from gconv_gan.gallery.pictures.curves_svg import OWN_STYLE, WIDTH
+from gconv_gan.gallery.pictures.curves.curves_svg import OWN_STYLE, WIDTH
 from gconv_gan.gallery.pictures.gates import normalised_entropy, strongest_first
 from gconv_gan.gallery.pictures.grid import png_bytes, tile
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.data.reading.transforms import quantise
-from gconv_gan.runtime.atomic import write_bytes
+from gconv_gan.runtime.files.atomic import write_bytes
 
 TILE_SIDE = 64  # px: images smaller than this are enlarged towards it, so that 8 x 8 digits can be seen
 PADDING = 2  # px of gutter between tiles, in the enlarged picture

@@ -7,17 +7,17 @@ from torch import Tensor
 
 from gconv_gan.gallery.latents import class_sheet, slerp_sheet
 from gconv_gan.gallery.pictures.class_blend import draw_class_blend
-from gconv_gan.gallery.pictures.curves_svg import curves_svg
+from gconv_gan.gallery.pictures.curves.curves_svg import curves_svg
+from gconv_gan.gallery.pictures.curves.effective_learning_rates import draw_effective_learning_rates
+from gconv_gan.gallery.pictures.curves.history import Series, score_series, short_count, training_series
+from gconv_gan.gallery.pictures.curves.score_curves import curve_series
+from gconv_gan.gallery.pictures.curves.spectrum import draw_spectrum
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
-from gconv_gan.gallery.pictures.effective_learning_rates import draw_effective_learning_rates
 from gconv_gan.gallery.pictures.gate_map import gate_map_svg
 from gconv_gan.gallery.pictures.gates import gate_of, gate_statistics, kernel_similarity, mean_by_class, meaning, record_gates
 from gconv_gan.gallery.pictures.grid import as_bytes, grid_png, read_tiles
-from gconv_gan.gallery.pictures.history import Series, score_series, short_count, training_series
 from gconv_gan.gallery.pictures.logit_ranking import draw_logit_ranking
 from gconv_gan.gallery.pictures.neighbours import draw_feature_neighbours, draw_pixel_neighbours
-from gconv_gan.gallery.pictures.score_curves import curve_series
-from gconv_gan.gallery.pictures.spectrum import draw_spectrum
 from gconv_gan.gallery.pictures.truncation import draw_psi_truncation, draw_truncation
 from gconv_gan.gallery.pictures.walk import draw_walk
 from gconv_gan.gallery.trained_generator import TrainedGenerator

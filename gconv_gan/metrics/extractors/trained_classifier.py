@@ -20,7 +20,7 @@ from gconv_gan.config.sections.classifier_units import NamedClassifierConfig
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sorts import require_folder_of
 from gconv_gan.models.changes import Record, made, rebuild
-from gconv_gan.models.classifiers.standardised import Standardised
+from gconv_gan.models.classifiers.parts.standardised import Standardised
 from gconv_gan.models.factory import build_classifier_network
 from gconv_gan.models.tables import CLASSIFIERS
 

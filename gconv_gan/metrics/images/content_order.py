@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gconv_gan.metrics.images.sources import StoredImages, block_range
 from gconv_gan.metrics.score_card import Order
-from gconv_gan.runtime.atomic import write_text
-from gconv_gan.runtime.locking import exclusive
+from gconv_gan.runtime.files.atomic import write_text
+from gconv_gan.runtime.files.locking import exclusive
 
 Source = TypeVar("Source", bound=StoredImages, covariant=True)
 BY_CONTENT: Order = "SHA-256 of pixels"

@@ -25,7 +25,7 @@ from gconv_gan.data.reading.pictures import PICTURES_RECIPE, DamagedImageError, 
 from gconv_gan.data.reading.transforms import quantise
 from gconv_gan.data.sources.folder import in_split
 from gconv_gan.metrics.images.batch_statistics import batch_statistics
-from gconv_gan.runtime.atomic import write_text
+from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.host_copies import copied_to_host
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.random import Stream

@@ -15,8 +15,8 @@ from gconv_gan.layers.blocks.block_parts import STANDARD, Parts
 from gconv_gan.layers.blocks.g_ghost import GGhostStage
 from gconv_gan.layers.blocks.residual import regnet_block, stage
 from gconv_gan.models.classifiers.classifier import Classifier
+from gconv_gan.models.classifiers.parts.stems import halving_stem
 from gconv_gan.models.classifiers.resnet import StemConstructor
-from gconv_gan.models.classifiers.stems import halving_stem
 
 
 class RegNetRow(NamedTuple):
@@ -53,7 +53,7 @@ class RegNetX(Classifier):
         widths: channels per stage.
         group_width: channels per group of the 3×3 convolutions.
         ghost_ratio: share of the channels that cheap operations compute in the stages after the first, see ``GGhostStage``; 0: none.
-        stem: ``stem(width, parts)``, see ``models/classifiers/stems.py``.
+        stem: ``stem(width, parts)``, see ``models/classifiers/parts/stems.py``.
         stem_width: its channels.
         strides: of the stages.
         num_classes: number of logits.

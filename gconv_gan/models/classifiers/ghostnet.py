@@ -14,7 +14,7 @@ from gconv_gan.layers.blocks.block_parts import Parts
 from gconv_gan.layers.blocks.ghost import GhostBottleneck
 from gconv_gan.layers.blocks.inverted_bottleneck import GHOSTNET_ATTENTION, scaled_channels
 from gconv_gan.models.classifiers.classifier import Classifier
-from gconv_gan.models.classifiers.heads import expanded_features
+from gconv_gan.models.classifiers.parts.heads import expanded_features
 
 # rows of (kernel size, middle channels, output channels, attends), one tuple per resolution; a stage's first row has its stride
 STAGES: tuple[tuple[tuple[int, int, int, bool], ...], ...] = (

@@ -14,10 +14,10 @@ from gconv_gan.layers.blocks.block_parts import STANDARD, ActivationConstructor,
 from gconv_gan.layers.blocks.inverted_bottleneck import MOBILENET_V3_ATTENTION, scaled_channels
 from gconv_gan.layers.blocks.multigrid import MultigridChannels2d, MultigridInvertedBottleneck
 from gconv_gan.models.classifiers.classifier import Classifier
-from gconv_gan.models.classifiers.heads import expanded_features
 from gconv_gan.models.classifiers.mobilenet_v3 import MobileRow
+from gconv_gan.models.classifiers.parts.heads import expanded_features
+from gconv_gan.models.classifiers.parts.stems import cifar_stem
 from gconv_gan.models.classifiers.resnet import ResNet, StemConstructor
-from gconv_gan.models.classifiers.stems import cifar_stem
 
 
 class MGICResNet(ResNet):
@@ -28,7 +28,7 @@ class MGICResNet(ResNet):
         widths: channels per stage; the stem has the first.
         group_size: s_g, channels per group.
         dense_below: F; None: s_g.
-        stem: ``stem(width, parts)``, see ``models/classifiers/stems.py``.
+        stem: ``stem(width, parts)``, see ``models/classifiers/parts/stems.py``.
         strides: of each stage's first block.
         num_classes: number of logits.
         parts: convolution, norm, activation, attention, order.

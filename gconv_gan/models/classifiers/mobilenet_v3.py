@@ -16,8 +16,8 @@ from gconv_gan.layers.blocks.block_parts import ActivationConstructor, Parts
 from gconv_gan.layers.blocks.inverted_bottleneck import MOBILENET_V3_ATTENTION, inverted_bottleneck, scaled_channels
 from gconv_gan.layers.blocks.residual import ResidualBlock
 from gconv_gan.models.classifiers.classifier import Classifier
-from gconv_gan.models.classifiers.heads import expanded_features
-from gconv_gan.models.classifiers.stems import halving_stem
+from gconv_gan.models.classifiers.parts.heads import expanded_features
+from gconv_gan.models.classifiers.parts.stems import halving_stem
 
 
 class MobileRow(NamedTuple):

@@ -20,11 +20,11 @@ from gconv_gan.models.classifiers.ghostnet import SQUEEZING, GhostNet
 from gconv_gan.models.classifiers.mgic_net import MGIC_SMALL, MGICMobileNetV3, MGICResNet
 from gconv_gan.models.classifiers.mgic_net import SQUEEZING as MGIC_SQUEEZING
 from gconv_gan.models.classifiers.mobilenet_v3 import HARD_SWISH, SMALL, MobileNetV3
+from gconv_gan.models.classifiers.parts.stems import bare_cifar_stem, bare_imagenet_stem, cifar_stem
 from gconv_gan.models.classifiers.plain_net import PLAIN, PlainNet
 from gconv_gan.models.classifiers.residual_attention_net import ResidualAttentionNet, cifar_stages, imagenet_stages
 from gconv_gan.models.classifiers.resnet import PreactResNet, ResNet
 from gconv_gan.models.classifiers.sknet import SKNet
-from gconv_gan.models.classifiers.stems import bare_cifar_stem, bare_imagenet_stem, cifar_stem
 from gconv_gan.models.classifiers.vgg import VGG, VGG_DEPTHS
 from gconv_gan.models.classifiers.wide_resnet import CIFAR_WIDTHS, FAN_IN, WideResNet
 

@@ -14,8 +14,8 @@ from gconv_gan.layers.blocks.block_parts import STANDARD, Parts
 from gconv_gan.layers.blocks.residual import BlockConstructor, preact_bottleneck
 from gconv_gan.layers.blocks.residual_attention import Learning, Mask, ResidualAttention
 from gconv_gan.models.classifiers.classifier import Classifier
+from gconv_gan.models.classifiers.parts.stems import imagenet_stem
 from gconv_gan.models.classifiers.resnet import StemConstructor
-from gconv_gan.models.classifiers.stems import imagenet_stem
 
 
 class AttentionStage(NamedTuple):
@@ -52,7 +52,7 @@ class ResidualAttentionNet(Classifier):
 
     Args:
         stages: see ``AttentionStage``.
-        stem: ``stem(width, parts)``, see ``models/classifiers/stems.py``.
+        stem: ``stem(width, parts)``, see ``models/classifiers/parts/stems.py``.
         stem_width: its channels.
         pre_units: p of the attention modules.
         trunk_units: t.

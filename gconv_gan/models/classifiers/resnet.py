@@ -13,10 +13,10 @@ from torch import nn
 from gconv_gan.layers.blocks.block_parts import STANDARD, Parts
 from gconv_gan.layers.blocks.residual import BlockConstructor, basic_block, preact_basic_block
 from gconv_gan.models.classifiers.classifier import Classifier, stages
-from gconv_gan.models.classifiers.stems import bare_cifar_stem, imagenet_stem
+from gconv_gan.models.classifiers.parts.stems import bare_cifar_stem, imagenet_stem
 
 StemConstructor = Callable[[int, Parts], nn.Module]
-"""``stem(width, parts)``, see ``models/classifiers/stems.py``."""
+"""``stem(width, parts)``, see ``models/classifiers/parts/stems.py``."""
 
 
 class ResNet(Classifier):
@@ -31,7 +31,7 @@ class ResNet(Classifier):
         depths: blocks per stage.
         widths: output channels per stage.
         block: ``block(in_channels, out_channels, *, stride, parts)``, such as ``basic_block`` or a ``bottleneck``.
-        stem: ``stem(width, parts)``, see ``models/classifiers/stems.py``.
+        stem: ``stem(width, parts)``, see ``models/classifiers/parts/stems.py``.
         stem_width: its channels.
         strides: of each stage's first block.
         num_classes: number of logits.
@@ -73,7 +73,7 @@ class PreactResNet(Classifier):
         depths: blocks per stage.
         widths: output channels per stage.
         block: ``block(in_channels, out_channels, *, stride, parts)``, a pre-activation block.
-        stem: ``stem(width, parts)``, see ``models/classifiers/stems.py``.
+        stem: ``stem(width, parts)``, see ``models/classifiers/parts/stems.py``.
         stem_width: its channels.
         strides: of each stage's first block.
         num_classes: number of logits.

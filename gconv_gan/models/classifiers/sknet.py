@@ -11,8 +11,8 @@ from functools import partial
 from gconv_gan.layers.blocks.block_parts import STANDARD, Parts
 from gconv_gan.layers.blocks.residual import bottleneck
 from gconv_gan.layers.blocks.selective_kernel import SelectiveKernel2d
+from gconv_gan.models.classifiers.parts.stems import imagenet_stem
 from gconv_gan.models.classifiers.resnet import ResNet, StemConstructor
-from gconv_gan.models.classifiers.stems import imagenet_stem
 
 
 class SKNet(ResNet):
@@ -26,7 +26,7 @@ class SKNet(ResNet):
         branches: M.
         reduction: r.
         min_reduced_channels: L.
-        stem: ``stem(width, parts)``, see ``models/classifiers/stems.py``.
+        stem: ``stem(width, parts)``, see ``models/classifiers/parts/stems.py``.
         strides: of each stage's first block.
         num_classes: number of logits.
         norm_after_pooling: see ``ResNet``.

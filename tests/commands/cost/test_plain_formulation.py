@@ -9,8 +9,8 @@ from torch.utils import _pytree as pytree
 
 from gconv_gan.commands.cost.plain_formulation import PlainBatch, PlainTraining, main, plain_pairs, sngan
 from gconv_gan.commands.train.accelerator import build_accelerator
+from gconv_gan.commands.train.dry_run.step_time import noise_task
 from gconv_gan.commands.train.gan_checks import check
-from gconv_gan.commands.train.step_time import noise_task
 from gconv_gan.layers.lipschitz.spectral_norm import PowerIterations
 from gconv_gan.training.adversarial import Adversarial, Inputs
 

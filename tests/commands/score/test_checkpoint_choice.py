@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands import compare_galleries, export, gallery, lipschitz
+from gconv_gan.commands import compare_galleries, export, gallery
 from gconv_gan.commands.score import class_agreement
 from gconv_gan.commands.score.checkpoint_choice import choose_checkpoint
 from gconv_gan.commands.score.scores import main as score
+from gconv_gan.commands.studies import lipschitz
 from gconv_gan.config.errors import UserError
 from gconv_gan.training.best import FILE, mark_best
 from gconv_gan.training.checkpoint import HASHES

@@ -17,8 +17,8 @@ from gconv_gan.commands.score.scores import jobs_of, main, score_file
 from gconv_gan.commands.train.networks import TrainedRun
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.sections.scores import ScoreOptions
-from gconv_gan.metrics import reference_statistics
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
+from gconv_gan.metrics.references import reference_statistics
 from gconv_gan.metrics.score_card import Score
 
 ROOT = Path(__file__).resolve().parents[3]

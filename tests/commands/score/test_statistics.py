@@ -10,7 +10,7 @@ from gconv_gan.commands.score import scores
 from gconv_gan.commands.score.references import STATISTICS
 from gconv_gan.commands.score.statistics import main
 from gconv_gan.config.errors import UserError
-from gconv_gan.metrics.reference_statistics import load_statistics
+from gconv_gan.metrics.references.reference_statistics import load_statistics
 
 
 def test_statistics_are_computed_kept_and_used(judge: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

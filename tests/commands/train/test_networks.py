@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gconv_gan.commands import export, gallery, lipschitz
+from gconv_gan.commands import export, gallery
 from gconv_gan.commands.score import classifier_card, score_curve, scores
+from gconv_gan.commands.studies import lipschitz
 from gconv_gan.commands.train.networks import build_networks, load_run
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config

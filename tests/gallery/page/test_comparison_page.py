@@ -11,7 +11,7 @@ from gconv_gan.gallery.page.comparison_page import SIDES, build_comparison, comp
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.page.settings_table import settings_html
-from gconv_gan.gallery.pictures.overlaid_curves import overlaid_curves
+from gconv_gan.gallery.pictures.curves.overlaid_curves import overlaid_curves
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.gallery.conftest import changed_files, class_generator, file_among, small_generator
 

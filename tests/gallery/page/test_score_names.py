@@ -2,7 +2,7 @@
 
 from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, NAMES
 from gconv_gan.gallery.page.score_table import score_rows, scores_html
-from gconv_gan.gallery.pictures.history import score_series
+from gconv_gan.gallery.pictures.curves.history import score_series
 from gconv_gan.metrics.tables import lower_is_better
 
 DIRECTIONS = (("lower is better", "↓"), ("higher is better", "↑"))

@@ -19,7 +19,7 @@ from gconv_gan.metrics.extractors.factory import extractor
 from gconv_gan.metrics.extractors.foundation import ClipExtractor, DinoV2Extractor, positions_at
 from gconv_gan.metrics.extractors.inception import InputConvention
 from gconv_gan.metrics.extractors.weights import CLIP, DINOV2, DIRECTORY_VARIABLE, INCEPTION, WeightsFile, available_extractors
-from gconv_gan.metrics.interchange import torch_fidelity_name
+from gconv_gan.metrics.references.interchange import torch_fidelity_name
 from tests.reference.dinov2 import class_token, positions, write_random_dinov2
 from tests.reference.random_clip import write_random_clip
 

@@ -1,0 +1,72 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, WIDTH, curves_svg, inline
+from gconv_gan.gallery.pictures.curves.history import MAX_POINTS, Series
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def group(content: bytes, index: int = 0) -> ElementTree.Element:
+    return [one for one in ElementTree.fromstring(content).iter(f"{SVG}g") if one.get("class") == "curve"][index]
+
+
+def test_every_point_stands_in_the_picture_with_its_value() -> None:
+    curve = ((640.0, 2.5), (1280.0, 1.25), (2560.0, 0.625))
+    content = curves_svg(Series("losses", "Losses", {"a<b": curve, "c": curve[:2]}), label='a "label"')
+    first, second = group(content), group(content, 1)
+    assert first.get("data-values") == "2.5 1.25 0.625"
+    assert first.get("data-at") == "640 1.28k 2.56k"
+    assert "".join(first.itertext()) == "a<b 0.625"
+    assert second.get("data-values") == "2.5 1.25"
+    places = [tuple(map(float, place.split(","))) for place in str(first.get("data-points")).split()]
+    assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in places)
+    assert places == sorted(places)  # later points are further right, smaller values further down
+
+
+@pytest.mark.parametrize(("log_scale", "equal"), [(True, True), (False, False)])
+def test_a_logarithmic_axis_gives_equal_ratios_equal_distances(log_scale: bool, equal: bool) -> None:
+    content = curves_svg(Series("s", "S", {"a": ((0.0, 1.0), (1.0, 10.0), (2.0, 100.0))}, log_scale), label="label")
+    heights = [float(place.split(",")[1]) for place in str(group(content).get("data-points")).split()]
+    assert (abs((heights[0] - heights[1]) - (heights[1] - heights[2])) < 0.2) is equal
+
+
+def test_a_long_curve_is_thinned_and_its_newest_value_is_kept() -> None:
+    content = curves_svg(Series("s", "S", {"a": tuple((100.0 * i, float(i)) for i in range(950))}), label="label")
+    assert len(str(group(content).get("data-values")).split()) <= MAX_POINTS
+    assert "".join(group(content).itertext()) == "newest 949"
+
+
+def test_one_point_or_a_constant_curve_is_drawn() -> None:
+    for curve in (((0.0, 0.0),), ((5.0, 3.0),), ((0.0, 2.0), (9.0, 2.0))):
+        assert "nan" not in curves_svg(Series("s", "S", {"a": curve}), label="label").decode()
+
+
+def test_a_file_is_complete_and_the_page_s_part_has_no_style_of_its_own() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((0.0, 1.0), (1.0, 2.0))}), label="label")
+    assert "prefers-color-scheme:dark" in content.decode()
+    assert not re.search("<style|xmlns", inline(content))
+    assert content == curves_svg(Series("s", "S", {"a": ((0.0, 1.0), (1.0, 2.0))}), label="label")
+    assert len(content) < 4_000
+
+
+def test_a_logarithmic_axis_of_less_than_a_decade_has_ticks() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((0.0, 3.1), (1.0, 3.6))}, log_scale=True), label="label").decode()
+    assert content.count('class="grid"') > 1
+
+
+def test_the_horizontal_axis_names_its_quantity() -> None:
+    content = curves_svg(Series("s", "S", {"a": ((1.0, 3.1), (2.0, 3.6))}, across="cycles per image side"), label="label").decode()
+    assert ">cycles per image side</text>" in content
+    assert "images seen" not in content
+
+
+def test_a_curve_has_the_colour_of_its_place_in_the_order_and_a_long_name_is_shortened() -> None:
+    curve = ((0.0, 1.0), (1.0, 2.0))
+    names = [f"run {index}" for index in range(6)]
+    series = Series("s", "S", {names[5]: curve, "b" * 80: curve})
+    content = curves_svg(series, label="label", order=[*names, "b" * 80]).decode()
+    assert re.findall(r'polyline class="line (series-\d dash-\d)"', content) == ["series-1 dash-1", "series-2 dash-1"]
+    assert "b" * 43 not in re.sub('data-name="[^"]+"', "", content)
