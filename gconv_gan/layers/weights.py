@@ -40,4 +40,5 @@ def channels_last(network: nn.Module) -> None:
     """Lay out convolution weights as convolution libraries are fastest; ``nn.Module.to`` refuses banks, which have five axes."""
     for parameter in network.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            # not contiguous(), which leaves a 1x1 kernel's strides as they are: a rebuilt network would differ from the one that was cut
+            parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last).copy_(parameter)
