@@ -61,7 +61,8 @@ def test_the_faster_layout_is_stored_and_used_and_kept_by_a_resumed_run(tmp_path
 
 def test_the_layout_changes_a_run_by_rounding_alone(tmp_path: Path, measured: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     adam = {"learning_rate": 0.02, "eps": 0.1}
-    changes = {**SHORT, "generator_optimizer": adam, "discriminator_optimizer": adam}
+    # a seed at which no rectifier's input comes within rounding of 0, where one layout would let a gradient pass and the other would not
+    changes = {**SHORT, "generator_optimizer": adam, "discriminator_optimizer": adam, "seed": 0}
     recipe.fit(tiny(tmp_path, name="measured", **changes))
     assert measured
     monkeypatch.undo()
