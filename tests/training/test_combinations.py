@@ -1,4 +1,4 @@
-"""Every pair of network, convolution, norm, loss, penalty and augmentation trains ten steps, or is refused in one sentence.
+"""Every pair of network, convolution, norm, loss, penalty and augmentation trains five steps, or is refused in one sentence.
 
 The kinds are read from the tables of parts, so that a new one is tested from then on. All pairs of kinds are covered by some sixty
 runs of the real command on 8-px digits. Where one is refused, the values it is refused for are found and kept out of later runs.
@@ -24,7 +24,7 @@ from gconv_gan.training import engine, report, samples
 from tests.reference.host_free import HostFreeEngine
 from tests.reference.pairwise import Combination, Row, every_pair, next_row, pairs_of
 
-STEPS, BATCH = 10, 4
+STEPS, BATCH = 5, 4
 NEEDED = {"width": 8, "latent_dim": 6}  # small values of fields without a default, or with a large one
 
 
@@ -76,7 +76,7 @@ def config_of(row: Row, folder: Path, name: str) -> GANRunConfig:
 
 
 def outcome(row: Row, folder: Path, name: str, *, train: bool = True) -> str | None:
-    """Train ten steps (or only build everything); return None, or the sentence of the refusal. Any other exception is a failure."""
+    """Train five steps (or only build everything); return None, or the sentence of the refusal. Any other exception is a failure."""
     try:
         config = config_of(row, folder, name)
         if not train:
@@ -106,7 +106,7 @@ def culprit(row: Row, folder: Path) -> Combination:
     return frozenset(found)
 
 
-def test_every_pair_trains_ten_steps_or_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_pair_trains_five_steps_or_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "save_grid", lambda *_, **__: None)  # grids are tested elsewhere
     monkeypatch.setattr(report, "log_picture", lambda *_: None)
     monkeypatch.setattr(engine, "EagerEngine", HostFreeEngine)
