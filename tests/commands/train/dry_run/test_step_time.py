@@ -14,7 +14,7 @@ from gconv_gan.commands.train.dry_run.classifier_plan import plan as classifier_
 from gconv_gan.commands.train.dry_run.gan_plan import plan
 from gconv_gan.commands.train.dry_run.step_time import StepTime, duration, estimate
 from gconv_gan.config.errors import UserError
-from tests.training.test_combinations import AXES, DEFAULTS, config_of, outcome
+from tests.training.test_combinations import AXES, BATCH, DEFAULTS, STEPS, config_of, outcome
 from tests.training.test_gan import EVERYTHING, RELATIVISTIC
 from tests.training.tiny import tiny
 from tests.training.tiny_classifier import tiny_classifier
@@ -36,7 +36,7 @@ def test_every_kind_of_part_has_a_time(axis: str, tmp_path: Path) -> None:
         row = {**DEFAULTS, axis: value}
         if outcome(row, tmp_path, "row", train=False) is None:  # else the run is refused
             text = plan(config_of(row, tmp_path, "row"))
-            assert re.search(TIME.format(10, 4), text), (row, text[-600:])
+            assert re.search(TIME.format(STEPS, BATCH), text), (row, text[-600:])
     assert not (tmp_path / "row").exists()
 
 
