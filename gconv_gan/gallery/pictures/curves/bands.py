@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from gconv_gan.gallery.pictures.curves.curves_svg import curves_svg
+from gconv_gan.gallery.pictures.curves.curves_svg import curves_svg, deviation_text
 from gconv_gan.gallery.pictures.curves.history import score_curves
 from gconv_gan.gallery.pictures.drawing import Drawing
 
@@ -27,7 +27,9 @@ def band_drawing(score: str, title: str, arms: Mapping[str, Sequence[Curve]]) ->
     curves = {name: tuple((float(images), mean) for images, (mean, _) in points.items()) for name, points in found.items()}
     deviations = {name: tuple(deviation for _, deviation in points.values()) for name, points in found.items()}
     series = score_curves(score, title, score, curves, deviations)
-    words = "; ".join(f"{name} {mean:.4g} ± {deviation:.2g}" for name, (mean, deviation) in ((n, p[max(p)]) for n, p in found.items()))
+    words = "; ".join(
+        f"{name} {mean:.4g} ± {deviation_text(deviation)}" for name, (mean, deviation) in ((n, p[max(p)]) for n, p in found.items())
+    )
     alt = f"Curves of {title} over images seen. At the end: {words}."
     return Drawing(
         f"curve-{score}.svg",

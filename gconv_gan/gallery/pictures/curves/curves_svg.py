@@ -150,6 +150,11 @@ def _across(curves: Mapping[str, Points]) -> _Scale:
     return _Scale(low, last if last > low else low + 1, LEFT, WIDTH - RIGHT)
 
 
+def deviation_text(deviation: float) -> str:
+    """Return two digits of a standard deviation, without an exponent where they are in front of the point."""
+    return f"{float(f'{deviation:.2g}'):g}"
+
+
 def _ticks(scale: _Scale, log_scale: bool) -> list[float]:
     linear = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10])
     logarithmic = LogLocator(subs=(1, 2, 5) if scale.high < 300 * scale.low else (1,))
@@ -172,8 +177,12 @@ def _grid(series: Series, up: _Scale) -> list[str]:
 
 
 def _horizontal_axis(quantity: str, across: _Scale, height: float) -> list[str]:
-    ticks = _ticks(across, log_scale=False)
-    words = [f'<text x="{across(tick):.1f}" y="{height - BOTTOM + 18:g}" text-anchor="middle">{short_count(tick)}</text>' for tick in ticks]
+    labels: dict[str, float] = {}  # a single point would have the same label under every tick
+    for tick in _ticks(across, log_scale=False):
+        labels.setdefault(short_count(tick), tick)
+    words = [
+        f'<text x="{across(tick):.1f}" y="{height - BOTTOM + 18:g}" text-anchor="middle">{label}</text>' for label, tick in labels.items()
+    ]
     middle = (LEFT + WIDTH - RIGHT) / 2
     return [*words, f'<text class="axis" x="{middle:g}" y="{height - 6:g}" text-anchor="middle">{escape(quantity)}</text>']
 
@@ -198,7 +207,7 @@ def _curve(index: int, series: Series, name: str, curve: Points, across: _Scale,
     if name in series.deviations:
         pairs = zip(series.curves[name], series.deviations[name], strict=True)
         spread = [deviation for _, deviation in thin(tuple((x, deviation) for (x, _), deviation in pairs))]
-        values = [f"{value}\u00a0±\u00a0{deviation:.2g}" for value, deviation in zip(values, spread, strict=True)]
+        values = [f"{value}\u00a0±\u00a0{deviation_text(deviation)}" for value, deviation in zip(values, spread, strict=True)]
         newest = values[-1]
         low, high = (tuple((x, v + sign * more) for (x, v), more in zip(curve, spread, strict=True)) for sign in (-1, 1))
         edge = " ".join([*_points(low, across, up), *reversed(_points(high, across, up))])

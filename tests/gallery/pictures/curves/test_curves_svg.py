@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, WIDTH, curves_svg, inline
+from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, WIDTH, curves_svg, deviation_text, inline
 from gconv_gan.gallery.pictures.curves.history import MAX_POINTS, Series
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -70,3 +70,11 @@ def test_a_curve_has_the_colour_of_its_place_in_the_order_and_a_long_name_is_sho
     content = curves_svg(series, label="label", order=[*names, "b" * 80]).decode()
     assert re.findall(r'polyline class="line (series-\d dash-\d)"', content) == ["series-1 dash-1", "series-2 dash-1"]
     assert "b" * 43 not in re.sub('data-name="[^"]+"', "", content)
+
+
+def test_a_single_point_has_one_label_below_it_and_deviations_have_no_exponent() -> None:
+    series = Series("fd", "Fréchet distance", {"a": ((64_000.0, 1932.0),)}, deviations={"a": (249.5,)})
+    drawn = curves_svg(series, label="one").decode()
+    assert drawn.count(">64k<") == 1
+    assert "±\u00a0250" in drawn
+    assert deviation_text(1.26e-7) == "1.3e-07"
