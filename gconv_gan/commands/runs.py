@@ -18,8 +18,9 @@ from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
-from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, keys_of
+from gconv_gan.gallery.page.score_names import keys_of
 from gconv_gan.metrics.comparison import aligned
+from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.run_folder import LOCK
 from gconv_gan.runtime.tracking import flat, read_metrics
@@ -168,7 +169,7 @@ def best_of_files(scores: Path) -> tuple[str | None, float | None]:
     if not found:
         return None, None
     name, values = next(iter(found.items()))
-    return name, (min if name.rpartition("/")[2] in LOWER_IS_BETTER else max)(values)
+    return name, (min if name.rpartition("/")[2] in lower_is_better() else max)(values)
 
 
 def age(seconds: float) -> str:

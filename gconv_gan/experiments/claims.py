@@ -13,7 +13,7 @@ from typing import Literal
 from gconv_gan.config.ablations import BetterClaim, CheaperClaim, Claim, Cost, DifferenceConfig, GrowthClaim, NearClaim, RangeClaim
 from gconv_gan.config.base import Config
 from gconv_gan.experiments.paired import LEVEL, PairedTest, paired_test
-from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
+from gconv_gan.metrics.tables import lower_is_better
 
 FEW_SEEDS = 5  # up to this number, the differences of the seeds are listed: a bootstrap interval of so few is too narrow
 
@@ -166,7 +166,7 @@ def _values(measure: str, values: Sequence[float]) -> str:
 
 
 def _sign(measure: str) -> float:
-    return -1.0 if measure in LOWER_IS_BETTER else 1.0
+    return -1.0 if measure in lower_is_better() else 1.0
 
 
 def _difference(mine: Sequence[float], theirs: Sequence[float], measure: str) -> PairedTest:

@@ -31,7 +31,7 @@ from gconv_gan.experiments.claims import (
     spread,
 )  # fmt: skip
 from gconv_gan.experiments.paired import LEVEL, holm, least_p_signs, paired_test, pairs_needed
-from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER
+from gconv_gan.metrics.tables import lower_is_better
 
 EFFECT = 0.05
 """Relative difference for which the required number of seeds is computed."""
@@ -93,7 +93,7 @@ def report(config: AblationConfig, arms: Mapping[str, ArmResult], facts: Mapping
         for found, adjusted in zip(decided, holm([found[key] for found in decided]), strict=True):
             found[f"{key}_holm"] = adjusted
     for found in decided:
-        better = (found["mean"] < 0) == (found["score"] in LOWER_IS_BETTER)
+        better = (found["mean"] < 0) == (found["score"] in lower_is_better())
         found["verdict"] = "undecided" if found[f"{TESTS[config.test]}_holm"] > LEVEL else "better" if better else "worse"
     findings = tuple(judge(claim, arms) for claim in claims_of(config))
     return AblationResult(
@@ -144,7 +144,7 @@ def _compared(proposed: ArmResult, baseline: ArmResult, score: str) -> dict[str,
         "p": test.p,
         "p_permutation": test.p_signs,
         "seeds": seeds,
-        "wins": sum((first < second) if score in LOWER_IS_BETTER else (first > second) for first, second in pairs),
+        "wins": sum((first < second) if score in lower_is_better() else (first > second) for first, second in pairs),
     }
     if all(value > 0 for pair in pairs for value in pair):
         # the deviation of a distance grows with the distance, that of a ratio does not

@@ -57,6 +57,10 @@ def metrics_of(protocol: Protocol) -> dict[str, Metric]:
     return {name: row() for name, row in METRICS.items() if name in protocol.metrics}
 
 
+OF_CLASSIFIERS = frozenset({"loss", "calibration_error"})
+"""Measures of a classifier on its test images for which lower is better."""
+
+
 def lower_is_better() -> frozenset[str]:
-    """Return the keys of the numbers of all metrics for which lower is better."""
-    return frozenset(key for metric in METRICS.values() for key in metric.lower_is_better)
+    """Return the keys of the numbers for which lower is better: those of all metrics, plug-ins included, and of classifiers."""
+    return OF_CLASSIFIERS.union(*(metric.lower_is_better for metric in METRICS.values()))

@@ -10,6 +10,7 @@ import pytest
 from gconv_gan.commands import runs
 from gconv_gan.commands.score import compare_scores
 from gconv_gan.config.errors import UserError
+from gconv_gan.metrics.tables import METRICS
 from gconv_gan.runtime.run_folder import RunFolder
 from gconv_gan.training.best import mark_best
 
@@ -120,3 +121,11 @@ def test_a_run_that_was_only_scored_after_training_has_the_best_of_its_files(tmp
     (tmp_path / "scores" / "b.json").write_text("{")
     with pytest.raises(UserError, match=r"b\.json is damaged"):
         runs.best(tmp_path, None)
+
+
+def test_which_score_is_best_is_said_by_the_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("a", 3.0), ("b", 2.0)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"scores": {"spread": value}, "card": {"formula": {"protocol": "spread10k"}}}))
+    assert runs.best_of_files(tmp_path) == ("spread10k/spread", 3.0)
+    monkeypatch.setattr(METRICS["fid"], "lower_is_better", ("spread",))
+    assert runs.best_of_files(tmp_path) == ("spread10k/spread", 2.0)
