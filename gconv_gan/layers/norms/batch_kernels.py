@@ -238,8 +238,8 @@ def normalise(
     x: Float[Tensor, "b c h w"],
     partial: Float[Tensor, "p 2 c"],
     counts: Float[Tensor, " p"],
-    scale: Float[Tensor, "*b c"] | None,
-    shift: Float[Tensor, "*b c"] | None,
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
     *,
     eps: float,
     slope: float,
@@ -276,12 +276,12 @@ def partial_sums(
     g: Float[Tensor, "b c h w"],
     x: Float[Tensor, "b c h w"],
     statistics: Float[Tensor, "2 c"],
-    scale: Float[Tensor, "*b c"] | None,
-    shift: Float[Tensor, "*b c"] | None,
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
     *,
     slope: float,
 ) -> Float[Tensor, "p 2 c"]:
-    """Return the sums of g' and g' n of every part of x; with scales per sample, a sample is the same number of parts, one after another."""
+    """Return the sums of g' and g' n of every part of x; with scales per sample every sample has as many parts, in its order."""
     per_sample = scale is not None and scale.ndim == 2
     grid = _grid(x, per_sample=per_sample, most=PARTS)
     partial = torch.empty(grid.parts, 2, x.shape[1], device=x.device)
@@ -294,8 +294,8 @@ def input_gradient(
     g: Float[Tensor, "b c h w"],
     x: Float[Tensor, "b c h w"],
     statistics: Float[Tensor, "2 c"],
-    scale: Float[Tensor, "*b c"] | None,
-    shift: Float[Tensor, "*b c"] | None,
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
     partial: Float[Tensor, "p 2 c"],
     total: Float[Tensor, " 1"],
     *,
