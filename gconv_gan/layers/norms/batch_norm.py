@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
-from gconv_gan.layers.norms.global_batch import batch_normalised, has_fused_kernels, has_kernels, per_pixel
+from gconv_gan.layers.norms.global_batch import batch_normalised, by_formulas, has_fused_kernels, per_pixel
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, resized, sizes, slices, stand_in, ties
@@ -81,7 +81,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         if not shared and not (self.training and tracked):
             return modulated(super().forward(x), scale, shift, slope)
         fused = self.fused and has_fused_kernels(x)
-        if fused or ((shared or scale is not None) and not has_kernels(x)):
+        if fused or ((shared or scale is not None) and by_formulas(x)):
             return self._normalised(x, scale, shift, slope, shared=shared, fused=fused)
         if shared:
             return modulated(self._normalised(x, None, None, 1.0, shared=True, fused=False), scale, shift, slope)
@@ -248,6 +248,14 @@ class ConditionalBatchNorm2d(ClassConditionalNorm2d):
 
     def __init__(self, num_features: int, num_classes: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, num_classes)
+
+
+def fuse_batch_norms(network: nn.Module, fused: bool = True) -> int:
+    """Let the batch normalisations of a network use ``batch_kernels``, or not; return how many there are."""
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm2d)]
+    for norm in norms:
+        norm.fused = fused
+    return len(norms)
 
 
 def folded_scale(norm: nn.Module) -> Float[Tensor, " c"] | None:

@@ -11,6 +11,8 @@ the equation above, from the stored input.
 """
 
 import importlib.util
+import itertools
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -126,8 +128,34 @@ class _BatchNormalised(torch.autograd.Function):
 
 
 @cache
-def _triton_is_installed() -> bool:
+def triton_is_installed() -> bool:
+    """Return whether ``batch_kernels`` can be imported."""
     return importlib.util.find_spec("triton") is not None
+
+
+def check_fused_kernels(device: torch.device) -> None:
+    """Compare ``batch_kernels`` on a device with separate operations, in float32.
+
+    Raises:
+        RuntimeError: a result is another one. What Triton raises where it cannot compile, launch or import is passed on.
+
+    """
+    for shape, layout in itertools.product(((3, 5, 7, 3), (16, 40, 16, 16)), (torch.contiguous_format, torch.channels_last)):
+        places = torch.arange(math.prod(shape), device=device).view(shape)
+        x, g = ((places * number % 1009 / 1009).contiguous(memory_format=layout).requires_grad_() for number in (389, 571))
+        for size in ((), shape[1:2], shape[:2]):
+            scales = [
+                torch.arange(1, 1 + math.prod(size), device=device).view(size) / math.prod(size) - 0.4 for _ in range(2 if size else 0)
+            ]
+            inputs = [x, *(scale.requires_grad_() for scale in scales)]
+            y, _ = batch_normalised(*inputs, *[None] * (3 - len(inputs)), eps=1e-3, slope=0.2, fused=True)
+            expected = F.batch_norm(x, None, None, None, None, training=True, eps=1e-3)
+            if scales:
+                expected = torch.addcmul(per_pixel(inputs[2]), per_pixel(inputs[1]), expected)
+            results = [[result, *torch.autograd.grad(result, inputs, g)] for result in (y, F.leaky_relu(expected, 0.2))]
+            for ours, theirs in zip(*results, strict=True):
+                if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * (1 + float(theirs.detach().abs().max()))):
+                    raise RuntimeError(f"they compute other values on {list(shape)}")
 
 
 def _kernels() -> "batch_kernels":
@@ -138,12 +166,17 @@ def _kernels() -> "batch_kernels":
 
 def has_fused_kernels(x: Tensor) -> bool:
     """Return whether ``batch_kernels`` take x."""
-    return x.is_cuda and _triton_is_installed() and _kernels().takes(x)
+    return x.is_cuda and triton_is_installed() and _kernels().takes(x)
 
 
 def has_kernels(x: Tensor) -> bool:
     """Return whether torch has kernels of ``SyncBatchNorm`` for the device of x."""
     return x.is_cuda
+
+
+def by_formulas(x: Tensor) -> bool:
+    """Return whether x is normalised by formulas, which take scales per sample and a rectifier, where ``batch_kernels`` are not used."""
+    return not has_kernels(x)
 
 
 def _dense(x: Tensor, like: Tensor | None = None) -> Tensor:
