@@ -201,7 +201,7 @@ class _Grid(NamedTuple):
     warps: int
 
     def __call__(self, kernel: Any, *tensors: Any, **others: Any) -> None:
-        with torch.cuda.device_of(tensors[0]):
+        with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
             kernel[self.columns, self.parts](*tensors, **self.arguments, **others, num_warps=self.warps)
 
 
