@@ -22,7 +22,8 @@ def activated(norm: nn.Module, activation: nn.Module, x: Tensor, condition: Cond
     """
     condition = Condition() if condition is None else condition
     slope = rectifier_slope(activation)
-    if slope is not None and _takes_slope(norm.__class__) and not (activation._forward_hooks or activation._forward_pre_hooks):
+    kind: Any = type(norm)
+    if slope is not None and _takes_slope(kind) and not (activation._forward_hooks or activation._forward_pre_hooks):
         return apply(norm, x, condition, slope=slope)
     result: Tensor = activation(apply(norm, x, condition))
     return result
