@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import torch
@@ -14,6 +15,7 @@ import tyro
 from pydantic import NonNegativeInt
 
 from gconv_gan.commands.gallery_facts import circumstances, details
+from gconv_gan.commands.onnx_file import VariablyTruncated, onnx_difference, require_onnx, write_onnx
 from gconv_gan.commands.runs import best
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
@@ -33,13 +35,17 @@ from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.curves.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.curves.score_curves import curve_series, images_seen
 from gconv_gan.gallery.pictures.methods import method_drawings
+from gconv_gan.gallery.slider.runtime import read_runtime
+from gconv_gan.gallery.slider.slider import Slider
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
+from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes
 from gconv_gan.runtime.tracking import read_metrics
 
+WITHOUT_SLIDER = "leave --slider out"
 ABLATION_RESULT = "result.json"
 """File of an ablation's result in its folder, beside the folders of its runs."""
 ABLATION_PAGE = "page"
@@ -64,6 +70,9 @@ class GalleryCommand(Config):
     """A file of Inception weights, for an extractor that takes one."""
     cache_dir: str | None = None
     """Folder of converted data; None: that of the run's config."""
+    slider: Annotated[str | None, tyro.conf.arg(metavar="PACKAGE")] = None
+    """Add a latent slider that runs the generator in the browser, without network: the folder node_modules/onnxruntime-web, which npm
+    install onnxruntime-web makes; its files are copied beside the page."""
     curves: str | None = None
     """Write the curves of training and of the scores to this PNG file, as one picture, and draw nothing else."""
 
@@ -93,7 +102,7 @@ def draw_ablation(command: GalleryCommand) -> None:
         UserError: an option is for runs only.
 
     """
-    single = {"checkpoint": command.checkpoint, "extractor": command.extractor, "weights": command.weights, "curves": command.curves}
+    single = {name: getattr(command, name) for name in ("checkpoint", "extractor", "weights", "slider", "curves")}
     given = [name for name, value in single.items() if value is not None]
     if given:
         raise UserError(f"{command.run} is an ablation, and --{given[0]} is for a run: name one of the runs in it, or leave the option out")
@@ -136,10 +145,29 @@ def draw_run(command: GalleryCommand) -> Path | None:
     require_possible_folder(out, "--out")
     require_own_page(out)
     network = feature_extractor(command.extractor, command.weights)
+    slider = None if command.slider is None else latent_slider(run, Path(command.slider))
     shown = trained_generator(run, Path(command.run), cache_dir=command.cache_dir, extractor=network)
-    page = build_gallery(out, shown, seed=command.seed)
+    page = build_gallery(out, shown, seed=command.seed, slider=slider)
     print(f"gallery: {page}")
     return page
+
+
+def latent_slider(run: TrainedRun, package: Path) -> Slider:
+    """Return model and runtime of the latent slider of a run.
+
+    Raises:
+        UserError: ``package`` is not the runtime, or the generator cannot be exported to ONNX.
+
+    """
+    runtime = read_runtime(package)
+    require_onnx(WITHOUT_SLIDER)
+    generator = run.generator()
+    network = VariablyTruncated(generator) if isinstance(generator, MappedGenerator) else generator
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "generator.onnx"
+        write_onnx(network, file, advice=WITHOUT_SLIDER)
+        onnx_difference(network, file, advice=WITHOUT_SLIDER)
+        return Slider(runtime, file.read_bytes(), truncates=isinstance(network, VariablyTruncated))
 
 
 def write_curves(path: Path, run: TrainedRun, folder: Path) -> Path:

@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from gconv_gan.gallery.trained_generator import FeatureExtractor, RunFacts, Trai
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from tests.browser import Browser, chromium
 
 RECORDS = tuple(
     {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step, "weight_norm/generator/linear": 1.0 + step}
@@ -44,6 +45,13 @@ def class_generator() -> ResNetGenerator:
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)
     return generator.eval()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for the tests of all pages."""
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
