@@ -223,14 +223,14 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def score(source: str | Path, *, plugins: Sequence[str | Path] = (), **options: Any) -> list[dict[str, Any]]:
-    """Score a run, or images in a folder or zip, and return what ``eval/gan_metrics.py --json`` writes: one entry a protocol.
+    """Score a run, or images in a folder or zip, and return what ``gconv-gan score --json`` writes: one entry a protocol.
 
     Each is ``{"scores": {"fid": …, "is_mean": …, …}, "card": …}``; a run keeps them in its folder, too.
 
     Args:
         source: a run folder, or images in a folder or zip.
         plugins: files and modules to import first, see :func:`load`.
-        **options: the options of ``eval/gan_metrics.py``, such as ``protocol="fid50k_train"``, ``reference="reals/"``,
+        **options: the options of ``gconv-gan score``, such as ``protocol="fid50k_train"``, ``reference="reals/"``,
             ``extractor="efficientnet_lite0"``, ``metrics=["fid", "kid"]``, ``num_fake=10_000``, ``checkpoint="best"``.
 
     Raises:
