@@ -82,10 +82,11 @@ class GAN:
             seed: of the latents and, where ``label`` is None, of the classes.
             label: one class for all, by its number or its name (a text that is a name is that class);
                 None: classes drawn uniformly.
-            truncation: threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ for a generator with a mapping network.
+            truncation: threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ for a generator with a mapping network
+                (0: the mean w).
 
         Raises:
-            UserError: the generator has no such class, or ``num`` is not positive.
+            UserError: the generator has no such class, or ``num`` or a threshold of z is not positive.
 
         """
         if num < 1:
