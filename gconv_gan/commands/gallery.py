@@ -34,8 +34,8 @@ from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.curves.history import draw_sheet, score_series, training_series
 from gconv_gan.gallery.pictures.curves.score_curves import curve_series, images_seen
 from gconv_gan.gallery.pictures.headed_grids import HeadedGrid, headed_grids
-from gconv_gan.gallery.pictures.methods import method_drawings
 from gconv_gan.gallery.pictures.registry import draw_unconditional
+from gconv_gan.gallery.pictures.reported import reported_drawings
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
@@ -318,5 +318,6 @@ def trained_generator(
         discriminator=discriminator,
         training=training_images(config.data, cache_dir),
         extractor=extractor,
-        methods=method_drawings(folder / "methods"),
+        methods=reported_drawings(folder / "methods", "method"),
+        curvature=reported_drawings(folder / "curvature", "curvature"),
     )
