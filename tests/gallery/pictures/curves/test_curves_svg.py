@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, WIDTH, curves_svg, deviation_text, inline
+from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, LEFT, RIGHT, WIDTH, curves_svg, deviation_text, inline
 from gconv_gan.gallery.pictures.curves.history import MAX_POINTS, Series
 
 SVG = "{http://www.w3.org/2000/svg}"
