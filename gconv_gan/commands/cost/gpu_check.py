@@ -42,7 +42,7 @@ class GPUCheckCommand(Config):
     seconds: PositiveFloat = 470.0
     """Time limit of the whole check in seconds."""
     seeds: str = "5"
-    """Seeds of the ablation, as eval/ablate.py takes them."""
+    """Seeds of the ablation, as gconv-gan ablate takes them."""
     only: Literal["tests", "speed", "ablation"] | None = None
     """A single part."""
     cache_dir: str = "cache"

@@ -22,7 +22,7 @@ def next_steps(config: GANRunConfig | ClassifierRunConfig, folder: Path, *, imag
     """
     run = shlex.quote(str(folder))
     if isinstance(config, ClassifierRunConfig):
-        return [f"next: python eval/classifier.py {run}"]
+        return [f"next: gconv-gan test {run}"]
     samples = shlex.quote(str(folder / f"samples-{images_seen}.zip"))
     return [
         "next:",

@@ -27,7 +27,7 @@ def card_of(score: Mapping[str, object]) -> Mapping[str, object]:
         raise UserError(f"a score file needs an object 'scores' with numbers; this one has the keys {sorted(score)}")
     if not isinstance(card, Mapping) or not card_field(card, "formula", "protocol") or not card_field(card, "extractor", "name"):
         raise UserError(
-            f"the scores {sorted(values)} have no protocol or extractor in their card; score the images again with eval/gan_metrics.py"
+            f"the scores {sorted(values)} have no protocol or extractor in their card; score the images again with gconv-gan score"
         )
     return card
 
