@@ -14,7 +14,7 @@ from gconv_gan.runtime.modes import evaluating
 from gconv_gan.training.gan_inputs import DiscriminatorInputs
 
 LARGEST_MAP = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}
-"""Bytes that the largest map of a joined pass may take. CPU: below 32 MiB, from which on glibc takes the memory of every map from the system
+"""Bytes that the largest map of a joined pass may take. CPU: below 32 MiB, from which on glibc takes the memory of a map from the system
 and returns it, at a higher cost than joining saves. GPU: a pass, which stores nothing for a backward pass, holds about 2 GiB then."""
 
 

@@ -263,6 +263,12 @@ def choose_strategy(
     return with_mixed_kernels if mixed_bytes <= memory_budget else without_mixed_kernels
 
 
+def forms_of_bank(granularity: Granularity, geometry: Geometry, *, strategy: Strategy | None) -> tuple[Strategy, ...]:
+    """Return the strategies that a measurement may choose from; none where ``strategy`` is given."""
+    differs = geometry.resample in ("up", "down")
+    return () if strategy else tuple(one for one in ADMISSIBLE[granularity] if one != "bucketed" and (differs or one != "unfused"))
+
+
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
     """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, else 100.
 
