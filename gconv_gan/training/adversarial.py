@@ -30,6 +30,7 @@ from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.modes import frozen
 from gconv_gan.runtime.precision import rounds
 from gconv_gan.training.draws import Draws
+from gconv_gan.training.fakes import steps_in_a_pass, with_fakes
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, RealImages, discriminator_inputs, generator_inputs
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
@@ -149,6 +150,10 @@ class Adversarial(Task):
         self._rounds = rounds(self.config.trainer.precision, self.device, autocast=accelerator.mixed_precision == "bf16")
         self._accumulate = partial(over_micro_batches, count=micro_batches)
         self._draws = self._draws_of(accelerator.process_index, accelerator.num_processes, micro_batches)
+        self._joined_steps = 1  # each part of a batch has statistics of its own
+        if micro_batches == 1:
+            z, labels, _ = self._draws("d", 0)
+            self._joined_steps = steps_in_a_pass(self.players["generator"].network, z, labels, steps=self.config.trainer.n_dis)
 
     # ---- the iteration -----------------------------------------------------------------------------------------------
 
@@ -195,10 +200,14 @@ class Adversarial(Task):
             images_seen=schedules.images_seen,
         )
 
-        for penalised, batch, factor in zip(variant, inputs.discriminator, schedules.penalty, strict=True):
+        batches = list(inputs.discriminator)
+        joined = self._joined_steps
+        for index, (penalised, factor) in enumerate(zip(variant, schedules.penalty, strict=True)):
             step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
             with one_step(self._power_iterations):
-                statistics = self._accumulate(step, batch, self.players["discriminator"].network)
+                if joined > 1 and index % joined == 0:
+                    batches[index : index + joined] = with_fakes(generator.network, batches[index : index + joined])
+                statistics = self._accumulate(step, batches[index], discriminator.network)
             norm = finish(discriminator)
             self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
@@ -214,8 +223,10 @@ class Adversarial(Task):
         self, batch: DiscriminatorInputs, *, penalised: bool, penalty_factor: Tensor, backward: Callable[[Tensor], None], share: float
     ) -> Statistics:
         """Accumulate the discriminator's gradient on one micro-batch; return detached scalars."""
-        with torch.no_grad():
-            images = self.players["generator"].network(batch.z, batch.fake_labels)
+        images = batch.fakes
+        if images is None:
+            with torch.no_grad():
+                images = self.players["generator"].network(batch.z, batch.fake_labels)
         loss, statistics = discriminator_loss(
             self.players["discriminator"].network,
             Examples(batch.reals, batch.real_labels, batch.real_draws),

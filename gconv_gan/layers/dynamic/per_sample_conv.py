@@ -33,6 +33,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.norms.joined_batches import batch_count
 from gconv_gan.layers.resample import (
     PaddingMode,
     Resample,
@@ -181,7 +182,7 @@ def per_sample_conv2d(
         wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, bank, gates))
         dtype = compute_dtype(x)
         strategy = choose_strategy(
-            batch=None if torch.compiler.is_exporting() else x.shape[0],
+            batch=None if torch.compiler.is_exporting() else x.shape[0] // batch_count(),  # the form of one pass per batch
             height=x.shape[2],
             width=x.shape[3],
             bank_shape=(bank.shape[0], bank.shape[1], bank.shape[2], bank.shape[3], bank.shape[4]),
@@ -260,6 +261,12 @@ def choose_strategy(
         return without_mixed_kernels
     mixed_bytes = batch * outputs * group_inputs * taps * element_size
     return with_mixed_kernels if mixed_bytes <= memory_budget else without_mixed_kernels
+
+
+def forms_of_bank(granularity: Granularity, geometry: Geometry, *, strategy: Strategy | None) -> tuple[Strategy, ...]:
+    """Return the strategies that a measurement may choose from; none where ``strategy`` is given."""
+    differs = geometry.resample in ("up", "down")
+    return () if strategy else tuple(one for one in ADMISSIBLE[granularity] if one != "bucketed" and (differs or one != "unfused"))
 
 
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:

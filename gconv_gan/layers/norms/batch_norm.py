@@ -17,6 +17,7 @@ from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.norms.global_batch import normalised_over_processes
+from gconv_gan.layers.norms.joined_batches import batch_count, batches_of
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, resized, sizes, slices, stand_in, ties
@@ -47,6 +48,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
     """
 
     couples_batch: ClassVar[bool] = True
+    separates_batches: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,6 +64,11 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
             nn.init.constant_(self.weight, initial_scale)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if self.training and batch_count() > 1:
+            return torch.cat([self._normalised(batch) for batch in batches_of(x)])
+        return self._normalised(x)
+
+    def _normalised(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if not self.shares_statistics():
             if self.training and x.numel() == x.shape[1]:
                 raise ValueError(
