@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from gconv_gan.data.reading.decoded_images import DecodedImages
 from gconv_gan.gallery.latents import Sheet, numbered_sheet
+from gconv_gan.gallery.page.score_names import Direction
 from gconv_gan.gallery.pictures.drawing import Drawing, Sample
 from gconv_gan.gallery.pictures.grid import as_bytes
+from gconv_gan.gallery.score import Score
 from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.precision import float32_arithmetic
@@ -51,6 +53,8 @@ class RunFacts:
     """Protocol and key of the run's best score, "fid2k/fid"; None: it has no score."""
     best_score: float | None = None
     """Its value."""
+    best_direction: Direction | None = None
+    """Which way that score is better; None: it has none, or not known."""
     date: str = ""
     """Day and minute at which the checkpoint was written; empty: unknown."""
 
@@ -87,7 +91,8 @@ class TrainedGenerator:
         generator: called as ``generator(z, y)`` with attributes latent_dim, num_classes, image_size.
         run: the facts.
         records: the run's metrics, one mapping per line of metrics.jsonl, oldest first.
-        scores: score files of the run: ``{"scores": {name: number}, "card": {"protocol": ..., ...}}`` each.
+        lower_is_better: keys of all known scores for which lower is better.
+        scores: of the run's score files.
         timeline: (images seen, PNG grid written by ``save_grid``) of the same latents during training.
         reals: PNG grid of training images, written by ``save_grid``; None if the run has none.
         discriminator: called as ``discriminator(images, y)``; None if the run has none.
@@ -99,8 +104,9 @@ class TrainedGenerator:
 
     generator: nn.Module
     run: RunFacts
+    lower_is_better: frozenset[str]
     records: tuple[Mapping[str, object], ...] = ()
-    scores: tuple[Mapping[str, object], ...] = ()
+    scores: tuple[Score, ...] = ()
     timeline: tuple[tuple[int, Path], ...] = ()
     reals: Path | None = None
     discriminator: nn.Module | None = None

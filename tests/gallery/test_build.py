@@ -16,7 +16,7 @@ from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, TrainedGenerator, 
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.models.gan.resnet import ResNetGenerator
-from tests.gallery.conftest import changed_files, file_among
+from tests.gallery.conftest import LOW, changed_files, file_among
 
 FEW = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
 
@@ -141,7 +141,7 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(generator: ResNetGenerat
 def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_path: Path, trained: TrainedGenerator) -> None:
     torch.manual_seed(0)
     bare = TrainedGenerator(
-        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(trained.run, class_names=(), details={})
+        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(trained.run, class_names=(), details={}), LOW
     )
     build_gallery(tmp_path, bare)
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -176,7 +176,7 @@ def gate_drawing(
 
 def draw_scores(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return the scores over images seen, a panel per score and protocol: those of training, then those of its checkpoints."""
-    during = [series_drawing(series, "Computed during training.") for series in score_series(trained.records)]
+    during = [series_drawing(series, "Computed during training.") for series in score_series(trained.records, trained.lower_is_better)]
     after = [series_drawing(series, f"Computed from the checkpoints: {words}.") for series, words in curve_series(trained.scores)]
     return during + after
 
