@@ -34,15 +34,17 @@ from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.own_files import require_own_index, require_own_page
 from gconv_gan.gallery.page.theme import LIGHT
 from gconv_gan.gallery.pictures.curves.history import draw_sheet, score_series, training_series
-from gconv_gan.gallery.pictures.curves.score_curves import curve_series, images_seen
+from gconv_gan.gallery.pictures.curves.score_curves import curve_series
 from gconv_gan.gallery.pictures.headed_grids import HeadedGrid, headed_grids
 from gconv_gan.gallery.pictures.registry import draw_unconditional
 from gconv_gan.gallery.pictures.reported import reported_drawings
+from gconv_gan.gallery.score import Score, read_score
 from gconv_gan.gallery.slider.runtime import read_runtime
 from gconv_gan.gallery.slider.slider import Slider
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.metrics.extractors.factory import extractor
+from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes
@@ -108,7 +110,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         print(f"gallery: {draw_run(command)}")
     if command.index is not None:
-        print(f"index: {write_index(Path(command.index))}")
+        print(f"index: {write_index(Path(command.index), lower_is_better=lower_is_better())}")
 
 
 def _refuse(command: GalleryCommand, options: Sequence[str], reason: str) -> None:
@@ -197,7 +199,7 @@ def ablation_page(folder: Path, out: Path, *, seed: int = 0, cache_dir: str | No
         raise UserError(f"{file} is damaged ({error}): the command that trained the ablation writes it again") from error
     generators = {arm: trained_generator(load_run(path), path, cache_dir=cache_dir) for arm, path in folders.items()}
     cost = plot_drawing(load_config(AblationResult, file)) if any(arm["scores"] for arm in arms.values()) else None
-    return build_ablation(out, result, generators, command=str(result["command"]), cost=cost, seed=seed)
+    return build_ablation(out, result, generators, command=str(result["command"]), lower_is_better=lower_is_better(), cost=cost, seed=seed)
 
 
 def draw_run(command: GalleryCommand) -> Path:
@@ -245,7 +247,11 @@ def draw_curves(command: GalleryCommand) -> Path:
         raise UserError(f"--curves {path}: the picture is a PNG: name a file that ends in .png")
     require_possible_folder(path.parent, "--curves")
     records = records_of(run, folder)
-    panels = [*score_series(records), *(series for series, _ in curve_series(scores_of(run, folder))), *training_series(records)]
+    panels = [
+        *score_series(records, lower_is_better()),
+        *(series for series, _ in curve_series(scores_of(run, folder))),
+        *training_series(records),
+    ]
     if not panels:
         raise UserError(f"{folder} has no curves: its metrics.jsonl holds no numbers up to {run.images_seen} images")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,15 +264,15 @@ def records_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...
     return tuple(record for record in read_metrics(folder / "metrics.jsonl") if record["images"] <= run.images_seen)
 
 
-def scores_of(run: TrainedRun, folder: Path) -> tuple[Mapping[str, object], ...]:
-    """Return the score files of a run, without those of later checkpoints."""
+def scores_of(run: TrainedRun, folder: Path) -> tuple[Score, ...]:
+    """Return the scores in the files of a run, without those of later checkpoints."""
     scores = (_read(path) for path in sorted((folder / "scores").glob("*.json")))
-    return tuple(score for score in scores if (images_seen(score) or 0) <= run.images_seen)
+    return tuple(score for score in scores if (score.images_seen or 0) <= run.images_seen)
 
 
-def _read(path: Path) -> Mapping[str, object]:
+def _read(path: Path) -> Score:
     try:
-        return dict(json.loads(path.read_text()))
+        return read_score(dict(json.loads(path.read_text())), lower_is_better=lower_is_better())
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): score the run again, or remove it") from error
 
@@ -316,7 +322,7 @@ def trained_generator(
     discriminator = run.discriminator().to(command_device())
     sizes = sum(p.numel() for p in generator.parameters()), sum(p.numel() for p in discriminator.parameters())
     records = records_of(run, folder)
-    best_name, best_score = best(folder, run.checkpoint)
+    top = best(folder, run.checkpoint)
     plugins = ["--plugins", *config.plugins] if config.plugins else []
     path = getattr(config.data, "path", None)
     names = run.class_names if path is None else wordnet_names(Path(path), run.class_names)
@@ -330,8 +336,9 @@ def trained_generator(
         class_names=names,
         class_folders=run.class_names if names != run.class_names else (),
         details=details(config, classes=run.num_classes, g_steps=progress["g_steps"], parameters=sizes) | circumstances(folder, records),
-        best_name=best_name,
-        best_score=best_score,
+        best_name=None if top is None else top.name,
+        best_score=None if top is None else top.value,
+        best_direction=None if top is None else top.direction,
         date=f"{datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}",
     )
     grids = ((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdigit())
@@ -340,6 +347,7 @@ def trained_generator(
     return TrainedGenerator(
         generator,
         facts,
+        lower_is_better(),
         records,
         scores_of(run, folder),
         timeline,

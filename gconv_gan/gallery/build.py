@@ -40,7 +40,7 @@ def build_gallery(
         slider: model and runtime of the latent slider between the samples of the first picture; None: a page without one.
 
     Raises:
-        UserError: if a score has no protocol, or a training grid holds images of another size.
+        UserError: if the log has a score without a protocol, or a training grid holds images of another size.
         ValueError: if two drawings share a file name.
 
     """

@@ -11,6 +11,7 @@ from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import save_grid
+from gconv_gan.gallery.score import read_score
 from gconv_gan.gallery.trained_generator import FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
@@ -27,7 +28,9 @@ CARD = {
     "extractor": {"name": "digits classifier", "sha256": "9f2c", "folded": False},
     "fakes": {"weights": "ema", "batch_norm": "eval"},
 }
-SCORE = {"scores": {"fd": 12.3456, "kid_mean": 0.0123, "kid_std": 0.002}, "card": CARD}
+LOW = frozenset({"fd", "fid", "kid_mean", "intra_fd", "fd_infinity", "mind", "mmd"})
+"""Keys of scores for which lower is better."""
+SCORE = read_score({"scores": {"fd": 12.3456, "kid_mean": 0.0123, "kid_std": 0.002}, "card": CARD}, lower_is_better=LOW)
 
 
 def small_generator(num_classes: int | None = 3) -> ResNetGenerator:
@@ -80,6 +83,7 @@ def trained(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
             class_names=("cat", "dog", "cow"),
             details={"Training seed": "0"},
         ),
+        lower_is_better=LOW,
         records=RECORDS,
         scores=(SCORE,),
         timeline=tuple((images_seen, samples / f"{images_seen}.png") for images_seen in moments),

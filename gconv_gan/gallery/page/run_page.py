@@ -12,6 +12,7 @@ from gconv_gan.gallery.pictures.curves.curves_svg import inline
 from gconv_gan.gallery.pictures.curves.score_curves import tabulated
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import GROUP_PADDING
+from gconv_gan.gallery.score import Score
 from gconv_gan.gallery.slider.slider import SCRIPT as SLIDER_SCRIPT
 from gconv_gan.gallery.slider.slider import STYLE as SLIDER_STYLE
 from gconv_gan.gallery.trained_generator import RunFacts
@@ -196,7 +197,7 @@ def page_html(
     *,
     hero: Drawing,
     sections: Mapping[str, Sequence[Drawing]],
-    scores: Sequence[Mapping[str, object]],
+    scores: Sequence[Score],
     pixels: bool,
     seed: int,
     versions: Mapping[str, str],
@@ -208,14 +209,13 @@ def page_html(
         run: the facts for the header.
         hero: the first picture.
         sections: drawings by the name of their section; a section without drawings (and scores) is left out.
-        scores: score files; each must name its protocol. Scores of other checkpoints are shown as numbers only if no curve shows them.
+        scores: of the run. Those of other checkpoints are shown as numbers only if no curve shows them.
         pixels: show single pixels as squares if the browser enlarges the image; for tiny images.
         seed: of the gallery.
         versions: of the libraries.
         slider: HTML of the latent slider; "" for a page without one.
 
     Raises:
-        UserError: if a score has no protocol.
         ValueError: if a drawing names a section that the page does not have.
 
     """
