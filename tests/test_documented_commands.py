@@ -231,3 +231,8 @@ def links() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "target"), sorted(set(links())))
 def test_links_have_targets(page: str, target: str) -> None:
     assert target.startswith("http") or ((ROOT / page).parent / target).exists()
+
+
+def test_the_readme_links_every_page_once() -> None:
+    linked = [target for page, target in links() if page == "README.md" and target.startswith("docs/")]
+    assert sorted(linked) == sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
