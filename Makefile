@@ -17,9 +17,10 @@ quickstart: .venv/installed
 	$(VENV)/gconv-gan gallery $(RUN)
 	@echo
 	@echo "Look at $(RUN)/gallery/index.html in a browser. Next:"
-	@echo "  $(VENV)/gconv-gan sample $(RUN) --num 100 --out $(RUN)/samples.zip     # images as PNG files"
-	@echo "  $(VENV)/gconv-gan export $(RUN)                                       # safetensors, ONNX, model card"
-	@echo "  $(VENV)/gconv-gan train configs/gan/own64.toml --data.path my.zip --name mine --dry-run     # your own pictures"
+	@echo "  . .venv/bin/activate                                                  # gconv-gan is a command then"
+	@echo "  gconv-gan sample $(RUN) --num 100 --out $(RUN)/samples.zip     # images as PNG files"
+	@echo "  gconv-gan export $(RUN)                                       # safetensors, ONNX, model card"
+	@echo "  gconv-gan train configs/gan/own64.toml --data.path my.zip --name mine --dry-run     # your own pictures"
 
 # the committed page of the digits, the index beside it, and a picture of the page
 samples: quickstart
