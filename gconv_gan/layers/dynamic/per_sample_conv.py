@@ -60,6 +60,8 @@ MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
 SEPARATE_WORK = 1 << 24
 """Multiply-adds of a sample from which on a CPU convolves each sample separately (measured, forward and backward, one AVX-512 core)."""
+ONEDNN_ELEMENTS = 20480
+"""Up to this many elements of one image, torch convolves it with kernels of at most 3 x 3 without oneDNN, in twice the time."""
 FEW_OUTPUTS = 16
 """Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than mixing the kernels."""
 
@@ -237,7 +239,7 @@ def choose_strategy(
     inputs = group_inputs * geometry.groups
     out_height, out_width = geometry.output_size(height, width, (rows, columns))
     positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
-    apart = geometry.resample in ("up", "down") and positions < threshold
+    apart = geometry.resample in ("up", "down") and positions <= threshold
     taps = rows * columns if apart else fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
     with_mixed_kernels: Strategy = "unfused" if apart else "grouped"
 
@@ -260,12 +262,14 @@ def choose_strategy(
 
 
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
-    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, else 100.
+    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, 100 in float32, 64 on a CPU.
 
-    100 is a GPU's float32, and what an AVX2 core measures (forward and backward, 32 to 256 channels, 2 to 12 kernels): mixing
-    kernels is slower at K S = 64, and faster from 256 on.
+    64 is what an AVX-512 core measures (forward and backward, a bank of 4, images of 4 x 4): with 256 channels mixing kernels takes 0.6 of the
+    time, with 64 as long.
     """
-    return 600.0 if device_type == "cuda" and dtype.itemsize == 2 else 100.0
+    if device_type == "cuda":
+        return 600.0 if dtype.itemsize == 2 else 100.0
+    return 64.0
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -321,6 +325,8 @@ def separately(x: Tensor, bank: Tensor, geometry: Geometry) -> bool:
     kernel_size = (bank.shape[3], bank.shape[4])
     rows, columns = geometry.output_size(x.shape[2], x.shape[3], kernel_size)
     taps, positions = taps_and_positions(kernel_size, geometry.resample, x.new_empty(()).expand(1, 1, rows, columns))
+    if x[0].numel() <= ONEDNN_ELEMENTS and taps <= 9:
+        return False
     return bank[0, :, :, 0, 0].numel() * taps * positions >= SEPARATE_WORK
 
 
