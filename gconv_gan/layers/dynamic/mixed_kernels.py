@@ -146,6 +146,7 @@ class _Convolution(torch.autograd.Function):
             for call in form.calls(part):
                 own = mixed[call.start - part.start : call.stop - part.start]
                 y.put(call, form.convolved(x[call], own, None if bias is None else bias[call]))
+            del mixed, own  # before those of the next samples are made
         return y.whole()
 
     @staticmethod
@@ -180,6 +181,7 @@ class _Convolution(torch.autograd.Function):
                 of_bank = _of_bank(of_mixed, gates[part], form, of_bank)
             if wanted[2]:
                 of_gates[part] = _of_gates(of_mixed, bank, form)
+            del mixed, own, of_mixed, of_kernel, of_images  # before those of the next samples are made
         of_bias = gradient.sum((2, 3)) if wanted[3] else None
         return of_x.whole() if wanted[0] else None, of_bank, of_gates if wanted[2] else None, of_bias, None
 
