@@ -24,7 +24,11 @@ PROGRAMS = 1024
 LARGEST = 2**31  # offsets are 32-bit integers
 
 
-@triton.jit
+VALUES = ["pixels", "of_sample", "of_group", "splits", "each", "parts"]
+"""Arguments for whose values 1 and 16 n a kernel is not compiled again; strides and channels say how values can be loaded."""
+
+
+@triton.jit(do_not_specialize=VALUES)
 @no_type_check  # tests check types at run time by a wrapper, which Triton cannot compile
 def _partial_statistics(
     x, partial, counts, pixels, channels, stride_b, stride_p, stride_c, of_sample, of_group, splits, each,
@@ -57,7 +61,7 @@ def _partial_statistics(
     tl.store(counts + part, total, mask=tl.program_id(0) == 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VALUES)
 @no_type_check
 def _normalise(
     x, y, partial, counts, scale, shift, statistics, total_count, running_mean, running_variance, eps, slope, momentum, parts,
@@ -105,7 +109,7 @@ def _normalise(
         tl.store(y + at, result.to(y.dtype.element_ty), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VALUES)
 @no_type_check
 def _partial_sums(
     g, x, statistics, scale, shift, partial, slope, pixels, channels, stride_b, stride_p, stride_c, of_sample, of_group, splits, each,
@@ -140,7 +144,7 @@ def _partial_sums(
     tl.store(out + channels, tl.sum(product, 0), mask=c < channels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VALUES)
 @no_type_check
 def _input_gradient(
     g, x, result, statistics, scale, shift, partial, total_count, sums, slope, parts,
@@ -197,7 +201,7 @@ class _Grid(NamedTuple):
     warps: int
 
     def __call__(self, kernel: Any, *tensors: Any, **others: Any) -> None:
-        with torch.cuda.device_of(tensors[0]):
+        with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
             kernel[self.columns, self.parts](*tensors, **self.arguments, **others, num_warps=self.warps)
 
 
@@ -270,7 +274,7 @@ def normalise(
     mean, variance, momentum = (x, x, 0.0) if running is None else running
     grid(
         _normalise, x, y, partial, counts, x if scale is None else scale, x if shift is None else shift, statistics, total, mean, variance,
-        eps, slope, momentum, len(counts), ALL=triton.next_power_of_2(len(counts)), SCALED=scale is not None, PER_SAMPLE=per_sample,
+        eps, slope, momentum, len(counts), ALL=triton.next_power_of_2(PARTS), SCALED=scale is not None, PER_SAMPLE=per_sample,
         TRACKED=running is not None,
     )  # fmt: skip
     return y, statistics, total
@@ -323,7 +327,7 @@ def input_gradient(
     result, sums = torch.empty_like(x), torch.empty(2, x.shape[1], device=x.device)
     tensors = (g, x, result, statistics, x if scale is None else scale, x if shift is None else shift, partial, total, sums)
     grid(
-        _input_gradient, *tensors, slope, len(partial), ALL=triton.next_power_of_2(len(partial)), SCALED=scale is not None,
+        _input_gradient, *tensors, slope, len(partial), ALL=triton.next_power_of_2(PARTS), SCALED=scale is not None,
         PER_SAMPLE=per_sample,
     )  # fmt: skip
     return result, sums

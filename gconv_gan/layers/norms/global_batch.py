@@ -15,7 +15,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,9 +24,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gconv_gan.layers.norms.running_statistics import sum_over_processes
-
-if TYPE_CHECKING:
-    from gconv_gan.layers.norms import batch_kernels
 
 Running = tuple[Tensor, Tensor, float]
 """Running mean and variance [C], and the weight of a batch in them."""
@@ -111,7 +108,7 @@ class _BatchNormalised(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        count: Tensor | None
+        count: Tensor | None = None
         shift = counts = y = None
         if ctx.fused:
             x, scale, shift, statistics, count = ctx.saved_tensors
@@ -119,7 +116,7 @@ class _BatchNormalised(torch.autograd.Function):
             x, scale, mean, inverse, counts, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # the caller differentiates again
             found = _differentiable_gradients(g, x, scale, shift, y, eps=ctx.eps, slope=ctx.slope, shared=ctx.shared)
-        elif ctx.fused:
+        elif count is not None:
             found = _fused_gradients(_dense(g, like=x), x, scale, shift, statistics, count, slope=ctx.slope, shared=ctx.shared)
         else:
             found = _gradients(_dense(g, like=x), x, scale, mean, inverse, counts, y, slope=ctx.slope)
@@ -158,7 +155,7 @@ def check_fused_kernels(device: torch.device) -> None:
                     raise RuntimeError(f"they compute other values on {list(shape)}")
 
 
-def _kernels() -> "batch_kernels":
+def _kernels() -> Any:
     from gconv_gan.layers.norms import batch_kernels  # it imports Triton, which not every build of torch brings
 
     return batch_kernels

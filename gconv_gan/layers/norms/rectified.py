@@ -2,6 +2,7 @@
 
 import inspect
 from functools import cache
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,12 +22,13 @@ def activated(norm: nn.Module, activation: nn.Module, x: Tensor, condition: Cond
     """
     condition = Condition() if condition is None else condition
     slope = rectifier_slope(activation)
-    if slope is not None and _takes_slope(type(norm)) and not (activation._forward_hooks or activation._forward_pre_hooks):
+    kind: Any = type(norm)
+    if slope is not None and _takes_slope(kind) and not (activation._forward_hooks or activation._forward_pre_hooks):
         return apply(norm, x, condition, slope=slope)
     result: Tensor = activation(apply(norm, x, condition))
     return result
 
 
 @cache
-def _takes_slope(kind: type[nn.Module]) -> bool:
+def _takes_slope(kind: Any) -> bool:
     return "slope" in inspect.signature(kind.forward).parameters

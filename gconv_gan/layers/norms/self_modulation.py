@@ -77,4 +77,4 @@ class SelfModulatedBatchNorm2d(ModulatedNorm2d):
             y = condition.require_y("SelfModulatedBatchNorm2d")
             z = torch.addcmul(self.class_shift(y), self.class_scale(y), z)
         hidden = torch.relu(self.hidden(z))
-        return self.modulated(x, *(linear(hidden).to(x.dtype) for linear in (self.scale, self.shift)), slope)
+        return self.modulated(x, self.scale(hidden).to(x.dtype), self.shift(hidden).to(x.dtype), slope)
