@@ -190,34 +190,38 @@ class Adversarial(Task):
 
     def _iterate(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
         """Run n_dis discriminator steps and one generator step, and update the average."""
-        schedules = inputs.schedules
+        self.discriminator_steps(variant, inputs)
         generator, discriminator = self.players["generator"], self.players["discriminator"]
-        finish = partial(
-            finish_step,
-            methods=self.methods,
-            guard=self.guard,
-            max_grad_norm=self.config.trainer.max_grad_norm,
-            images_seen=schedules.images_seen,
-        )
+        with one_step(self._power_iterations), frozen(discriminator.network):
+            statistics = self._accumulate(self._generator_step, inputs.generator, generator.network)
+        norm = self._finish(generator, inputs.schedules)
+        self.means.add({**statistics, "grad_norm_g": norm})
+        assert generator.average is not None
+        generator.average.update(inputs.schedules.average * (1 - self.guard.failed))
 
-        batches = list(inputs.discriminator)
-        joined = self._joined_steps
-        for index, (penalised, factor) in enumerate(zip(variant, schedules.penalty, strict=True)):
+    def discriminator_steps(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
+        """Run the discriminator steps of an iteration, with the images that they need of the generator."""
+        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        batches, joined = list(inputs.discriminator), self._joined_steps
+        for index, (penalised, factor) in enumerate(zip(variant, inputs.schedules.penalty, strict=True)):
             step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
             with one_step(self._power_iterations):
                 if joined > 1 and index % joined == 0:
                     batches[index : index + joined] = with_fakes(generator.network, batches[index : index + joined])
                 statistics = self._accumulate(step, batches[index], discriminator.network)
-            norm = finish(discriminator)
+            norm = self._finish(discriminator, inputs.schedules)
             self._observe(statistics)
             self.means.add({**statistics, "grad_norm_d": norm})
 
-        with one_step(self._power_iterations), frozen(discriminator.network):
-            statistics = self._accumulate(self._generator_step, inputs.generator, self.players["generator"].network)
-        norm = finish(generator)
-        self.means.add({**statistics, "grad_norm_g": norm})
-        assert generator.average is not None
-        generator.average.update(schedules.average * (1 - self.guard.failed))
+    def _finish(self, player: Player, schedules: Schedules) -> Tensor:
+        """Let a player step with its complete gradient; return the gradient's norm []."""
+        return finish_step(
+            player,
+            methods=self.methods,
+            guard=self.guard,
+            max_grad_norm=self.config.trainer.max_grad_norm,
+            images_seen=schedules.images_seen,
+        )
 
     def _discriminator_step(
         self, batch: DiscriminatorInputs, *, penalised: bool, penalty_factor: Tensor, backward: Callable[[Tensor], None], share: float
