@@ -78,9 +78,13 @@ class Adversarial(Task):
         layouts: the memory layout of each network; of one that is absent it is channels last.
         device: device of training.
 
+    Attributes:
+        joined_steps: the number of discriminator steps whose images are generated in one pass, known after ``begin``.
+
     """
 
     config: GANRunConfig
+    joined_steps: int
 
     def __init__(
         self,
@@ -150,10 +154,10 @@ class Adversarial(Task):
         self._rounds = rounds(self.config.trainer.precision, self.device, autocast=accelerator.mixed_precision == "bf16")
         self._accumulate = partial(over_micro_batches, count=micro_batches)
         self._draws = self._draws_of(accelerator.process_index, accelerator.num_processes, micro_batches)
-        self._joined_steps = 1  # each part of a batch has statistics of its own
+        self.joined_steps = 1  # each part of a batch has statistics of its own
         if micro_batches == 1:
             z, labels, _ = self._draws("d", 0)
-            self._joined_steps = steps_in_a_pass(self.players["generator"].network, z, labels, steps=self.config.trainer.n_dis)
+            self.joined_steps = steps_in_a_pass(self.players["generator"].network, z, labels, steps=self.config.trainer.n_dis)
 
     # ---- the iteration -----------------------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class Adversarial(Task):
     def discriminator_steps(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
         """Run the discriminator steps of an iteration, with the images that they need of the generator."""
         generator, discriminator = self.players["generator"], self.players["discriminator"]
-        batches, joined = list(inputs.discriminator), self._joined_steps
+        batches, joined = list(inputs.discriminator), self.joined_steps
         for index, (penalised, factor) in enumerate(zip(variant, inputs.schedules.penalty, strict=True)):
             step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
             with one_step(self._power_iterations):
