@@ -25,7 +25,7 @@ from gconv_gan.config.load import parse_command
 
 TESTS = "tests/training/test_gpu.py"
 TESTS_SECONDS = 115.0
-SPEED_SECONDS = {"tf32": 75.0, "bf16": 60.0, "fp32": 25.0}
+SPEED_SECONDS = {"tf32": 75.0, "bf16": 45.0, "fp32": 25.0}
 WORKERS = 4  # processes of the tests: a tiny run is limited by the host
 SPARE = 12.0
 """Seconds between the end of the ablation and the end of the check."""

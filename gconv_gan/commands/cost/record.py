@@ -33,6 +33,8 @@ from gconv_gan.runtime.run_folder import versions
 
 PLAIN_FORMULATION = "plain formulation / ours"
 FUSED_NORMS = "torch's BatchNorm and rectifier / fused"
+D_STEP = "ConvNorm / spectral norm, a step of D"
+"""The name of the comparison of discriminator steps alone."""
 
 
 @dataclass(frozen=True)
