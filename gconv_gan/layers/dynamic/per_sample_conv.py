@@ -271,8 +271,8 @@ def forms_of_bank(granularity: Granularity, geometry: Geometry, *, strategy: Str
 def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
     """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, 100 in float32, 64 on a CPU.
 
-    64 is what an AVX-512 core measures (forward and backward, a bank of 4, images of 4 x 4): with 256 channels mixing kernels takes 0.6 of the
-    time, with 64 as long.
+    64 is what an AVX-512 core measures (forward and backward, a bank of 4, images of 4 x 4): with 256 channels mixing kernels takes 0.6 of
+    the time, with 64 as long.
     """
     if device_type == "cuda":
         return 600.0 if dtype.itemsize == 2 else 100.0

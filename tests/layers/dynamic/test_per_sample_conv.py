@@ -364,9 +364,10 @@ def test_a_dictionary_refuses_gates_of_another_batch() -> None:
 LARGE = [(g, name) for g in ADMISSIBLE for name in GEOMETRIES]
 
 
-@pytest.mark.parametrize(
-    "form", [["mixed_kernels.CPU_BYTES"], ["per_sample_conv.SEPARATE_WORK", "per_sample_conv.ONEDNN_ELEMENTS", "mixed_kernels.CPU_BYTES"]]
-)
+FEW = "mixed_kernels.CPU_BYTES"
+
+
+@pytest.mark.parametrize("form", [[FEW], ["per_sample_conv.SEPARATE_WORK", "per_sample_conv.ONEDNN_ELEMENTS", FEW]])
 @pytest.mark.parametrize(("granularity", "name"), LARGE)
 def test_forms_of_large_layers_equal_the_loop_over_samples(
     form: list[str], granularity: Granularity, name: str, monkeypatch: pytest.MonkeyPatch
