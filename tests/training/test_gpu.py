@@ -1,6 +1,7 @@
 """Tests that need a CUDA device: ``pytest -m gpu tests/training/test_gpu.py``."""
 
 import contextlib
+import copy
 import dataclasses
 import gc
 import itertools
@@ -21,8 +22,8 @@ from safetensors.torch import load
 
 from gconv_gan.commands import ablate
 from gconv_gan.commands.train import classifier as classifier_recipe
+from gconv_gan.commands.train import forms, layouts
 from gconv_gan.commands.train import gan as gan_recipe
-from gconv_gan.commands.train import layouts
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.load import merged
 from gconv_gan.data.batches.loaders import BatchSource
@@ -43,6 +44,8 @@ from gconv_gan.sampling.latents import draw_labels, draw_latents
 from gconv_gan.training import engine, processes
 from gconv_gan.training.checkpoint import STATE
 from gconv_gan.training.draws import Draws
+from gconv_gan.training.fakes import steps_in_a_pass, with_fakes
+from gconv_gan.training.gan_inputs import DiscriminatorInputs
 from tests.commands.test_ablate import DIGITS, command, scored_by_weights
 from tests.data.made import in_memory
 from tests.reference.small_extractor import SmallExtractor
@@ -60,6 +63,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {"generator": {"conv": {"kind": "plain"}}},
     "bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}},
     "ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm"}}},
+    "five steps of D": {"trainer": {"n_dis": 5}},
+    "five steps of D, bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}, "trainer": {"n_dis": 5}},
     "bf16 with a penalty": {"trainer": {"precision": "bf16"}, "objective": {"penalty": {"kind": "r1"}}},
     **GAN_OPTIONS,
 }
@@ -337,6 +342,57 @@ def test_fused_batch_norm_computes_and_tracks_what_torchs_does() -> None:
             bound = (1e-3 if dtype is torch.float32 else 2e-2) * (1 + theirs.abs().max().item())
             torch.testing.assert_close(ours.float(), theirs.float(), rtol=0, atol=bound)
     replayed_is_called(lambda x: batch_normalised(x, None, None, eps=1e-3, slope=0.0, fused=True)[0])
+
+
+def test_the_images_of_all_steps_in_one_pass_are_those_of_a_pass_each(tmp_path: Path) -> None:
+    keys: list[dict[str, Any]] = [{"kind": "plain"}, {"kind": "gconv"}, {"kind": "gconv", "mode": "bank"}]
+    for conv in keys:
+        config = tiny(tmp_path, generator={"conv": conv})
+        joined, apart = (copy.deepcopy(build_networks(config, 10)[0]).cuda().double() for _ in range(2))
+        apart.load_state_dict(joined.state_dict())
+        numbers = torch.arange(5 * 16, device="cuda")
+        z, y = draw_latents(0, "test", numbers, latent_dim=6).double(), draw_labels(0, "test", numbers, num_classes=10)
+        none = [None] * 6
+        steps = [DiscriminatorInputs(one, of, one, of, *none) for one, of in zip(z.split(16), y.split(16), strict=True)]
+        assert steps_in_a_pass(joined, steps[0].z, steps[0].fake_labels, steps=5) == 5
+        found = [step.fakes for step in with_fakes(joined, steps)]
+        with torch.no_grad():
+            expected = [apart(step.z, step.fake_labels) for step in steps]
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+        for name, buffer in joined.named_buffers():
+            torch.testing.assert_close(buffer, apart.get_buffer(name), rtol=1e-9, atol=1e-10)
+
+
+def test_forms_are_measured_once(tmp_path: Path, cache: Path) -> None:
+    option = {"generator": {"width": 16, "conv": {"kind": "gconv", "mode": "bank"}}}
+    for name in ("cuda_graph", "eager"):
+        run(tmp_path, name, option, cache)
+    entries = list(json.loads((cache / forms.FILE).read_text()).values())
+    print([(entry["form"], entry["ms"], entry["bytes"]) for entry in entries])
+    assert any({"grouped", "wide"} & entry["bytes"].keys() for entry in entries)
+    for entry in entries:
+        assert 0 < min(entry["ms"].values()) < 1000
+        assert min(entry["bytes"].values()) > 0
+    states = [tmp_path / name / "tiny" / "checkpoint-160" / STATE for name in ("cuda_graph", "eager")]
+    stored = [json.loads(state.read_text())["forms"] for state in states]
+    assert stored[0] == stored[1]
+
+
+def test_a_captured_extractor_needs_no_more_memory_with_every_batch(tmp_path: Path) -> None:
+    pytest.importorskip("torch_fidelity")
+    from gconv_gan.commands.cost.bench import random_inception
+    from gconv_gan.metrics.extractors.inception import InceptionExtractor
+
+    extractor = InceptionExtractor(random_inception(tmp_path / "inception.pth"), expected_sha256=None, device=torch.device("cuda"))
+    pixels = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, device="cuda")
+    for _ in range(4):
+        extractor(pixels)
+    before = torch.cuda.memory_reserved()
+    for _ in range(4):
+        extractor(pixels)
+    print(f"memory reserved with the captured extractor: {before / 2**30:.2f} GiB")
+    assert torch.cuda.memory_reserved() == before
+    assert before < 8 * 2**30
 
 
 def test_the_layout_is_measured_once(tmp_path: Path, cache: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from gconv_gan.commands.cost.communication import Links, StepTraffic, scaling
 from gconv_gan.commands.cost.plain_formulation import sngan
-from gconv_gan.commands.cost.record import FUSED_NORMS, PLAIN_FORMULATION, floor_ms, newest
+from gconv_gan.commands.cost.record import D_STEP, FUSED_NORMS, PLAIN_FORMULATION, floor_ms, newest
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
@@ -162,8 +162,8 @@ CPU_TARGETS = (
     Target("bank / plain, time, 64/64", ratio_of(BANK, SMALL), 1.35, False, "one kernel per picture uses the processor's caches less"),
     Target("bank / plain, time, 256/128", ratio_of(BANK, LARGE), 1.35, False, "one kernel per picture uses the processor's caches less"),
     Target(
-        "ConvNorm in D / spectral norm, iteration, 64/64",
-        ratio_of("ConvNorm in D / spectral norm", SMALL),
+        f"{D_STEP}, 64/64",
+        ratio_of(D_STEP, SMALL),
         1.15,
         False,
         "a filter over the whole map follows every convolution, forward and backward",

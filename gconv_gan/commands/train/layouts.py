@@ -12,8 +12,9 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -49,6 +50,7 @@ def chosen_layouts(
     examples: Mapping[PlayerName, Callable[[], Example]],
     described: Mapping[PlayerName, Any],
     *,
+    measure: bool | Literal["auto"],
     precision: PrecisionName | None,
     deterministic: Deterministic,
     resumes_from: Path | None,
@@ -61,6 +63,7 @@ def chosen_layouts(
     Args:
         examples: the networks with inputs; called only where something is measured.
         described: JSON data that determine a network and its batch.
+        measure: ``trainer.measure``; only CUDA devices are measured.
         precision: of the run.
         deterministic: of the run.
         resumes_from: the checkpoint from which the run goes on, whose layouts are kept; None: a new run.
@@ -76,37 +79,42 @@ def chosen_layouts(
             say("the run was begun with fused kernels of batch normalisation, which need Triton; it goes on with other last bits")
         return kept
     found: dict[PlayerName, Layout] = dict.fromkeys(examples, "channels_last")
-    if not capture.captures(accelerator.device):
+    if measure is False or not capture.captures(accelerator.device):
         return found
     if accelerator.is_main_process:
         for name, example in examples.items():
             parts = [device_name(), torch.__version__, precision, accelerator.mixed_precision, deterministic, described[name]]
-            key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-            known = _read(cache_dir)
-            if key not in known:
-                try:
-                    known[key] = _measured(example(), precision, deterministic, accelerator, say)
-                except RuntimeError as error:  # out of memory, or what no graph holds
-                    say(f"the {name}'s layout is channels last, and was not measured: {reason(error)}")
-                    continue
-                cache_dir.mkdir(parents=True, exist_ok=True)
-                write_text(cache_dir / FILE, json.dumps(known, indent=1, sort_keys=True) + "\n")
-            found[name] = known[key]["layout"]
+            try:
+                result = remembered(cache_dir / FILE, parts, partial(_measured, example, precision, deterministic, accelerator, say))
+            except RuntimeError as error:  # out of memory, or what no graph holds
+                say(f"the {name}'s layout is channels last, and was not measured: {reason(error)}")
+                continue
+            found[name] = result["layout"]
     every: list[Any] = broadcast_object_list([found])
     return dict(every[0])
 
 
-def _read(cache_dir: Path) -> dict[str, Any]:
-    file = cache_dir / FILE
+def remembered(file: Path, parts: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what ``file`` holds about ``parts``, JSON data; else what ``measure`` returns, and store it."""
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return known
+    if key not in known:
+        known[key] = measure()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    result: dict[str, Any] = known[key]
+    return result
 
 
 def _measured(
-    example: Example, precision: PrecisionName | None, deterministic: Deterministic, accelerator: Accelerator, say: Callable[[str], None]
+    example: Callable[[], Example],
+    precision: PrecisionName | None,
+    deterministic: Deterministic,
+    accelerator: Accelerator,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the fastest layout, and the milliseconds of a forward and backward pass in each."""
-    network, inputs = example
+    network, inputs = example()
     place = capture.recorder(accelerator.device)
     replays: dict[Layout, Callable[[], None]] = {}
     kept = []  # what the graphs read and write

@@ -4,7 +4,7 @@ Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional f
 (2016); initial values are those of mimicry's ``modules/layers.py``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
 from gconv_gan.layers.norms.global_batch import batch_normalised, by_formulas, has_fused_kernels, per_pixel
+from gconv_gan.layers.norms.joined_batches import batch_count, batches_of
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, resized, sizes, slices, stand_in, ties
@@ -48,6 +49,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
     """
 
     couples_batch: ClassVar[bool] = True
+    separates_batches: ClassVar[bool] = True
     fused: bool = False
 
     def __init__(
@@ -72,6 +74,13 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         slope: float = 1.0,
     ) -> Float[Tensor, "b c h w"]:
         """Return max(y, slope · y), with ``scale`` and ``shift`` of every sample in place of γ and β if the layer has none."""
+        if not (self.training and batch_count() > 1):
+            return self._batch(x, scale, shift, slope)
+        scales, shifts = (_of_batches(vectors, x) for vectors in (scale, shift))
+        return torch.cat([self._batch(*parts, slope) for parts in zip(batches_of(x), scales, shifts, strict=True)])
+
+    def _batch(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, slope: float) -> Tensor:
+        """Return the result of the images of one batch."""
         shared = self.shares_statistics()
         if self.training and not shared and x.numel() == x.shape[1]:
             raise ValueError(
@@ -105,6 +114,11 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         else:
             self.count_batch()
         return y
+
+
+def _of_batches(vectors: Tensor | None, x: Tensor) -> Sequence[Tensor | None]:
+    """Return the vectors of each batch of a joined pass: its own, or those that hold for all."""
+    return [vectors] * batch_count() if vectors is None or len(vectors) != len(x) else batches_of(vectors)
 
 
 def modulated(
