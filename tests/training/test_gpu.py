@@ -32,6 +32,7 @@ from gconv_gan.experiments.arms import arm_run, load_ablation
 from gconv_gan.layers.norms import global_batch
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.norms.global_batch import batch_normalised, check_fused_kernels
+from gconv_gan.layers.norms.joined_batches import joined_batches
 from gconv_gan.metrics.generative import kid
 from gconv_gan.metrics.images.extraction import Wanted, extract
 from gconv_gan.metrics.images.sources import FakeSource
@@ -341,6 +342,13 @@ def test_fused_batch_norm_computes_and_tracks_what_torchs_does() -> None:
         for ours, theirs in zip(*results, strict=True):
             bound = (1e-3 if dtype is torch.float32 else 2e-2) * (1 + theirs.abs().max().item())
             torch.testing.assert_close(ours.float(), theirs.float(), rtol=0, atol=bound)
+    joined = []
+    for fused in (True, False):  # in one map, or concatenated
+        norm = BatchNorm2d(96).cuda()
+        norm.fused = fused
+        with torch.no_grad(), joined_batches(4):
+            joined.append([norm(x.float(), slope=0.0), norm.running_mean, norm.running_var])
+    torch.testing.assert_close(*joined, rtol=1e-4, atol=1e-4)
     replayed_is_called(lambda x: batch_normalised(x, None, None, eps=1e-3, slope=0.0, fused=True)[0])
 
 

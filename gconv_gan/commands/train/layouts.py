@@ -75,8 +75,10 @@ def chosen_layouts(
     if resumes_from is not None:
         stored: dict[PlayerName, Layout] = json.loads((resumes_from / STATE).read_text()).get("layouts", {})
         kept: dict[PlayerName, Layout] = {name: stored.get(name, "channels_last") for name in examples}
-        if any(layout.endswith("fused") for layout in kept.values()) and not triton_is_installed():
-            say("the run was begun with fused kernels of batch normalisation, which need Triton; it goes on with other last bits")
+        fused = any(layout.endswith("fused") for layout in kept.values())
+        if fused and capture.captures(accelerator.device) and not fused_kernels_work(accelerator.device, say):
+            say("the run was begun with the fused kernels of batch normalisation; it goes on with torch's, and with other last bits")
+            return {name: without_fusion(layout) for name, layout in kept.items()}
         return kept
     found: dict[PlayerName, Layout] = dict.fromkeys(examples, "channels_last")
     if measure is False or not capture.captures(accelerator.device):
@@ -141,6 +143,11 @@ def _measured(
 
 _LAYOUTS: tuple[Layout, ...] = ("channels_last", "contiguous")
 _FUSED: tuple[Layout, ...] = ("channels_last_fused", "contiguous_fused")
+
+
+def without_fusion(layout: Layout) -> Layout:
+    """Return the same memory layout with torch's kernels."""
+    return "contiguous" if layout.startswith("contiguous") else "channels_last"
 
 
 def fused_kernels_work(device: torch.device, say: Callable[[str], None]) -> bool:

@@ -59,7 +59,9 @@ def test_the_faster_layout_is_stored_and_used_and_kept_by_a_resumed_run(tmp_path
     assert layouts_in(tmp_path / "tiny", 320)["discriminator"] == "contiguous"
 
 
-def test_fused_kernels_are_chosen_where_they_are_faster_and_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_kernels_are_chosen_where_they_are_faster_and_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     timed: list[list[bool]] = []
 
     def rounds(candidates: dict[Any, Callable[[], None]], **_: Any) -> dict[Any, list[float]]:
@@ -77,6 +79,10 @@ def test_fused_kernels_are_chosen_where_they_are_faster_and_work(tmp_path: Path,
     assert layouts_in(tmp_path / "tiny", 160) == {"generator": "channels_last_fused", "discriminator": "channels_last"}
     recipe.fit(tiny(tmp_path, **{**SHORT, "trainer": {"total_images": 320, "checkpoint_every": 160}}))
     assert layouts_in(tmp_path / "tiny", 320)["generator"] == "channels_last_fused"
+    monkeypatch.setattr(layouts, "fused_kernels_work", lambda *_: False)
+    recipe.fit(tiny(tmp_path, **{**SHORT, "trainer": {"total_images": 480, "checkpoint_every": 160}}))
+    assert layouts_in(tmp_path / "tiny", 480)["generator"] == "channels_last"
+    assert "it goes on with torch's" in caplog.text
 
 
 def test_kernels_that_fail_are_said_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
