@@ -76,6 +76,6 @@ def read_score(content: Mapping[str, Any], *, lower_is_better: Collection[str]) 
     score = Score({key: found for key, value in values.items() if (found := number(value)) is not None}, card or {}, directions)
     if not isinstance(card, Mapping) or not score.field("formula", "protocol") or not score.field("extractor", "name"):
         raise UserError(
-            f"the scores {sorted(values)} have no protocol or extractor in their card; score the images again with eval/gan_metrics.py"
+            f"the scores {sorted(values)} have no protocol or extractor in their card; score the images again with gconv-gan score"
         )
     return score

@@ -99,6 +99,7 @@ class TrainedGenerator:
         training: the training images; None if they are absent.
         extractor: for nearest neighbours in features; None: in pixels only.
         methods: the pictures that training methods left in the run folder.
+        curvature: the densities of the players' eigenvalues that were measured on the run.
 
     """
 
@@ -113,6 +114,7 @@ class TrainedGenerator:
     training: TrainingImages | None = None
     extractor: FeatureExtractor | None = None
     methods: tuple[Drawing, ...] = ()
+    curvature: tuple[Drawing, ...] = ()
 
     @property
     def latent_dim(self) -> int:

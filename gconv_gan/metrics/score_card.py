@@ -202,7 +202,7 @@ class Score(Config):
             return []
         distance = next((key for key in ("fid", "fd") if key in self.scores), None)
         floor = geometry.frechet_floor(formula.num_fake, formula.num_real)
-        said = [] if distance is None or floor is None else [f"a perfect generator would have a {distance} of about {floor:.4g}"]
+        said = [] if distance is None or floor is None else [f"the {distance} of a perfect generator would be about {floor:.4g}"]
         return said + geometry.lines()
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from gconv_gan.commands import gallery, runs
 from gconv_gan.commands import sample as sampling
 from gconv_gan.commands.gallery import trained_generator
+from gconv_gan.commands.train import gan
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.pictures.drawing import Drawing
@@ -23,6 +24,7 @@ from gconv_gan.gallery.pictures.registry import PICTURES
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.metrics.tables import lower_is_better
 from tests.processes import run_python
+from tests.training.tiny import tiny
 
 SMALLER = {"logit-ranking": {"classes": 2, "candidates": 32, "kept": 2}, "neighbours-pixels": {"samples": 3, "nearest": 2}}
 
@@ -42,11 +44,20 @@ def tile_of(drawing: Drawing, row: int, column: int, *, side: int) -> np.ndarray
     return pixels
 
 
-@pytest.mark.parametrize("kind", ["unconditional", "classes", "truncation", "logit-ranking", "neighbours-pixels"])
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> TrainedGenerator:
+    """A run of a generator with a mapping network."""
+    folder = tmp_path_factory.mktemp("mapped")
+    gan.fit(tiny(folder, generator={"mapping": {"kind": "mlp", "width": 8, "depth": 2}}, trainer={"total_images": 32}))
+    return trained_generator(load_run(folder / "tiny"), folder / "tiny")
+
+
+@pytest.mark.parametrize("kind", ["unconditional", "classes", "truncation", "truncation-w", "logit-ranking", "neighbours-pixels"])
 def test_the_command_of_a_sample_makes_its_pixels(
-    kind: str, trained: TrainedGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    trained: TrainedGenerator = request.getfixturevalue("mapped" if kind == "truncation-w" else "trained")
     drawing = PICTURES[kind].draw(trained, seed=5, **{**PICTURES[kind].parameters, **SMALLER.get(kind, {})})[0]
     found = [(row, column) for row, line in enumerate(drawing.samples) for column, sample in enumerate(line) if sample is not None]
     for row, column in (found[0], found[-1]):

@@ -38,7 +38,7 @@ class ClassGated(torch.nn.Module):
 def test_the_manifest_describes_every_file(gallery: Path) -> None:
     files = {path.name for path in gallery.iterdir()}
     assert files == {entry.file for entry in read_manifest(gallery).pictures} | {"index.html", "manifest.json"}
-    absent = {"gates-classes", "class-blend", "truncation-w", "methods"}
+    absent = {"gates-classes", "class-blend", "truncation-w", "methods", "curvature"}
     assert {entry.kind for entry in read_manifest(gallery).pictures} == set(PICTURES) - absent
     assert changed_files(gallery) == []
 

@@ -239,7 +239,7 @@ def scores_of(sources: Sequence[Source], protocol: str | None) -> tuple[list[dic
     missing = [source for source, scores in zip(sources, found, strict=True) if not scores]
     if missing:
         named = ", ".join(f"{source.label} at {source.images:,} images" for source in missing)
-        return [{} for _ in sources], ["", f"scores are left out: none is stored of {named} (eval/gan_metrics.py computes them)"]
+        return [{} for _ in sources], ["", f"scores are left out: none is stored of {named} (gconv-gan score computes them)"]
     lines: list[str] = []
     by_run: list[dict[str, dict[str, float]]] = [{} for _ in sources]
     for entries in groups([(source.label, scores) for source, scores in zip(sources, found, strict=True)]):

@@ -114,6 +114,12 @@ SECTIONS = (
         },
     ),
     Section("methods", "Methods", "Training methods", "What the training methods of this run measured or changed."),
+    Section(
+        "curvature",
+        "Curvature",
+        "Curvature of the losses",
+        "Density of the eigenvalues of a network's loss. Most lie near 0; the largest, far to the right, limits the learning rate.",
+    ),
 )
 
 

@@ -191,6 +191,11 @@ def draw_methods(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     return list(trained.methods)
 
 
+def draw_curvature(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
+    """Return the densities of eigenvalues that ``eval/curvature.py`` measured."""
+    return list(trained.curvature)
+
+
 def series_drawing(series: Series, caption: str) -> Drawing:
     """Return a panel of curves."""
     ends = "; ".join(f"{label}: {curve[0][1]:.3g} at first, {curve[-1][1]:.3g} at last" for label, curve in series.curves.items())
@@ -232,4 +237,5 @@ PICTURES: dict[str, PictureKind] = {
     "training": PictureKind("training", draw_training),
     "effective-learning-rates": PictureKind("effective-learning-rates", draw_effective_learning_rates),
     "methods": PictureKind("methods", draw_methods),
+    "curvature": PictureKind("curvature", draw_curvature),
 }

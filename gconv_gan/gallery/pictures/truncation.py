@@ -56,7 +56,6 @@ def draw_psi_truncation(trained: TrainedGenerator, *, seed: int, psis: Sequence[
             "A column is one latent; the last row (ψ = 1) is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each ψ of the truncation of w: {', '.join(labels)}.",
             row_labels=labels,
-            # the images at ψ = 0 are all the mean and have no number
-            samples=tuple(trained.samples(seed, columns, truncation=psi) if psi != 0 else (None,) * columns for psi in (*psis, None)),
+            samples=tuple(trained.samples(seed, columns, truncation=psi) for psi in (*psis, None)),
         )
     ]

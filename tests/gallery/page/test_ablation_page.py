@@ -8,7 +8,7 @@ from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.gallery.conftest import LOW, changed_files
 
-COMMAND = "python eval/ablate.py configs/ablate/mine.toml --seeds 2 --images 64_000"
+COMMAND = "gconv-gan ablate configs/ablate/mine.toml --seeds 2 --images 64_000"
 
 
 def result(*arms: str) -> dict[str, Any]:

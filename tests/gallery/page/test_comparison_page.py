@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands.compare_galleries import CompareGalleriesCommand
+from gconv_gan.commands.gallery import GalleryCommand
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.page.compared_scores import best_of, by_kind, scores_html_of
@@ -55,7 +55,7 @@ def test_runs_that_cannot_share_latents_are_refused(trained: TrainedGenerator, t
         build_comparison(tmp_path, (trained, trained, other))
     with pytest.raises(UserError, match="of 2 to 26 runs, not of 1"):
         build_comparison(tmp_path, (trained,))
-    assert parse_command(CompareGalleriesCommand, ["a", "b", "c"]).runs == ("a", "b", "c")
+    assert parse_command(GalleryCommand, ["a", "b", "c"]).runs == ("a", "b", "c")
 
 
 def score(value: float, *, protocol: str = "tiny2k", extractor: str = "digits classifier", **fakes: object) -> Score:

@@ -21,6 +21,7 @@ from gconv_gan.gallery.pictures.figure import FONT_SIZE, WIDTH, add_axes, figure
 SHARES = ("precision", "recall", "coverage", "clipped_density", "clipped_coverage")  # scores from 0 to 1
 SHORTEST = 0.25  # of a linear axis, as a part of the largest magnitude of its values
 IMAGES = "images"  # key of the number of real images seen in a record of the training log
+IMAGES_SEEN = "images seen"
 HEIGHT = 2.5  # inches, like what follows
 LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.2, 0.48, 0.34  # margins around the axes of a panel
 HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and their distance to the left edge
@@ -68,8 +69,10 @@ class Series:
     """Whether the axis is logarithmic; all values are then positive."""
     limits: tuple[float, float] | None = None
     """Ends of a linear axis that the values do not exceed; None: from the values."""
-    across: str = "images seen"
+    across: str = IMAGES_SEEN
     """The quantity of the horizontal axis."""
+    log_across: bool = False
+    """Whether the horizontal axis is logarithmic; all places are then positive."""
     deviations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Half the height of the band around each point of a curve that has one."""
     layers: bool = False
@@ -245,7 +248,7 @@ def plot_series(axes: Axes, series: Series, *, theme: Theme) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(value)))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: short_count(count)))
-    axes.set_xlabel("images seen")
+    axes.set_xlabel(IMAGES_SEEN)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=2, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.2
     )
