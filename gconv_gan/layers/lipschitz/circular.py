@@ -75,6 +75,11 @@ class Window(NamedTuple):
     margin: tuple[int, int] = (0, 0)
     pool: bool = False
 
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the part that is kept."""
+        (top, left), share = self.margin, 2 if self.pool else 1
+        return (height - 2 * top) // share, (width - 2 * left) // share
+
     def of(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
         """Return that part of maps."""
         (top, left), (height, width) = self.margin, maps.shape[2:]
@@ -97,14 +102,20 @@ def zero_phase_filter(
         whole: Tensor = _by_transforms(z, gain) if gain.requires_grad else _SelfAdjointFilter.apply(z, gain)
         return window.of(whole)
     axes = [(place,) for place in zip(gain.shape[1:], window.margin, strict=True)]
-    if z.device.type != "cpu" and gain[0].numel() <= FLAT_GRID:
+    if few_products(z):
         axes = [axes[0] + axes[1]]
     synthesis = tuple(_hartley(axis, window.pool, z.dtype, z.device) for axis in axes)
     analysis = tuple(_hartley(tuple((size, 0) for size, _ in axis), False, z.dtype, z.device) for axis in axes)
+    size = window.size(*z.shape[2:])
     if gain.requires_grad:
-        return _by_matrices(z, gain, analysis, synthesis)
-    filtered: Tensor = _MatrixFilter.apply(z, gain, analysis, synthesis)
+        return _by_matrices(z, gain, analysis, synthesis, size)
+    filtered: Tensor = _MatrixFilter.apply(z, gain, analysis, synthesis, size)
     return filtered
+
+
+def few_products(z: Tensor) -> bool:
+    """Return whether one matrix transforms both axes of z, in about n times the operations but half of the products: not on a CPU."""
+    return z.device.type != "cpu" and z[0, 0].numel() <= FLAT_GRID
 
 
 class _SelfAdjointFilter(torch.autograd.Function):
@@ -125,15 +136,15 @@ class _MatrixFilter(torch.autograd.Function):
     """``_by_matrices`` for a constant gain: its adjoint has the transposed matrices in the opposite order."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, gain: Tensor, analysis: Matrices, synthesis: Matrices) -> Tensor:
+    def forward(ctx: Any, z: Tensor, gain: Tensor, analysis: Matrices, synthesis: Matrices, size: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(gain)
-        ctx.matrices = analysis, synthesis
-        return _by_matrices(z, gain, analysis, synthesis)
+        ctx.matrices, ctx.size = (analysis, synthesis), (z.shape[2], z.shape[3])
+        return _by_matrices(z, gain, analysis, synthesis, size)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         analysis, synthesis = (tuple(matrix.mT for matrix in matrices) for matrices in ctx.matrices)
-        return _MatrixFilter.apply(grads[0], *ctx.saved_tensors, synthesis, analysis), None, None, None
+        return _MatrixFilter.apply(grads[0], *ctx.saved_tensors, synthesis, analysis, ctx.size), None, None, None, None
 
 
 MATRIX_SIDE = 48
@@ -142,7 +153,7 @@ MATRIX_SIDE = 48
 Measured on an AVX-512 core: 0.7 to 1.0 of the time of transforms in n log n at 34 x 34, 1.7 of it at 66 x 66.
 """
 FLAT_GRID = 400
-"""Largest number of pixels of a grid that one matrix transforms at once, except on a CPU: few products where their start is the time."""
+"""Largest number of pixels of a grid that one matrix transforms."""
 CACHE_BYTES = 1 << 20
 """Bytes of maps that are filtered at a time on a CPU, in its cache."""
 
@@ -159,7 +170,7 @@ def _by_transforms(z: Tensor, gain: Tensor) -> Tensor:
     return torch.cat([filtered.real, filtered.imag[: batch - half]])
 
 
-def _by_matrices(z: Tensor, gain: Tensor, analysis: Matrices, synthesis: Matrices) -> Tensor:
+def _by_matrices(z: Tensor, gain: Tensor, analysis: Matrices, synthesis: Matrices, size: tuple[int, int]) -> Tensor:
     r"""Filter in the basis of :math:`\mathrm{cas}\,x = \cos x + \sin x`, in which the transform of a real map is real.
 
     In the basis cas(kx + ly), of one matrix for both axes, an even gain V multiplies each coefficient. In cas(kx) cas(ly), of one matrix an
@@ -176,18 +187,20 @@ def _by_matrices(z: Tensor, gain: Tensor, analysis: Matrices, synthesis: Matrice
         even = torch.lerp(gain, gain.index_select(1, columns), 0.5)
         factors = even, even - gain, rows[:, None], columns
     with torch.autocast(z.device.type, enabled=False), float32_arithmetic(z.device):
-        if z.device.type != "cpu" or gain.requires_grad or torch.is_grad_enabled():
-            return _filtered(maps, factors, analysis, synthesis).permute(0, 3, 1, 2)
-        parts = maps.split(max(1, CACHE_BYTES // max(1, maps[0].nbytes)))
-        return torch.cat([_filtered(part, factors, analysis, synthesis) for part in parts]).permute(0, 3, 1, 2)
+        if z.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return _filtered(maps, factors, analysis, synthesis, size).permute(0, 3, 1, 2)
+        filtered = maps.new_empty(len(z), *size, maps.shape[3])
+        step = max(1, CACHE_BYTES // max(1, maps[0].nbytes))
+        for part in (slice(first, first + step) for first in range(0, len(z), step)):
+            filtered[part] = _filtered(maps[part], factors, analysis, synthesis, size)
+        return filtered.permute(0, 3, 1, 2)
 
 
-def _filtered(maps: Tensor, factors: tuple[Tensor, ...], analysis: Matrices, synthesis: Matrices) -> Tensor:
-    """Return maps [b, h, w, C] filtered by the ``factors`` of their coefficients."""
+def _filtered(maps: Tensor, factors: tuple[Tensor, ...], analysis: Matrices, synthesis: Matrices, size: tuple[int, int]) -> Tensor:
+    """Return maps [b, h, w, C] filtered by the ``factors`` of their coefficients, as maps of ``size``."""
     if len(analysis) == 1:
-        side = math.isqrt(synthesis[0].shape[0])
         flat = synthesis[0] @ (analysis[0] @ maps.flatten(1, 2) * factors[0])
-        return flat.unflatten(1, (side, -1))
+        return flat.unflatten(1, size)
     even, odd, rows, columns = factors
     coefficients = _along_both(maps, analysis)
     return _along_both(torch.addcmul(coefficients * even, coefficients[:, rows, columns], odd), synthesis)
