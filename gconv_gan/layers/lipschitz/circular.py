@@ -41,21 +41,22 @@ def power_spectrum(weight: Float[Tensor, "o i kh kw"], grid: tuple[int, int], *,
     taps = kernels.mT @ kernels  # one product in place of a convolution with O groups
     autocorrelation = taps.flatten(1) @ _displacements(kh, kw, weight.device)
     if max(grid) <= MATRIX_SIDE:
-        power = (_cosines((2 * kh - 1, 2 * kw - 1), grid, weight.device) @ autocorrelation.mT).unflatten(0, grid).permute(2, 0, 1)
+        power = (_cosines((2 * kh - 1, 2 * kw - 1), grid, weight.device) @ autocorrelation.mT).view(*grid, -1).permute(2, 0, 1)
     else:
         rows = _phases(grid[0], grid[0], range(1 - kh, kh), kernels.dtype, kernels.device)
         cols = _phases(grid[1], grid[1], range(1 - kw, kw), kernels.dtype, kernels.device)
         power = (rows @ autocorrelation.view(-1, 2 * kh - 1, 2 * kw - 1).to(rows.dtype) @ cols.T).real
-    return power.clamp_min(at_least)
+    return torch.clamp_min(power, at_least)
 
 
 @constant
 def _cosines(taps: tuple[int, int], grid: tuple[int, int], device: torch.device) -> Tensor:
     """Return the matrix [h w, taps] of the DFT of an even function of (2k-1) x (2k-1) taps around 0, in float64."""
-    rows, columns = (
-        torch.outer(torch.arange(size, device=device), torch.arange(-(count // 2), count // 2 + 1, device=device)).remainder(size).double() / size
-        for size, count in zip(grid, taps, strict=True)
-    )
+    turns_of = []
+    for size, count in zip(grid, taps, strict=True):
+        k, tap = torch.arange(size, device=device), torch.arange(-(count // 2), count // 2 + 1, device=device)
+        turns_of.append(torch.outer(k, tap).remainder(size).double() / size)
+    rows, columns = turns_of
     turns = rows[:, None, :, None] + columns[:, None]
     return (2.0 * math.pi * turns).cos().reshape(grid[0] * grid[1], -1)
 
@@ -90,9 +91,7 @@ class Window(NamedTuple):
 WHOLE = Window()
 
 
-def zero_phase_filter(
-    z: Float[Tensor, "b c h w"], gain: Float[Tensor, "c h w"], window: Window = WHOLE
-) -> Float[Tensor, "b c h2 w2"]:
+def zero_phase_filter(z: Float[Tensor, "b c h w"], gain: Float[Tensor, "c h w"], window: Window = WHOLE) -> Float[Tensor, "b c h2 w2"]:
     """Return a window of z [B, C, h, w] with every frequency of channel c multiplied by the real number ``gain[c]`` [h, w].
 
     ``gain`` must be even (the same at w and -w), as every power spectrum is; then the result is real and the filter is its own
@@ -101,9 +100,8 @@ def zero_phase_filter(
     if max(gain.shape[1:]) > MATRIX_SIDE:
         whole: Tensor = _by_transforms(z, gain) if gain.requires_grad else _SelfAdjointFilter.apply(z, gain)
         return window.of(whole)
-    axes = [(place,) for place in zip(gain.shape[1:], window.margin, strict=True)]
-    if few_products(z):
-        axes = [axes[0] + axes[1]]
+    places = tuple(zip(gain.shape[1:], window.margin, strict=True))
+    axes = (places,) if few_products(z) else tuple((place,) for place in places)
     synthesis = tuple(_hartley(axis, window.pool, z.dtype, z.device) for axis in axes)
     analysis = tuple(_hartley(tuple((size, 0) for size, _ in axis), False, z.dtype, z.device) for axis in axes)
     size = window.size(*z.shape[2:])
@@ -200,7 +198,7 @@ def _filtered(maps: Tensor, factors: tuple[Tensor, ...], analysis: Matrices, syn
     """Return maps [b, h, w, C] filtered by the ``factors`` of their coefficients, as maps of ``size``."""
     if len(analysis) == 1:
         flat = synthesis[0] @ (analysis[0] @ maps.flatten(1, 2) * factors[0])
-        return flat.unflatten(1, size)
+        return flat.view(len(maps), *size, -1)
     even, odd, rows, columns = factors
     coefficients = _along_both(maps, analysis)
     return _along_both(torch.addcmul(coefficients * even, coefficients[:, rows, columns], odd), synthesis)
@@ -235,7 +233,7 @@ def _hartley(axes: tuple[tuple[int, int], ...], pool: bool, dtype: torch.dtype, 
 def _kept(size: int, margin: int, *, pool: bool, device: torch.device) -> Tensor:
     """Return the matrix [m, n] that keeps a window of n pixels, in float64."""
     kept = torch.eye(size, dtype=torch.float64, device=device)[margin : size - margin]
-    return kept[: len(kept) // 2 * 2].unflatten(0, (-1, 2)).mean(1) if pool else kept
+    return kept[: len(kept) // 2 * 2].view(-1, 2, size).mean(1) if pool else kept
 
 
 @constant
