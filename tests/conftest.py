@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator
 
+import jaxtyping
 import pytest
 from accelerate.state import AcceleratorState
+
+from tests.type_checks import checked
+
+jaxtyping.jaxtyped = checked  # by which the import hook of `--jaxtyping-packages` decorates; nothing of the package is imported yet
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ A command of this project takes three to five seconds to import PyTorch, Acceler
 `run_python` lets a *server*, a Python process that has imported these libraries and nothing of this project, fork for every command. The
 fork executes the script, module or code as `python` does: own working folder, arguments, `sys.path`, `__main__`, exit code, and its own
 copy of every module of the project. There is one server for each value of the variables that an interpreter or a library reads when it
-starts (`AT_START`).
+starts (`AT_START`), but for those that the fork can follow itself (`IN_FORK`): a server takes as long to start as a command.
 """
 
 import atexit
@@ -30,7 +30,8 @@ LIBRARIES = (
     "torch", "torch._dynamo", "torch.distributed", "torch.utils.flop_counter", "torchvision.transforms.v2", "accelerate", "pydantic",
     "safetensors.torch", "scipy.stats", "scipy.linalg", "PIL.Image", "tyro", "einops", "tqdm", "rich.console", "matplotlib.figure",
 )  # fmt: skip
-AT_START = ("PYTHON", "PATH", "LD_", "OMP_", "MKL_", "KMP_", "TORCH", "HF_", "WANDB_")
+AT_START = ("PYTHON", "LD_", "OMP_", "MKL_", "KMP_", "TORCH", "HF_")
+IN_FORK = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 ROOT = Path(__file__).parents[1]
 
 
@@ -39,17 +40,19 @@ class _Server:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.socket, theirs = socket.socketpair()
+        self.bytecode = tempfile.TemporaryDirectory()  # with PYTHONDONTWRITEBYTECODE, every fork would compile the project again
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
-                env=dict(environment),
+                env={name: value for name, value in environment.items() if name not in IN_FORK},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C ends the tests, and this process when its socket closes
             )
 
-    def run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdout: int, stderr: int) -> int:
-        message = json.dumps({"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}).encode()
+    def run(self, arguments: Sequence[str], folder: Path, environments: Sequence[Mapping[str, str]], stdout: int, stderr: int) -> int:
+        told = {"arguments": list(arguments), "folder": str(folder), "environments": [*environments], "bytecode": self.bytecode.name}
+        message = json.dumps(told).encode()
         socket.send_fds(self.socket, [struct.pack("!I", len(message)) + message], [stdout, stderr])
         answer = self.socket.recv(4)
         if len(answer) < 4:
@@ -60,27 +63,44 @@ class _Server:
 _SERVERS: dict[tuple[tuple[str, str], ...], _Server] = {}
 
 
-def run_python(arguments: Sequence[str], cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+def run_python(
+    arguments: Sequence[str], cwd: Path = ROOT, env: Mapping[str, str] | None = None, launched: int = 0
+) -> "subprocess.CompletedProcess[str]":
     """`subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True)`, without the time of its imports.
 
     Args:
         arguments: `script.py …`, `-m module …` or `-c code …`.
         cwd: Folder in which it runs.
         env: The whole environment; None: the tests' own.
+        launched: Number of processes that run it together, with the variables of `accelerate launch --num_processes`; 0: no launcher.
 
     Returns:
-        Exit code (minus the number of a signal that ended it) and what was printed.
+        Exit code (minus the number of a signal that ended it; of several: the size of the first that is not 0) and what was printed.
 
     """
-    environment = os.environ if env is None else env
-    key = tuple(sorted((name, value) for name, value in environment.items() if name.startswith(AT_START)))
+    environment = dict(os.environ if env is None else env)
+    at_start = {name: value for name, value in environment.items() if name.startswith(AT_START) and name not in IN_FORK}
+    key = tuple(sorted(at_start.items()))
     if key not in _SERVERS:
         _SERVERS[key] = _Server(environment)
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        code = _SERVERS[key].run(arguments, cwd, environment, stdout.fileno(), stderr.fileno())
+        environments = [environment | variables for variables in _of_launcher(launched)] if launched else [environment]
+        code = _SERVERS[key].run(arguments, cwd, environments, stdout.fileno(), stderr.fileno())
         for file in (stdout, stderr):
             file.seek(0)
         return subprocess.CompletedProcess([sys.executable, *arguments], code, stdout.read().decode(), stderr.read().decode())
+
+
+def _of_launcher(processes: int) -> list[dict[str, str]]:
+    """Return the variables that Accelerate's launcher sets for each process, on a CPU."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "ACCELERATE_USE_CPU": "true", "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no", "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
+    }  # fmt: skip
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 
 def serve(descriptor: int) -> None:
@@ -106,11 +126,27 @@ def serve(descriptor: int) -> None:
             channel.sendall(struct.pack("!i", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
 
 
-def _execute(arguments: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
-    """Be `python ARGUMENTS` in `folder`."""
+def _execute(arguments: list[str], folder: str, environments: list[dict[str, str]], bytecode: str) -> NoReturn:
+    """Be `python ARGUMENTS` in `folder`; compiled modules go into `bytecode` where they may not be written beside their sources.
+
+    With several environments: be the parent of a process for each.
+    """
+    environment = environments[0]
+    if len(environments) > 1:
+        children: list[int] = []
+        while len(children) < len(environments) and (not children or children[-1]):
+            environment = environments[len(children)]
+            children.append(os.fork())
+        if children[-1]:
+            codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+            os._exit(next((abs(code) for code in codes if code), 0))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if environment.get("PYTHONDONTWRITEBYTECODE"):
+        sys.pycache_prefix = bytecode
+    if environment.get("PYTHONPATH"):
+        sys.path[:0] = [path or folder for path in environment["PYTHONPATH"].split(os.pathsep)]
     first, rest = arguments[0], arguments[1:]
     code = 0
     try:

@@ -41,7 +41,7 @@ def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
     """
     if resample in ("none", "transposed"):
         return weight
-    return _times(weight, _box_matrix(weight.shape[-1], resample, *_precision(weight)))
+    return _times(weight, box_matrix(weight.shape[-1], resample, *_precision(weight)))
 
 
 def fused_side(side: int, resample: Resample) -> int:
@@ -61,8 +61,8 @@ def taps_and_positions(kernel_size: tuple[int, int], resample: Resample, y: Tens
 
 
 @constant
-def _box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return E as a matrix [k^2, (k+1)^2], turned or divided as ``fused_kernel`` needs it.
+def box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return E of "up" or "down" as a matrix [k^2, (k+1)^2], turned or divided as ``fused_kernel`` needs it.
 
     One small product is two to four times faster than adding padded kernels.
     """

@@ -43,15 +43,18 @@ def test_the_header_is_read_by_the_hub_s_own_library(folder: Path) -> None:
     assert result.dataset_type == "digits"
 
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
 def test_the_snippet_of_the_card_runs_in_the_folder(folder: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(folder, tmp_path / "moved"))
     (code,) = re.findall(r"```python\n(.*?)```", (moved / "README.md").read_text(), re.DOTALL)
-    run_python(["-c", code], moved, {"PYTHONPATH": str(ROOT)}).check_returncode()
+    run_python(["-c", code], moved, ENVIRONMENT).check_returncode()
     with Image.open(moved / "sample.png") as picture:
         assert picture.size == (8, 8)
     (command,) = re.findall(r"```sh\n(.*?)\n```", (moved / "README.md").read_text(), re.DOTALL)
     words = command.removeprefix("gconv-gan ").split()
-    run_python(["-m", "gconv_gan", *words], moved, {"PYTHONPATH": str(ROOT)}).check_returncode()
+    run_python(["-m", "gconv_gan", *words], moved, ENVIRONMENT).check_returncode()
     assert (moved / "samples.zip").is_file()
 
 

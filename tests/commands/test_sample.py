@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from gconv_gan.commands.score import scores
 from gconv_gan.commands.train.networks import load_run
 from gconv_gan.config.errors import UserError
 from gconv_gan.metrics.images.sources import FakeSource
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,14 +83,17 @@ def test_what_is_missing_or_cut_short_is_made_again_and_the_rest_is_kept(tiny_ru
     assert len(files(out)) == 24
 
 
+def test_a_threshold_of_zero_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a truncation of 0 is for generators with a mapping network"):
+        sampling.main([str(tiny_run), "--num", "1", "--truncation", "0", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_processes_write_the_zip_that_one_writes(tiny_run: Path, tmp_path: Path) -> None:
     arguments = [str(tiny_run), "--num", "600", "--out"]
     sampling.main([*arguments, str(tmp_path / "one.zip")])
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    plain = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "gconv_gan", "sample"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [*launch, *plain, *arguments, str(tmp_path / "two.zip")]
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    command = ["-m", "gconv_gan", "sample", *arguments, str(tmp_path / "two.zip")]
+    ended = run_python(command, tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)}, launched=2)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.zip", "two.zip"]

@@ -16,8 +16,6 @@ from torch.func import functional_call
 
 from gconv_gan import parts
 from gconv_gan.commands import gallery
-from gconv_gan.commands.studies.reproducibility import GAN as GAN_RUN
-from gconv_gan.commands.studies.reproducibility import RunCommand
 from gconv_gan.commands.train import classifier as classifier_recipe
 from gconv_gan.commands.train import gan as recipe
 from gconv_gan.commands.train.dry_run import classifier_plan, gan_plan
@@ -25,7 +23,7 @@ from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
-from gconv_gan.gallery.pictures.methods import method_drawings
+from gconv_gan.gallery.pictures.reported import reported_drawings
 from gconv_gan.layers import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.lipschitz.spectral_norm import spectral_norm
@@ -36,6 +34,7 @@ from gconv_gan.methods.method import Player, PlayerName
 from gconv_gan.models.classifiers.plain_net import PlainNet
 from gconv_gan.optim.optimizers import adam, sgd
 from gconv_gan.training.step import measuring
+from tests.processes import run_python
 from tests.training.interrupted import CLASSIFIER, GAN, At, PowerCutError, power_cut
 from tests.training.tiny import final_files, tiny, toml
 from tests.training.tiny_classifier import tiny_classifier
@@ -469,7 +468,7 @@ def test_the_scores_of_a_scaled_classifier_are_read_as_those_of_any(tmp_path: Pa
 
 def test_the_gallery_of_a_scaled_gan_shows_the_scales(tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path, methods=[{**FEW, "players": ["generator"]}], **SHORT))
-    (drawing,) = method_drawings(tmp_path / "tiny" / "methods")
+    (drawing,) = reported_drawings(tmp_path / "tiny" / "methods", "method")
     gallery.main([str(tmp_path / "tiny"), "--out", str(tmp_path / "gallery"), "--cache-dir", str(tmp_path / "cache")])
     page = (tmp_path / "gallery" / "index.html").read_text()
     for file in drawing.files():
@@ -478,7 +477,7 @@ def test_the_gallery_of_a_scaled_gan_shows_the_scales(tmp_path: Path) -> None:
     assert "the factor on each tensor of the generator" in page
 
 
-def test_two_processes_of_the_launcher_find_the_scales_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_launched_processes_find_the_scales_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("HASHES", str(tmp_path))
     plugin = str(ROOT / "tests" / "reference" / "weight_hashes.py")
@@ -488,8 +487,7 @@ def test_two_processes_of_the_launcher_find_the_scales_of_one(tmp_path: Path, mo
     config.write_text(f"plugins = [{json.dumps(plugin)}]\n{config.read_text()}\n{methods}\n")
     found = {}
     for processes in (1, 2):
-        run = RunCommand(GAN_RUN, config, f"of{processes}", processes, tmp_path, 96, checkpoint_every=96)
-        run.finish()
+        run_python(["train_gan.py", str(config), "--name", f"of{processes}"], launched=processes).check_returncode()
         found[processes] = {rank: (tmp_path / f"{processes}-{rank}").read_text() for rank in range(processes)}
     assert found[2][0] == found[2][1] == found[1][0]
     one, two = (json.loads((tmp_path / name / "methods" / "gradinit" / "report.json").read_text()) for name in ("of1", "of2"))

@@ -32,6 +32,7 @@ from gconv_gan.runtime.precision import float32_products, products_of
 from gconv_gan.runtime.run_folder import versions
 
 PLAIN_FORMULATION = "plain formulation / ours"
+FUSED_NORMS = "torch's BatchNorm and rectifier / fused"
 D_STEP = "ConvNorm / spectral norm, a step of D"
 """The name of the comparison of discriminator steps alone."""
 

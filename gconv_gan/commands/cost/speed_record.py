@@ -17,11 +17,13 @@ from accelerate import Accelerator
 from pydantic import PositiveFloat
 
 from gconv_gan.commands.cost.plain_formulation import plain_pairs
-from gconv_gan.commands.cost.record import PLAIN_FORMULATION, SpeedRecord, bytes_moved, floor_ms, speed_ratio
+from gconv_gan.commands.cost.record import FUSED_NORMS, PLAIN_FORMULATION, SpeedRecord, bytes_moved, floor_ms, pairs, speed_ratio
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.dry_run.gan_plan import iteration_macs
-from gconv_gan.commands.train.gan import layouts
+from gconv_gan.commands.train.dry_run.step_time import noise_task
+from gconv_gan.commands.train.gan import measured as measured_layouts
 from gconv_gan.commands.train.gan_checks import check
+from gconv_gan.commands.train.layouts import fused_kernels_work
 from gconv_gan.config.base import Config, EngineName, PrecisionName
 from gconv_gan.config.load import merged, parse_command, validated
 from gconv_gan.config.sections.runs import GANRunConfig
@@ -33,7 +35,7 @@ from gconv_gan.metrics.cost import counts, synchronise
 from gconv_gan.runtime.device import command_device
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.training.adversarial import Adversarial
-from gconv_gan.training.engine import build_engine
+from gconv_gan.training.engine import Engine, build_engine
 
 CHUNK = 4  # iterations between two readings of the clock; with a lazy penalty, at least those of its period
 
@@ -61,6 +63,9 @@ CASES: dict[str, dict[str, Any]] = {
 """Name -> changes of the plain run. On a GPU memory layouts and forms of convolutions are measured, as in a run, or not: by the rules."""
 APART = ("sngan plain, a pass of G for each step",)
 """Cases in which the images of discriminator steps are not generated in one pass."""
+
+
+FUSED_CASES = ("small plain", "sngan plain")
 
 
 class SpeedRecordCommand(Config):
@@ -127,6 +132,13 @@ def main(arguments: Sequence[str]) -> None:
     if command.precision != "fp32" or command.tiny:
         sizes = (8, 8, 1) if command.tiny else (256, 128, 5)
         add_plain_formulation(record, *sizes, precision=precision, batch_size=4 if command.tiny else 64)
+        for name in FUSED_CASES:
+            try:
+                add_fused_norms(record, name, _config(CASES[name], command))
+            except RuntimeError as error:
+                record.add("failures", {"case": FUSED_NORMS, "engine": name, "precision": precision, "error": str(error)})
+                print(f"{precision}  {FUSED_NORMS}: {error}", flush=True)
+            gc.collect()
     for case, changes in CASES.items():
         config = _config(changes, command)
         dataset = dataset or open_dataset(config.data)
@@ -175,6 +187,47 @@ def add_plain_formulation(
     print(f"{precision}  {row.name}: {row.median:.2f}", flush=True)
 
 
+def add_fused_norms(record: SpeedRecord, name: str, config: GANRunConfig) -> None:
+    """Measure a case with torch's kernels of batch normalisation against the fused ones, in pairs on the usual engine.
+
+    Raises:
+        RuntimeError: the fused kernels fail on this GPU. On a CPU, which has none, both are the same.
+
+    """
+    accelerator = build_accelerator(config)
+    device, parts = accelerator.device, check(config, accelerator, None)
+    if device.type == "cuda":
+        said: list[str] = []
+        if not fused_kernels_work(device, said.append):
+            raise RuntimeError("; ".join(said) or "Triton is not installed")
+    runs: list[Callable[[], None]] = []
+    peaks = []
+    both: tuple[Layout, Layout] = ("channels_last", "channels_last_fused")
+    for layout in both:
+        before = 0 if device.type == "cpu" else torch.cuda.memory_allocated(device)
+        task = noise_task(config, parts, accelerator, {"generator": layout})
+        task.begin(accelerator)
+        engine = build_engine("auto", task.iterate, state=task.tensors, device=device, processes=1, say=print)
+
+        def iterations(task: Adversarial = task, engine: Engine = engine) -> None:
+            for _ in range(CHUNK):
+                task.set_schedules(1.0)
+                engine.run(*task.prepare())
+                task.advance()
+
+        reset_peak_memory(device)
+        iterations()
+        peaks.append(peak_memory(device) - before)
+        runs.append(iterations)
+    widths = "/".join(str(network.model_dump()["width"]) for network in (config.generator, config.discriminator))
+    size = f"width {widths}, batch {config.trainer.batch_size}"
+    setting = f"{size}, n_dis {config.trainer.n_dis}, 32 px, {config.trainer.precision}, {CHUNK} iterations"
+    taken = pairs(runs[0], runs[1], count=9 if device.type == "cuda" else 1, device=device)
+    row = speed_ratio("step", FUSED_NORMS, setting, taken, memory=None if device.type == "cpu" else peaks[0] / peaks[1])
+    record.add("ratios", row, key=("part", "name", "setting"))
+    print(f"{config.trainer.precision}  {row.name}, {size}: {row.median:.3f}", flush=True)
+
+
 def _config(changes: dict[str, Any], command: SpeedRecordCommand) -> GANRunConfig:
     precision = command.precision
     fixed = {
@@ -214,7 +267,7 @@ def measured(
         generator_data=parts.generator_data,
         num_classes=parts.num_classes,
         methods=parts.methods,
-        layouts=layouts(config, parts, accelerator),
+        layouts=measured_layouts(config, parts, accelerator),
         device=accelerator.device,
     )
     said: list[str] = []

@@ -84,15 +84,15 @@ def prepared(
         held_out=data.validation if by_validation else tested,
         held_out_name="validation" if by_validation else "test",
         methods=parts.methods,
-        layout=layout(config, parts, accelerator),
+        layout=measured(config, parts, accelerator),
         device=accelerator.device,
     )
     save = partial(save_model, config, parts.description, task, tested, folder, accelerator, quiet=quiet)
     return Prepared(task, Run(config, folder, parts.facts, quiet=quiet), save, parts.may_change)
 
 
-def layout(config: ClassifierRunConfig, parts: CheckedClassifier, accelerator: Accelerator) -> Layout:
-    """Return the memory layout of the network, measured on a part of the batch of this process; its layers get the measured forms."""
+def measured(config: ClassifierRunConfig, parts: CheckedClassifier, accelerator: Accelerator) -> Layout:
+    """Return the memory layout of the network and set the forms of its layers, as measured on a part of the batch of this process."""
     trainer = config.trainer
     batch = trainer.batch_size // (accelerator.num_processes * trainer.micro_batches)
     images = torch.zeros(batch, 3, config.image_size, config.image_size)

@@ -72,6 +72,7 @@ def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, a
         rows = without_held_out(dataset, share=config.trainer.held_out, seed=config.seed)
         probed = probe(dataset, *rows, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes)
     scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, parts.folder.scores)
+    layouts = measured(config, parts, accelerator)
     return Adversarial(
         config,
         parts.generator,
@@ -84,13 +85,13 @@ def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, a
         methods=parts.methods,
         scorer=scorer,
         probe=probed,
-        layouts=layouts(config, parts, accelerator),
+        layouts=layouts,
         device=accelerator.device,
     )
 
 
-def layouts(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> dict[PlayerName, Layout]:
-    """Return the memory layouts of both networks, measured on a part of the batch of this process; their layers get the measured forms."""
+def measured(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> dict[PlayerName, Layout]:
+    """Return the memory layouts of both networks and set the forms of their layers, as measured on a part of the batch of this process."""
     trainer, generator, discriminator = config.trainer, parts.generator, parts.discriminator
     batch = trainer.batch_size // (accelerator.num_processes * trainer.micro_batches)
     labels = () if parts.num_classes is None else (torch.zeros(batch, dtype=torch.long),)
@@ -101,7 +102,7 @@ def layouts(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -
         "discriminator": lambda: (discriminator, (images, *labels)),
     }
     resumes_from, cache_dir, say = parts.resumes_from or parts.forks, Path(config.data.cache_dir), partial(log.warning, "%s")
-    found = chosen_layouts(
+    layouts = chosen_layouts(
         examples,
         {
             "generator": [*facts, config.generator.model_dump(mode="json")],
@@ -116,7 +117,7 @@ def layouts(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -
         say=say,
     )
     setting = Setting(trainer.precision, trainer.deterministic, accelerator)
-    forms = measured_forms(examples, found, setting, measure=trainer.measure, resumes_from=resumes_from, cache_dir=cache_dir, say=say)
+    forms = measured_forms(examples, layouts, setting, measure=trainer.measure, resumes_from=resumes_from, cache_dir=cache_dir, say=say)
     choose_forms(generator, forms["generator"])
     choose_forms(discriminator, forms["discriminator"])
-    return found
+    return layouts

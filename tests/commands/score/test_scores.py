@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +18,7 @@ from gconv_gan.config.sections.scores import ScoreOptions
 from gconv_gan.metrics.protocols import PROTOCOLS, Protocol
 from gconv_gan.metrics.references import reference_statistics
 from gconv_gan.metrics.score_card import Score
+from tests.processes import run_python
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = ["fd", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall", "density", "coverage"]
@@ -246,20 +245,11 @@ def test_where_scores_cannot_be_written_nothing_is_scored(run: Path, tmp_path: P
         main([str(run), "--json", str(tmp_path)])
 
 
-def test_two_processes_under_the_launcher_print_what_one_does(run: Path, judge: Path, tmp_path: Path) -> None:
-    """The script under accelerate launch: the same images, the same numbers, one file."""
+def test_two_processes_print_what_one_does(run: Path, judge: Path, tmp_path: Path) -> None:
+    """As accelerate launch starts them: the same images, the same numbers, one file."""
     command = [str(run), "--extractor", f"checkpoint:{judge}", "--num-fake", "600", "--cache-dir", str(tmp_path / "cache")]  # 3 blocks
-    # on a machine without GPUs, --multi_gpu is what makes the launcher start processes at all; the variable makes them use the CPU
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    done = subprocess.run(
-        [*launcher, *options, str(ROOT / "eval" / "gan_metrics.py"), *command, "--json", str(tmp_path / "two.json")],
-        cwd=ROOT,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    words = [str(ROOT / "eval" / "gan_metrics.py"), *command, "--json", str(tmp_path / "two.json")]
+    done = run_python(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, launched=2)
     assert done.returncode == 0, done.stderr
     two = Score.model_validate_json((tmp_path / "two.json").read_text())
     [one] = scored(command[:-2], tmp_path)
