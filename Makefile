@@ -9,21 +9,22 @@ CHROMIUM ?= chromium
 .PHONY: quickstart test lint bench samples
 
 quickstart: .venv/installed
-	$(VENV)/python train_classifier.py configs/classify/digits.toml
+	$(VENV)/gconv-gan classify configs/classify/digits.toml
 	$(VENV)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no train_gan.py configs/gan/digits_gconv.toml \
 		--evaluation.every 12000 --evaluation.protocol fd1k_classifier --evaluation.extractor checkpoint:$(JUDGE)
-	$(VENV)/python eval/gan_metrics.py $(RUN) --extractor checkpoint:$(JUDGE)
+	$(VENV)/gconv-gan score $(RUN) --extractor checkpoint:$(JUDGE)
 	$(VENV)/python eval/class_agreement.py $(RUN) --classifier $(JUDGE)
-	$(VENV)/python eval/make_gallery.py $(RUN)
+	$(VENV)/gconv-gan gallery $(RUN)
 	@echo
 	@echo "Look at $(RUN)/gallery/index.html in a browser. Next:"
-	@echo "  $(VENV)/gconv-gan sample $(RUN) --num 100 --out $(RUN)/samples.zip     # images as PNG files"
-	@echo "  $(VENV)/gconv-gan export $(RUN)                                       # safetensors, ONNX, model card"
-	@echo "  $(VENV)/gconv-gan train configs/gan/own64.toml --data.path my.zip --name mine --dry-run     # your own pictures"
+	@echo "  . .venv/bin/activate                                                  # gconv-gan is a command then"
+	@echo "  gconv-gan sample $(RUN) --num 100 --out $(RUN)/samples.zip     # images as PNG files"
+	@echo "  gconv-gan export $(RUN)                                       # safetensors, ONNX, model card"
+	@echo "  gconv-gan train configs/gan/own64.toml --data.path my.zip --name mine --dry-run     # your own pictures"
 
 # the committed page of the digits, the index beside it, and a picture of the page
 samples: quickstart
-	$(VENV)/python eval/make_gallery.py $(RUN) --out samples/digits_gconv --index samples
+	$(VENV)/gconv-gan gallery $(RUN) --out samples/digits_gconv --index samples
 	$(CHROMIUM) --headless --no-sandbox --hide-scrollbars --window-size=1200,1640 --screenshot=samples/digits_gconv.png \
 		file://$(CURDIR)/samples/digits_gconv/index.html
 

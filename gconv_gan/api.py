@@ -82,10 +82,11 @@ class GAN:
             seed: of the latents and, where ``label`` is None, of the classes.
             label: one class for all, by its number or its name (a text that is a name is that class);
                 None: classes drawn uniformly.
-            truncation: threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ for a generator with a mapping network.
+            truncation: threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ for a generator with a mapping network
+                (0: the mean w).
 
         Raises:
-            UserError: the generator has no such class, or ``num`` is not positive.
+            UserError: the generator has no such class, or ``num`` or a threshold of z is not positive.
 
         """
         if num < 1:
@@ -223,14 +224,14 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def score(source: str | Path, *, plugins: Sequence[str | Path] = (), **options: Any) -> list[dict[str, Any]]:
-    """Score a run, or images in a folder or zip, and return what ``eval/gan_metrics.py --json`` writes: one entry a protocol.
+    """Score a run, or images in a folder or zip, and return what ``gconv-gan score --json`` writes: one entry a protocol.
 
     Each is ``{"scores": {"fid": …, "is_mean": …, …}, "card": …}``; a run keeps them in its folder, too.
 
     Args:
         source: a run folder, or images in a folder or zip.
         plugins: files and modules to import first, see :func:`load`.
-        **options: the options of ``eval/gan_metrics.py``, such as ``protocol="fid50k_train"``, ``reference="reals/"``,
+        **options: the options of ``gconv-gan score``, such as ``protocol="fid50k_train"``, ``reference="reals/"``,
             ``extractor="efficientnet_lite0"``, ``metrics=["fid", "kid"]``, ``num_fake=10_000``, ``checkpoint="best"``.
 
     Raises:

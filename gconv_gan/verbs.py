@@ -21,6 +21,9 @@ VERBS = {
     "classify": Verb("gconv_gan.commands.train.classifier", "ClassifierRunConfig", "CONFIG", "Train a classifier from the same layers."),
     "prepare": Verb("gconv_gan.data.prepare", "", "KIND", "Download and convert a data set, and say what is in it."),
     "score": Verb("gconv_gan.commands.score.scores", "ScoreCommand", "SOURCE", "Score a run or pictures against real images."),
+    "test": Verb(
+        "gconv_gan.commands.score.classifier_card", "ClassifierCardCommand", "RUN", "Test a classifier: accuracy, robustness, cost."
+    ),
     "curve": Verb("gconv_gan.commands.score.score_curve", "CurveCommand", "RUN", "Score every checkpoint of a run, mark the best."),
     "compare": Verb(
         "gconv_gan.commands.score.compare_scores", "CompareCommand", "A B [C ...]", "Scores side by side, where they are comparable."
@@ -29,7 +32,9 @@ VERBS = {
         "gconv_gan.commands.score.memorisation", "MemorisationCommand", "SOURCE", "Are images copies of the training images?"
     ),
     "doctor": Verb("gconv_gan.commands.doctor", "DoctorCommand", "RUN", "Say what a run suffers from, with number, threshold and advice."),
-    "gallery": Verb("gconv_gan.commands.gallery", "GalleryCommand", "RUN", "Draw the page of a run, or of an ablation."),
+    "gallery": Verb(
+        "gconv_gan.commands.gallery", "GalleryCommand", "RUN [RUN ...]", "Draw the page of a run, of runs side by side, or of an ablation."
+    ),
     "sample": Verb("gconv_gan.commands.sample", "SampleCommand", "RUN|FOLDER", "Draw images of a trained generator as files."),
     "export": Verb("gconv_gan.commands.export", "ExportCommand", "RUN", "Write a generator with model card and ONNX as one folder."),
     "ablate": Verb("gconv_gan.commands.ablate", "AblateCommand", "CONFIG", "Train arms on paired seeds and test their differences."),

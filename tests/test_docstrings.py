@@ -1,6 +1,7 @@
 """Every public function, method and property of the package that returns a value says in its docstring what it returns."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -87,6 +88,8 @@ def silent_functions(module: ModuleType, classes: Mapping[str, type]) -> list[st
 def test_every_public_function_says_what_it_returns() -> None:
     names = [info.name for info in pkgutil.walk_packages(gconv_gan.__path__, "gconv_gan.") if "._" not in info.name]
     assert len(names) > 100
+    if importlib.util.find_spec("triton") is None:  # builds of torch for CPUs do not bring it
+        names.remove("gconv_gan.layers.norms.batch_kernels")
     modules = [importlib.import_module(name) for name in names]
     classes = {name: member for module in modules for name, member in own(module).items() if inspect.isclass(member)}
     found = {module.__name__: silent_functions(module, classes) for module in modules}

@@ -191,6 +191,39 @@ def test_a_command_takes_these_arguments(
         command.main(arguments)
 
 
+def headed() -> list[tuple[str, tuple[str, ...]]]:
+    """Return (file, words) of every command in the head of a config or of a script, without the options in brackets.
+
+    A config alone (``gconv-gan train CONFIG``) is left out: ``tests/config/test_files.py`` loads them all.
+    """
+    found = {}
+    for path in sorted([*(ROOT / "configs").glob("**/*.toml"), *(ROOT / "eval").glob("**/*.py")]):
+        for line in path.read_text().splitlines():
+            if (command := re.search(rf"(?:^#?\s*|``)((?:{'|'.join(STARTS[:3])}) [^`]+)", line)) and "…" not in line:
+                words = shlex.split(re.sub(r"\[[^\]]*\]", "", command[1]), comments=True)
+                if words[1:2] not in (["train"], ["classify"]) or len(words) > 3:
+                    found[str(path.relative_to(ROOT)), tuple(words)] = None
+    return list(found)
+
+
+@pytest.mark.parametrize(("file", "words"), headed(), ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_a_command_in_the_head_of_a_file_takes_these_arguments(file: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    module, arguments = module_and_arguments(words)
+    if module in TRAINING:
+        assert arguments[0] == file
+        load_config(TRAINING[module], Path(file), arguments[1:])
+        return
+    command = importlib.import_module(module)
+
+    def parse_and_stop(model: type[Config], given: Sequence[str], **options: Any) -> None:
+        raise Parsed(parse_command(model, given, **options))
+
+    monkeypatch.setattr(command, "parse_command", parse_and_stop)
+    with pytest.raises(Parsed):
+        command.main(arguments)
+
+
 def links() -> list[tuple[str, str]]:
     return [(str(page.relative_to(ROOT)), target) for page in PAGES for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text())]
 
@@ -198,3 +231,8 @@ def links() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "target"), sorted(set(links())))
 def test_links_have_targets(page: str, target: str) -> None:
     assert target.startswith("http") or ((ROOT / page).parent / target).exists()
+
+
+def test_the_readme_links_every_page_once() -> None:
+    linked = [target for page, target in links() if page == "README.md" and target.startswith("docs/")]
+    assert sorted(linked) == sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))

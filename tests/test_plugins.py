@@ -118,7 +118,8 @@ def test_the_examples_train_resume_and_are_sampled(tmp_path: Path) -> None:
 
     page = command(tmp_path, "eval/make_gallery.py", "runs/run", "--plugins", "mine.py")
     assert page.returncode == 0, page.stderr
-    assert '<th scope="row">spread</th>' in (tmp_path / "runs" / "run" / "gallery" / "index.html").read_text()
+    shown = (tmp_path / "runs" / "run" / "gallery" / "index.html").read_text()
+    assert '<th scope="row">spread <span role="img" aria-label="higher is better"' in shown
 
     # reading a run executes nothing that the user does not name
     without = command(tmp_path, "gconv_gan.export", "runs/run", "--no-onnx")

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         if command.json_out is not None:
             write_result(result, Path(command.json_out))
 
-    words = shlex.join(["python", "eval/ablate.py", *arguments])
+    words = shlex.join(["gconv-gan", "ablate", *arguments])
     result = ablate(config, command, hours=command.hours, along=store, repeat=words)
     print(table(result))
     store(result)

@@ -1,6 +1,7 @@
 """The doctor: what a run suffers from, with number, threshold, source and advice."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import PositiveInt
 
 from gconv_gan.commands.score.compare_scores import stored
 from gconv_gan.commands.train.networks import TrainedRun, build_networks, load_run
+from gconv_gan.commands.train.next_steps import score_options
 from gconv_gan.commands.train.objective import build_objective
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, JsonFile, RunFolder
@@ -25,7 +27,7 @@ from gconv_gan.diagnosis.diagnose import diagnose
 from gconv_gan.diagnosis.evidence import Evidence, Measured
 from gconv_gan.diagnosis.finding import Finding
 from gconv_gan.diagnosis.overfitting import pictures
-from gconv_gan.diagnosis.rules.average import RAW
+from gconv_gan.diagnosis.rules.average import RAW, SCORE_BOTH
 from gconv_gan.gallery.latents import random_sheet
 from gconv_gan.gallery.trained_generator import generate
 from gconv_gan.runtime.device import command_device
@@ -189,5 +191,10 @@ def report(run: TrainedRun, found: Sequence[Finding]) -> list[str]:
         lines.append(f"and {len(begun) - SHOWN} more: {', '.join(finding.rule for finding in begun[SHOWN:])} (--json lists all)")
     fine = [finding.rule for finding in found if finding.severity == "fine"]
     lines.append(f"fine   {', '.join(fine) or 'nothing'}")
-    lines += [f"not measured  {finding.rule}: {finding.sentence}" for finding in found if finding.severity == "not measured"]
+    score = f"gconv-gan score {shlex.quote(str(run.checkpoint.parent))} {score_options(run.config.evaluation, None)}"
+    lines += [
+        f"not measured  {finding.rule}: {finding.sentence.replace(SCORE_BOTH, f'{score}, and again with --generator-weights raw')}"
+        for finding in found
+        if finding.severity == "not measured"
+    ]
     return lines

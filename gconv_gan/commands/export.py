@@ -1,25 +1,19 @@
 """Export of a run to a self-contained folder, as the Hub expects it: averaged generator, config, model card, samples, ONNX."""
 
 import hashlib
-import importlib.util
-import io
 import json
 import math
 import re
 import shutil
-import statistics
-import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
-from torch import nn
 
 from gconv_gan.commands.exported import DESCRIPTION, TENSORS, ExportedGenerator, load_exported
 from gconv_gan.commands.model_card import ONNXFacts, model_card
+from gconv_gan.commands.onnx_file import latencies, onnx_difference, require_onnx, write_onnx
 from gconv_gan.commands.sample import sample
 from gconv_gan.commands.train.networks import TrainedRun, load_run
 from gconv_gan.config.base import Config
@@ -30,18 +24,14 @@ from gconv_gan.config.plugins import names_in_copy
 from gconv_gan.config.schema import resolved
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.gallery.pictures.grid import save_grid
-from gconv_gan.metrics.images.sources import shape_of
 from gconv_gan.models.changes import made
 from gconv_gan.runtime.files.atomic import new_folder, require_possible_folder, write_text
 from gconv_gan.runtime.run_folder import keep_plugins
-from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 ONNX = "generator.onnx"
+WITHOUT_ONNX = "leave it out with --no-onnx"
 CARD, SAMPLES = "README.md", "samples.png"
 SHOWN = 64  # images of seed 0 in the card
-TIMED = 15  # passes
-TRACED_BATCH, CHECKED_BATCHES = 2, (1, 5)
-TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two libraries sum in different orders
 
 
 class ExportCommand(Config):
@@ -72,11 +62,12 @@ def export(command: ExportCommand) -> Path:
     """Write the folder atomically and return its path.
 
     Raises:
-        UserError: there is no such run or checkpoint, the folder exists, ONNX's packages are missing, or its images differ.
+        UserError: there is no such run or checkpoint, the folder exists, ONNX's packages are missing, the generator cannot be
+            exported to ONNX, or its images differ.
 
     """
     if not command.no_onnx:
-        require_onnx()
+        require_onnx(WITHOUT_ONNX)
     run = load_run(command.run, checkpoint=command.checkpoint)
     out = Path(command.out or Path(command.run) / f"exported-{run.images_seen}")
     if out.exists():
@@ -90,8 +81,9 @@ def export(command: ExportCommand) -> Path:
         generator, _ = load_exported(folder)  # read back as a user of the folder would
         onnx = None
         if not command.no_onnx:
-            write_onnx(generator, folder / ONNX)
-            onnx = ONNXFacts(onnx_difference(generator, folder / ONNX), *latencies(generator, folder / ONNX))
+            write_onnx(generator, folder / ONNX, advice=WITHOUT_ONNX)
+            difference = onnx_difference(generator, folder / ONNX, advice=WITHOUT_ONNX)
+            onnx = ONNXFacts(difference, *latencies(generator, folder / ONNX))
         save_grid(sample(generator, count=SHOWN, seed=0), folder / SAMPLES, columns=math.isqrt(SHOWN))
         card = model_card(generator, description, Path(command.run), onnx=onnx, samples=SAMPLES, repository=command.push)
         write_text(folder / CARD, card)
@@ -153,83 +145,3 @@ def _without_places(config: GANRunConfig) -> GANRunConfig:
     if "plugins" in fields:
         fields["plugins"] = list(names_in_copy(config.plugins).values())
     return validated(GANRunConfig, shortened(fields), "exported config")
-
-
-def require_onnx() -> None:
-    """Raise ``UserError`` if a package that ONNX export or its check needs is absent."""
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"ONNX needs {', '.join(missing)}: pip install 'gconv_gan[onnx]', or leave it out with --no-onnx")
-
-
-def _inputs(generator: nn.Module, batch: int) -> dict[str, torch.Tensor]:
-    latent_dim, num_classes = shape_of(generator)
-    inputs = {"z": draw_latents(0, "onnx", torch.arange(batch), latent_dim=latent_dim)}
-    if num_classes is not None:
-        inputs["y"] = draw_labels(0, "onnx_labels", torch.arange(batch), num_classes=num_classes)
-    return inputs
-
-
-def write_onnx(generator: nn.Module, path: Path) -> None:
-    """Write ``generator`` as one ONNX file: z [batch, d] and, if conditional, y [batch] -> images [batch, 3, h, w], any batch."""
-    inputs = _inputs(generator, TRACED_BATCH)
-    with redirect_stdout(io.StringIO()):  # the exporter reports its progress there
-        torch.onnx.export(
-            generator,
-            tuple(inputs.values()),
-            path,
-            input_names=list(inputs),
-            output_names=["images"],
-            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-
-
-def latencies(generator: nn.Module, path: Path) -> tuple[float, float]:
-    """Return the median milliseconds of one image on this CPU: by onnxruntime, and by torch."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    inputs = _inputs(generator, 1)
-    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-
-    @torch.no_grad()
-    def by_torch() -> None:
-        generator(*inputs.values())
-
-    found = []
-    for call in (lambda: session.run(None, arrays), by_torch):
-        times = []
-        for _ in range(1 + TIMED):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        found.append(1000 * statistics.median(times[1:]))
-    return found[0], found[1]
-
-
-def onnx_difference(generator: nn.Module, path: Path) -> float:
-    """Return the largest difference between ``generator`` and its ONNX file under onnxruntime, at batch sizes not traced.
-
-    Raises:
-        UserError: if it is above the tolerance or not a number.
-
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    worst = 0.0
-    for batch in CHECKED_BATCHES:
-        inputs = _inputs(generator, batch)
-        with torch.no_grad():
-            expected = generator(*inputs.values())
-        (images,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
-        found = float((torch.from_numpy(images) - expected).abs().max())
-        if not found <= TOLERANCE:
-            raise UserError(f"generator.onnx gives other images at batch {batch} (by up to {found:.2g}): leave it out with --no-onnx")
-        worst = max(worst, found)
-    return worst

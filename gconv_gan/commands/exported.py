@@ -58,7 +58,7 @@ def load_exported(folder: Path | str) -> tuple[nn.Module, ExportedGenerator]:
     folder = Path(folder)
     for path in (folder / DESCRIPTION, folder / TENSORS):
         if not path.is_file():
-            raise UserError(f"{folder} is not an exported generator: {path} is missing; python -m gconv_gan.export RUN makes one")
+            raise UserError(f"{folder} is not an exported generator: {path} is missing; gconv-gan export RUN makes one")
     description = load_config(ExportedGenerator, folder / DESCRIPTION)
     with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         generator = build_generator(description.generator, image_size=description.image_size, num_classes=description.num_classes)

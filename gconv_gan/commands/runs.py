@@ -18,7 +18,8 @@ from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import load_config, parse_command
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
-from gconv_gan.gallery.page.score_names import keys_of
+from gconv_gan.gallery.page.score_names import Direction, direction
+from gconv_gan.gallery.score import Score, read_score
 from gconv_gan.metrics.comparison import aligned
 from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.runtime.files.atomic import write_text
@@ -119,7 +120,8 @@ def about(folder: Path) -> RunState:
         state = "finished"
     else:
         state = "stopped" if saved and logged <= newest else "failed"
-    name, score = best(folder, saved[0][1] if saved else None)
+    top = best(folder, saved[0][1] if saved else None)
+    name, score = (None, None) if top is None else (top.name, top.value)
     signs = [folder / "config.json", folder / "metrics.jsonl", folder / "log.txt", *(path for _, path in saved)]
     last = max(path.stat().st_mtime for path in signs if path.exists())
     return RunState(str(folder), state, max(newest, logged), total, name, score, max(0.0, time.time() - last))
@@ -137,39 +139,66 @@ def is_locked(lock: Path) -> bool:
     return False
 
 
-def best(folder: Path, newest: Path | None) -> tuple[str | None, float | None]:
-    """Return name and value of a run's best score: of its score curves, else of the scores during training, else of those after it."""
+@dataclass(frozen=True)
+class BestScore:
+    """The best score of a run."""
+
+    name: str
+    """Protocol and key, "fid2k/fid"."""
+    value: float
+    direction: Direction | None
+    """Which way it is better; None: not known."""
+
+
+def best(folder: Path, newest: Path | None) -> BestScore | None:
+    """Return a run's best score: of its score curves, else of the scores during training, else of those after it."""
     for name, mark in best_marks(folder).items():
-        return name, float(mark["value"])
+        return BestScore(name, float(mark["value"]), _direction(name, folder / "scores"))
     if newest is not None and (newest / STATE).is_file():
         progress = json.loads((newest / STATE).read_text())["progress"]
         if (value := progress.get("best_score")) is not None:
-            return str(progress["best_name"]), float(value)
+            name = str(progress["best_name"])
+            return BestScore(name, float(value), _direction(name, folder / "scores"))
     return best_of_files(folder / "scores")
 
 
-def best_of_files(scores: Path) -> tuple[str | None, float | None]:
-    """Return name and value of the best score among the score files of a run: by the first score of the first file.
+def _direction(name: str, scores: Path) -> Direction | None:
+    """Return which way "protocol/key" is better; where no loaded metric knows it, as the card of a score with this key says."""
+    key = name.rpartition("/")[2]
+    if (known := direction(key, lower_is_better())) is not None:
+        return known
+    read = (score for file in sorted(scores.rglob("*.json")) for score in _scores(file))
+    return next((score.directions[key] for score in read if key in score.directions), None)
+
+
+def best_of_files(scores: Path) -> BestScore | None:
+    """Return the best score among the score files of a run: by the first score of the first file.
 
     Raises:
         UserError: a file is damaged.
 
     """
-    found: dict[str, list[float]] = {}
-    for file in sorted(scores.glob("*.json")):
-        try:
-            content = json.loads(file.read_text())
-            if isinstance(content, dict) and "card" not in content:
-                continue  # the card of a classifier, without a protocol
-            for one in content if isinstance(content, list) else [content]:
-                key = keys_of(list(one["scores"]))[0]
-                found.setdefault(f"{one['card']['formula']['protocol']}/{key}", []).append(float(one["scores"][key]))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise UserError(f"{file} is damaged ({error}): score the run again, or remove it") from error
+    found: dict[str, list[Score]] = {}
+    for score in (score for file in sorted(scores.glob("*.json")) for score in _scores(file)):
+        found.setdefault(f"{score.protocol}/{score.keys[0]}", []).append(score)
     if not found:
-        return None, None
-    name, values = next(iter(found.items()))
-    return name, (min if name.rpartition("/")[2] in lower_is_better() else max)(values)
+        return None
+    name, alike = next(iter(found.items()))
+    key = alike[0].keys[0]
+    better = alike[0].directions.get(key)
+    return BestScore(name, (min if better == "lower" else max)(score.numbers[key] for score in alike), better)
+
+
+def _scores(file: Path) -> list[Score]:
+    """Return the scores in a file that have a number; none in the card of a classifier, which has no protocol."""
+    try:
+        content = json.loads(file.read_text())
+        if isinstance(content, dict) and "card" not in content:
+            return []
+        scores = [read_score(one, lower_is_better=lower_is_better()) for one in (content if isinstance(content, list) else [content])]
+    except (ValueError, AttributeError, UserError) as error:
+        raise UserError(f"{file} is damaged ({error}): score the run again, or remove it") from error
+    return [score for score in scores if score.keys]
 
 
 def age(seconds: float) -> str:

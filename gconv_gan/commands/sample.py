@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from jaxtyping import UInt8
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -48,8 +48,9 @@ class SampleCommand(Config):
     """Image i depends on (seed, i) alone, and is image i of the scores with that seed."""
     label: Annotated[str | None, tyro.conf.arg(aliases=("--class",))] = None
     """Only this class, by its name, or by its number where no class has that name; None: classes drawn uniformly."""
-    truncation: PositiveFloat | None = None
-    """Threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ of a generator with a mapping network; None: not truncated."""
+    truncation: NonNegativeFloat | None = None
+    """Threshold t of z, whose entries follow N(0, 1) truncated to [-t, t]; ψ of a generator with a mapping network (0: the mean w); None:
+    not truncated."""
     weights: Literal["ema", "raw"] = "ema"
     """Averaged or last weights of a run's generator."""
     checkpoint: Checkpoint = None

@@ -23,12 +23,12 @@ SORTS = (
     # first, since it contains a GAN's config too
     Sort(
         "weights_sha256",
-        "the description of an exported generator: draw a grid of its images with python -m gconv_gan.sample",
-        "an exported generator; draw a grid of its images with python -m gconv_gan.sample, or name the run it came from",
+        "the description of an exported generator: draw a grid of its images with gconv-gan sample",
+        "an exported generator; draw a grid of its images with gconv-gan sample, or name the run it came from",
     ),
-    Sort("discriminator", "a GAN's config: use train_gan.py", "a GAN's run; score it with eval/gan_metrics.py"),
-    Sort("test_data", "a classifier's config: use train_classifier.py", "a classifier's run; test it with eval/classifier.py"),
-    Sort("arms", "an ablation: use eval/ablate.py", "an ablation; run it with eval/ablate.py"),
+    Sort("discriminator", "a GAN's config: use gconv-gan train", "a GAN's run; score it with gconv-gan score"),
+    Sort("test_data", "a classifier's config: use gconv-gan classify", "a classifier's run; test it with gconv-gan test"),
+    Sort("arms", "an ablation: use gconv-gan ablate", "an ablation; run it with gconv-gan ablate"),
 )
 
 

@@ -76,7 +76,7 @@ def published_classes(config: DataConfig) -> int:
     if config.kind not in PUBLISHED_CLASSES:
         raise UserError(
             f"the number of classes of data.kind = '{config.kind}' is not known before the download, and a dry run downloads nothing: "
-            f"fetch it with python -m gconv_gan.data.prepare {config.kind}"
+            f"fetch it with gconv-gan prepare {config.kind}"
         )
     return PUBLISHED_CLASSES[config.kind]
 

@@ -1,24 +1,21 @@
 """Prepare a data set before training: download it where possible, convert it, verify every byte, print what it is and where it lies.
 
-    python -m gconv_gan.data.prepare cifar100
-    python -m gconv_gan.data.prepare folder --path my.zip --split train --size 32
+    gconv-gan prepare cifar100
+    gconv-gan prepare folder --path my.zip --split train --size 32
 
 The flags are the keys of the config's [data] table. Files that can be downloaded are downloaded, unless --download False is given. Exit
 codes: 0 done; 2 the input is wrong; 3 the disk is full; 130 interrupted (the same command continues the download).
 """
 
-import logging
-
 if __name__ == "__main__":  # before large libraries are imported, so that an interrupt prints nothing
     from gconv_gan.runtime.script import run_command
 
-    ours = logging.getLogger("gconv_gan")  # says how much disk space a conversion needs, before it starts
-    ours.addHandler(logging.StreamHandler())
-    ours.setLevel(logging.INFO)
     run_command("gconv_gan.data.prepare")
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,9 +50,23 @@ def main(arguments: Sequence[str]) -> None:
         return
     config = config_of(arguments)
     flags = {name: f"--{name.replace('_', '-')}" for name in type(config).model_fields}
-    with reworded(partial(as_flags, flags, config.kind)):
+    with reworded(partial(as_flags, flags, config.kind)), _needed_space_told():
         text = summary(open_dataset(config, verify=True), source_of(config))
     print(text)
+
+
+@contextlib.contextmanager
+def _needed_space_told() -> Iterator[None]:
+    """Print what a conversion logs before it begins: how much disk space it needs."""
+    ours, handler = logging.getLogger("gconv_gan"), logging.StreamHandler()
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
 
 
 def usage() -> str:

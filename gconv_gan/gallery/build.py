@@ -12,13 +12,21 @@ from gconv_gan.gallery.page.run_page import page_html
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
 from gconv_gan.gallery.pictures.registry import PICTURES
+from gconv_gan.gallery.slider.slider import Slider, slider_files, slider_html
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from gconv_gan.runtime.files.atomic import write_bytes
 
 HERO = "unconditional"  # the kind of picture whose first drawing stands at the top of the page
 
 
-def build_gallery(out_dir: Path, trained: TrainedGenerator, *, seed: int = 0, pictures: Mapping[str, PictureKind] = PICTURES) -> Path:
+def build_gallery(
+    out_dir: Path,
+    trained: TrainedGenerator,
+    *,
+    seed: int = 0,
+    pictures: Mapping[str, PictureKind] = PICTURES,
+    slider: Slider | None = None,
+) -> Path:
     """Draw every picture of the table and write it with the manifest and the page; return the path of the page.
 
     Each file is written under a temporary name and renamed, the page last: no incomplete file and no page with missing pictures is
@@ -29,9 +37,10 @@ def build_gallery(out_dir: Path, trained: TrainedGenerator, *, seed: int = 0, pi
         trained: the generator, its run and its records.
         seed: of all latents and labels.
         pictures: the table; it needs the kind ``HERO``.
+        slider: model and runtime of the latent slider between the samples of the first picture; None: a page without one.
 
     Raises:
-        UserError: if a score has no protocol, or a training grid holds images of another size.
+        UserError: if the log has a score without a protocol, or a training grid holds images of another size.
         ValueError: if two drawings share a file name.
 
     """
@@ -41,14 +50,26 @@ def build_gallery(out_dir: Path, trained: TrainedGenerator, *, seed: int = 0, pi
     if len(files) != len(entries):
         raise ValueError(f"two drawings share a file name among {sorted(entry.file for entry in entries)}")
     versions = library_versions()
+    pixels, controls = trained.image_size < TILE_SIDE, ""
+    if slider is not None:
+        sheet = trained.numbered(seed, sum(map(len, drawn[HERO][0].samples)))
+        names = [trained.class_name(index) for index in range(trained.num_classes or 0)]
+        added = slider_files(slider, sheet=sheet, class_names=names)
+        controls = slider_html(slider, added, sheet=sheet, image_size=trained.image_size, pixels=pixels)
+        entries += [
+            Entry(name, "slider", seed, {}, trained.run.checkpoint_sha256, sha256(file), "Latent slider", {})
+            for name, file in added.items()
+        ]
+        files |= added
     page = page_html(
         trained.run,
         hero=drawn[HERO][0],
         sections=by_section({kind: drawings for kind, drawings in drawn.items() if kind != HERO}, pictures),
         scores=trained.scores,
-        pixels=trained.image_size < TILE_SIDE,
+        pixels=pixels,
         seed=seed,
         versions=versions,
+        slider=controls,
     )
     return write_gallery(out_dir, files, Manifest(asdict(trained.run), versions, tuple(entries)), page)
 

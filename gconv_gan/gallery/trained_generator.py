@@ -1,7 +1,7 @@
 """The input of a gallery: a generator, the facts of its run, and the records of the run."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from gconv_gan.data.reading.decoded_images import DecodedImages
 from gconv_gan.gallery.latents import Sheet, numbered_sheet
+from gconv_gan.gallery.page.score_names import Direction
 from gconv_gan.gallery.pictures.drawing import Drawing, Sample
 from gconv_gan.gallery.pictures.grid import as_bytes
+from gconv_gan.gallery.score import Score
 from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.runtime.precision import float32_arithmetic
@@ -51,6 +53,8 @@ class RunFacts:
     """Protocol and key of the run's best score, "fid2k/fid"; None: it has no score."""
     best_score: float | None = None
     """Its value."""
+    best_direction: Direction | None = None
+    """Which way that score is better; None: it has none, or not known."""
     date: str = ""
     """Day and minute at which the checkpoint was written; empty: unknown."""
 
@@ -87,26 +91,30 @@ class TrainedGenerator:
         generator: called as ``generator(z, y)`` with attributes latent_dim, num_classes, image_size.
         run: the facts.
         records: the run's metrics, one mapping per line of metrics.jsonl, oldest first.
-        scores: score files of the run: ``{"scores": {name: number}, "card": {"protocol": ..., ...}}`` each.
+        lower_is_better: keys of all known scores for which lower is better.
+        scores: of the run's score files.
         timeline: (images seen, PNG grid written by ``save_grid``) of the same latents during training.
         reals: PNG grid of training images, written by ``save_grid``; None if the run has none.
         discriminator: called as ``discriminator(images, y)``; None if the run has none.
         training: the training images; None if they are absent.
         extractor: for nearest neighbours in features; None: in pixels only.
         methods: the pictures that training methods left in the run folder.
+        curvature: the densities of the players' eigenvalues that were measured on the run.
 
     """
 
     generator: nn.Module
     run: RunFacts
+    lower_is_better: frozenset[str]
     records: tuple[Mapping[str, object], ...] = ()
-    scores: tuple[Mapping[str, object], ...] = ()
+    scores: tuple[Score, ...] = ()
     timeline: tuple[tuple[int, Path], ...] = ()
     reals: Path | None = None
     discriminator: nn.Module | None = None
     training: TrainingImages | None = None
     extractor: FeatureExtractor | None = None
     methods: tuple[Drawing, ...] = ()
+    curvature: tuple[Drawing, ...] = ()
 
     @property
     def latent_dim(self) -> int:
@@ -131,16 +139,12 @@ class TrainedGenerator:
         """Return the latents and classes of the images numbered 0 to count - 1; see ``numbered_sheet``."""
         return numbered_sheet(seed, count=count, latent_dim=self.latent_dim, num_classes=self.num_classes, label=label, threshold=threshold)
 
-    def numbered_images(
-        self, seed: int, count: int, *, label: int | None = None, threshold: float | None = None, psi: float | None = None
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Return the images numbered 0 to count - 1 on the CPU, computed in whole batches as ``gconv-gan sample`` does.
+    def numbered_images(self, seed: int, count: int, *, psi: float | None = None) -> Float[Tensor, "n 3 h w"]:
+        """Return the images numbered 0 to count - 1 on the CPU, computed as ``gconv-gan sample`` does.
 
         Args:
             seed: of the numbers.
             count: how many.
-            label: their class; None: classes drawn uniformly.
-            threshold: truncation of z; None: not truncated.
             psi: truncation of w, with a mapping network; None: not truncated.
 
         """
@@ -148,10 +152,13 @@ class TrainedGenerator:
         if psi is not None:
             assert isinstance(generator, MappedGenerator)
             generator = generator.truncated(psi)
-        sampler = Sampler(generator)
-        sheet = self.numbered(seed, whole_batches(count, sampler.batch_size), label=label, threshold=threshold)
-        images: Tensor = sampler(sheet.z, sheet.y)[:count].cpu()
-        return images
+        return in_whole_batches(generator, self.numbered(seed, count))
+
+    def rows(self, sheets: Sequence[Sheet]) -> Float[Tensor, "r n 3 h w"]:
+        """Return the images of sheets of equal length, such as a row per class: those of ``numbered_images``, but in common batches."""
+        z, y = torch.cat([sheet.z for sheet in sheets]), [sheet.y for sheet in sheets if sheet.y is not None]
+        images = in_whole_batches(self.generator, Sheet(z, torch.cat(y) if y else None))
+        return images.unflatten(0, (len(sheets), -1))
 
     def samples(self, seed: int, count: int, *, label: int | None = None, truncation: float | None = None) -> tuple[Sample, ...]:
         """Return the class of each of the images numbered 0 to count - 1, and the command that writes it as a file."""
@@ -172,6 +179,17 @@ class TrainedGenerator:
     def generate(self, sheet: Sheet) -> UInt8[Tensor, "n 3 h w"]:
         """Return the images of a sheet as bytes, generated in evaluation mode on the generator's device."""
         return generate(self.generator, sheet.z, sheet.y)
+
+
+def in_whole_batches(generator: nn.Module, sheet: Sheet) -> Float[Tensor, "n 3 h w"]:
+    """Return the images of a sheet on the CPU, in whole batches of the size of ``gconv-gan sample``, the last filled with its first rows.
+
+    In a batch of another size a convolution may round differently; what else is in the batch does not change an image.
+    """
+    sampler = Sampler(generator)
+    rows = torch.arange(whole_batches(len(sheet.z), sampler.batch_size)).remainder(len(sheet.z))
+    images: Tensor = sampler(sheet.z[rows], None if sheet.y is None else sheet.y[rows])[: len(sheet.z)].cpu()
+    return images
 
 
 @torch.no_grad()

@@ -16,6 +16,15 @@ LEAKY_RELU: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2)
 RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
 
 
+def rectifier_slope(activation: nn.Module) -> float | None:
+    r"""Return a of :math:`\max(v, a v)`, from 0 to 1; None for another activation."""
+    if type(activation) is nn.ReLU:
+        return 0.0
+    if type(activation) is nn.LeakyReLU and 0 <= activation.negative_slope <= 1:
+        return float(activation.negative_slope)
+    return None
+
+
 @cache
 def activation_gain(activation: Callable[[], nn.Module]) -> float:
     r"""Return the gain g of the weights before or after an activation f that keeps the second moment of the signal.

@@ -6,6 +6,7 @@ A layer that needs it subclasses ``Conditioned`` and takes ``forward(x, conditio
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -55,14 +56,14 @@ def as_condition(condition: Condition | Tensor) -> Condition:
 class Conditioned(nn.Module):
     """Marker: ``forward(x, condition)`` instead of ``forward(x)``; a call also takes the latent vectors [B, d] as ``condition``."""
 
-    def __call__(self, x: Tensor, condition: Condition | Tensor) -> Tensor:
-        """Return ``forward(x, condition)``, hooks included; ``as_condition`` converts a bare tensor."""
-        result: Tensor = super().__call__(x, as_condition(condition))
+    def __call__(self, x: Tensor, condition: Condition | Tensor, **options: Any) -> Tensor:
+        """Return ``forward(x, condition, **options)``, hooks included; ``as_condition`` converts a bare tensor."""
+        result: Tensor = super().__call__(x, as_condition(condition), **options)
         return result
 
 
-def apply(layer: nn.Module, x: Tensor, condition: Condition | Tensor) -> Tensor:
+def apply(layer: nn.Module, x: Tensor, condition: Condition | Tensor, **options: Any) -> Tensor:
     """Return ``layer(x, condition)`` for a ``Conditioned`` layer and ``layer(x)`` for any other; a bare tensor is z."""
-    result = layer(x, condition) if isinstance(layer, Conditioned) else layer(x)
+    result = layer(x, condition, **options) if isinstance(layer, Conditioned) else layer(x, **options)
     assert isinstance(result, Tensor)
     return result

@@ -7,7 +7,7 @@ Karras et al., "Progressive Growing of GANs", arXiv 1710.10196, fuse the 3x3 cas
 of "up" is a transposed convolution; "transposed" is the transposed convolution of stride 2 itself, whose taps are all independent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.constants import constant
+from gconv_gan.layers.forms import HasForms
 from gconv_gan.runtime.precision import float32_arithmetic
 
 Resample = Literal["none", "up", "down", "transposed"]
@@ -40,7 +41,7 @@ def fused_kernel(weight: Tensor, resample: Resample) -> Tensor:
     """
     if resample in ("none", "transposed"):
         return weight
-    return _times(weight, _box_matrix(weight.shape[-1], resample, *_precision(weight)))
+    return _times(weight, box_matrix(weight.shape[-1], resample, *_precision(weight)))
 
 
 def fused_side(side: int, resample: Resample) -> int:
@@ -60,8 +61,8 @@ def taps_and_positions(kernel_size: tuple[int, int], resample: Resample, y: Tens
 
 
 @constant
-def _box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return E as a matrix [k^2, (k+1)^2], turned or divided as ``fused_kernel`` needs it.
+def box_matrix(side: int, resample: Resample, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return E of "up" or "down" as a matrix [k^2, (k+1)^2], turned or divided as ``fused_kernel`` needs it.
 
     One small product is two to four times faster than adding padded kernels.
     """
@@ -122,13 +123,14 @@ def resampled_conv2d(
     groups: int = 1,
     padding_mode: PaddingMode = "zeros",
     resample: Resample = "none",
+    fused: bool = True,
 ) -> Float[Tensor, "b o h2 w2"]:
     """Return a 2-D convolution with nearest x2 upsampling before it ("up") or 2x2 average pooling after it ("down").
 
     ``x`` [B, C, H, W] and ``weight`` [O, C/groups, k, k] give [B, O, 2H, 2W] for "up", [B, O, H//2, W//2] for "down" and
     ``F.conv2d``'s shape for "none"; equal to the two operations in turn up to rounding, at (k+1)^2 / 4k^2 of their cost.
     "transposed" is the transposed convolution of stride 2 with this kernel, [B, O, 2H, 2W].
-    A weight of higher precision than x is rounded to x's, once, after widening.
+    A weight of higher precision than x is rounded to x's, once, after widening. ``fused`` false: "up" and "down" are two operations.
 
     Raises:
         ValueError: for a fused form with stride or dilation other than 1, an even kernel, or padding other than (k-1)/2; for
@@ -138,9 +140,13 @@ def resampled_conv2d(
     padding, stride, dilation = pair(padding), pair(stride), pair(dilation)
     kernel_size = (weight.shape[2], weight.shape[3])
     check_resample(kernel_size, stride, padding, dilation, padding_mode, resample)
-    if resample == "none":
+    apart = not fused and resample in ("up", "down") and kernel_size != (1, 1)
+    if resample == "none" or apart:
+        if apart and resample == "up":
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         x, padding = pad(x, padding, padding_mode)
-        return F.conv2d(x, weight.to(x.dtype), bias, stride, padding, dilation, groups)
+        y = F.conv2d(x, weight.to(x.dtype), bias, stride, padding, dilation, groups)
+        return F.avg_pool2d(y, 2) if apart and resample == "down" else y
     if kernel_size == (1, 1):
         return at_low_resolution(lambda low: F.conv2d(low, weight.to(x.dtype), bias, groups=groups), x, resample)
     kernel = fused_kernel(weight, resample).to(x.dtype)
@@ -187,7 +193,7 @@ def transposed_kernel(weight: Tensor, groups: int) -> Tensor:
     return rearrange(weight, "(g o) c h w -> (g c) o h w", g=groups)
 
 
-class ResampledConv2d(nn.Conv2d):
+class ResampledConv2d(HasForms, nn.Conv2d):
     r"""A ``Conv2d`` with nearest x2 upsampling before it or 2x2 average pooling after it, fused into one convolution.
 
     .. math:: y = \mathrm{pool}_2(W * x) + b \;\; (\text{"down"}), \qquad y = W * \mathrm{up}_2(x) + b \;\; (\text{"up"})
@@ -232,7 +238,14 @@ class ResampledConv2d(nn.Conv2d):
             return plain
         mode: PaddingMode = self.padding_mode
         padding = (self.kernel_size[0] - 1) // 2
-        return resampled_conv2d(input, weight, bias, padding=padding, groups=self.groups, padding_mode=mode, resample=self.resample)
+        fused = self.chosen_form != "apart"
+        return resampled_conv2d(
+            input, weight, bias, padding=padding, groups=self.groups, padding_mode=mode, resample=self.resample, fused=fused
+        )
+
+    def forms(self) -> Sequence[str]:
+        """See ``HasForms``: resampling "apart" from the convolution; by the rule it is fused."""
+        return ("apart",) if self.resample in ("up", "down") and self.kernel_size != (1, 1) else ()
 
     def extra_repr(self) -> str:
         text: str = super().extra_repr()  # type: ignore[no-untyped-call]

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.schema import PartConfig
+from gconv_gan.layers.norms.batch_norm import fuse_batch_norms
 from gconv_gan.layers.weights import channels_last
 from gconv_gan.models.changes import NetworkName
 from gconv_gan.optim.ema import Ema
 
 PlayerName = NetworkName
 
-Layout = Literal["channels_last", "contiguous"]
-"""Memory layout of a network's kernels and feature maps."""
+Layout = Literal["channels_last", "contiguous", "channels_last_fused", "contiguous_fused"]
+"""Memory layout of a network's kernels and feature maps; "fused": batch normalisation by this package's kernels."""
 
 
 def contiguous_input(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -46,7 +47,7 @@ class Player:
     average: Ema | None = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.layout == "contiguous":  # as networks are built, and as their parts stay when they change
+        if self.layout.startswith("contiguous"):  # as networks are built, and as their parts stay when they change
             self.network.register_forward_pre_hook(contiguous_input)
         self.rebuild()
 
@@ -56,8 +57,9 @@ class Player:
         The optimiser starts without moments, and the average is a copy of the network. Kernels get the memory
         layout of a network that is loaded from a checkpoint, so that a resumed run computes the same bits.
         """
-        if self.layout == "channels_last":
+        if self.layout.startswith("channels_last"):
             channels_last(self.network)
+        fuse_batch_norms(self.network, self.layout.endswith("fused"))
         self.parameters = [(name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         self.optimizer = self.build_optimizer(self.network)
         self.average = None if self.build_average is None else self.build_average(self.network)

@@ -98,9 +98,8 @@ def peak_bytes(run: Callable[[], object], *, device: torch.device | str = "cpu")
     return peak
 
 
-def training_step(network: nn.Module, *inputs: Tensor) -> Callable[[], None]:
-    """Return one forward and backward pass in training mode, with gradients in the parameters and in the first input."""
-    x, *rest = inputs
+def training_step(network: nn.Module, x: Tensor, *rest: object) -> Callable[[], None]:
+    """Return one forward and backward pass of ``network(x, *rest)`` in training mode, with gradients in the parameters and in x."""
     x = x.detach().requires_grad_(True)
 
     def run() -> None:

@@ -109,6 +109,7 @@ def score_all(
             extractor=one.reference.extractor,
             run=about.model_copy(update={"processes": processes.count, "batch_size": size, "seconds": round(seconds, 3)}),
             geometry=one.reference.geometry,
+            lower_is_better=tuple(key for metric in metrics_of(one.protocol).values() for key in metric.lower_is_better if key in numbers),
         )
         results.append(Score(scores=numbers, card=card, per_class=per_class))
     return results

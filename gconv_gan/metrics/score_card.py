@@ -162,6 +162,9 @@ class ScoreCard(Config):
     """Geometry of the reference in these features, which explains scores and follows from the reference: it is not compared. None: a card
     of an earlier version, or all images of the reference are alike."""
 
+    lower_is_better: tuple[str, ...] | None = Field(None, exclude_if=lambda keys: keys is None)
+    """Keys of the numbers for which lower is better; for the others higher is. It is not compared. None: a card of an earlier version."""
+
     def to_json(self) -> str:
         """Return the card as indented JSON; ``ScoreCard.model_validate_json`` reads it back."""
         return self.model_dump_json(indent=2)
@@ -199,7 +202,7 @@ class Score(Config):
             return []
         distance = next((key for key in ("fid", "fd") if key in self.scores), None)
         floor = geometry.frechet_floor(formula.num_fake, formula.num_real)
-        said = [] if distance is None or floor is None else [f"a perfect generator would have a {distance} of about {floor:.4g}"]
+        said = [] if distance is None or floor is None else [f"the {distance} of a perfect generator would be about {floor:.4g}"]
         return said + geometry.lines()
 
 

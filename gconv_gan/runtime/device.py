@@ -1,5 +1,10 @@
 """The device that a command computes on, and its place among the launched processes: one rule for all commands."""
 
+import contextlib
+import platform
+import re
+from pathlib import Path
+
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
@@ -25,3 +30,11 @@ def device_name() -> str:
     """Return the name of :func:`command_device` for cards and headings: a GPU's product name, else the type, such as "cpu"."""
     device = command_device()
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def processor() -> str:
+    """Return the model of the machine's processor."""
+    with contextlib.suppress(OSError):
+        if named := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return named[1]
+    return platform.processor() or platform.machine()

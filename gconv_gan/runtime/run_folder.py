@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "evaluation",
     "trackers",
     "trainer.engine",
+    "trainer.measure",  # a run keeps what was measured at its start
     "trainer.log_every",
     "trainer.sample_every",
     "trainer.checkpoint_every",

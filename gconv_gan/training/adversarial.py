@@ -30,6 +30,7 @@ from gconv_gan.optim.schedules import schedule_factor
 from gconv_gan.runtime.modes import frozen
 from gconv_gan.runtime.precision import rounds
 from gconv_gan.training.draws import Draws
+from gconv_gan.training.fakes import steps_in_a_pass, with_fakes
 from gconv_gan.training.gan_inputs import DiscriminatorInputs, GeneratorInputs, RealImages, discriminator_inputs, generator_inputs
 from gconv_gan.training.report import Report
 from gconv_gan.training.samples import SampleGrids
@@ -77,9 +78,13 @@ class Adversarial(Task):
         layouts: the memory layout of each network; of one that is absent it is channels last.
         device: device of training.
 
+    Attributes:
+        joined_steps: the number of discriminator steps whose images are generated in one pass, known after ``begin``.
+
     """
 
     config: GANRunConfig
+    joined_steps: int
 
     def __init__(
         self,
@@ -149,6 +154,10 @@ class Adversarial(Task):
         self._rounds = rounds(self.config.trainer.precision, self.device, autocast=accelerator.mixed_precision == "bf16")
         self._accumulate = partial(over_micro_batches, count=micro_batches)
         self._draws = self._draws_of(accelerator.process_index, accelerator.num_processes, micro_batches)
+        self.joined_steps = 1  # each part of a batch has statistics of its own
+        if micro_batches == 1:
+            z, labels, _ = self._draws("d", 0)
+            self.joined_steps = steps_in_a_pass(self.players["generator"].network, z, labels, steps=self.config.trainer.n_dis)
 
     # ---- the iteration -----------------------------------------------------------------------------------------------
 
@@ -185,37 +194,47 @@ class Adversarial(Task):
 
     def _iterate(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
         """Run n_dis discriminator steps and one generator step, and update the average."""
-        schedules = inputs.schedules
+        self.discriminator_steps(variant, inputs)
         generator, discriminator = self.players["generator"], self.players["discriminator"]
-        finish = partial(
-            finish_step,
+        with one_step(self._power_iterations), frozen(discriminator.network):
+            statistics = self._accumulate(self._generator_step, inputs.generator, generator.network)
+        norm = self._finish(generator, inputs.schedules)
+        self.means.add({**statistics, "grad_norm_g": norm})
+        assert generator.average is not None
+        generator.average.update(inputs.schedules.average * (1 - self.guard.failed))
+
+    def discriminator_steps(self, variant: tuple[bool, ...], inputs: Inputs) -> None:
+        """Run the discriminator steps of an iteration, with the images that they need of the generator."""
+        generator, discriminator = self.players["generator"], self.players["discriminator"]
+        batches, joined = list(inputs.discriminator), self.joined_steps
+        for index, (penalised, factor) in enumerate(zip(variant, inputs.schedules.penalty, strict=True)):
+            step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
+            with one_step(self._power_iterations):
+                if joined > 1 and index % joined == 0:
+                    batches[index : index + joined] = with_fakes(generator.network, batches[index : index + joined])
+                statistics = self._accumulate(step, batches[index], discriminator.network)
+            norm = self._finish(discriminator, inputs.schedules)
+            self._observe(statistics)
+            self.means.add({**statistics, "grad_norm_d": norm})
+
+    def _finish(self, player: Player, schedules: Schedules) -> Tensor:
+        """Let a player step with its complete gradient; return the gradient's norm []."""
+        return finish_step(
+            player,
             methods=self.methods,
             guard=self.guard,
             max_grad_norm=self.config.trainer.max_grad_norm,
             images_seen=schedules.images_seen,
         )
 
-        for penalised, batch, factor in zip(variant, inputs.discriminator, schedules.penalty, strict=True):
-            step = partial(self._discriminator_step, penalised=penalised, penalty_factor=factor)
-            with one_step(self._power_iterations):
-                statistics = self._accumulate(step, batch, self.players["discriminator"].network)
-            norm = finish(discriminator)
-            self._observe(statistics)
-            self.means.add({**statistics, "grad_norm_d": norm})
-
-        with one_step(self._power_iterations), frozen(discriminator.network):
-            statistics = self._accumulate(self._generator_step, inputs.generator, self.players["generator"].network)
-        norm = finish(generator)
-        self.means.add({**statistics, "grad_norm_g": norm})
-        assert generator.average is not None
-        generator.average.update(schedules.average * (1 - self.guard.failed))
-
     def _discriminator_step(
         self, batch: DiscriminatorInputs, *, penalised: bool, penalty_factor: Tensor, backward: Callable[[Tensor], None], share: float
     ) -> Statistics:
         """Accumulate the discriminator's gradient on one micro-batch; return detached scalars."""
-        with torch.no_grad():
-            images = self.players["generator"].network(batch.z, batch.fake_labels)
+        images = batch.fakes
+        if images is None:
+            with torch.no_grad():
+                images = self.players["generator"].network(batch.z, batch.fake_labels)
         loss, statistics = discriminator_loss(
             self.players["discriminator"].network,
             Examples(batch.reals, batch.real_labels, batch.real_draws),

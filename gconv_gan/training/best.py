@@ -33,7 +33,7 @@ def marked(folder: Path) -> dict[str, int]:
     """Return score -> images seen at its best checkpoint; raise ``UserError`` if the file cannot be read."""
     marks = _read(folder)
     if marks is None:
-        raise UserError(f"{folder / FILE} cannot be read: run eval/score_curve.py again, or name the checkpoint by its images")
+        raise UserError(f"{folder / FILE} cannot be read: run gconv-gan curve again, or name the checkpoint by its images")
     return {score: int(mark["images"]) for score, mark in marks.items()}
 
 

@@ -29,6 +29,8 @@ class DiscriminatorInputs(NamedTuple):
     fake_twin_draws: Float[Tensor, "b 3"] | None
     penalty_noise: Float[Tensor, "b m"] | None
     real_std: Float[Tensor, ""] | None
+    fakes: Float[Tensor, "b 3 s s"] | None = None
+    """The images of ``z``, where they were generated with those of other steps, see ``fakes``."""
 
 
 class GeneratorInputs(NamedTuple):

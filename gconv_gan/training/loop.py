@@ -16,6 +16,7 @@ from gconv_gan.config.base import Deterministic
 from gconv_gan.config.errors import StoppedBySignalError, UserError
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.runs import GANRunConfig
+from gconv_gan.layers.forms import chosen_forms
 from gconv_gan.methods.method import Progress
 from gconv_gan.models.changes import Record, records_of
 from gconv_gan.optim.schedules import schedule_factor
@@ -171,7 +172,8 @@ def iterations(
                 if accelerator.is_main_process:
                     layouts = {player.name: player.layout for player in task.players.values()}
                     records = [*run.inherited, *records_of(task.methods)]
-                    facts = {**run.facts, "layouts": layouts, "methods": records}
+                    forms = {player.name: chosen_forms(player.network) for player in task.players.values()}
+                    facts = {**run.facts, "layouts": layouts, "forms": forms, "methods": records}
                     save_checkpoint(run.folder.path, task.state, keep=trainer.keep_checkpoints, facts=facts, report=report.say)
                 accelerator.wait_for_everyone()
         if stop and not finished:

@@ -86,7 +86,7 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     assert (result["images"], result["primary"], list(result["arms"])) == (320, "fd", ["dictionary", "open", "plain"])
     assert "dictionary − open" in capsys.readouterr().out
     page = (tmp_path / "page" / "index.html").read_text()
-    for expected in (*result["arms"], "eval/ablate.py", result["question"], "Holm p", 'href="curve-fd.svg"', 'src="samples-open.png"'):
+    for expected in (*result["arms"], "gconv-gan ablate", result["question"], "Holm p", 'href="curve-fd.svg"', 'src="samples-open.png"'):
         assert expected in page
     files = set(re.findall(r'(?:src|srcset)="([^"]+)"', page))
     assert files

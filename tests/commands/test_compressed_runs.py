@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gconv_gan
-from gconv_gan.commands import compare_galleries, export, gallery, sample
+from gconv_gan.commands import export, gallery, sample
 from gconv_gan.commands.cost import compression
 from gconv_gan.commands.score import classifier_card, score_curve, scores
 from gconv_gan.commands.studies import curvature, lipschitz
@@ -41,7 +41,7 @@ def test_a_compressed_gan_is_read_by_every_command(method: str, judge: Path, tmp
     scores.main([str(run), "--extractor", f"checkpoint:{judge}", *FEW, *cache])
     score_curve.main([str(run), "--extractor", f"checkpoint:{judge}", *FEW, *cache])
     gallery.main([str(run), "--out", str(tmp_path / "gallery"), *cache])
-    compare_galleries.main([str(whole), str(run), "--out", str(tmp_path / "pair"), *cache])
+    gallery.main([str(whole), str(run), "--out", str(tmp_path / "pair"), *cache])
     lipschitz.main([str(run)])
     for player in ("generator", "discriminator"):
         curvature.main([str(run), "--player", player, "--batches", "2", "--steps", "3", "--probes", "1", *cache])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands import compare_galleries, export, gallery
+from gconv_gan.commands import export, gallery
 from gconv_gan.commands.score import class_agreement
 from gconv_gan.commands.studies import lipschitz
 from gconv_gan.commands.train import gan
@@ -97,14 +97,13 @@ def test_an_output_path_that_cannot_be_written_is_refused_before_drawing(
         raise AssertionError("work was begun")
 
     monkeypatch.setattr(gallery, "trained_generator", drawn)
-    monkeypatch.setattr(compare_galleries, "trained_generator", drawn)
     monkeypatch.setattr(export, "describe", drawn)
     (tmp_path / "README.md").touch()
     inside = tmp_path / "README.md" / "pages"
     sentence = rf"--out {inside}: {tmp_path / 'README.md'} is a file, not a folder; name another folder"
     for command in (
         lambda: gallery.main([str(tiny_run), "--out", str(inside)]),
-        lambda: compare_galleries.main([str(tiny_run), str(tiny_run), "--out", str(inside)]),
+        lambda: gallery.main([str(tiny_run), str(tiny_run), "--out", str(inside)]),
         lambda: export.main([str(tiny_run), "--out", str(inside), "--no-onnx"]),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -118,17 +117,36 @@ def test_pages_go_into_the_run_and_nowhere_else(tiny_run: Path, tmp_path: Path, 
     monkeypatch.chdir(here)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     gallery.main([str(run), "--index", str(tmp_path / "runs")])
-    compare_galleries.main([str(run), str(run)])
+    gallery.main([str(run), str(run)])
     written = {path.relative_to(tmp_path / "runs") for path in tmp_path.rglob("*") if path.is_file() and path not in before}
     name = json.loads((run / "config.json").read_text())["name"]
     pages = {Path("index.html"), Path("one/gallery/index.html"), Path(f"one/comparisons/{name}/index.html")}
     assert pages <= written
     assert {path for path in written if path.parent not in {page.parent for page in pages}} == set()
     assert 'href="one/gallery/index.html"' in (tmp_path / "runs" / "index.html").read_text()
-    compare_galleries.main([str(run), str(run), "--picture", str(here / "two.png")])
+    gallery.main([str(run), str(run), "--picture", str(here / "two.png")])
     assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {
         *(Path("runs") / path for path in written),
         Path("here/two.png"),
     }
-    with pytest.raises(UserError, match=r"--picture two\.jpg: .* ends in \.png"):
-        compare_galleries.main([str(run), str(run), "--picture", "two.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["RUN", "RUN", "--picture", "two.jpg"], r"--picture two\.jpg: .* ends in \.png"),
+        (["RUN", "--picture", "a.png", "--out", "page"], "--out page: not together with --picture, which draws no page"),
+        (["RUN", "--curves", "a.png", "--index", "runs"], "--index runs: not together with --curves, which draws no page"),
+        (["RUN", "RUN", "--curves", "a.png"], "--curves a.png: for a single run, but several are named; leave it out"),
+        (["RUN", "RUN", "--extractor", "efficientnet_lite0"], "--extractor efficientnet_lite0: for a single run"),
+        ([], "RUN is missing: name the folder of a run"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_options_of_another_sort_of_page_are_refused(
+    options: list[str], sentence: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        gallery.main([str(tiny_run) if option == "RUN" else option for option in options])
+    assert not list(tmp_path.iterdir())

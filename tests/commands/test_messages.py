@@ -39,11 +39,11 @@ def test_messages_on_a_classifiers_test_data_name_their_keys(dry_run: list[str],
 @pytest.mark.parametrize(
     ("main", "arguments", "named"),
     [
-        (scores.main, ["PICTURES", *ABSENT], ["--reference: looked for", "run python -m gconv_gan.data.prepare cifar10"]),
+        (scores.main, ["PICTURES", *ABSENT], ["--reference: looked for", "run gconv-gan prepare cifar10"]),
         (
             statistics.main,
             ["cifar10:nowhere", "--extractor", "efficientnet_lite0"],
-            ["cifar10:nowhere: looked for", "data.prepare cifar10"],
+            ["cifar10:nowhere: looked for", "gconv-gan prepare cifar10"],
         ),
         (
             compare_layers.main,

@@ -111,12 +111,12 @@ def test_the_scores_of_three_runs_stand_in_one_table(capsys: pytest.CaptureFixtu
 def test_a_run_that_was_only_scored_after_training_has_the_best_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "scores").mkdir()
     for name, fd, precision in (("a", 3.0, 0.9), ("b", 2.0, 0.1)):
-        score = {"scores": {"precision": precision, "fd": fd}, "card": {"formula": {"protocol": "fd2k_lite0"}}}
+        score = {"scores": {"precision": precision, "fd": fd}, "card": {"formula": {"protocol": "fd2k_lite0"}, "extractor": {"name": "x"}}}
         (tmp_path / "scores" / f"{name}.json").write_text(json.dumps(score))
     (tmp_path / "scores" / "classifier.json").write_text('{"accuracy": 0.9}')
-    assert runs.best(tmp_path, None) == ("fd2k_lite0/fd", 2.0)
+    assert runs.best(tmp_path, None) == runs.BestScore("fd2k_lite0/fd", 2.0, "lower")
     mark_best(tmp_path, "fd5k_lite0/fd", images=320, value=12.5, out_of=3)
-    assert runs.best(tmp_path, None) == ("fd5k_lite0/fd", 12.5)
+    assert runs.best(tmp_path, None) == runs.BestScore("fd5k_lite0/fd", 12.5, "lower")
     (tmp_path / "best.json").unlink()
     (tmp_path / "scores" / "b.json").write_text("{")
     with pytest.raises(UserError, match=r"b\.json is damaged"):
@@ -125,7 +125,8 @@ def test_a_run_that_was_only_scored_after_training_has_the_best_of_its_files(tmp
 
 def test_which_score_is_best_is_said_by_the_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("a", 3.0), ("b", 2.0)):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"scores": {"spread": value}, "card": {"formula": {"protocol": "spread10k"}}}))
-    assert runs.best_of_files(tmp_path) == ("spread10k/spread", 3.0)
+        card = {"formula": {"protocol": "spread10k"}, "extractor": {"name": "x"}}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"scores": {"spread": value}, "card": card}))
+    assert runs.best_of_files(tmp_path) == runs.BestScore("spread10k/spread", 3.0, None)
     monkeypatch.setattr(METRICS["fid"], "lower_is_better", ("spread",))
-    assert runs.best_of_files(tmp_path) == ("spread10k/spread", 2.0)
+    assert runs.best_of_files(tmp_path) == runs.BestScore("spread10k/spread", 2.0, "lower")

@@ -83,6 +83,12 @@ def test_what_is_missing_or_cut_short_is_made_again_and_the_rest_is_kept(tiny_ru
     assert len(files(out)) == 24
 
 
+def test_a_threshold_of_zero_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a truncation of 0 is for generators with a mapping network"):
+        sampling.main([str(tiny_run), "--num", "1", "--truncation", "0", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_processes_write_the_zip_that_one_writes(tiny_run: Path, tmp_path: Path) -> None:
     arguments = [str(tiny_run), "--num", "600", "--out"]
     sampling.main([*arguments, str(tmp_path / "one.zip")])

@@ -155,10 +155,10 @@ def test_help_shows_the_values_of_the_file(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("model", "file", "sentence"),
     [
-        (GANRunConfig, "configs/classify/digits.toml", "digits.toml is a classifier's config: use train_classifier.py"),
-        (ClassifierRunConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
-        (GANRunConfig, "configs/compare/elu.toml", "elu.toml is an ablation: use eval/ablate.py"),
-        (AblationConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use train_gan.py"),
+        (GANRunConfig, "configs/classify/digits.toml", "digits.toml is a classifier's config: use gconv-gan classify"),
+        (ClassifierRunConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use gconv-gan train"),
+        (GANRunConfig, "configs/compare/elu.toml", "elu.toml is an ablation: use gconv-gan ablate"),
+        (AblationConfig, "configs/gan/cifar10_small.toml", "cifar10_small.toml is a GAN's config: use gconv-gan train"),
     ],
 )
 def test_a_config_of_another_command_is_recognised(model: type[Config], file: str, sentence: str) -> None:

@@ -12,6 +12,7 @@ from gconv_gan.diagnosis import measure
 from gconv_gan.diagnosis.diagnose import Watch, diagnose
 from gconv_gan.diagnosis.evidence import Evidence, LayerGates, Logits, Measured, Spectrum
 from gconv_gan.diagnosis.finding import Finding
+from gconv_gan.diagnosis.rules.average import SCORE_BOTH
 from gconv_gan.diagnosis.tables import RULES
 from gconv_gan.gallery.latents import random_sheet
 from gconv_gan.gallery.pictures.gates import gate_statistics
@@ -314,7 +315,7 @@ def test_an_average_whose_distance_is_above_that_of_the_last_weights(averaged: f
     log = [{"images": 240.0, "p/fd": 30.0, "p/fd_raw": 10.0}, {"images": 480.0, "p/fd": averaged}, {"images": 480.0, "p/fd_raw": 10.0}]
     lags = found("average_lags", log)
     assert (lags.severity, lags.value) == (severity, pytest.approx(averaged / 10))
-    assert "--generator-weights raw" in found("average_lags", log[1:2]).sentence
+    assert SCORE_BOTH in found("average_lags", log[1:2]).sentence
     assert found("score_jumps", log).value == 0  # scores of the last weights are not in the series of the averaged ones
 
 

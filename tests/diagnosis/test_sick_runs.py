@@ -1,6 +1,7 @@
 """The doctor on healthy runs and on runs made sick on purpose: trained here, or by their stored logs."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def test_a_healthy_run_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert measured >= {"collapse", "overfitting", "separation", "diversity", "spectral_norm", "spectral_growth", "gates_ignore_latent"}
     assert "fine   " in printed
     assert "not measured  recall_fall: no recall or coverage was scored twice" in printed
+    (lags,) = (line for line in printed.splitlines() if "average_lags" in line)
+    assert re.search(
+        rf": gconv-gan score {tmp_path / 'healthy'} --protocol \w+( --download true)?, and again with --generator-weights raw$", lags
+    )
 
 
 def test_overfitting_to_twenty_pictures_is_named_in_the_log_and_by_the_doctor(tmp_path: Path) -> None:

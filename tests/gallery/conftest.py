@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import save_grid
+from gconv_gan.gallery.score import read_score
 from gconv_gan.gallery.trained_generator import FeatureExtractor, RunFacts, TrainedGenerator, TrainingImages
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.models.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from tests.browser import Browser, chromium
 
 RECORDS = tuple(
     {"images": 100 * step, "loss_d": 2.0 - 0.1 * step, "loss_g": 0.1 * step, "weight_norm/generator/linear": 1.0 + step}
@@ -26,7 +28,9 @@ CARD = {
     "extractor": {"name": "digits classifier", "sha256": "9f2c", "folded": False},
     "fakes": {"weights": "ema", "batch_norm": "eval"},
 }
-SCORE = {"scores": {"fd": 12.3456, "kid_mean": 0.0123, "kid_std": 0.002}, "card": CARD}
+LOW = frozenset({"fd", "fid", "kid_mean", "intra_fd", "fd_infinity", "mind", "mmd"})
+"""Keys of scores for which lower is better."""
+SCORE = read_score({"scores": {"fd": 12.3456, "kid_mean": 0.0123, "kid_std": 0.002}, "card": CARD}, lower_is_better=LOW)
 
 
 def small_generator(num_classes: int | None = 3) -> ResNetGenerator:
@@ -44,6 +48,13 @@ def class_generator() -> ResNetGenerator:
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)
     return generator.eval()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for the tests of all pages."""
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +83,7 @@ def trained(generator: ResNetGenerator, tmp_path_factory: pytest.TempPathFactory
             class_names=("cat", "dog", "cow"),
             details={"Training seed": "0"},
         ),
+        lower_is_better=LOW,
         records=RECORDS,
         scores=(SCORE,),
         timeline=tuple((images_seen, samples / f"{images_seen}.png") for images_seen in moments),

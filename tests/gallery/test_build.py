@@ -10,13 +10,13 @@ from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.latents import fixed_latents
 from gconv_gan.gallery.page.manifest import Entry, read_manifest
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
-from gconv_gan.gallery.pictures.grid import read_tiles
+from gconv_gan.gallery.pictures.grid import grid_png, read_tiles
 from gconv_gan.gallery.pictures.registry import PICTURES, draw_class_gates, draw_classes, draw_timeline, evenly
 from gconv_gan.gallery.trained_generator import SAMPLE_BATCH, TrainedGenerator, generate
 from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.models.gan.resnet import ResNetGenerator
-from tests.gallery.conftest import changed_files, file_among
+from tests.gallery.conftest import LOW, changed_files, class_generator, file_among
 
 FEW = {kind: PICTURES[kind] for kind in ("unconditional", "classes")}
 
@@ -38,7 +38,7 @@ class ClassGated(torch.nn.Module):
 def test_the_manifest_describes_every_file(gallery: Path) -> None:
     files = {path.name for path in gallery.iterdir()}
     assert files == {entry.file for entry in read_manifest(gallery).pictures} | {"index.html", "manifest.json"}
-    absent = {"gates-classes", "class-blend", "truncation-w", "methods"}
+    absent = {"gates-classes", "class-blend", "truncation-w", "methods", "curvature"}
     assert {entry.kind for entry in read_manifest(gallery).pictures} == set(PICTURES) - absent
     assert changed_files(gallery) == []
 
@@ -141,7 +141,7 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(generator: ResNetGenerat
 def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_path: Path, trained: TrainedGenerator) -> None:
     torch.manual_seed(0)
     bare = TrainedGenerator(
-        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(trained.run, class_names=(), details={})
+        ResNetGenerator(image_size=8, width=4, latent_dim=6).eval(), dataclasses.replace(trained.run, class_names=(), details={}), LOW
     )
     build_gallery(tmp_path, bare)
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -153,6 +153,18 @@ def test_an_unconditional_run_without_records_has_samples_and_walks_only(tmp_pat
         "manifest.json",
         "index.html",
     }
+
+
+def test_the_rows_of_a_sheet_share_batches_and_equal_images_of_their_class_alone(trained: TrainedGenerator) -> None:
+    generator = class_generator()
+    drawn: list[int] = []
+    sheets = [trained.numbered(4, 32, label=index) for index in range(3)]
+    with torch.no_grad():
+        alone = torch.cat([generator(sheet.z, sheet.y)[:12] for sheet in sheets])
+    generator.register_forward_pre_hook(lambda _, inputs: drawn.append(len(inputs[0])))
+    (drawing,) = draw_classes(dataclasses.replace(trained, generator=generator), seed=4, columns=12, classes_per_sheet=3)
+    assert drawn == [32, 32]  # 36 images in whole batches
+    assert drawing.content == grid_png(alone, columns=12)
 
 
 def test_many_classes_are_spread_over_sheets(trained: TrainedGenerator) -> None:

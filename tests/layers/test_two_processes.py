@@ -15,12 +15,25 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gconv_gan.layers import BatchNorm2d, ConvNorm2d, GroupNormPlus, InvariantConv2d, IterNorm, conv_norm
+from gconv_gan.layers.conditioning import Condition
 from gconv_gan.layers.norms import global_batch
+from gconv_gan.layers.norms.batch_norm import ConditionalBatchNorm2d
 from tests.layers.made import correlated
 from tests.processes import run_two
 from tests.reference.sync_batch_norm import KERNELS
 
+
+class ByFirstPixel(ConditionalBatchNorm2d):
+    """With a rectifier, and the sign of an image's first pixel as its class."""
+
+    def forward(self, x: Tensor, *_: Any) -> Tensor:
+        return super().forward(x, Condition(y=(x[:, 0, 0, 0] > 0).long()), slope=0.2)
+
+    __call__ = nn.Module.__call__
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "conditional batch_norm and a rectifier": lambda: ByFirstPixel(4, 2),
     "batch_norm": lambda: BatchNorm2d(4, eps=0.1),
     "batch_norm without scale": lambda: BatchNorm2d(4, affine=False),
     "conv_norm": lambda: ConvNorm2d(4, 3, 3, padding=1, bn=True),

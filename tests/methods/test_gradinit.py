@@ -23,7 +23,7 @@ from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import load_config
 from gconv_gan.config.sections.classifiers import ClassifierRunConfig
-from gconv_gan.gallery.pictures.methods import method_drawings
+from gconv_gan.gallery.pictures.reported import reported_drawings
 from gconv_gan.layers import BatchNorm2d
 from gconv_gan.layers.dropout import Dropout
 from gconv_gan.layers.lipschitz.spectral_norm import spectral_norm
@@ -468,7 +468,7 @@ def test_the_scores_of_a_scaled_classifier_are_read_as_those_of_any(tmp_path: Pa
 
 def test_the_gallery_of_a_scaled_gan_shows_the_scales(tmp_path: Path) -> None:
     recipe.fit(tiny(tmp_path, methods=[{**FEW, "players": ["generator"]}], **SHORT))
-    (drawing,) = method_drawings(tmp_path / "tiny" / "methods")
+    (drawing,) = reported_drawings(tmp_path / "tiny" / "methods", "method")
     gallery.main([str(tmp_path / "tiny"), "--out", str(tmp_path / "gallery"), "--cache-dir", str(tmp_path / "cache")])
     page = (tmp_path / "gallery" / "index.html").read_text()
     for file in drawing.files():

@@ -192,7 +192,7 @@ def test_the_card_has_the_geometry_of_the_reference_and_the_floor_of_the_distanc
     assert found.card.geometry is not None
     assert found.card.geometry.sampled == 400
     floor = found.card.geometry.frechet_floor(300, 400)
-    assert any(f"a perfect generator would have a fd of about {floor:.4g}" in line for line in found.lines())
+    assert any(f"the fd of a perfect generator would be about {floor:.4g}" in line for line in found.lines())
     assert any("intrinsic dimension" in line for line in found.lines())
     without = score(
         ArrayImages(FAKES.numpy(), fingerprint="f"),

@@ -1,11 +1,13 @@
 """Tests that need a CUDA device: ``pytest -m gpu tests/training/test_gpu.py``."""
 
 import contextlib
+import copy
 import dataclasses
 import gc
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,16 @@ from safetensors.torch import load
 
 from gconv_gan.commands import ablate
 from gconv_gan.commands.train import classifier as classifier_recipe
+from gconv_gan.commands.train import forms, layouts
 from gconv_gan.commands.train import gan as gan_recipe
-from gconv_gan.commands.train import layouts
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.load import merged
 from gconv_gan.data.batches.loaders import BatchSource
 from gconv_gan.data.reading.transforms import quantise
 from gconv_gan.experiments.arms import arm_run, load_ablation
 from gconv_gan.layers.norms import global_batch
-from gconv_gan.layers.norms.global_batch import normalised_over_processes
+from gconv_gan.layers.norms.batch_norm import BatchNorm2d
+from gconv_gan.layers.norms.global_batch import batch_normalised, check_fused_kernels
 from gconv_gan.metrics.generative import kid
 from gconv_gan.metrics.images.extraction import Wanted, extract
 from gconv_gan.metrics.images.sources import FakeSource
@@ -41,6 +44,8 @@ from gconv_gan.sampling.latents import draw_labels, draw_latents
 from gconv_gan.training import engine, processes
 from gconv_gan.training.checkpoint import STATE
 from gconv_gan.training.draws import Draws
+from gconv_gan.training.fakes import steps_in_a_pass, with_fakes
+from gconv_gan.training.gan_inputs import DiscriminatorInputs
 from tests.commands.test_ablate import DIGITS, command, scored_by_weights
 from tests.data.made import in_memory
 from tests.reference.small_extractor import SmallExtractor
@@ -58,6 +63,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {"generator": {"conv": {"kind": "plain"}}},
     "bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}},
     "ConvNorm": {"discriminator": {"norm": {"kind": "conv_norm"}}},
+    "five steps of D": {"trainer": {"n_dis": 5}},
+    "five steps of D, bank": {"generator": {"conv": {"kind": "gconv", "mode": "bank"}}, "trainer": {"n_dis": 5}},
     "bf16 with a penalty": {"trainer": {"precision": "bf16"}, "objective": {"penalty": {"kind": "r1"}}},
     **GAN_OPTIONS,
 }
@@ -248,11 +255,13 @@ def test_the_averaging_of_gradients_by_nccl_is_captured(tmp_path: Path, monkeypa
         dist.destroy_process_group()
 
 
-def test_batch_norm_over_processes_by_kernels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fused", [False, True], ids=["torchs", "fused"])
+def test_batch_norm_over_processes_by_kernels(fused: bool, tmp_path: Path) -> None:
     """One process shows calls, types, layouts and the capture of NCCL; the shares of two are joined from given statistics."""
     dist.init_process_group("nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 5e-2)):
+        slope = 0.2 if fused else 1.0
+        for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 5e-2))[fused:]:
             for layout in (torch.contiguous_format, torch.channels_last):
                 torch.manual_seed(0)
                 x, g = (torch.randn(8, 6, 5, 5, device="cuda", dtype=dtype).contiguous(memory_format=layout) for _ in range(2))
@@ -260,9 +269,9 @@ def test_batch_norm_over_processes_by_kernels(tmp_path: Path) -> None:
                 weight, bias = (torch.rand(6, device="cuda", dtype=wide, requires_grad=True) for _ in range(2))
                 for scale, shift in ((weight, bias), (None, None)):
                     leaves = [x.requires_grad_(), *(one for one in (scale, shift) if one is not None)]
-                    y, statistics = normalised_over_processes(x, scale, shift, 1e-3)
+                    y, statistics = batch_normalised(x, scale, shift, eps=1e-3, slope=slope, shared=True, fused=fused)
                     exact = [None if one is None else one.double() for one in (scale, shift)]
-                    expected = F.batch_norm(x.double(), None, None, *exact, training=True, eps=1e-3)
+                    expected = F.leaky_relu(F.batch_norm(x.double(), None, None, *exact, training=True, eps=1e-3), slope)
                     assert y.dtype == dtype
                     assert y.is_contiguous(memory_format=layout)
                     firsts = []
@@ -283,24 +292,107 @@ def test_batch_norm_over_processes_by_kernels(tmp_path: Path) -> None:
         ]
         for ours, reference in zip(*joined, strict=True):
             torch.testing.assert_close(ours.cpu().double(), reference, rtol=1e-4, atol=1e-5)
-        x = torch.randn(8, 6, 5, 5, device="cuda", requires_grad=True)
-        found: list[Any] = []
-
-        def once() -> None:
-            y, _ = normalised_over_processes(x, None, None, 1e-3)
-            found[:] = torch.autograd.grad(y.square().sum() + y.pow(3).sum(), x)
-
-        place = CaptureStream(torch.device("cuda"))
-        place.aside(once)
-        replay = place.record(once)
-        with torch.no_grad():
-            x.normal_()
-        replay()
-        captured = found[0].clone()
-        once()
-        torch.testing.assert_close(captured, found[0])
+        replayed_is_called(lambda x: batch_normalised(x, None, None, eps=1e-3, slope=slope, shared=True, fused=fused)[0])
     finally:
         dist.destroy_process_group()
+
+
+def replayed_is_called(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Compare the gradient of a captured function of a map, replayed on other values, with that of a call."""
+    x = torch.randn(8, 6, 5, 5, device="cuda", requires_grad=True)
+    found: list[Any] = []
+
+    def once() -> None:
+        y = function(x)
+        found[:] = torch.autograd.grad(y.square().sum() + y.pow(3).sum(), x)
+
+    place = CaptureStream(torch.device("cuda"))
+    place.aside(once)
+    replay = place.record(once)
+    with torch.no_grad():
+        x.normal_()
+    replay()
+    captured = found[0].clone()
+    once()
+    torch.testing.assert_close(captured, found[0])
+
+
+def test_fused_batch_norm_computes_and_tracks_what_torchs_does() -> None:
+    check_fused_kernels(torch.device("cuda"))
+    torch.manual_seed(0)
+    scale, shift = torch.randn(2, 64, 96, device="cuda").unbind(0)
+    for dtype, layout in itertools.product((torch.float32, torch.bfloat16, torch.float16), (torch.contiguous_format, torch.channels_last)):
+        x = (3 * torch.randn(64, 96, 32, 32, device="cuda") + 5).to(dtype).contiguous(memory_format=layout)
+        results = []
+        for fused in (True, False):
+            norm = BatchNorm2d(96, affine=False).cuda()
+            norm.fused = fused
+            leaves = [x.detach().requires_grad_(), *(one.clone().requires_grad_() for one in (scale, shift))]
+            y = norm(leaves[0], scale=leaves[1], shift=leaves[2], slope=0.2)
+            gradients = torch.autograd.grad(y.float().pow(2).mean() * 1e4, leaves)
+            results.append([y, *gradients, norm.running_mean, norm.running_var])
+            if fused:  # sums are made in one order
+                again = norm(leaves[0], scale=leaves[1], shift=leaves[2], slope=0.2)
+                repeated = torch.autograd.grad(again.float().pow(2).mean() * 1e4, leaves)
+                assert all(one.equal(other) for one, other in zip((y, *gradients), (again, *repeated), strict=True))
+                norm.reset_running_stats()
+                norm(x, scale=scale, shift=shift)
+                results[0][-2:] = [norm.running_mean, norm.running_var]
+        for ours, theirs in zip(*results, strict=True):
+            bound = (1e-3 if dtype is torch.float32 else 2e-2) * (1 + theirs.abs().max().item())
+            torch.testing.assert_close(ours.float(), theirs.float(), rtol=0, atol=bound)
+    replayed_is_called(lambda x: batch_normalised(x, None, None, eps=1e-3, slope=0.0, fused=True)[0])
+
+
+def test_the_images_of_all_steps_in_one_pass_are_those_of_a_pass_each(tmp_path: Path) -> None:
+    keys: list[dict[str, Any]] = [{"kind": "plain"}, {"kind": "gconv"}, {"kind": "gconv", "mode": "bank"}]
+    for conv in keys:
+        config = tiny(tmp_path, generator={"conv": conv})
+        joined, apart = (copy.deepcopy(build_networks(config, 10)[0]).cuda().double() for _ in range(2))
+        apart.load_state_dict(joined.state_dict())
+        numbers = torch.arange(5 * 16, device="cuda")
+        z, y = draw_latents(0, "test", numbers, latent_dim=6).double(), draw_labels(0, "test", numbers, num_classes=10)
+        none = [None] * 6
+        steps = [DiscriminatorInputs(one, of, one, of, *none) for one, of in zip(z.split(16), y.split(16), strict=True)]
+        assert steps_in_a_pass(joined, steps[0].z, steps[0].fake_labels, steps=5) == 5
+        found = [step.fakes for step in with_fakes(joined, steps)]
+        with torch.no_grad():
+            expected = [apart(step.z, step.fake_labels) for step in steps]
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+        for name, buffer in joined.named_buffers():
+            torch.testing.assert_close(buffer, apart.get_buffer(name), rtol=1e-9, atol=1e-10)
+
+
+def test_forms_are_measured_once(tmp_path: Path, cache: Path) -> None:
+    option = {"generator": {"width": 16, "conv": {"kind": "gconv", "mode": "bank"}}}
+    for name in ("cuda_graph", "eager"):
+        run(tmp_path, name, option, cache)
+    entries = list(json.loads((cache / forms.FILE).read_text()).values())
+    print([(entry["form"], entry["ms"], entry["bytes"]) for entry in entries])
+    assert any({"grouped", "wide"} & entry["bytes"].keys() for entry in entries)
+    for entry in entries:
+        assert 0 < min(entry["ms"].values()) < 1000
+        assert min(entry["bytes"].values()) > 0
+    states = [tmp_path / name / "tiny" / "checkpoint-160" / STATE for name in ("cuda_graph", "eager")]
+    stored = [json.loads(state.read_text())["forms"] for state in states]
+    assert stored[0] == stored[1]
+
+
+def test_a_captured_extractor_needs_no_more_memory_with_every_batch(tmp_path: Path) -> None:
+    pytest.importorskip("torch_fidelity")
+    from gconv_gan.commands.cost.bench import random_inception
+    from gconv_gan.metrics.extractors.inception import InceptionExtractor
+
+    extractor = InceptionExtractor(random_inception(tmp_path / "inception.pth"), expected_sha256=None, device=torch.device("cuda"))
+    pixels = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, device="cuda")
+    for _ in range(4):
+        extractor(pixels)
+    before = torch.cuda.memory_reserved()
+    for _ in range(4):
+        extractor(pixels)
+    print(f"memory reserved with the captured extractor: {before / 2**30:.2f} GiB")
+    assert torch.cuda.memory_reserved() == before
+    assert before < 8 * 2**30
 
 
 def test_the_layout_is_measured_once(tmp_path: Path, cache: Path) -> None:
@@ -309,7 +401,7 @@ def test_the_layout_is_measured_once(tmp_path: Path, cache: Path) -> None:
     entries = json.loads((cache / layouts.FILE).read_text()).values()
     assert len(entries) >= 2
     for entry in entries:
-        assert entry["layout"] in ("channels_last", "contiguous")
+        assert entry["layout"].removesuffix("_fused") in ("channels_last", "contiguous")
         assert 0 < min(entry["channels_last"], entry["contiguous"]) < 1000
     states = [tmp_path / name / "tiny" / "checkpoint-160" / STATE for name in ("cuda_graph", "eager")]
     stored = [json.loads(state.read_text())["layouts"] for state in states]

@@ -50,7 +50,7 @@ def test_a_classifier_logs_its_learning_rate(tmp_path: Path) -> None:
     name = next(path.name for path in tmp_path.iterdir() if (path / "metrics.jsonl").is_file())
     assert "learning rates/learning_rate" in events_of(tmp_path / name).Tags()["scalars"]
     assert "losses/loss" in events_of(tmp_path / name).Tags()["scalars"]
-    assert "next: python eval/classifier.py" not in (tmp_path / name / "log.txt").read_text()
+    assert "next: gconv-gan test" not in (tmp_path / name / "log.txt").read_text()
 
 
 def test_no_tracker_leaves_the_metrics(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "objective": {"loss": "relativistic_pairing", "penalty": {"kind": "r1_r2", "gamma": 0.1}},
         "augment": {"kind": "diff_augment"},
     },
+    # the images of all steps of D are generated in one pass
+    "joined": {"trainer": {"n_dis": 5}},
 }
 
 

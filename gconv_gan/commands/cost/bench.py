@@ -27,6 +27,7 @@ from torchvision import datasets, transforms
 from gconv_gan.commands.cost.gpu_check import RUN
 from gconv_gan.commands.cost.plain_formulation import plain_pairs, sngan
 from gconv_gan.commands.cost.record import (
+    D_STEP,
     PLAIN_FORMULATION,
     SpeedRecord,
     bytes_moved,
@@ -52,6 +53,7 @@ from gconv_gan.metrics.extractors.inception import InceptionExtractor
 from gconv_gan.metrics.frechet import frechet_distance, symmetric_root
 from gconv_gan.metrics.statistics import moments_of
 from gconv_gan.runtime.device import command_device
+from gconv_gan.training.adversarial import Adversarial
 
 PartName = Literal["step", "layers", "scores", "data", "laws", "predictions"]
 
@@ -166,6 +168,10 @@ class Bench:
                 setting = f"width {generator}/{discriminator}, batch {batch}, n_dis 1, 32 px"
                 floor = self.floor(generator, discriminator, batch, changes)
                 self.add("layers", name, setting, pairs(varied, plain, count=count, device=self.device), memory=memory, **floor)
+            changes, _ = VARIANTS["ConvNorm in D / spectral norm"]
+            plain, varied = (self.steps_of_d(described(generator, discriminator, batch, c)) for c in ({}, changes))
+            setting = f"width {generator}/{discriminator}, batch {batch}, 32 px, with G's pass"
+            self.add("layers", D_STEP, setting, pairs(varied, plain, count=self.command.pairs, device=self.device))
 
     def floor(self, generator: int, discriminator: int, batch: int, changes: dict[str, Any]) -> dict[str, Any]:
         """Return MACs, bytes and the resulting floor of our iteration."""
@@ -173,11 +179,23 @@ class Bench:
         macs, moved = macs_of(config), bytes_moved(self.iterations(config, 1))
         return {"macs": macs, "bytes_moved": moved, "floor_ms": floor_ms(self.limits, macs=macs, moved=moved)}
 
-    def iterations(self, config: GANRunConfig, period: int) -> Callable[[], None]:
-        """Return the function that runs ``period`` iterations of a run on noise images."""
+    def task_of(self, config: GANRunConfig) -> Adversarial:
+        """Return a run on noise images, ready to train."""
         accelerator = build_accelerator(config)
         task = noise_task(config, check(config, accelerator, None), accelerator)
         task.begin(accelerator)
+        return task
+
+    def steps_of_d(self, config: GANRunConfig) -> Callable[[], None]:
+        """Return the function that runs the discriminator steps of an iteration, without the generator's step and average."""
+        task = self.task_of(config)
+        task.set_schedules(1.0)
+        variant, inputs = task.prepare()
+        return lambda: task.discriminator_steps(variant, inputs)
+
+    def iterations(self, config: GANRunConfig, period: int) -> Callable[[], None]:
+        """Return the function that runs ``period`` iterations of a run on noise images."""
+        task = self.task_of(config)
 
         def run() -> None:
             for _ in range(period):

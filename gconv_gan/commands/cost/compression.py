@@ -21,13 +21,14 @@ from gconv_gan.config.errors import UserError
 from gconv_gan.config.hints import does_not_exist
 from gconv_gan.config.load import parse_command
 from gconv_gan.experiments.compression_plot import Point, plot
-from gconv_gan.gallery.page.score_names import direction, score_name
+from gconv_gan.gallery.page.score_names import direction, in_words, score_name
 from gconv_gan.methods.method import PlayerName
 from gconv_gan.methods.surgery import example_inputs, macs_of
 from gconv_gan.metrics.comparison import Entry, aligned, groups, require_alike, table
 from gconv_gan.metrics.cost import inference, peak_bytes, rounds
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, built, load_classifier
 from gconv_gan.metrics.score_card import Score
+from gconv_gan.metrics.tables import lower_is_better
 from gconv_gan.models.changes import summaries
 from gconv_gan.runtime.device import command_device, device_name
 from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes, write_text
@@ -238,7 +239,7 @@ def scores_of(sources: Sequence[Source], protocol: str | None) -> tuple[list[dic
     missing = [source for source, scores in zip(sources, found, strict=True) if not scores]
     if missing:
         named = ", ".join(f"{source.label} at {source.images:,} images" for source in missing)
-        return [{} for _ in sources], ["", f"scores are left out: none is stored of {named} (eval/gan_metrics.py computes them)"]
+        return [{} for _ in sources], ["", f"scores are left out: none is stored of {named} (gconv-gan score computes them)"]
     lines: list[str] = []
     by_run: list[dict[str, dict[str, float]]] = [{} for _ in sources]
     for entries in groups([(source.label, scores) for source, scores in zip(sources, found, strict=True)]):
@@ -374,7 +375,7 @@ def picture(report: CompressionReport) -> bytes:
     if scored:
         protocol, scores = next(iter(scored[0][1].scores.items()))
         score = next(iter(scores))
-        title = f"{score_name(score, scores)}{direction(score)} ({protocol.split(',')[0]})"
+        title = f"{score_name(score, scores)}{in_words(direction(score, lower_is_better()))} ({protocol.split(',')[0]})"
         points = [Point(row, run.networks[subject].macs / 1e6, run.scores[protocol][score]) for row, run in scored]
     ratios: dict[str, list[Mapping[str, float]]] = {name: [run.ratios[name] for run in report.runs] for name in report.runs[0].networks}
     return plot(labels, ratios, points, score=title, subject=subject)

@@ -20,6 +20,7 @@ from torch.nn.utils import spectral_norm
 
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.dry_run.step_time import noise_task
+from gconv_gan.commands.train.gan import measured
 from gconv_gan.commands.train.gan_checks import check
 from gconv_gan.config.base import Config, EngineName, PrecisionName
 from gconv_gan.config.load import parse_command, validated
@@ -262,7 +263,7 @@ def plain_pairs(
     config = sngan(generator_width, discriminator_width, batch_size=batch_size, n_dis=n_dis, conditional=conditional, precision=precision)
     accelerator = build_accelerator(config)
     parts = check(config, accelerator, None)
-    task = noise_task(config, parts, accelerator)
+    task = noise_task(config, parts, accelerator, measured(config, parts, accelerator))
     plain = PlainTraining(
         (generator_width, discriminator_width),
         parts.num_classes,

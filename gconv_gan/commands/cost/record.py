@@ -8,7 +8,6 @@ kernels), ``predictions`` (what dry runs promise, and what runs then take) and `
 import contextlib
 import json
 import math
-import platform
 import re
 import statistics
 import subprocess
@@ -27,12 +26,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gconv_gan.commands.cost.step_cost import VIEWS
 from gconv_gan.config.base import PrecisionName
 from gconv_gan.metrics.cost import busy_seconds
-from gconv_gan.runtime.device import command_device, device_name
+from gconv_gan.runtime.device import command_device, device_name, processor
 from gconv_gan.runtime.files.atomic import write_text
 from gconv_gan.runtime.precision import float32_products, products_of
 from gconv_gan.runtime.run_folder import versions
 
 PLAIN_FORMULATION = "plain formulation / ours"
+FUSED_NORMS = "torch's BatchNorm and rectifier / fused"
+D_STEP = "ConvNorm / spectral norm, a step of D"
+"""The name of the comparison of discriminator steps alone."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,6 @@ def about() -> dict[str, Any]:
         "versions": versions(),
         "cases": [],
     }
-
-
-def processor() -> str:
-    """Return the model of the machine's processor."""
-    with contextlib.suppress(OSError):
-        if named := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return named[1]
-    return platform.processor() or platform.machine()
 
 
 def ceilings(device: torch.device) -> dict[str, float]:

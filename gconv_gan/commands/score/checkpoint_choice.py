@@ -53,7 +53,7 @@ def best_of(folder: Path) -> tuple[int, str]:
         return next(iter(marks.values())), f"best by {', '.join(marks)}"
     progress = json.loads((_newest(folder) / "state.json").read_text())["progress"]
     if progress.get("best_images") is None:
-        raise UserError(f"{folder} keeps no best checkpoint: run eval/score_curve.py on it, or train with evaluation.every above 0")
+        raise UserError(f"{folder} keeps no best checkpoint: run gconv-gan curve on it, or train with evaluation.every above 0")
     return int(progress["best_images"]), f"best by {progress['best_name']} during training"
 
 

@@ -58,7 +58,7 @@ def stored(source: str) -> list[Score]:
     if not path.exists():
         raise UserError(does_not_exist(path))
     if not files:
-        raise UserError(f"{source} is neither a file of scores nor a run that was scored (run eval/gan_metrics.py first)")
+        raise UserError(f"{source} is neither a file of scores nor a run that was scored (run gconv-gan score first)")
     return [score for file in files for score in _in_file(file)]
 
 

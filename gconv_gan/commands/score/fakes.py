@@ -54,8 +54,16 @@ def generator_source(
 
     ``truncation`` is ψ for a generator behind a mapping network, and the threshold of z for any other; ``batch_size`` is that of a
     call (None: the default of the device).
+
+    Raises:
+        UserError: the threshold is 0.
+
     """
     threshold = truncation
+    if truncation == 0 and not isinstance(generator, MappedGenerator):
+        raise UserError(
+            "a truncation of 0 is for generators with a mapping network, where it gives the mean w: a threshold of z is above 0"
+        )
     if isinstance(generator, MappedGenerator) and truncation is not None:
         generator, threshold = generator.truncated(truncation), None
     if batch_norm == "standing":

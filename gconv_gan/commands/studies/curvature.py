@@ -1,6 +1,8 @@
 """The curvature of a run's loss at one of its checkpoints, and the learning rates that it allows."""
 
+import json
 import math
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from gconv_gan.config.base import Config
 from gconv_gan.config.commands import Checkpoint, JsonFile, RunFolder
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
-from gconv_gan.gallery.page.theme import LIGHT
-from gconv_gan.gallery.pictures.curves.spectral_density import plot_density
+from gconv_gan.gallery.pictures.curves.history import MAX_POINTS
+from gconv_gan.gallery.pictures.curves.spectral_density import density_drawing
+from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.methods.curvature import Measured, rates_of
 from gconv_gan.methods.method import PlayerName
 from gconv_gan.optim.batch_spectrum import (
@@ -52,8 +55,7 @@ from gconv_gan.runtime.random import Stream
 NEGLIGIBLE = 1e-3
 """Eigenvalues below this multiple of the largest magnitude count neither as positive nor as negative."""
 GROWTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-POINTS = 2000
-WIDTH = 0.005
+WIDTH = 0.01
 """Standard deviation of the Gaussians of the density, as a share of its range."""
 Matrix = Literal["hessian", "gauss_newton"]
 
@@ -83,10 +85,8 @@ class CurvatureCommand(Config):
     """Path of the training data; None: that of the run's config."""
     cache_dir: str | None = None
     """Folder of converted data; None: that of the run's config."""
-    out: str | None = None
-    """PNG of the density; None: curvature_PLAYER.png in the run's folder."""
     json_out: JsonFile = None
-    """Also write the numbers to this file."""
+    """Also write the numbers to this file; they are always kept as curvature/PLAYER/report.json in the run folder."""
 
 
 class Rate(Config):
@@ -234,22 +234,24 @@ class Batches:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure the run that the command line names; print the card, draw the density, and write the numbers to ``--json``."""
+    """Measure the run that the command line names; print the card, and write numbers and density to the run folder."""
     command = parse_command(CurvatureCommand, arguments)
-    for flag, file in (("--out", command.out), ("--json", command.json_out)):
-        if file is not None:
-            require_possible_folder(Path(file).parent, flag)
-    if command.out is not None and not command.out.endswith(".png"):
-        raise UserError(f"--out {command.out}: the picture is a PNG: name a file that ends in .png")
+    if command.json_out is not None:
+        require_possible_folder(Path(command.json_out).parent, "--json")
     trained = trained_task(Path(command.run), checkpoint=command.checkpoint, data_path=command.data_path, cache_dir=command.cache_dir)
     player = command.player or ("classifier" if "classifier" in trained.task.players else "discriminator")
     if player not in trained.task.players:
         raise UserError(f"--player {player}: {command.run} has {' and '.join(trained.task.players)}")
     card, spectra = measure(Batches(trained, player, command.matrix, command.mode == "eval"), command)
     print("\n".join(card.lines()))
-    path = Path(command.out or Path(command.run) / f"curvature_{player}.png")
-    write_bytes(path, picture(card, spectra))
-    print(f"density: {path}")
+    drawing, folder = picture(card, spectra), Path(command.run) / "curvature" / player
+    words = {"title": drawing.title, "caption": drawing.caption, "alt": drawing.alt}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / drawing.file, drawing.content)
+    write_text(folder / "report.json", json.dumps({**card.model_dump(), "pictures": {drawing.file: words}}, indent=2) + "\n")
+    print(f"density: {folder / drawing.file}")
+    if player != "classifier":
+        print(f"next: gconv-gan gallery {shlex.quote(command.run)}   # shows it, with the values below the pointer")
     if command.json_out is not None:
         write_text(Path(command.json_out), card.model_dump_json(indent=2) + "\n")
 
@@ -382,12 +384,17 @@ def _rates(
     return tuple(found)
 
 
-def picture(card: CurvatureCard, spectra: Sequence[Ritz]) -> bytes:
-    """Return the density of the batches' eigenvalues as a PNG."""
+def picture(card: CurvatureCard, spectra: Sequence[Ritz]) -> Drawing:
+    """Return the density of the batches' eigenvalues."""
     low, high = min(card.smallest), max(card.largest)
     margin = 0.05 * (high - low)
-    grid = np.linspace(low - margin, high + margin, POINTS)
+    grid = np.linspace(low - margin, high + margin, MAX_POINTS)
     density = spectral_density(spectra, grid, width=WIDTH * (high - low))
-    marks = {"λ_min of all": card.smallest_of_all, "λ_max of all": card.largest_of_all}
-    title = f"{card.run}: {card.player}, {card.matrix.replace('_', '–')}, eigenvalues of batches of {card.batch}"
-    return plot_density(grid, density, marks=marks, title=title, theme=LIGHT)
+    name = "Hessian" if card.matrix == "hessian" else "generalised Gauss–Newton matrix"
+    return density_drawing(
+        grid,
+        density,
+        title=f"Eigenvalues of the {card.player}'s loss",
+        caption=f"{name} on {card.batches} batches of {card.batch} at {Path(card.checkpoint).name}, in {card.mode} mode. On all of them "
+        f"together the smallest eigenvalue is {card.smallest_of_all:.3g} and the largest {card.largest_of_all:.3g}.",
+    )

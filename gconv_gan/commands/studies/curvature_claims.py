@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gconv_gan.config.base import Config
 from gconv_gan.config.commands import JsonFile
-from gconv_gan.config.errors import reworded
+from gconv_gan.config.errors import UserError, reworded
 from gconv_gan.config.load import parse_command
 from gconv_gan.config.sections.data import DataConfig, DigitsDataConfig, FashionMNISTDataConfig, as_flags
 from gconv_gan.data.cache import open_dataset
@@ -31,8 +31,7 @@ from gconv_gan.experiments.curvature.batches import (
 from gconv_gan.experiments.curvature.learner import Outcome, Problem, compare
 from gconv_gan.experiments.curvature.synthetic import Case, synthetic_spectra
 from gconv_gan.experiments.paired import paired_test
-from gconv_gan.gallery.page.theme import LIGHT
-from gconv_gan.gallery.pictures.curves.batch_curves import plot_by_batch
+from gconv_gan.gallery.pictures.curves.batch_curves import batch_curves
 from gconv_gan.methods.curvature import Rule
 from gconv_gan.runtime.files.atomic import require_possible_folder, write_bytes, write_text
 
@@ -65,7 +64,7 @@ class CurvatureClaimsCommand(Config):
     json_out: JsonFile = None
     """Also write the numbers to this file."""
     picture: str | None = None
-    """Also draw broadening or rates over the batch size, into this PNG file."""
+    """Also draw broadening or rates over the batch size, into this SVG file."""
 
 
 class ClaimsResult(Config):
@@ -86,13 +85,19 @@ def main(arguments: Sequence[str]) -> None:
     for flag, file in (("--json", command.json_out), ("--picture", command.picture)):
         if file is not None:
             require_possible_folder(Path(file).parent, flag)
+    if command.picture is not None:
+        if command.experiment not in ("broadening", "rates"):
+            raise UserError(f"--picture is for broadening and rates: {command.experiment} has no curves over the batch size")
+        if not command.picture.endswith(".svg"):
+            raise UserError(f"--picture {command.picture}: the picture is an SVG: name a file that ends in .svg")
     experiment: Callable[[CurvatureClaimsCommand, tuple[int, ...]], tuple[ClaimsResult, list[str]]] = EXPERIMENTS[command.experiment]
     result, lines = experiment(command, tuple(range(command.first_seed, command.first_seed + command.seeds)))
     print("\n".join(lines))
     if command.json_out is not None:
         write_text(Path(command.json_out), result.model_dump_json(indent=2) + "\n")
-    if command.picture is not None and (result.broadening or result.rates):
+    if command.picture is not None:
         write_bytes(Path(command.picture), picture(result))
+        print(f"picture: {command.picture}")
 
 
 def synthetic(command: CurvatureClaimsCommand, seeds: tuple[int, ...]) -> tuple[ClaimsResult, list[str]]:
@@ -187,7 +192,7 @@ def images_of(command: CurvatureClaimsCommand, seeds: Sequence[int]) -> list[Ima
 
 
 def picture(result: ClaimsResult) -> bytes:
-    """Return broadening or rates over the batch size, each seed a dot, as a PNG."""
+    """Return broadening or rates over the batch size as an SVG."""
     curves: dict[str, Mapping[int, Sequence[float]]]
     if result.broadening:
         title = "largest eigenvalue of a batch over that of all images"
@@ -199,7 +204,7 @@ def picture(result: ClaimsResult) -> bytes:
     else:
         title = "largest learning rate that trains"
         curves = {name: {size: trained(values) for size, values in one.by_size.items()} for name, one in result.rates.items()}
-    return plot_by_batch(curves, title=f"{title}, {len(result.seeds)} seeds", theme=LIGHT)
+    return batch_curves(curves, title=f"{title}, {len(result.seeds)} seeds")
 
 
 def trained(rates: Sequence[float | None]) -> list[float]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.classifier_checks import CheckedClassifier, check
 from gconv_gan.commands.train.dry_run.classifier_plan import plan
-from gconv_gan.commands.train.layouts import chosen_layouts
+from gconv_gan.commands.train.forms import Setting, measured_forms
+from gconv_gan.commands.train.layouts import Example, chosen_layouts
 from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
@@ -23,8 +24,9 @@ from gconv_gan.config.sections.data import in_section
 from gconv_gan.data.batches.held_out import HeldOut
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.layers.forms import choose_forms
 from gconv_gan.layers.weights import channels_last
-from gconv_gan.methods.method import Layout
+from gconv_gan.methods.method import Layout, PlayerName
 from gconv_gan.metrics.extractors.trained_classifier import DESCRIPTION, TENSORS, built, with_changes
 from gconv_gan.models.changes import read_records, records_of
 from gconv_gan.runtime.files.atomic import write_text
@@ -82,28 +84,37 @@ def prepared(
         held_out=data.validation if by_validation else tested,
         held_out_name="validation" if by_validation else "test",
         methods=parts.methods,
-        layout=layout(config, parts, accelerator),
+        layout=measured(config, parts, accelerator),
         device=accelerator.device,
     )
     save = partial(save_model, config, parts.description, task, tested, folder, accelerator, quiet=quiet)
     return Prepared(task, Run(config, folder, parts.facts, quiet=quiet), save, parts.may_change)
 
 
-def layout(config: ClassifierRunConfig, parts: CheckedClassifier, accelerator: Accelerator) -> Layout:
-    """Return the memory layout of the network, measured on a part of the batch of this process."""
+def measured(config: ClassifierRunConfig, parts: CheckedClassifier, accelerator: Accelerator) -> Layout:
+    """Return the memory layout of the network and set the forms of its layers, as measured on a part of the batch of this process."""
     trainer = config.trainer
     batch = trainer.batch_size // (accelerator.num_processes * trainer.micro_batches)
     images = torch.zeros(batch, 3, config.image_size, config.image_size)
-    return chosen_layouts(
-        {"classifier": lambda: (parts.network, (images,))},
+    examples: dict[PlayerName, Callable[[], Example]] = {"classifier": lambda: (parts.network, (images,))}
+    cache_dir, say = Path(config.data.cache_dir), partial(log.warning, "%s")
+    layouts = chosen_layouts(
+        examples,
         {"classifier": [batch, config.image_size, len(parts.description["classes"]), config.network.model_dump(mode="json")]},
+        measure=trainer.measure,
         precision=trainer.precision,
         deterministic=trainer.deterministic,
         resumes_from=parts.resumes_from,
-        cache_dir=Path(config.data.cache_dir),
+        cache_dir=cache_dir,
         accelerator=accelerator,
-        say=partial(log.warning, "%s"),
-    )["classifier"]
+        say=say,
+    )
+    setting = Setting(trainer.precision, trainer.deterministic, accelerator)
+    forms = measured_forms(
+        examples, layouts, setting, measure=trainer.measure, resumes_from=parts.resumes_from, cache_dir=cache_dir, say=say
+    )
+    choose_forms(parts.network, forms["classifier"])
+    return layouts["classifier"]
 
 
 def save_model(

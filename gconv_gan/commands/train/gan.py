@@ -1,7 +1,7 @@
 """A GAN run from its config: data, networks, loss, loop. The guided tour of training starts here."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from accelerate import Accelerator
 
 from gconv_gan.commands.train.accelerator import build_accelerator
 from gconv_gan.commands.train.dry_run.gan_plan import plan
+from gconv_gan.commands.train.forms import Setting, measured_forms
 from gconv_gan.commands.train.gan_checks import CheckedGAN, check
-from gconv_gan.commands.train.layouts import chosen_layouts
+from gconv_gan.commands.train.layouts import Example, chosen_layouts
 from gconv_gan.commands.train.next_steps import next_steps
 from gconv_gan.commands.train.prepared import Prepared
 from gconv_gan.commands.train.training_command import training_command
@@ -21,6 +22,7 @@ from gconv_gan.data.batches.subset import without_held_out
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
 from gconv_gan.diagnosis.overfitting import probe
+from gconv_gan.layers.forms import choose_forms
 from gconv_gan.methods.method import Layout, PlayerName, Progress
 from gconv_gan.training.adversarial import Adversarial
 from gconv_gan.training.loop import Run, train
@@ -70,6 +72,7 @@ def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, a
         rows = without_held_out(dataset, share=config.trainer.held_out, seed=config.seed)
         probed = probe(dataset, *rows, latent_dim=config.generator.latent_dim, num_classes=parts.num_classes)
     scorer = None if parts.scored is None else training_scorer(parts.scored, config, dataset, accelerator, parts.folder.scores)
+    layouts = measured(config, parts, accelerator)
     return Adversarial(
         config,
         parts.generator,
@@ -82,28 +85,39 @@ def build_task(config: GANRunConfig, parts: CheckedGAN, dataset: ImageDataset, a
         methods=parts.methods,
         scorer=scorer,
         probe=probed,
-        layouts=layouts(config, parts, accelerator),
+        layouts=layouts,
         device=accelerator.device,
     )
 
 
-def layouts(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> dict[PlayerName, Layout]:
-    """Return the memory layouts of both networks, measured on a part of the batch of this process."""
+def measured(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> dict[PlayerName, Layout]:
+    """Return the memory layouts of both networks and set the forms of their layers, as measured on a part of the batch of this process."""
     trainer, generator, discriminator = config.trainer, parts.generator, parts.discriminator
     batch = trainer.batch_size // (accelerator.num_processes * trainer.micro_batches)
     labels = () if parts.num_classes is None else (torch.zeros(batch, dtype=torch.long),)
     z, images = torch.zeros(batch, config.generator.latent_dim), torch.zeros(batch, 3, config.data.size, config.data.size)
     facts = [batch, config.data.size, parts.num_classes]
-    return chosen_layouts(
-        {"generator": lambda: (generator, (z, *labels)), "discriminator": lambda: (discriminator, (images, *labels))},
+    examples: dict[PlayerName, Callable[[], Example]] = {
+        "generator": lambda: (generator, (z, *labels)),
+        "discriminator": lambda: (discriminator, (images, *labels)),
+    }
+    resumes_from, cache_dir, say = parts.resumes_from or parts.forks, Path(config.data.cache_dir), partial(log.warning, "%s")
+    layouts = chosen_layouts(
+        examples,
         {
             "generator": [*facts, config.generator.model_dump(mode="json")],
             "discriminator": [*facts, config.discriminator.model_dump(mode="json")],
         },
+        measure=trainer.measure,
         precision=trainer.precision,
         deterministic=trainer.deterministic,
-        resumes_from=parts.resumes_from or parts.forks,
-        cache_dir=Path(config.data.cache_dir),
+        resumes_from=resumes_from,
+        cache_dir=cache_dir,
         accelerator=accelerator,
-        say=partial(log.warning, "%s"),
+        say=say,
     )
+    setting = Setting(trainer.precision, trainer.deterministic, accelerator)
+    forms = measured_forms(examples, layouts, setting, measure=trainer.measure, resumes_from=resumes_from, cache_dir=cache_dir, say=say)
+    choose_forms(generator, forms["generator"])
+    choose_forms(discriminator, forms["discriminator"])
+    return layouts

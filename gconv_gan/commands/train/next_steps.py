@@ -22,20 +22,23 @@ def next_steps(config: GANRunConfig | ClassifierRunConfig, folder: Path, *, imag
     """
     run = shlex.quote(str(folder))
     if isinstance(config, ClassifierRunConfig):
-        return [f"next: python eval/classifier.py {run}"]
+        return [f"next: gconv-gan test {run}"]
     samples = shlex.quote(str(folder / f"samples-{images_seen}.zip"))
     return [
         "next:",
         f"  gconv-gan gallery {run}",
-        f"  gconv-gan score {run} {_score_options(config.evaluation, num_images)}",
+        f"  gconv-gan score {run} {score_options(config.evaluation, num_images)}",
         f"  gconv-gan doctor {run}",
         f"  gconv-gan export {run}",
         f"  gconv-gan sample {run} --num 1000 --out {samples}",
     ]
 
 
-def _score_options(evaluation: EvaluationConfig, num_images: int) -> str:
-    """Return the options of a score: those of the score during training, else of a protocol whose extractor has its weights here."""
+def score_options(evaluation: EvaluationConfig, num_images: int | None) -> str:
+    """Return the options of a score: those of the score during training, else of a protocol whose extractor has its weights here.
+
+    With the number of training images a protocol that compares with more is given ``--num-real``.
+    """
     if evaluation.every:
         name, num_real = evaluation.protocol, evaluation.num_real
         more: dict[str, Sequence[object]] = {
@@ -50,6 +53,7 @@ def _score_options(evaluation: EvaluationConfig, num_images: int) -> str:
         name = "fd2k_lite0" if "efficientnet_lite0" in weights and "inception" not in weights else "fid2k"
         more = {"--download": ["true" if name == "fid2k" and "inception" not in weights else None]}
     compared = num_real or protocol(name).num_real
-    options = {"--protocol": [name], **more, "--num-real": [num_images if compared is not None and compared > num_images else num_real]}
+    too_many = compared is not None and num_images is not None and compared > num_images
+    options = {"--protocol": [name], **more, "--num-real": [num_images if too_many else num_real]}
     given = {flag: [shlex.quote(str(value)) for value in values if value is not None] for flag, values in options.items()}
     return " ".join(word for flag, values in given.items() if values for word in (flag, *values))

@@ -73,6 +73,9 @@ class ClassifierTrainerConfig(Config):
     """eager: an iteration is run operation by operation; cuda_graph: captured once and replayed; auto: captured where that is possible."""
     deterministic: Deterministic = "auto"
     """On a CUDA device, auto: deterministic kernels where they exist; true: refuse operations without one; false: the fastest kernels."""
+    measure: bool | Literal["auto"] = Field(default="auto", exclude_if=lambda value: value == "auto")
+    """Time the forms of convolutions and the memory layouts before a new run and keep the fastest; auto: on a CUDA device. The result is
+    stored for later runs, and a run keeps its own."""
     log_every: PositiveInt = 12_800
     """Images between status lines."""
     checkpoint_every: PositiveInt = 500_000

@@ -236,12 +236,12 @@ def as_flags(flags: Mapping[str, str], kind: str, message: str) -> str:
 
     Args:
         flags: key -> flag; keys that are not in it remain keys of the run's config.
-        kind: the set's ``data.kind``; a command without the key ``download`` refers to data.prepare.
+        kind: the set's ``data.kind``; a command without the key ``download`` refers to ``gconv-gan prepare``.
         message: a sentence that names keys as ``data.KEY`` or ``data.KEY = VALUE``.
 
     """
     if "download" not in flags:
-        message = message.replace("set data.download = true", f"run python -m gconv_gan.data.prepare {kind}")
+        message = message.replace("set data.download = true", f"run gconv-gan prepare {kind}")
 
     def flag(key: re.Match[str]) -> str:
         name, value = key.groups()

@@ -1,4 +1,4 @@
-"""The command lines of ``eval/gan_metrics.py`` and its companions."""
+"""The command lines of ``gconv-gan score`` and its companions."""
 
 from typing import Annotated, Literal
 

@@ -7,6 +7,10 @@ RAW = "_raw"
 """End of the name of a score of the last weights, not the averaged ones."""
 
 
+SCORE_BOTH = "score the run, and again with --generator-weights raw"
+"""What a user does for ``lag``."""
+
+
 def length(evidence: Evidence) -> Reading:
     """Return the images that are averaged over half-lives; with a ramp r a half-life lasts at most r times the run."""
     ema, total = evidence.config.ema, evidence.config.trainer.total_images
@@ -21,5 +25,5 @@ def lag(evidence: Evidence) -> Reading | Absent:
         averaged = dict(evidence.series(key.removesuffix(RAW)))
         found += [(images, averaged[images] / raw) for images, raw in evidence.series(key) if images in averaged and raw > 0]
     if not found:
-        return Absent("no Fréchet distance of the last weights is stored: gconv-gan score RUN --generator-weights raw")
+        return Absent(f"no Fréchet distance of both the averaged and the last weights is stored: {SCORE_BOTH}")
     return Reading(max(found)[1])

@@ -1,7 +1,7 @@
 """The page of an ablation: table, claims, cost, curves of all arms with bands, their pictures of the same latents, and the command."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -11,7 +11,7 @@ from gconv_gan.gallery.build import curve_entries, entries_of, write_gallery
 from gconv_gan.gallery.page.document import breakable, document_html, facts_html, section_html, wide_table
 from gconv_gan.gallery.page.manifest import Entry, Manifest, library_versions
 from gconv_gan.gallery.page.run_page import panel_html, sheet_html
-from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
+from gconv_gan.gallery.page.score_names import direction, in_words, keys_of, score_name
 from gconv_gan.gallery.pictures.curves.bands import band, band_drawing
 from gconv_gan.gallery.pictures.drawing import Drawing, PictureKind
 from gconv_gan.gallery.pictures.grid import TILE_SIDE
@@ -27,6 +27,7 @@ def build_ablation(
     generators: Mapping[str, TrainedGenerator],
     *,
     command: str,
+    lower_is_better: Collection[str],
     cost: Drawing | None = None,
     seed: int = 0,
 ) -> Path:
@@ -37,11 +38,12 @@ def build_ablation(
         result: the ablation's result, as its JSON file holds it.
         generators: arm -> generator of one seed, the same for all arms; none of classifiers.
         command: the command line that repeats the ablation.
+        lower_is_better: keys of the scores for which lower is better.
         cost: plot of a score against the arms' cost.
         seed: of the latents.
 
     """
-    curves = [*([cost] if cost is not None else []), *_curves(result)]
+    curves = [*([cost] if cost is not None else []), *_curves(result, lower_is_better)]
     grids = {arm: _grid(arm, trained, seed) for arm, trained in generators.items()}
     first: list[Entry] = []
     for arm, drawing in grids.items():
@@ -53,7 +55,7 @@ def build_ablation(
     return write_gallery(out_dir, files, manifest, _page(result, curves, grids, generators, command=command, seed=seed))
 
 
-def _curves(result: Mapping[str, Any]) -> list[Drawing]:
+def _curves(result: Mapping[str, Any], lower_is_better: Collection[str]) -> list[Drawing]:
     scores = {name for arm in result["arms"].values() for points in arm["curves"].values() for one in points.values() for name in one}
     drawings = []
     for score in keys_of(sorted(scores)):
@@ -61,9 +63,10 @@ def _curves(result: Mapping[str, Any]) -> list[Drawing]:
             name: [{int(images): one[score] for images, one in points.items() if score in one} for points in arm["curves"].values()]
             for name, arm in result["arms"].items()
         }
-        title = f"{score_name(score, scores)}{direction(score)} ({result['protocol']})"
+        better = direction(score, lower_is_better)
+        title = f"{score_name(score, scores)}{in_words(better)} ({result['protocol']})"
         if any(band(curves) for curves in arms.values()):
-            drawings.append(band_drawing(score, title, arms))
+            drawings.append(band_drawing(score, title, arms, better=better))
     return drawings
 
 

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from gconv_gan.gallery.page.document import breakable, facts_html, wide_table
-from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, direction, keys_of, score_name
-from gconv_gan.gallery.page.score_table import arrows, card_field, card_of, flatten, score_rows, scores_html, setting
-from gconv_gan.gallery.pictures.curves.history import number
+from gconv_gan.gallery.page.score_names import Direction, keys_of
+from gconv_gan.gallery.page.score_table import arrow, flatten, scores_html, setting
 from gconv_gan.gallery.pictures.curves.score_curves import tabulated
+from gconv_gan.gallery.score import Score
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
-Score = Mapping[str, object]
 OF_THE_FAKES = ("batch_norm", "truncation", "truncated", "precision", "labels", "recipe", "size", "formats", "order")
 """Fields of the scored images that forbid a comparison; the other fields name the run and its checkpoint."""
 BEST = '<span class="best" role="img" aria-label="best" title="best of the row">★</span>'
@@ -23,11 +22,11 @@ def kind(score: Score) -> str:
     They are the formulas, the extractor, the content of the reference, and how the images were generated. As for the command
     ``compare``, the name of the reference, the checkpoint and the machine may differ.
     """
-    card = card_of(score)
+    card = score.card
     reference, fakes = (part if isinstance(part := card.get(name), Mapping) else {} for name in ("reference", "fakes"))
     content = {key: value for key, value in reference.items() if key != "source"}
     mode = {key: fakes.get(key) for key in OF_THE_FAKES}
-    return json.dumps([setting(card, checkpoint=False), card.get("formula"), card.get("extractor"), content, mode], sort_keys=True)
+    return json.dumps([setting(score, checkpoint=False), card.get("formula"), card.get("extractor"), content, mode], sort_keys=True)
 
 
 def by_kind(runs: Mapping[str, Sequence[Score]]) -> list[dict[str, Score]]:
@@ -40,24 +39,17 @@ def by_kind(runs: Mapping[str, Sequence[Score]]) -> list[dict[str, Score]]:
     return list(found.values())
 
 
-def best_of(key: str, values: Mapping[str, float]) -> set[str]:
+def best_of(direction: Direction | None, values: Mapping[str, float]) -> set[str]:
     """Return the runs with the best value of a score; nobody where its direction is unknown or all are equal."""
-    if not direction(key) or len(set(values.values())) < 2:
+    if direction is None or len(set(values.values())) < 2:
         return set()
-    best = (min if key in LOWER_IS_BETTER else max)(values.values())
+    best = (min if direction == "lower" else max)(values.values())
     return {name for name, value in values.items() if value == best}
 
 
 def scores_html_of(runs: Mapping[str, TrainedGenerator]) -> str:
-    """Return the scores of the runs; the empty string if none has any.
-
-    Raises:
-        UserError: a score has no protocol.
-
-    """
-    shown = {
-        name: [score for score in tabulated(one.scores, checkpoint=one.run.images_seen) if score_rows(score)] for name, one in runs.items()
-    }
+    """Return the scores of the runs; the empty string if none has any."""
+    shown = {name: [score for score in tabulated(one.scores, checkpoint=one.run.images_seen) if score.keys] for name, one in runs.items()}
     groups = by_kind(shown)
     tables = "".join(_table(group) for group in groups if len(group) > 1)
     lone = {name: [group[name] for group in groups if len(group) == 1 and name in group] for name in runs}
@@ -73,45 +65,30 @@ def scores_html_of(runs: Mapping[str, TrainedGenerator]) -> str:
 def _table(group: Mapping[str, Score]) -> str:
     """Return the table of one kind of score: a column for each run, its best numbers marked, and the cards below."""
     first = next(iter(group.values()))
-    card = card_of(first)
     heads = ["Score", *(f"{breakable(name)}<small>{_checkpoint(score)}</small>" for name, score in group.items())]
-    shown = {name: score_rows(score) for name, score in group.items()}
-    arrow = {words: mark for score in group.values() for words, mark in arrows(score).items()}
-    body = ""
-    for words, marked in _best_by_row(group).items():
-        cells = "".join(
-            f'<td class="better">{BEST} {escape(rows[words])}</td>' if name in marked else f"<td>{escape(rows.get(words, '–'))}</td>"
-            for name, rows in shown.items()
-        )
-        body += f'<tr><th scope="row">{escape(words)}{arrow[words]}</th>{cells}</tr>'
-    protocol = str(card_field(card, "formula", "protocol"))
-    caption = f"<b>{breakable(protocol)}</b> {breakable(setting(card, checkpoint=False))}"
+    body = "".join(_row(key, group) for key in keys_of(list(dict.fromkeys(key for score in group.values() for key in score.numbers))))
+    caption = f"<b>{breakable(first.protocol)}</b> {breakable(setting(first, checkpoint=False))}"
     cards = "".join(
-        f"<details><summary>Full score card of {breakable(name)}</summary>{facts_html(flatten(card_of(score)))}</details>"
+        f"<details><summary>Full score card of {breakable(name)}</summary>{facts_html(flatten(score.card))}</details>"
         for name, score in group.items()
     )
-    return f"<div>{wide_table(f'Scores {protocol}', caption=caption, heads=heads, body=body, style='compared')}{cards}</div>"
+    return f"<div>{wide_table(f'Scores {first.protocol}', caption=caption, heads=heads, body=body, style='compared')}{cards}</div>"
 
 
-def _best_by_row(group: Mapping[str, Score]) -> dict[str, set[str]]:
-    """Return words of a score -> runs with the best value, for each score that a run of the group has."""
-    found: dict[str, set[str]] = {}
-    numbers = {name: {key: number(value) for key, value in values_of(score).items()} for name, score in group.items()}
-    for key in keys_of(list(dict.fromkeys(key for values in numbers.values() for key in values))):
-        values = {name: value for name, one in numbers.items() if (value := one.get(key)) is not None}
-        if values:
-            beside = next(one for one in numbers.values() if one.get(key) is not None)
-            found[score_name(key, beside)] = best_of(key, values)
-    return found
-
-
-def values_of(score: Score) -> Mapping[str, object]:
-    """Return the numbers of a score file."""
-    values = score["scores"]
-    assert isinstance(values, Mapping)
-    return values
+def _row(key: str, group: Mapping[str, Score]) -> str:
+    """Return the row of a number that a run of the group has."""
+    have = {name: score for name, score in group.items() if key in score.numbers}
+    of = next(iter(have.values()))
+    better = of.directions.get(key)
+    marked = best_of(better, {name: score.numbers[key] for name, score in have.items()})
+    cells = "".join(
+        f'<td class="better">{BEST} {escape(score.text(key))}</td>'
+        if name in marked
+        else f"<td>{escape(score.text(key)) if name in have else '–'}</td>"
+        for name, score in group.items()
+    )
+    return f'<tr><th scope="row">{escape(of.name(key))}{arrow(better)}</th>{cells}</tr>'
 
 
 def _checkpoint(score: Score) -> str:
-    seen = card_field(card_of(score), "fakes", "images_seen")
-    return f"after {seen:,} images" if isinstance(seen, int) else ""
+    return "" if score.images_seen is None else f"after {score.images_seen:,.0f} images"

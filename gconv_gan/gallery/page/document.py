@@ -60,7 +60,9 @@ def section_html(name: str, title: str, intro: str, body: str) -> str:
     )
 
 
-def document_html(*, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan", script: str = "") -> str:
+def document_html(
+    *, title: str, links: Mapping[str, str], main: str, footer: str, maker: str = "gconv_gan", style: str = "", script: str = ""
+) -> str:
     """Return a whole page.
 
     Args:
@@ -69,7 +71,8 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
         main: HTML between navigation and footer.
         footer: HTML at the end.
         maker: content of the page's ``generator`` meta tag.
-        script: JavaScript of this page, behind that of every page.
+        style: CSS of this page, behind that of every page.
+        script: JavaScript of this page, likewise.
 
     """
     navigation = "".join(f'<a href="{escape(target)}">{escape(word)}</a>' for target, word in links.items())
@@ -82,7 +85,7 @@ def document_html(*, title: str, links: Mapping[str, str], main: str, footer: st
 <meta name="generator" content="{escape(maker)}">
 <title>{escape(title)}</title>
 <link rel="icon" href="data:,">
-<style>{STYLE}</style>
+<style>{STYLE}{style}</style>
 </head>
 <body>
 <a class="skip" href="#pictures">Skip to the pictures</a>

@@ -1,6 +1,6 @@
 """``index.html`` of a folder of galleries: tables of its runs, comparisons and ablations that can be sorted and filtered."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,7 +10,7 @@ from gconv_gan.gallery.page.document import breakable, document_html, section_ht
 from gconv_gan.gallery.page.manifest import MANIFEST, read_manifest
 from gconv_gan.gallery.page.own_files import INDEX, INDEX_MAKER, is_own_page, require_own_index
 from gconv_gan.gallery.page.run_page import pixel_size
-from gconv_gan.gallery.page.score_names import LOWER_IS_BETTER, direction, score_name
+from gconv_gan.gallery.page.score_names import Direction, direction, in_words, score_name
 from gconv_gan.runtime.files.atomic import write_text
 
 DEPTHS = ("*", "*/*", "*/*/*", "*/*/*/*")  # of the folders below the index that may hold galleries
@@ -48,6 +48,8 @@ class Page:
     best_name: str | None
     """Protocol and key of the best score, "fid2k/fid"; None: the run has none, or the page is not of one run."""
     best_score: float | None
+    best_direction: Direction | None
+    """Which way that score is better; None: not known."""
     date: str
     """Of the checkpoint, "2026-11-28 05:34"; empty: not recorded."""
     thumbnail: str | None
@@ -65,15 +67,19 @@ class Column:
     key: Callable[[Page], Any]
 
 
-def write_index(folder: Path) -> Path:
+def write_index(folder: Path, *, lower_is_better: Collection[str]) -> Path:
     """List every gallery below ``folder`` in its ``index.html``, the only file that is written, and return the path.
+
+    Args:
+        folder: of the index.
+        lower_is_better: keys of all known scores for which lower is better, for galleries of earlier versions, which do not say it.
 
     Raises:
         UserError: the manifest of a gallery is damaged, or ``index.html`` is not an index that this package wrote.
 
     """
     require_own_index(folder)
-    pages = [page_of(gallery, folder) for gallery in galleries(folder)]
+    pages = [page_of(gallery, folder, lower_is_better=lower_is_better) for gallery in galleries(folder)]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / INDEX, index_html(pages))
     return folder / INDEX
@@ -85,7 +91,7 @@ def galleries(folder: Path) -> list[Path]:
     return [gallery for gallery in found if (gallery / INDEX).is_file() and is_own_page(gallery / INDEX)]
 
 
-def page_of(gallery: Path, folder: Path) -> Page:
+def page_of(gallery: Path, folder: Path, *, lower_is_better: Collection[str]) -> Page:
     """Return what the index of ``folder`` says of a gallery, from its manifest."""
     manifest = read_manifest(gallery)
     run = manifest.run
@@ -101,6 +107,7 @@ def page_of(gallery: Path, folder: Path) -> Page:
         images_seen=int(run["images_seen"]),
         best_name=run.get("best_name"),
         best_score=run.get("best_score"),
+        best_direction=run.get("best_direction") or direction(str(run.get("best_name")).rpartition("/")[2], lower_is_better),
         date=max((str(one.get("date", "")) for one in sides or [run]), default=""),
         thumbnail=None if first is None else f"{gallery.relative_to(folder).as_posix()}/{first}",
         width=width,
@@ -166,14 +173,16 @@ def _best(page: Page) -> str:
     if page.best_name is None or page.best_score is None:
         return "–"
     protocol, _, key = page.best_name.rpartition("/")
-    return f"<b>{page.best_score:.4g}</b> <span>{escape(score_name(key, [key]))}, {breakable(protocol)}{direction(key)}</span>"
+    return (
+        f"<b>{page.best_score:.4g}</b> <span>{escape(score_name(key, [key]))}, {breakable(protocol)}{in_words(page.best_direction)}</span>"
+    )
 
 
 def _best_key(page: Page) -> tuple[str, float] | None:
     """Return what runs are sorted by: the name of the score, since different scores cannot be ranked, then the better value first."""
     if page.best_name is None or page.best_score is None:
         return None
-    return page.best_name, page.best_score if page.best_name.rpartition("/")[2] in LOWER_IS_BETTER else -page.best_score
+    return page.best_name, page.best_score if page.best_direction == "lower" else -page.best_score
 
 
 COLUMNS = (

@@ -12,6 +12,9 @@ from gconv_gan.gallery.pictures.curves.curves_svg import inline
 from gconv_gan.gallery.pictures.curves.score_curves import tabulated
 from gconv_gan.gallery.pictures.drawing import Drawing
 from gconv_gan.gallery.pictures.grid import GROUP_PADDING
+from gconv_gan.gallery.score import Score
+from gconv_gan.gallery.slider.slider import SCRIPT as SLIDER_SCRIPT
+from gconv_gan.gallery.slider.slider import STYLE as SLIDER_STYLE
 from gconv_gan.gallery.trained_generator import RunFacts
 
 PLOT_PIXELS = 2  # a plot has two pixels to a CSS pixel
@@ -47,6 +50,13 @@ SECTIONS = (
         "Latent interpolation",
         "A good generator changes smoothly along a path between two latents, and every image on the path is plausible. Abrupt changes "
         "indicate memorisation.",
+    ),
+    Section(
+        "slider",
+        "Slider",
+        "Latent slider",
+        "The generator of this page runs in the browser. Its latent moves between those of two samples of this page along the great "
+        "circle, as in the latent walk.",
     ),
     Section(
         "truncation",
@@ -104,6 +114,12 @@ SECTIONS = (
         },
     ),
     Section("methods", "Methods", "Training methods", "What the training methods of this run measured or changed."),
+    Section(
+        "curvature",
+        "Curvature",
+        "Curvature of the losses",
+        "Density of the eigenvalues of a network's loss. Most lie near 0; the largest, far to the right, limits the learning rate.",
+    ),
 )
 
 
@@ -181,10 +197,11 @@ def page_html(
     *,
     hero: Drawing,
     sections: Mapping[str, Sequence[Drawing]],
-    scores: Sequence[Mapping[str, object]],
+    scores: Sequence[Score],
     pixels: bool,
     seed: int,
     versions: Mapping[str, str],
+    slider: str = "",
 ) -> str:
     """Return the whole page.
 
@@ -192,20 +209,20 @@ def page_html(
         run: the facts for the header.
         hero: the first picture.
         sections: drawings by the name of their section; a section without drawings (and scores) is left out.
-        scores: score files; each must name its protocol. Scores of other checkpoints are shown as numbers only if no curve shows them.
+        scores: of the run. Those of other checkpoints are shown as numbers only if no curve shows them.
         pixels: show single pixels as squares if the browser enlarges the image; for tiny images.
         seed: of the gallery.
         versions: of the libraries.
+        slider: HTML of the latent slider; "" for a page without one.
 
     Raises:
-        UserError: if a score has no protocol.
         ValueError: if a drawing names a section that the page does not have.
 
     """
     unknown = set(sections) - {section.name for section in SECTIONS}
     if unknown:
         raise ValueError(f"no section is called {sorted(unknown)}; add a line to SECTIONS")
-    extras = {"scores": scores_html(tabulated(scores, checkpoint=run.images_seen))}
+    extras = {"scores": scores_html(tabulated(scores, checkpoint=run.images_seen)), "slider": slider}
     shown = [section for section in SECTIONS if sections.get(section.name) or extras.get(section.name)]
     body = "".join(
         section_html(section, sections.get(section.name, ()), pixels=pixels, extra=extras.get(section.name, "")) for section in shown
@@ -227,4 +244,6 @@ it names the seed, the parameters and the SHA-256 of the weights and of the file
 <p class="hint">Select a sample for its seed and the command that makes it, another picture to open it at full size.
 <kbd>j</kbd> and <kbd>k</kbd> move to the next and the previous picture, the arrow keys between its samples and along its curves.</p>
 <p>Drawn with {escape(libraries)}.</p>""",
+        style=SLIDER_STYLE if slider else "",
+        script=SLIDER_SCRIPT if slider else "",
     )

@@ -1,6 +1,7 @@
 """Names of the scores on a page; some differ if the features are not those of Inception."""
 
 from collections.abc import Collection
+from typing import Literal
 
 NAMES = {
     "fid": "FID",
@@ -37,11 +38,8 @@ NAMES = {
 }
 OTHER_FEATURES = {"kid_mean": "Kernel distance"}
 SPREADS = {"is_mean": "is_std", "kid_mean": "kid_std"}
-LOWER_IS_BETTER = (
-    *("fid", "fd", "kid_mean", "intra_fid", "intra_fd", "fid_infinity", "fd_infinity"),
-    *("mind", "mind_debiased", "monge_distance", "monge_distance_debiased", "cmmd", "cmmd_biased", "mmd", "mmd_biased"),
-    *("loss", "calibration_error"),
-)
+Direction = Literal["lower", "higher"]
+"""Which way a score is better."""
 
 
 def keys_of(scores: Collection[str]) -> list[str]:
@@ -55,8 +53,13 @@ def score_name(key: str, beside: Collection[str]) -> str:
     return OTHER_FEATURES.get(key, name) if "fd" in beside else name
 
 
-def direction(key: str) -> str:
-    """Return whether lower or higher is better, in words that follow the name; "" for the score of a plug-in."""
-    if key not in NAMES:
-        return ""
-    return ", lower is better" if key in LOWER_IS_BETTER else ", higher is better"
+def direction(key: str, lower_is_better: Collection[str], known: Collection[str] = NAMES) -> Direction | None:
+    """Return which way a score is better: of ``known`` keys, those that are not among ``lower_is_better`` are better high; else None."""
+    if key in lower_is_better:
+        return "lower"
+    return "higher" if key in known else None
+
+
+def in_words(direction: Direction | None) -> str:
+    """Return a direction as words that follow the name of a score; "" for an unknown one."""
+    return "" if direction is None else f", {direction} is better"

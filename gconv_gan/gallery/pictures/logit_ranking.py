@@ -23,7 +23,7 @@ def draw_logit_ranking(trained: TrainedGenerator, *, seed: int, classes: int, ca
         return []
     shown: Sequence[int | None] = [None] if trained.num_classes is None else range(min(classes, trained.num_classes))
     names = tuple(trained.class_name(label) for label in shown if label is not None)
-    images = torch.stack([trained.numbered_images(seed, candidates, label=label) for label in shown])
+    images = trained.rows([trained.numbered(seed, candidates, label=label) for label in shown])
     y = None if trained.num_classes is None else torch.arange(len(shown)).repeat_interleave(candidates)
     logits = run_in_batches(trained.discriminator, images.flatten(0, 1), y).view(-1, candidates)
     chosen = best_and_worst(logits, kept)

@@ -65,12 +65,12 @@ def draw_classes(trained: TrainedGenerator, *, seed: int, columns: int, classes_
     drawings = []
     for start in range(0, trained.num_classes, classes_per_sheet):
         classes = range(start, min(start + classes_per_sheet, trained.num_classes))
-        rows = [trained.numbered_images(seed, columns, label=index) for index in classes]
+        images = trained.rows([trained.numbered(seed, columns, label=index) for index in classes])
         names = tuple(trained.class_name(index) for index in classes)
         drawings.append(
             Drawing(
                 file=f"classes-{start:03d}.png",
-                content=grid_png(torch.cat(rows), columns=columns),
+                content=grid_png(images.flatten(0, 1), columns=columns),
                 title=f"Classes {names[0]} to {names[-1]}",
                 caption="One class per row. All rows use the same latents: within a column only the class changes.",
                 alt=f"Grid of generated images with one row for each of the classes {', '.join(names)}.",
@@ -176,7 +176,7 @@ def gate_drawing(
 
 def draw_scores(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return the scores over images seen, a panel per score and protocol: those of training, then those of its checkpoints."""
-    during = [series_drawing(series, "Computed during training.") for series in score_series(trained.records)]
+    during = [series_drawing(series, "Computed during training.") for series in score_series(trained.records, trained.lower_is_better)]
     after = [series_drawing(series, f"Computed from the checkpoints: {words}.") for series, words in curve_series(trained.scores)]
     return during + after
 
@@ -189,6 +189,11 @@ def draw_training(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
 def draw_methods(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
     """Return the pictures of the run's training methods."""
     return list(trained.methods)
+
+
+def draw_curvature(trained: TrainedGenerator, *, seed: int) -> list[Drawing]:
+    """Return the densities of eigenvalues that ``eval/curvature.py`` measured."""
+    return list(trained.curvature)
 
 
 def series_drawing(series: Series, caption: str) -> Drawing:
@@ -232,4 +237,5 @@ PICTURES: dict[str, PictureKind] = {
     "training": PictureKind("training", draw_training),
     "effective-learning-rates": PictureKind("effective-learning-rates", draw_effective_learning_rates),
     "methods": PictureKind("methods", draw_methods),
+    "curvature": PictureKind("curvature", draw_curvature),
 }

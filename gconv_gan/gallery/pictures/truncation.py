@@ -20,12 +20,12 @@ def draw_truncation(trained: TrainedGenerator, *, seed: int, levels: Sequence[fl
     if isinstance(trained.generator, MappedGenerator):
         return []
     thresholds = (*levels, None)
-    rows = [trained.numbered_images(seed, columns, threshold=threshold) for threshold in thresholds]
+    images = trained.rows([trained.numbered(seed, columns, threshold=threshold) for threshold in thresholds])
     labels = (*(f"{level:g}" for level in levels), "none")
     return [
         Drawing(
             file="truncation.png",
-            content=grid_png(torch.cat(rows), columns=columns),
+            content=grid_png(images.flatten(0, 1), columns=columns),
             title="Truncated z",
             caption="A row is a threshold: the entries of the latent z follow a normal distribution truncated at it. "
             "A column is one latent; the last row is not truncated and repeats the first samples of this page.",
@@ -56,7 +56,6 @@ def draw_psi_truncation(trained: TrainedGenerator, *, seed: int, psis: Sequence[
             "A column is one latent; the last row (ψ = 1) is not truncated and repeats the first samples of this page.",
             alt=f"Grid of generated images with a row for each ψ of the truncation of w: {', '.join(labels)}.",
             row_labels=labels,
-            # the images at ψ = 0 are all the mean and have no number
-            samples=tuple(trained.samples(seed, columns, truncation=psi) if psi != 0 else (None,) * columns for psi in (*psis, None)),
+            samples=tuple(trained.samples(seed, columns, truncation=psi) for psi in (*psis, None)),
         )
     ]

@@ -166,7 +166,8 @@ class NonLocal2d(Sliceable, nn.Module):
                 raise ValueError(f"an image of {height}x{width} pixels is too small for pooled keys and values")
             key, value = F.max_pool2d(key, 2), F.max_pool2d(value, 2)
         gathered = self._gather(self._split(self.query(x)), self._split(key), self._split(value))
-        branch = self.output(gathered.reshape(len(x), -1, height, width))
+        maps = gathered.reshape(len(x), -1, height, width)
+        branch = self.output(maps.contiguous() if x.is_contiguous() else maps)
         result: Tensor = x + (self.gain * branch if self.output_norm is None else self.output_norm(branch))
         return result
 
@@ -181,7 +182,8 @@ class NonLocal2d(Sliceable, nn.Module):
             wide = torch.promote_types(value.dtype, torch.float32)
             q, k, v = query.to(wide), key.to(wide), value.to(wide)
             if self.norm == "softmax":
-                result = v @ (q.mT @ k).softmax(-1).mT
+                # the gradient of the softmax then has the layout of the softmax, which V times its transpose would not give it
+                result = ((q.mT @ k).softmax(-1) @ v.mT).mT
             else:
                 q = q / math.sqrt(k.shape[3] * self.embed_channels)
                 result = (v @ k.mT) @ q if self.evaluation_order(q.shape[3], k.shape[3]) == "associative" else v @ (k.mT @ q)

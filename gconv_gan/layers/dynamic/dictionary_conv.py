@@ -10,6 +10,7 @@ passes over the maps and one stored copy of N S numbers per sample. On a CPU, wh
 takes half of the time of a batched product, the gates multiply the maps.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +20,14 @@ from torch import Tensor
 
 from gconv_gan.layers.dynamic.per_sample_conv import PLAIN, Geometry
 from gconv_gan.layers.resample import at_low_resolution, fused_side
+
+ONEDNN = (2, 2)
+"""Dilation of a 1x1 convolution, where it has no effect: torch gives dilated convolutions to oneDNN at every batch size.
+
+On one thread and below 16 images it computes others in MKL, which takes twice as long where MKL has no AVX-512 code for the processor.
+"""
+CACHE_BYTES = 1 << 21
+"""Bytes of maps that are worked on at a time on a CPU; their other operands take as many again."""
 
 
 def dictionary_conv2d(
@@ -75,7 +84,8 @@ def _gated(
 def mixed(filtered: Tensor, mix: Tensor, gates: Tensor, bias: Tensor | None) -> Tensor:
     """Return (Mix diag(g_b)) f_b + bias for every sample b of the filtered maps f, in their memory format."""
     if _dense(filtered, mix):
-        return F.conv2d(filtered * gates.to(filtered.dtype)[:, :, None, None], mix.to(filtered.dtype)[:, :, None, None], bias)
+        gated, weight = filtered * gates.to(filtered.dtype)[:, :, None, None], mix.to(filtered.dtype)[:, :, None, None]
+        return F.conv2d(gated, weight, bias, dilation=ONEDNN)
     gated_mix, (batch, _, height, width) = _gated_mix(mix, gates, filtered.dtype), filtered.shape
     if _channels_last(filtered):
         y = _affine(bias, _pixels(filtered), gated_mix.mT)
@@ -119,15 +129,7 @@ class _Mixed(torch.autograd.Function):
             found = iter(torch.autograd.grad(mixed(*saved), inputs, gradient, create_graph=True))
             return tuple(next(found) if needed else None for needed in wanted)
         if _dense(filtered, mix):
-            factors, weight = gates.to(filtered.dtype)[:, :, None, None], mix.to(filtered.dtype)[:, :, None, None]
-            size = None if bias is None else bias.shape
-            geometry = ((1, 1), (0, 0), (1, 1), False, (0, 0), 1)
-            of_gated, of_mix, of_bias = torch.ops.aten.convolution_backward(
-                gradient, filtered * factors, weight, size, *geometry, [True, wanted[1], wanted[3]]
-            )
-            of_mix = None if of_mix is None else of_mix[:, :, 0, 0].to(mix.dtype)
-            of_gates = (of_gated * filtered).sum((2, 3)).to(gates.dtype) if wanted[2] else None
-            return of_gated * factors, of_mix, of_gates, of_bias
+            return _dense_backward(gradient, filtered, mix, gates, bias, wanted)
         gated_mix = _gated_mix(mix, gates, filtered.dtype)
         if _channels_last(filtered):
             pixels = _pixels(gradient)
@@ -142,6 +144,37 @@ class _Mixed(torch.autograd.Function):
         of_gates = (of_matrix * mix).sum(1).to(gates.dtype) if wanted[2] else None
         of_bias = gradient.sum((0, 2, 3)).to(bias.dtype) if wanted[3] else None
         return of_filtered, of_mix, of_gates, of_bias
+
+
+def _dense_backward(
+    gradient: Tensor, filtered: Tensor, mix: Tensor, gates: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the dense form, a few samples at a time, whose gated maps stay in the processor's cache."""
+    factors, weight = gates.to(filtered.dtype)[:, :, None, None], mix.to(filtered.dtype)[:, :, None, None]
+    of_filtered, of_gates, of_mix = torch.empty_like(filtered), torch.empty_like(factors), torch.zeros_like(weight)
+    geometry = (None, (1, 1), (0, 0), ONEDNN, False, (0, 0), 1)
+    for part in _parts(filtered):
+        gated = filtered[part] * factors[part]
+        mask = [True, wanted[1], False]
+        of_gated, of_weight, _ = torch.ops.aten.convolution_backward(gradient[part], gated, weight, *geometry, mask)
+        torch.mul(of_gated, factors[part], out=of_filtered[part])
+        if wanted[1]:
+            of_mix += of_weight
+        if wanted[2]:
+            torch.sum(torch.mul(of_gated, filtered[part], out=gated), (2, 3), keepdim=True, out=of_gates[part])
+    of_bias = gradient.sum((0, 2, 3)) if wanted[3] else None  # in oneDNN's convolution it takes several times as long
+    return (
+        of_filtered,
+        of_mix[:, :, 0, 0].to(mix.dtype) if wanted[1] else None,
+        of_gates[:, :, 0, 0].to(gates.dtype) if wanted[2] else None,
+        None if bias is None or of_bias is None else of_bias.to(bias.dtype),
+    )
+
+
+def _parts(filtered: Tensor) -> Iterator[slice]:
+    """Yield slices of samples whose maps take about CACHE_BYTES; two samples at least, since calls for one cost more than they save."""
+    step = max(2, CACHE_BYTES // filtered[0].nbytes)
+    return (slice(first, first + step) for first in range(0, len(filtered), step))
 
 
 def _affine(bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

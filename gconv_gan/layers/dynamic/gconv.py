@@ -6,8 +6,8 @@ paper was available (select by the latent vector, then combine linearly); gate, 
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -30,7 +30,8 @@ from gconv_gan.layers.dynamic.kernel_banks import (
     reset_bias,
 )
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate, Selection
-from gconv_gan.layers.dynamic.per_sample_conv import Geometry, Granularity, Strategy, per_sample_conv2d
+from gconv_gan.layers.dynamic.per_sample_conv import Geometry, Granularity, Strategy, forms_of_bank, per_sample_conv2d
+from gconv_gan.layers.forms import HasForms
 from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.low_rank import Factorable, Filters, UnfactorableError, checked, fill_first, fill_second, second_conv
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d, pair
@@ -40,7 +41,7 @@ from gconv_gan.layers.weights import stored
 Mode = Literal["dictionary", "bank"]
 
 
-class GConv2d(Sliceable, Factorable, Conditioned):
+class GConv2d(HasForms, Sliceable, Factorable, Conditioned):
     r"""A replacement of ``Conv2d`` whose kernel is a function of the latent vector z, in one of two forms.
 
     .. math::
@@ -318,6 +319,10 @@ class GConv2d(Sliceable, Factorable, Conditioned):
         fill_second(second, "dictionary", self.filters(), outer.reshape(self.num_kernels, rank, 1, 1))
         return first, second
 
+    def forms(self) -> Sequence[str]:
+        """See ``HasForms``: the strategies of a bank."""
+        return () if self.mode == "dictionary" else forms_of_bank(self.granularity, self.geometry, strategy=self.strategy)
+
     # ---- running -------------------------------------------------------------------------------------------------------
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Condition) -> Float[Tensor, "b o h2 w2"]:
@@ -334,7 +339,7 @@ class GConv2d(Sliceable, Factorable, Conditioned):
             mixed_bias(self.bias, gates) if self.bias_kind == "dynamic" else self.bias,
             geometry=self.geometry,
             granularity=self.granularity,
-            strategy=self.strategy,
+            strategy=self.strategy or cast(Strategy | None, self.chosen_form),
             one_hot=self.gate.top_m == 1
             and not self.training,  # its operations depend on the values of the gates, which a training step must not
         )

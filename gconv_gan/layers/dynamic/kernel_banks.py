@@ -22,9 +22,9 @@ differ in the input from which the five are computed:
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict, cast
 
 import torch
 from jaxtyping import Float
@@ -34,7 +34,8 @@ from torch.nn.utils import parametrize
 from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.dynamic.kernel_gates import KernelGate
-from gconv_gan.layers.dynamic.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, per_sample_conv2d
+from gconv_gan.layers.dynamic.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, forms_of_bank, per_sample_conv2d
+from gconv_gan.layers.forms import HasForms
 from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, grouped_ties
@@ -60,7 +61,7 @@ class ConvOptions(GeometryOptions, total=False):
     bias: Bias
 
 
-class KernelBank2d(Sliceable, nn.Module):
+class KernelBank2d(HasForms, Sliceable, nn.Module):
     """K kernels of one convolution and the application of their mixtures; the ``forward`` of a subclass computes the gates.
 
     Parameters: ``bank`` [K, O, I/groups, k, k] and ``bias``, [O] if static, [K, O] if dynamic (mixed by the kernels' gates).
@@ -183,6 +184,10 @@ class KernelBank2d(Sliceable, nn.Module):
         """See ``Sliceable``."""
         return self.geometry.stand_in(self.in_channels, self.out_channels, self.kernel_size)
 
+    def forms(self) -> Sequence[str]:
+        """See ``HasForms``: the strategies that every granularity of gates admits."""
+        return forms_of_bank("tap", self.geometry, strategy=self.strategy)
+
     # ---- running -------------------------------------------------------------------------------------------------------
 
     def convolve(
@@ -212,7 +217,7 @@ class KernelBank2d(Sliceable, nn.Module):
             bias if output_scale is None else None,
             geometry=self.geometry,
             granularity=granularity,
-            strategy=self.strategy,
+            strategy=self.strategy or cast(Strategy | None, self.chosen_form),
         )
         if output_scale is not None:
             scale = per_channel(output_scale, y)

@@ -24,7 +24,7 @@ combined in at least float32 and rounded once.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
+from gconv_gan.layers.dynamic.mixed_kernels import Form, Granularity, arranged, convolve, mix_kernels, side_by_side, spread
+from gconv_gan.layers.norms.joined_batches import batch_count
 from gconv_gan.layers.resample import (
     PaddingMode,
     Resample,
@@ -44,12 +46,10 @@ from gconv_gan.layers.resample import (
     pad_before_upsampling,
     resampled_conv2d,
     taps_and_positions,
-    transposed_kernel,
 )
 from gconv_gan.layers.slicing import ordinary_conv
 
 Strategy = Literal["grouped", "unfused", "bmm", "wide", "concat", "bucketed"]
-Granularity = Literal["kernel", "filter", "channel", "tap"]
 
 ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
     "kernel": get_args(Strategy),
@@ -61,8 +61,8 @@ MEMORY_BUDGET = 1 << 30
 """Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
 SEPARATE_WORK = 1 << 24
 """Multiply-adds of a sample from which on a CPU convolves each sample separately (measured, forward and backward, one AVX-512 core)."""
-RECOMPUTED_BYTES = 1 << 23
-"""Bytes of a layer's mixed kernels from which on the backward pass mixes them again instead of storing them."""
+ONEDNN_ELEMENTS = 20480
+"""Up to this many elements of one image, torch convolves it with kernels of at most 3 x 3 without oneDNN, in twice the time."""
 FEW_OUTPUTS = 16
 """Up to this many output channels (an RGB image has 3), K sets of outputs are cheaper than mixing the kernels."""
 
@@ -181,7 +181,7 @@ def per_sample_conv2d(
         wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, bank, gates))
         dtype = compute_dtype(x)
         strategy = choose_strategy(
-            batch=None if torch.compiler.is_exporting() else x.shape[0],
+            batch=None if torch.compiler.is_exporting() else x.shape[0] // batch_count(),  # the form of one pass per batch
             height=x.shape[2],
             width=x.shape[3],
             bank_shape=(bank.shape[0], bank.shape[1], bank.shape[2], bank.shape[3], bank.shape[4]),
@@ -240,7 +240,7 @@ def choose_strategy(
     inputs = group_inputs * geometry.groups
     out_height, out_width = geometry.output_size(height, width, (rows, columns))
     positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
-    apart = geometry.resample in ("up", "down") and positions < threshold
+    apart = geometry.resample in ("up", "down") and positions <= threshold
     taps = rows * columns if apart else fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
     with_mixed_kernels: Strategy = "unfused" if apart else "grouped"
 
@@ -262,13 +262,21 @@ def choose_strategy(
     return with_mixed_kernels if mixed_bytes <= memory_budget else without_mixed_kernels
 
 
-def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
-    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, else 100.
+def forms_of_bank(granularity: Granularity, geometry: Geometry, *, strategy: Strategy | None) -> tuple[Strategy, ...]:
+    """Return the strategies that a measurement may choose from; none where ``strategy`` is given."""
+    differs = geometry.resample in ("up", "down")
+    return () if strategy else tuple(one for one in ADMISSIBLE[granularity] if one != "bucketed" and (differs or one != "unfused"))
 
-    100 is a GPU's float32, and what an AVX2 core measures (forward and backward, 32 to 256 channels, 2 to 12 kernels): mixing
-    kernels is slower at K S = 64, and faster from 256 on.
+
+def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
+    """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, 100 in float32, 64 on a CPU.
+
+    64 is what an AVX-512 core measures (forward and backward, a bank of 4, images of 4 x 4): with 256 channels mixing kernels takes 0.6 of
+    the time, with 64 as long.
     """
-    return 600.0 if device_type == "cuda" and dtype.itemsize == 2 else 100.0
+    if device_type == "cuda":
+        return 600.0 if dtype.itemsize == 2 else 100.0
+    return 64.0
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -278,22 +286,6 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 
 # ---- mixing kernels ------------------------------------------------------------------------------------------------
-
-
-def mix_kernels(bank: Tensor, gates: Tensor, granularity: Granularity = "kernel", groups: int = 1) -> Tensor:
-    """Return the mixed kernels [B, O, C/groups, k, k] in at least float32, without storing B K M elements."""
-    dtype = torch.promote_types(bank.dtype, torch.float32)
-    bank, gates = bank.to(dtype), gates.to(dtype)
-    with torch.autocast(bank.device.type, enabled=False):
-        if granularity == "kernel":
-            return (gates @ bank.flatten(1)).view(-1, *bank.shape[1:])
-        if granularity == "filter":
-            return torch.einsum("bko,koipq->boipq", gates, bank)
-        if granularity == "tap":
-            return torch.einsum("bkp,koip->boip", gates, bank.flatten(3)).reshape(-1, *bank.shape[1:])
-        grouped_bank = rearrange(bank, "k (g o) i p q -> k g o i p q", g=groups)
-        grouped_gates = rearrange(gates, "b k (g i) -> b k g i", g=groups)
-        return torch.einsum("bkgi,kgoipq->bgoipq", grouped_gates, grouped_bank).flatten(1, 2)
 
 
 def _shared(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
@@ -309,87 +301,24 @@ def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _grouped(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
-    batch, outputs = x.shape[0], bank.shape[1]
-    if separately(x, bank, geometry):
-        biases = [None] * batch if bias is None else bias.expand(batch, outputs).unbind()
-        samples = zip(torch.split(x, 1), mix_kernels(bank, gates, granularity, geometry.groups).unbind(), biases, strict=True)
-        return torch.cat([geometry.conv(sample, kernel, beta) for sample, kernel, beta in samples])
-    flat_bias = None if bias is None else bias.expand(batch, outputs).reshape(-1)
-    side_by_side = x.reshape(1, -1, *x.shape[2:])
-    if batch * bank[0].numel() * bank.element_size() >= RECOMPUTED_BYTES and _stores(x, bank, gates):
-        y = _own_kernels(side_by_side, bank, gates, flat_bias, granularity, geometry)
-    else:
-        weight = mix_kernels(bank, gates, granularity, geometry.groups)
-        y = geometry.conv(side_by_side, weight.flatten(0, 1), flat_bias, samples=batch)
-    return y.reshape(batch, outputs, *y.shape[2:])
-
-
-def _stores(*tensors: Tensor) -> bool:
-    """Return whether autograd stores tensors for a backward pass of operations on ``tensors``."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors) and not torch.compiler.is_compiling()
-
-
-def _own_kernels(x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, granularity: Granularity, geometry: Geometry) -> Tensor:
-    """Return the convolution of B images side by side [1, B C, H, W] with B kernels that the backward pass mixes and widens anew."""
-    resample, groups, dtype = geometry.resample, geometry.groups * gates.shape[0], compute_dtype(x)
-
-    def kernels(bank: Tensor, gates: Tensor) -> Tensor:
-        mixed = fused_kernel(mix_kernels(bank, gates, granularity, geometry.groups).flatten(0, 1), resample).to(dtype)
-        return transposed_kernel(mixed, groups) if resample in ("up", "transposed") else mixed
-
-    if resample in ("up", "transposed"):
+    batch, outputs, groups = x.shape[0], bank.shape[1], geometry.groups
+    rows = None if bias is None else bias.expand(batch, outputs)
+    widened = geometry.resample in ("up", "down")
+    if torch.compiler.is_compiling() or (granularity == "tap" and widened):  # what one tap is, widening does not keep
+        weight = mix_kernels(bank, gates, granularity, groups).flatten(0, 1)
+        y = geometry.conv(side_by_side(x), weight, None if rows is None else rows.reshape(-1), samples=batch)
+        return y.reshape(batch, outputs, *y.shape[2:])
+    transposed = geometry.resample in ("up", "transposed")
+    if transposed:
         x, crop = pad_before_upsampling(x, geometry.padding[0], geometry.padding_mode)
-        form = _Form((2, 2), (crop, crop), (1, 1), transposed=True, groups=groups)
+        stride, padding = (2, 2), (crop, crop)
     else:
         x, padding = pad(x, geometry.padding, geometry.padding_mode)
-        form = _Form((2, 2) if resample == "down" else geometry.stride, padding, geometry.dilation, transposed=False, groups=groups)
-    y: Tensor = _OwnKernels.apply(x.to(dtype), bank, gates, None if bias is None else bias.to(dtype), kernels, form)
-    return y
-
-
-class _Form(NamedTuple):
-    """The arguments of ATen's convolution after image, kernel and bias."""
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    transposed: bool
-    groups: int
-
-    def arguments(self) -> tuple[Any, ...]:
-        """Return them in order."""
-        return self.stride, self.padding, self.dilation, self.transposed, (0, 0), self.groups
-
-
-class _OwnKernels(torch.autograd.Function):
-    """A convolution with ``kernels(bank, gates)`` that stores bank and gates in place of the kernels, which are B / K times as large."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bank: Tensor, gates: Tensor, bias: Tensor | None, kernels: Any, form: _Form) -> Tensor:
-        ctx.save_for_backward(x, bank, gates, bias)
-        ctx.kernels, ctx.form = kernels, form
-        y: Tensor = torch.ops.aten.convolution(x, kernels(bank, gates), bias, *form.arguments())
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        x, bank, gates, bias = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # a gradient that is differentiated again: as autograd has it
-            inputs = [tensor for tensor, needed in zip((x, bank, gates, bias), wanted, strict=False) if needed]
-            y = torch.ops.aten.convolution(x, ctx.kernels(bank, gates), bias, *ctx.form.arguments())
-            found = iter(torch.autograd.grad(y, inputs, gradient, create_graph=True))
-            return (*(next(found) if needed else None for needed in wanted[:4]), None, None)
-        with torch.enable_grad():
-            sources = [bank.detach().requires_grad_(wanted[1]), gates.detach().requires_grad_(wanted[2])]
-            weight = ctx.kernels(*sources)
-        mask = [wanted[0], weight.requires_grad, wanted[3]]
-        sizes = None if bias is None else bias.shape
-        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(gradient, x, weight.detach(), sizes, *ctx.form.arguments(), mask)
-        inputs = [source for source in sources if source.requires_grad]
-        found = iter(torch.autograd.grad(weight, inputs, of_weight) if inputs else ())
-        of_bank, of_gates = (next(found) if source.requires_grad else None for source in sources)
-        return of_x, of_bank, of_gates, of_bias, None, None
+        stride = (2, 2) if geometry.resample == "down" else geometry.stride
+    dtype = compute_dtype(x)
+    form = Form(stride, padding, geometry.dilation, transposed, granularity, apart=separately(x, bank, geometry), dtype=dtype)
+    kernels, factors = arranged(bank, form.order, groups, geometry.resample), spread(gates, granularity, bank, groups)
+    return convolve(x.to(dtype), kernels, factors, None if rows is None else rows.to(dtype), form)
 
 
 def separately(x: Tensor, bank: Tensor, geometry: Geometry) -> bool:
@@ -403,6 +332,8 @@ def separately(x: Tensor, bank: Tensor, geometry: Geometry) -> bool:
     kernel_size = (bank.shape[3], bank.shape[4])
     rows, columns = geometry.output_size(x.shape[2], x.shape[3], kernel_size)
     taps, positions = taps_and_positions(kernel_size, geometry.resample, x.new_empty(()).expand(1, 1, rows, columns))
+    if x[0].numel() <= ONEDNN_ELEMENTS and taps <= 9:
+        return False
     return bank[0, :, :, 0, 0].numel() * taps * positions >= SEPARATE_WORK
 
 

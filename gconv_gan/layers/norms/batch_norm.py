@@ -4,7 +4,7 @@ Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167 (2015); conditional f
 (2016); initial values are those of mimicry's ``modules/layers.py``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
-from gconv_gan.layers.norms.global_batch import normalised_over_processes
+from gconv_gan.layers.norms.global_batch import batch_normalised, by_formulas, has_fused_kernels, per_pixel
+from gconv_gan.layers.norms.joined_batches import batch_count, batches_of
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable, Tie, resized, sizes, slices, stand_in, ties
@@ -40,6 +41,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
 
     Attributes:
         over_processes: share statistics between processes (default true).
+        fused: use the kernels of ``batch_kernels`` in training on CUDA, where Triton is installed (default false; not in the state dict).
 
     Raises:
         ValueError: in training, if a process has a single value per channel, whose variance is undefined.
@@ -47,6 +49,8 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
     """
 
     couples_batch: ClassVar[bool] = True
+    separates_batches: ClassVar[bool] = True
+    fused: bool = False
 
     def __init__(
         self,
@@ -61,19 +65,69 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         if affine and initial_scale != 1:
             nn.init.constant_(self.weight, initial_scale)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        if not self.shares_statistics():
-            if self.training and x.numel() == x.shape[1]:
-                raise ValueError(
-                    f"batch normalisation has a single value per channel in {list(x.shape)}: train with at least two images per batch"
-                )
-            if not self.training or self.momentum is None or self.num_batches_tracked is None:
-                return super().forward(x)
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        *,
+        scale: Float[Tensor, "#b c"] | None = None,
+        shift: Float[Tensor, "#b c"] | None = None,
+        slope: float = 1.0,
+    ) -> Float[Tensor, "b c h w"]:
+        """Return max(y, slope · y), with ``scale`` and ``shift`` of every sample in place of γ and β if the layer has none."""
+        if not (self.training and batch_count() > 1):
+            return self._batch(x, scale, shift, slope)
+        scales, shifts = (_of_batches(vectors, x) for vectors in (scale, shift))
+        return torch.cat([self._batch(*parts, slope) for parts in zip(batches_of(x), scales, shifts, strict=True)])
+
+    def _batch(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, slope: float) -> Tensor:
+        """Return the result of the images of one batch."""
+        shared = self.shares_statistics()
+        if self.training and not shared and x.numel() == x.shape[1]:
+            raise ValueError(
+                f"batch normalisation has a single value per channel in {list(x.shape)}: train with at least two images per batch"
+            )
+        tracked = self.momentum is not None and self.num_batches_tracked is not None
+        if not shared and not (self.training and tracked):
+            return modulated(super().forward(x), scale, shift, slope)
+        fused = self.fused and has_fused_kernels(x)
+        if fused or ((shared or scale is not None) and by_formulas(x)):
+            return self._normalised(x, scale, shift, slope, shared=shared, fused=fused)
+        if shared:
+            return modulated(self._normalised(x, None, None, 1.0, shared=True, fused=False), scale, shift, slope)
+        self.count_batch()
+        assert self.momentum is not None
+        y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
+        return modulated(y, scale, shift, slope)
+
+    def _normalised(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, slope: float, *, shared: bool, fused: bool) -> Tensor:
+        """Return the result by one operation, and track the statistics."""
+        if scale is None or shift is None:
+            scale, shift = self.weight, self.bias
+        else:  # one vector may hold for all samples
+            scale, shift = scale.expand(len(x), -1), shift.expand(len(x), -1)
+        running = None
+        if fused and not shared and self.running_mean is not None and self.running_var is not None and self.momentum is not None:
+            running = (self.running_mean, self.running_var, self.momentum)
+        y, batch = batch_normalised(x, scale, shift, eps=self.eps, slope=slope, shared=shared, fused=fused, running=running)
+        if running is None:
+            self.track(running_mean=batch.mean, running_var=batch.variance * (batch.values / (batch.values - 1)))
+        else:
             self.count_batch()
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
-        y, batch = normalised_over_processes(x, self.weight, self.bias, self.eps)
-        self.track(running_mean=batch.mean, running_var=batch.variance * (batch.values / (batch.values - 1)))
         return y
+
+
+def _of_batches(vectors: Tensor | None, x: Tensor) -> Sequence[Tensor | None]:
+    """Return the vectors of each batch of a joined pass: its own, or those that hold for all."""
+    return [vectors] * batch_count() if vectors is None or len(vectors) != len(x) else batches_of(vectors)
+
+
+def modulated(
+    x: Float[Tensor, "b c h w"], scale: Float[Tensor, "#b c"] | None, shift: Float[Tensor, "#b c"] | None, slope: float
+) -> Float[Tensor, "b c h w"]:
+    """Return max(v, slope · v) of v = scale · x + shift, or of x without scale and shift."""
+    if scale is not None and shift is not None:
+        x = torch.addcmul(per_pixel(shift), per_pixel(scale), x)
+    return x if slope == 1 else F.relu(x) if slope == 0 else F.leaky_relu(x, slope)
 
 
 class ModulatedNorm2d(Sliceable, Conditioned):
@@ -82,6 +136,13 @@ class ModulatedNorm2d(Sliceable, Conditioned):
     norm: nn.Module
     scale: nn.Linear | nn.Embedding
     shift: nn.Linear | nn.Embedding
+
+    def modulated(self, x: Tensor, scale: Float[Tensor, "#b c"], shift: Float[Tensor, "#b c"], slope: float) -> Tensor:
+        """Return max(v, slope · v) of v = scale · norm(x) + shift."""
+        if isinstance(self.norm, BatchNorm2d):
+            result: Tensor = self.norm(x, scale=scale, shift=shift, slope=slope)
+            return result
+        return modulated(self.norm(x), scale, shift, slope)
 
     def sizes(self) -> Mapping[Axis, int]:
         """See ``Sliceable``."""
@@ -148,10 +209,10 @@ class LatentNorm2d(ModulatedNorm2d):
         nn.init.normal_(self.scale.weight, std=0.02)
         nn.init.normal_(self.shift.weight, std=0.02)
 
-    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition, *, slope: float = 1.0) -> Float[Tensor, "b c h w"]:
         z = condition.require_z(type(self).__name__)
         shift, scale = self.shift(z), self.mean_scale * (1 + self.scale(z))
-        return torch.addcmul(shift[:, :, None, None], scale[:, :, None, None], self.norm(x))
+        return self.modulated(x, scale, shift, slope)
 
 
 class LatentBatchNorm2d(LatentNorm2d):
@@ -191,9 +252,9 @@ class ClassConditionalNorm2d(ModulatedNorm2d):
         nn.init.normal_(self.scale.weight, 1.0, 0.02)
         nn.init.zeros_(self.shift.weight)
 
-    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition, *, slope: float = 1.0) -> Float[Tensor, "b c h w"]:
         y = condition.require_y(type(self).__name__)
-        return torch.addcmul(self.shift(y)[:, :, None, None], self.scale(y)[:, :, None, None], self.norm(x))
+        return self.modulated(x, self.scale(y), self.shift(y), slope)
 
 
 class ConditionalBatchNorm2d(ClassConditionalNorm2d):
@@ -201,6 +262,14 @@ class ConditionalBatchNorm2d(ClassConditionalNorm2d):
 
     def __init__(self, num_features: int, num_classes: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(BatchNorm2d(num_features, eps=eps, momentum=momentum, affine=False), num_features, num_classes)
+
+
+def fuse_batch_norms(network: nn.Module, fused: bool = True) -> int:
+    """Let the batch normalisations of a network use ``batch_kernels``, or not; return how many there are."""
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm2d)]
+    for norm in norms:
+        norm.fused = fused
+    return len(norms)
 
 
 def folded_scale(norm: nn.Module) -> Float[Tensor, " c"] | None:

@@ -1,87 +1,179 @@
-r"""Normalisation by the statistics of the batch of all processes, which stores nothing of the size of its input but the input itself.
+r"""Normalisation by the statistics of a batch, with scale, shift and rectifier, which stores no map but its input and its result.
 
-.. math:: y = \gamma\, n + \beta, \qquad n = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}, \qquad
-    \frac{\partial L}{\partial x} = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
-    \bigl(g - \mathrm{mean}(g) - n\, \mathrm{mean}(g\, n)\bigr)
+.. math:: y = \rho(v), \quad v = s\, n + t, \quad n = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}, \qquad
+    \frac{\partial L}{\partial x} = \frac{1}{\sqrt{\sigma^2 + \varepsilon}}
+    \bigl(s\, g' - \mathrm{mean}(s\, g') - n\, \mathrm{mean}(s\, g'\, n)\bigr), \quad g' = \rho'(v) \frac{\partial L}{\partial y}
 
-with :math:`g = \partial L / \partial y` and means over batch, rows, columns and processes (Ioffe and Szegedy, arXiv 1502.03167, section 3).
-On CUDA these are the kernels of torch's ``SyncBatchNorm``, which has no other back end and no second derivative. Other devices compute the
-same by formulas. The derivative of the derivative, as R1 asks of a discriminator, is that of the equation above, from the stored input.
+with :math:`\rho(v) = \max(v, a v)` and means over batch, rows, columns and, where asked, the processes (Ioffe and Szegedy, arXiv
+1502.03167, section 3). It has three forms: the kernels of ``batch_kernels``, on CUDA; those of torch's ``SyncBatchNorm``, on CUDA too, with
+neither rectifier nor scales per sample; and formulas. The derivative of the derivative, as R1 asks of a discriminator, is that of
+the equation above, from the stored input.
 """
 
+import importlib.util
+import itertools
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gconv_gan.layers.norms.running_statistics import sum_over_processes
 
+Running = tuple[Tensor, Tensor, float]
+"""Running mean and variance [C], and the weight of a batch in them."""
+
 
 @dataclass(frozen=True)
 class BatchStatistics:
-    """Statistics of the batch of all processes, in float32 or float64."""
+    """Statistics of a batch, in float32 or float64."""
 
     mean: Float[Tensor, " c"]
     variance: Float[Tensor, " c"]
     """Mean square of the deviations."""
-    values: Float[Tensor, ""]
+    values: Float[Tensor, ""] | int
     """How many values a channel has."""
 
 
-def normalised_over_processes(
-    x: Float[Tensor, "b c h w"], weight: Float[Tensor, " c"] | None, bias: Float[Tensor, " c"] | None, eps: float
+def batch_normalised(
+    x: Float[Tensor, "b c h w"],
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
+    *,
+    eps: float,
+    slope: float = 1.0,
+    shared: bool = False,
+    fused: bool = False,
+    running: Running | None = None,
 ) -> tuple[Float[Tensor, "b c h w"], BatchStatistics]:
-    """Return y and the statistics, which have no gradient. Collective, in the forward pass and in every backward pass.
+    """Return y and the statistics, which have no gradient. With ``shared`` collective, in the forward pass and in every backward pass.
 
-    The gradients of ``weight`` and ``bias`` are those of this process's loss, that of x is that of the sum of all losses.
+    The gradients of ``scale`` and ``shift`` are those of this process's loss, that of x is that of the sum of all losses.
 
     Args:
         x: this process's share of the batch; shares may be unequal.
-        weight: γ; None: 1.
-        bias: β; None: 0.
+        scale: s, per channel, or per sample and channel; None: 1.
+        shift: t; None: 0, exactly if ``scale`` is None.
         eps: ε.
+        slope: a in [0, 1]; 1: no rectifier. On CUDA without ``fused`` it must be 1, and ``scale`` per channel.
+        shared: statistics of all processes.
+        fused: by the kernels of ``batch_kernels``.
+        running: updated by this batch; only with ``fused``, and without ``shared``.
 
     """
-    y, mean, inverse, count = _NormalisedOverProcesses.apply(_dense(x), weight, bias, eps)
-    return y, BatchStatistics(mean, (inverse.pow(-2) - eps).clamp_(min=0), count)
+    y, mean, inverse, count = _BatchNormalised.apply(_dense(x), scale, shift, eps, slope, shared, fused, running)
+    return y, BatchStatistics(mean, (inverse.pow(-2) - eps).clamp_(min=0), count if shared else x.numel() // x.shape[1])
 
 
-class _NormalisedOverProcesses(torch.autograd.Function):
+class _BatchNormalised(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean, inverse = _local_statistics(x, eps)
-        gathered = mean.new_zeros(dist.get_world_size(), 2 * len(mean) + 1)  # gloo has no gathering into one tensor
-        gathered[dist.get_rank()] = torch.cat([mean, inverse, mean.new_full((1,), x.numel() // x.shape[1])])
-        dist.all_reduce(gathered)
-        means, inverses, counts = gathered[:, : len(mean)], gathered[:, len(mean) : -1], gathered[:, -1]
-        mean, inverse = _joint_statistics(means, inverses, counts, eps)
-        count = counts.sum()
-        ctx.save_for_backward(x, weight, mean, inverse, counts.int())
-        ctx.eps = eps
-        ctx.mark_non_differentiable(mean, inverse, count)
-        return _scaled_and_shifted(x, weight, bias, mean, inverse, eps), mean, inverse, count
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        x, weight, mean, inverse, counts = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the caller differentiates again
-            of_x, of_weight, of_bias = _differentiable_gradients(g, x, weight, ctx.eps)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        eps: float,
+        slope: float,
+        shared: bool,
+        fused: bool,
+        running: Running | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        counts = None
+        if fused:
+            kernels = _kernels()
+            scale, shift = (None if one is None else one.contiguous() for one in (scale, shift))
+            partial, counts = kernels.partial_statistics(x)
+            if shared:
+                mean, inverse, counts = _over_processes(*_combined(partial, counts, eps), counts.sum(), eps)
+                partial, counts = torch.stack([mean, (inverse.pow(-2) - eps) * counts.sum()])[None], counts.sum()[None]
+            y, statistics, count = kernels.normalise(x, partial, counts, scale, shift, eps=eps, slope=slope, running=running)
+            mean, inverse = statistics
+            ctx.save_for_backward(x, scale, shift, statistics, count)
         else:
-            g = _dense(g, like=x)
-            of_bias, centred = _sums(g, x, weight, mean, inverse)
-            of_weight = centred * inverse
-            sums = torch.stack([of_bias, centred])
-            dist.all_reduce(sums)
-            of_x = _input_gradient(g, x, weight, mean, inverse, sums, counts)
-        return (of_x, None, None, None) if weight is None else (of_x, of_weight, of_bias, None)
+            mean, inverse = _local_statistics(x, eps)
+            if shared:
+                mean, inverse, counts = _over_processes(mean, inverse, mean.new_full((), x.numel() // x.shape[1]), eps)
+            y = _scaled_and_shifted(x, scale, shift, mean, inverse, eps, slope)
+            # the sign of y tells what the rectifier did; whatever follows stores y anyway
+            ctx.save_for_backward(x, scale, mean, inverse, None if counts is None else counts.int(), None if slope == 1 else y)
+            count = None if counts is None else counts.sum()
+        ctx.eps, ctx.slope, ctx.shared, ctx.fused = eps, slope, shared, fused
+        ctx.mark_non_differentiable(*(mean, inverse) if count is None else (mean, inverse, count))
+        return y, mean, inverse, count
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        count: Tensor | None = None
+        shift = counts = y = None
+        if ctx.fused:
+            x, scale, shift, statistics, count = ctx.saved_tensors
+        else:
+            x, scale, mean, inverse, counts, y = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the caller differentiates again
+            found = _differentiable_gradients(g, x, scale, shift, y, eps=ctx.eps, slope=ctx.slope, shared=ctx.shared)
+        elif count is not None:
+            found = _fused_gradients(_dense(g, like=x), x, scale, shift, statistics, count, slope=ctx.slope, shared=ctx.shared)
+        else:
+            found = _gradients(_dense(g, like=x), x, scale, mean, inverse, counts, y, slope=ctx.slope)
+        of_x, of_scale, of_shift = found if scale is not None else (found[0], None, None)
+        return of_x, of_scale, of_shift, None, None, None, None, None
+
+
+@cache
+def triton_is_installed() -> bool:
+    """Return whether ``batch_kernels`` can be imported."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def check_fused_kernels(device: torch.device) -> None:
+    """Compare ``batch_kernels`` on a device with separate operations, in float32.
+
+    Raises:
+        RuntimeError: a result is another one. What Triton raises where it cannot compile, launch or import is passed on.
+
+    """
+    for shape, layout in itertools.product(((3, 5, 7, 3), (16, 40, 16, 16)), (torch.contiguous_format, torch.channels_last)):
+        places = torch.arange(math.prod(shape), device=device).view(shape)
+        x, g = ((places * number % 1009 / 1009).contiguous(memory_format=layout).requires_grad_() for number in (389, 571))
+        for size in ((), shape[1:2], shape[:2]):
+            scales = [
+                torch.arange(1, 1 + math.prod(size), device=device).view(size) / math.prod(size) - 0.4 for _ in range(2 if size else 0)
+            ]
+            inputs = [x, *(scale.requires_grad_() for scale in scales)]
+            y, _ = batch_normalised(*inputs, *[None] * (3 - len(inputs)), eps=1e-3, slope=0.2, fused=True)
+            expected = F.batch_norm(x, None, None, None, None, training=True, eps=1e-3)
+            if scales:
+                expected = torch.addcmul(per_pixel(inputs[2]), per_pixel(inputs[1]), expected)
+            results = [[result, *torch.autograd.grad(result, inputs, g)] for result in (y, F.leaky_relu(expected, 0.2))]
+            for ours, theirs in zip(*results, strict=True):
+                if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * (1 + float(theirs.detach().abs().max()))):
+                    raise RuntimeError(f"they compute other values on {list(shape)}")
+
+
+def _kernels() -> Any:
+    from gconv_gan.layers.norms import batch_kernels  # it imports Triton, which not every build of torch brings
+
+    return batch_kernels
+
+
+def has_fused_kernels(x: Tensor) -> bool:
+    """Return whether ``batch_kernels`` take x."""
+    return x.is_cuda and triton_is_installed() and _kernels().takes(x)
 
 
 def has_kernels(x: Tensor) -> bool:
     """Return whether torch has kernels of ``SyncBatchNorm`` for the device of x."""
     return x.is_cuda
+
+
+def by_formulas(x: Tensor) -> bool:
+    """Return whether x is normalised by formulas, which take scales per sample and a rectifier, where ``batch_kernels`` are not used."""
+    return not has_kernels(x)
 
 
 def _dense(x: Tensor, like: Tensor | None = None) -> Tensor:
@@ -94,13 +186,40 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def per_pixel(values: Float[Tensor, "*s c"]) -> Float[Tensor, "*s c 1 1"]:
+    """Return values of channels, or of samples and channels, to be combined with maps."""
+    return values[..., None, None]
+
+
 def _local_statistics(x: Float[Tensor, "b c h w"], eps: float) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     r"""Return the mean and :math:`1 / \sqrt{\sigma^2 + \varepsilon}` of this process's values."""
     if has_kernels(x):
         mean, inverse = torch.batch_norm_stats(x, eps)
         return mean, inverse
-    variance, mean = torch.var_mean(_wide(x), (0, 2, 3), correction=0)
+    if x.device.type == "cpu":  # one pass, many times faster than var_mean over these axes
+        mean, variance = torch.batch_norm_update_stats(_wide(x), None, None, 0.0)
+    else:
+        variance, mean = torch.var_mean(_wide(x), (0, 2, 3), correction=0)
     return mean, (variance + eps).rsqrt()
+
+
+def _combined(partial: Float[Tensor, "p 2 c"], counts: Float[Tensor, " p"], eps: float) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Return the statistics of all parts from the mean and the sum of squared deviations of each."""
+    shares = counts / counts.sum()
+    means, squares = partial.unbind(1)
+    mean = shares @ means
+    return mean, (squares.sum(0) / counts.sum() + shares @ (means - mean).square() + eps).rsqrt()
+
+
+def _over_processes(
+    mean: Float[Tensor, " c"], inverse: Float[Tensor, " c"], count: Float[Tensor, ""], eps: float
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"], Float[Tensor, " p"]]:
+    """Return the statistics of all processes, and how many values each has."""
+    gathered = mean.new_zeros(dist.get_world_size(), 2 * len(mean) + 1)  # gloo has no gathering into one tensor
+    gathered[dist.get_rank()] = torch.cat([mean, inverse, count[None]])
+    dist.all_reduce(gathered)
+    means, inverses, counts = gathered[:, : len(mean)], gathered[:, len(mean) : -1], gathered[:, -1]
+    return *_joint_statistics(means, inverses, counts, eps), counts
 
 
 def _joint_statistics(
@@ -118,67 +237,117 @@ def _joint_statistics(
 
 def _scaled_and_shifted(
     x: Float[Tensor, "b c h w"],
-    weight: Float[Tensor, " c"] | None,
-    bias: Float[Tensor, " c"] | None,
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
     mean: Float[Tensor, " c"],
     inverse: Float[Tensor, " c"],
     eps: float,
+    slope: float,
 ) -> Float[Tensor, "b c h w"]:
     """Return y."""
     if has_kernels(x):
-        return torch.batch_norm_elemt(x, weight, bias, mean, inverse, eps)
-    scale = inverse if weight is None else inverse * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    return torch.addcmul(shift[:, None, None], _wide(x), scale[:, None, None]).to(x.dtype)
+        return torch.batch_norm_elemt(x, scale, shift, mean, inverse, eps)
+    factor = inverse if scale is None else inverse * scale
+    constant = -mean * factor if shift is None else shift - mean * factor
+    y = torch.addcmul(per_pixel(constant), _wide(x), per_pixel(factor))
+    return (y if slope == 1 else F.leaky_relu_(y, slope)).to(x.dtype)
 
 
-def _sums(
+def _gradients(
     g: Float[Tensor, "b c h w"],
     x: Float[Tensor, "b c h w"],
-    weight: Float[Tensor, " c"] | None,
+    scale: Float[Tensor, "*s c"] | None,
     mean: Float[Tensor, " c"],
     inverse: Float[Tensor, " c"],
-) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    r"""Return :math:`\sum g` and :math:`\sum g (x - \mu)` of this process's values."""
+    counts: Int[Tensor, " p"] | None,
+    y: Float[Tensor, "b c h w"] | None,
+    *,
+    slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, scale and shift; with ``counts``, how many values every process has, that of x is of all losses."""
     if has_kernels(x):
-        sum_g, centred, _, _ = torch.batch_norm_backward_reduce(g, x, mean, inverse, weight, True, False, False)
-        return sum_g, centred
-    wide = _wide(g)
-    sum_g = wide.sum((0, 2, 3))
-    return sum_g, (wide * (_wide(x) - mean[:, None, None])).sum((0, 2, 3))
+        assert counts is not None
+        of_shift, centred, _, _ = torch.batch_norm_backward_reduce(g, x, mean, inverse, scale, True, False, False)
+        sums = torch.stack([of_shift, centred])
+        dist.all_reduce(sums)
+        return torch.batch_norm_backward_elemt(g, x, mean, inverse, scale, sums[0], sums[1], counts), centred * inverse, of_shift
+    wide_g, wide = _wide(g), _wide(x)
+    if y is not None:
+        wide_g = torch.ops.aten.leaky_relu_backward(wide_g, _wide(y), slope, True)
+    of_shift, products = wide_g.sum((2, 3)), (wide_g * wide).sum((2, 3))
+    centred = products - mean * of_shift
+    weight = 1 if scale is None else scale
+    sums = torch.stack([(weight * of_shift).sum(0), (weight * centred).sum(0)])
+    count: int | Tensor = x.numel() // x.shape[1]
+    if counts is not None:
+        dist.all_reduce(sums)
+        count = counts.sum()
+    mean_g, mean_centred = sums / count
+    linear = -inverse.pow(3) * mean_centred
+    of_x = torch.addcmul(per_pixel(-inverse * mean_g - linear * mean), wide, per_pixel(linear))
+    of_x = of_x.addcmul_(wide_g, per_pixel(inverse * weight)).to(x.dtype)
+    if scale is None or scale.ndim == 1:
+        of_shift, centred = of_shift.sum(0), centred.sum(0)
+    return of_x, centred * inverse, of_shift
 
 
-def _input_gradient(
+def _fused_gradients(
     g: Float[Tensor, "b c h w"],
     x: Float[Tensor, "b c h w"],
-    weight: Float[Tensor, " c"] | None,
-    mean: Float[Tensor, " c"],
-    inverse: Float[Tensor, " c"],
-    sums: Float[Tensor, "2 c"],
-    counts: Int[Tensor, " p"],
-) -> Float[Tensor, "b c h w"]:
-    """Return the gradient of x from the sums over all processes of g and g (x - μ)."""
-    if has_kernels(x):
-        return torch.batch_norm_backward_elemt(g, x, mean, inverse, weight, sums[0], sums[1], counts)
-    mean_g, mean_centred = sums / counts.sum()
-    scale = inverse if weight is None else inverse * weight
-    slope = -scale * inverse.square() * mean_centred
-    constant = -scale * mean_g - slope * mean
-    linear = torch.addcmul(constant[:, None, None], _wide(x), slope[:, None, None])
-    return linear.addcmul_(_wide(g), scale[:, None, None]).to(x.dtype)
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
+    statistics: Float[Tensor, "2 c"],
+    count: Float[Tensor, " 1"],
+    *,
+    slope: float,
+    shared: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same as ``_gradients``."""
+    kernels = _kernels()
+    partial = kernels.partial_sums(g, x, statistics, scale, shift, slope=slope)
+    per_sample = scale is not None and scale.ndim == 2
+    if scale is not None and per_sample:
+        own = partial.unflatten(0, (len(x), -1)).sum(1)
+        partial = (scale[:, None] * own).sum(0, keepdim=True).float()
+    elif shared:
+        own = partial.sum(0)
+        partial = own[None].clone()
+    if shared:
+        dist.all_reduce(partial)
+    of_x, sums = kernels.input_gradient(g, x, statistics, scale, shift, partial, count, slope=slope)
+    of_shift, of_scale = (own if per_sample or shared else sums).unbind(-2)
+    return of_x, of_scale, of_shift
 
 
 def _differentiable_gradients(
-    g: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h w"], weight: Float[Tensor, " c"] | None, eps: float
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Return the gradients of x, ``weight`` and ``bias`` as functions of g, x and ``weight``."""
+    g: Float[Tensor, "b c h w"],
+    x: Float[Tensor, "b c h w"],
+    scale: Float[Tensor, "*s c"] | None,
+    shift: Float[Tensor, "*s c"] | None,
+    y: Float[Tensor, "b c h w"] | None,
+    *,
+    eps: float,
+    slope: float,
+    shared: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, ``scale`` and ``shift`` as functions of g, x and ``scale``; y, or ``shift``, says what was rectified."""
+
+    def total(values: Tensor) -> Tensor:
+        return sum_over_processes(values) if shared else values
+
     wide_g, wide = _wide(g), _wide(x)
-    count = sum_over_processes(wide.new_full((1,), wide.numel() // wide.shape[1]))
-    centred = wide - (sum_over_processes(wide.sum((0, 2, 3))) / count)[:, None, None]
-    inverse = (sum_over_processes(centred.square().sum((0, 2, 3))) / count + eps).rsqrt()
-    normalised = centred * inverse[:, None, None]
-    of_bias, of_weight = wide_g.sum((0, 2, 3)), (wide_g * normalised).sum((0, 2, 3))
-    mean_g, mean_product = sum_over_processes(torch.stack([of_bias, of_weight])) / count
-    scale = inverse if weight is None else inverse * weight
-    of_x = scale[:, None, None] * (wide_g - mean_g[:, None, None] - normalised * mean_product[:, None, None])
-    return of_x.to(x.dtype), of_weight, of_bias
+    count = total(wide.new_full((1,), wide.numel() // wide.shape[1]))
+    centred = wide - per_pixel(total(wide.sum((0, 2, 3))) / count)
+    inverse = (total(centred.square().sum((0, 2, 3))) / count + eps).rsqrt()
+    normalised = centred * per_pixel(inverse)
+    weight = wide.new_ones(()) if scale is None else per_pixel(scale)
+    if slope != 1:
+        if y is None:
+            y = normalised.detach() if scale is None or shift is None else (normalised * weight + per_pixel(shift)).detach()
+        wide_g = torch.where(y > 0, wide_g, slope * wide_g)
+    axes = (2, 3) if scale is not None and scale.ndim == 2 else (0, 2, 3)
+    of_shift, of_scale = wide_g.sum(axes), (wide_g * normalised).sum(axes)
+    weighted = weight * wide_g
+    means = total(torch.stack([weighted.sum((0, 2, 3)), (weighted * normalised).sum((0, 2, 3))])) / count
+    of_x = per_pixel(inverse) * (weighted - per_pixel(means[0]) - normalised * per_pixel(means[1]))
+    return of_x.to(x.dtype), of_scale, of_shift

@@ -71,12 +71,10 @@ class SelfModulatedBatchNorm2d(ModulatedNorm2d):
             nn.init.zeros_(self.class_shift.weight)
             nn.init.ones_(self.class_scale.weight)
 
-    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c h w"], condition: Condition, *, slope: float = 1.0) -> Float[Tensor, "b c h w"]:
         z = condition.require_z("SelfModulatedBatchNorm2d", self.latent_dim)
         if self.class_shift is not None and self.class_scale is not None:
             y = condition.require_y("SelfModulatedBatchNorm2d")
             z = torch.addcmul(self.class_shift(y), self.class_scale(y), z)
         hidden = torch.relu(self.hidden(z))
-        normalised = self.norm(x)
-        scale, shift = (linear(hidden).to(normalised.dtype)[:, :, None, None] for linear in (self.scale, self.shift))
-        return torch.addcmul(shift, scale, normalised)
+        return self.modulated(x, self.scale(hidden).to(x.dtype), self.shift(hidden).to(x.dtype), slope)

@@ -19,6 +19,7 @@ from gconv_gan.layers.blocks.block_parts import ActivationConstructor, ConvConst
 from gconv_gan.layers.blocks.non_local import NonLocal2d
 from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import BLOCK_GAIN, glorot_
+from gconv_gan.layers.norms.rectified import activated
 from gconv_gan.layers.resample import Resample, ResampledConv2d
 from gconv_gan.layers.slicing import Axis, Slice, Sliceable
 
@@ -64,8 +65,7 @@ def preactivate(x: Tensor, norm: nn.Module, activation: nn.Module, condition: Co
     """Return phi(n(x)), or n(phi(x)) in the whitened order."""
     if order == "whitened":
         return apply(norm, activation(x), condition)
-    activated: Tensor = activation(apply(norm, x, condition))
-    return activated
+    return activated(norm, activation, x, condition)
 
 
 class GeneratorBlock(nn.Module):
@@ -162,9 +162,9 @@ class DiscriminatorBlock(nn.Module):
             glorot_(self.shortcut)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
-        activated = x if self.first else self.activation(self.norm1(x))
-        h = self.conv2(self.activation(self.norm2(self.conv1(activated))))
-        result: Tensor = h + self.shortcut(activated if self.shortcut_preact else x)
+        begin = x if self.first else activated(self.norm1, self.activation, x)
+        h = self.conv2(activated(self.norm2, self.activation, self.conv1(begin)))
+        result: Tensor = h + self.shortcut(begin if self.shortcut_preact else x)
         return result
 
 

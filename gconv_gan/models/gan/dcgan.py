@@ -21,6 +21,7 @@ from gconv_gan.layers.initialisers import normal_
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.norms.batch_norm_init import start_batch_norms
 from gconv_gan.layers.norms.conditioned_norms import conditioned, generator_batch_norm
+from gconv_gan.layers.norms.rectified import activated
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan.blocks import (
     BASE,
@@ -102,9 +103,9 @@ class DCGANGenerator(nn.Module):
     def forward(self, z: Float[Tensor, "b d"], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
         check_labels(y, self.num_classes, "generator")
         condition = Condition(z, y)
-        h = self.attention(0, self.activation(apply(self.norms[0], first_map(self.linear, z), condition)))
+        h = self.attention(0, activated(self.norms[0], self.activation, first_map(self.linear, z), condition))
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms[1:], strict=True), start=1):
-            h = self.attention(index, self.activation(apply(norm, apply(conv, h, condition), condition)))
+            h = self.attention(index, activated(norm, self.activation, apply(conv, h, condition), condition))
         return torch.tanh(apply(self.to_rgb, h, condition))
 
 
@@ -166,7 +167,7 @@ class DCGANDiscriminator(ProjectionDiscriminator):
     def features(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
         h = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            h = self.attention(index, self.activation(norm(conv(h))))
+            h = self.attention(index, activated(norm, self.activation, conv(h)))
         return h.flatten(1)
 
 

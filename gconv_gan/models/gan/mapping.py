@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from gconv_gan.layers.norms.joined_batches import batches_of
 from gconv_gan.layers.norms.running_statistics import several_processes
 from gconv_gan.layers.slicing import Axis, Constant, Sliceable
 from gconv_gan.models.gan.blocks import check_labels
@@ -134,7 +135,8 @@ class MappedGenerator(nn.Module):
         check_labels(y, self.num_classes, "generator")
         w = self.mapping(z, y)
         if self.training:
-            self._track(w.detach())
+            for batch in batches_of(w.detach()):
+                self._track(batch)
         if self.psi != 1.0:
             w = self.w_mean.lerp(w, self.psi)
         images: Tensor = self.synthesis(w, y)

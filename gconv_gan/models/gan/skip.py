@@ -33,6 +33,7 @@ from gconv_gan.layers.conditioning import Condition, apply
 from gconv_gan.layers.initialisers import glorot_
 from gconv_gan.layers.norms.batch_norm_init import start_batch_norms
 from gconv_gan.layers.norms.conditioned_norms import conditioned, generator_batch_norm
+from gconv_gan.layers.norms.rectified import activated
 from gconv_gan.layers.resample import ResampledConv2d
 from gconv_gan.models.gan.blocks import (
     BASE,
@@ -87,7 +88,7 @@ class SkipGeneratorBlock(nn.Module):
         self, h: Float[Tensor, "b i h w"], image: Float[Tensor, "b 3 h w"] | None, condition: Condition
     ) -> tuple[Float[Tensor, "b o h2 w2"], Float[Tensor, "b 3 h2 w2"]]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = self.activation(apply(norm, apply(conv, h, condition), condition))
+            h = activated(norm, self.activation, apply(conv, h, condition), condition)
         rgb = apply(self.to_rgb, h, condition)
         if image is not None:
             rgb = rgb + F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -194,7 +195,7 @@ class SkipDiscriminatorBlock(nn.Module):
     def forward(self, h: Float[Tensor, "b i h w"] | None, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b o h2 w2"]:
         joined = self.activation(self.from_rgb(image))
         joined = joined if h is None else h + joined
-        y: Tensor = self.activation(self.norm2(self.conv2(self.activation(self.norm1(self.conv1(joined))))))
+        y: Tensor = activated(self.norm2, self.activation, self.conv2(activated(self.norm1, self.activation, self.conv1(joined))))
         return y
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from gconv_gan.commands.cost import bench
 from gconv_gan.commands.cost.bench import AXES, VARIANTS, predicted_and_measured
+from gconv_gan.commands.cost.record import D_STEP
 
 PRESET = Path(__file__).parents[3] / "configs/gan/digits_gconv.toml"
 
@@ -16,7 +17,7 @@ def test_its_parts_share_one_record(tmp_path: Path) -> None:
         bench.main(["--tiny", "--pairs", "2", "--out", str(tmp_path), "--only", part])
     [file] = tmp_path.glob("*.json")
     record = json.loads(file.read_text())
-    assert [row["name"] for row in record["ratios"] if row["part"] == "layers"] == list(VARIANTS)
+    assert [row["name"] for row in record["ratios"] if row["part"] == "layers"] == [*VARIANTS, D_STEP]
     assert sum(row["part"] == "step" for row in record["ratios"]) == 1  # the later measurement replaces the earlier one
     assert {row["part"] for row in record["ratios"]} == {"step", "layers", "scores", "data"}
     for row in record["ratios"]:

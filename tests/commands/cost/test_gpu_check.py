@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from gconv_gan.commands.cost import gpu_check, speed_record
+from gconv_gan.commands.cost.record import FUSED_NORMS
 from gconv_gan.commands.cost.speed_record import CASES
+from gconv_gan.commands.train.forms import FILE
 from gconv_gan.config.errors import UserError
 from tests.data.made import noise, save
 
@@ -24,6 +26,13 @@ def test_its_record_holds_every_case_with_times_that_fit_together(tmp_path: Path
     record = json.loads(file.read_text())
     assert [one["case"] for one in record["cases"] if one["engine"] == "eager"] == list(CASES)
     assert record["commit"]
+    assert [one["name"] for one in record["ratios"]].count(FUSED_NORMS) == 1  # its two cases are one where all is tiny
+    by_case = {one["case"]: one for one in record["cases"]}
+    assert by_case["sngan plain"]["joined_steps"] == 2
+    assert by_case["sngan plain, a pass of G for each step"]["joined_steps"] == 1
+    assert by_case["sngan bank"]["forms"] == {"generator": {}, "discriminator": {}}
+    [stored] = (tmp_path / "cache").glob(FILE)
+    assert len(json.loads(stored.read_text())) >= 2
     for one in record["cases"]:
         low, high = one["quartiles"]
         assert 0 < low <= one["milliseconds"] <= high

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands import compare_galleries, export, gallery
+from gconv_gan.commands import export, gallery
 from gconv_gan.commands.score import class_agreement
 from gconv_gan.commands.score.checkpoint_choice import choose_checkpoint
 from gconv_gan.commands.score.scores import main as score
@@ -44,7 +44,7 @@ def test_the_best_is_by_the_curve_and_else_by_the_score_during_training(run: Pat
 
 
 def test_no_best_checkpoint_several_and_a_damaged_file_are_refused(run: Path) -> None:
-    with pytest.raises(UserError, match=r"tiny keeps no best checkpoint: run eval/score_curve\.py on it, or train with evaluation\.every"):
+    with pytest.raises(UserError, match=r"tiny keeps no best checkpoint: run gconv-gan curve on it, or train with evaluation\.every"):
         choose_checkpoint(run, "best")
     mark_best(run, "fid50k/fid", images=320, value=2.0, out_of=3)
     mark_best(run, "fid50k/is_mean", images=160, value=9.0, out_of=3)
@@ -75,6 +75,6 @@ def test_score_commands_take_the_best_checkpoint(run: Path, judge: Path, tmp_pat
 def test_galleries_take_the_best_checkpoint(run: Path, tmp_path: Path) -> None:
     mark_best(run, "fd1k/fd", images=160, value=2.0, out_of=3)
     gallery.main([str(run), "--out", str(tmp_path / "one"), "--checkpoint", "best"])
-    compare_galleries.main([str(run), str(run), "--out", str(tmp_path / "two"), "--checkpoint", "best"])
+    gallery.main([str(run), str(run), "--out", str(tmp_path / "two"), "--checkpoint", "best"])
     for folder in ("one", "two"):
         assert json.loads((tmp_path / folder / "manifest.json").read_text())["run"]["images_seen"] == 160

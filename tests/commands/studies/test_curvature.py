@@ -1,6 +1,7 @@
 """The command on whole runs of both sorts: its numbers are those of the loss's Hessian, and it leaves the run as it was."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from gconv_gan.commands.gallery import trained_generator
 from gconv_gan.commands.studies import curvature, curvature_claims
 from gconv_gan.commands.train import classifier
+from gconv_gan.commands.train.networks import load_run
 from gconv_gan.commands.train.trained.trained_task import trained_task
 from gconv_gan.config.errors import UserError
+from gconv_gan.gallery.pictures.registry import PICTURES
 from tests.training.tiny_classifier import tiny_classifier
 
 FEW = ["--batches", "2", "--steps", "16", "--probes", "2"]
@@ -35,27 +39,36 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_a_gans_players_are_measured_and_the_run_stays_as_it_is(
-    player: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    player: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = files(tiny_run)
-    out, numbers = tmp_path / "density.png", tmp_path / "numbers.json"
-    curvature.main([str(tiny_run), "--player", player, "--out", str(out), "--json", str(numbers), *FEW])
+    before = files(run)
+    numbers = tmp_path / "numbers.json"
+    curvature.main([str(run), "--player", player, "--json", str(numbers), *FEW])
     shown = capsys.readouterr().out
     assert f"checkpoint-480: {player}, " in shown
     assert "2 batches of 16 from images or latents without end; BatchNorm and dropout in train mode" in shown
     assert "an upper bound: the other network is held fixed" in shown
-    assert out.read_bytes().startswith(b"\x89PNG")
     card = json.loads(numbers.read_text())
     assert card["sgd_limit"] == pytest.approx(2 / np.mean(card["largest"]))
     assert np.mean(card["largest"]) >= card["largest_of_all"] * (1 - 1e-3) > card["smallest_of_all"]
     assert card["noise"] > 0
     assert [rate["batch"] for rate in card["rates"]] == [4, 8, 16, 32, 64, 128, 256]
-    assert files(tiny_run) == before
+    written = {f"curvature/{player}/density.svg", f"curvature/{player}/report.json"}
+    assert {name: content for name, content in files(run).items() if name not in written} == before
+    assert f"next: gconv-gan gallery {run}" in shown
+    (drawing,) = PICTURES["curvature"].draw(trained_generator(load_run(run), run), seed=0)
+    assert drawing.content == (run / "curvature" / player / "density.svg").read_bytes()
+    assert f"the largest {card['largest_of_all']:.3g}" in drawing.caption
+    found = re.search(rb'data-points="[^"]+" data-values="([^"]+)" data-at="([^"]+)"', drawing.content)
+    assert found is not None
+    density, eigenvalues = (list(map(float, re.sub(rb"[kM]", b"", group).split())) for group in found.groups())
+    assert eigenvalues[0] < min(card["smallest"]) < max(card["largest"]) < eigenvalues[-1]
+    assert np.trapezoid(density, eigenvalues) == pytest.approx(1, abs=0.05)
 
 
 def test_its_numbers_are_those_of_the_losses_of_the_run(classifier_run: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.json"
-    flags = ["--batches", "2", "--steps", "40", "--probes", "8", "--json", str(numbers), "--out", str(tmp_path / "a.png")]
+    flags = ["--batches", "2", "--steps", "40", "--probes", "8", "--json", str(numbers)]
     curvature.main([str(classifier_run), *flags])
     card = json.loads(numbers.read_text())
     task = trained_task(classifier_run).task
@@ -95,13 +108,14 @@ def test_a_gauss_newton_matrix_has_no_negative_eigenvalues(classifier_run: Path,
     assert "in eval mode" in shown
     assert "share of negative eigenvalues 0.0000" in shown
     assert "upper bound" not in shown
-    assert (classifier_run / "curvature_classifier.png").is_file()
+    assert json.loads((classifier_run / "curvature" / "classifier" / "report.json").read_text())["matrix"] == "gauss_newton"
+    assert "next:" not in shown  # a classifier has no gallery
 
 
-def test_modes_and_seeds_give_other_numbers_and_equal_ones_the_same(tiny_run: Path, tmp_path: Path) -> None:
+def test_modes_and_seeds_give_other_numbers_and_equal_ones_the_same(run: Path, tmp_path: Path) -> None:
     def numbers(*flags: str) -> dict[str, Any]:
         file = tmp_path / "numbers.json"
-        curvature.main([str(tiny_run), "--player", "generator", *FEW, *flags, "--json", str(file), "--out", str(tmp_path / "a.png")])
+        curvature.main([str(run), "--player", "generator", *FEW, *flags, "--json", str(file)])
         return dict(json.loads(file.read_text()))
 
     first = numbers()
@@ -117,7 +131,6 @@ def test_modes_and_seeds_give_other_numbers_and_equal_ones_the_same(tiny_run: Pa
         (["--player", "classifier"], r"--player classifier: .* has generator and discriminator"),
         (["--matrix", "gauss_newton"], r"linear in pieces in the network's outputs \(as hinge is\), .* take --matrix hessian"),
         (["--checkpoint", "7"], r"has no checkpoint at 7 images"),
-        (["--out", "density.jpg"], r"--out density\.jpg: the picture is a PNG"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(flags: list[str], sentence: str, tiny_run: Path) -> None:
@@ -143,9 +156,20 @@ def test_the_synthetic_experiment_agrees_with_the_theorems(tmp_path: Path, capsy
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["broadening", "rates", "learner"])
 def test_the_other_experiments_run(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "curves.png"
-    curvature_claims.main(
-        [experiment, "--data", "digits", "--seeds", "2", "--picture", str(picture), "--cache-dir", str(tmp_path / "cache")]
-    )
+    picture = tmp_path / "curves.svg"
+    drawn = [] if experiment == "learner" else ["--picture", str(picture)]
+    curvature_claims.main([experiment, "--data", "digits", "--seeds", "2", *drawn, "--cache-dir", str(tmp_path / "cache")])
     assert "expected" in capsys.readouterr().out
-    assert picture.is_file() == (experiment != "learner")
+    assert picture.is_file() == bool(drawn)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["learner", "--picture", "a.svg"], "--picture is for broadening and rates: learner has no curves"),
+        (["rates", "--picture", "a.png"], "--picture a.png: the picture is an SVG"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_refused(options: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        curvature_claims.main(options)

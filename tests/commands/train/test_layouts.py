@@ -59,6 +59,38 @@ def test_the_faster_layout_is_stored_and_used_and_kept_by_a_resumed_run(tmp_path
     assert layouts_in(tmp_path / "tiny", 320)["discriminator"] == "contiguous"
 
 
+def test_fused_kernels_are_chosen_where_they_are_faster_and_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[list[bool]] = []
+
+    def rounds(candidates: dict[Any, Callable[[], None]], **_: Any) -> dict[Any, list[float]]:
+        timed.append([name.endswith("fused") for name in candidates])
+        return {name: [0.8 if name == "channels_last_fused" else 1.0] for name in candidates}
+
+    monkeypatch.setattr(capture, "captures", lambda _: True)
+    monkeypatch.setattr(capture, "recorder", lambda _: Recorder())
+    monkeypatch.setattr(layouts, "rounds", rounds)
+    monkeypatch.setattr(layouts, "fused_kernels_work", lambda *_: True)
+    norms = build_networks(tiny(tmp_path), 10)[0].modules()
+    assert not any(getattr(norm, "fused", False) for norm in norms)
+    recipe.fit(tiny(tmp_path, **SHORT))
+    assert timed == [[False, False, True, True], [False, False]]  # the discriminator has no such norm
+    assert layouts_in(tmp_path / "tiny", 160) == {"generator": "channels_last_fused", "discriminator": "channels_last"}
+    recipe.fit(tiny(tmp_path, **{**SHORT, "trainer": {"total_images": 320, "checkpoint_every": 160}}))
+    assert layouts_in(tmp_path / "tiny", 320)["generator"] == "channels_last_fused"
+
+
+def test_kernels_that_fail_are_said_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(device: torch.device) -> None:
+        raise RuntimeError("they compute other values")
+
+    said: list[str] = []
+    monkeypatch.setattr(layouts, "triton_is_installed", lambda: True)
+    monkeypatch.setattr(layouts, "check_fused_kernels", failing)
+    assert not layouts.fused_kernels_work(torch.device("cuda"), said.append)
+    assert "not used" in said[0]
+    assert "other values" in said[0]
+
+
 def test_the_layout_changes_a_run_by_rounding_alone(tmp_path: Path, measured: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     adam = {"learning_rate": 0.02, "eps": 0.1}
     # a seed at which no rectifier's input comes within rounding of 0, where one layout would let a gradient pass and the other would not

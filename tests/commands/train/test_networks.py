@@ -68,11 +68,11 @@ def test_a_size_without_networks_is_refused(overrides: list[str], sentence: str)
 )
 def test_a_classifiers_run_is_recognised_by_gan_commands(main: Callable[[list[str]], None], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(tiny_classifier(tmp_path).model_dump_json())
-    with pytest.raises(UserError, match=rf"^{tmp_path} is a classifier's run; test it with eval/classifier\.py$"):
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a classifier's run; test it with gconv-gan test$"):
         main([str(tmp_path)])
 
 
 def test_a_gan_run_is_recognised_by_classifier_commands(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(tiny(tmp_path).model_dump_json())
-    with pytest.raises(UserError, match=rf"^{tmp_path} is a GAN's run; score it with eval/gan_metrics\.py$"):
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a GAN's run; score it with gconv-gan score$"):
         classifier_card.main([str(tmp_path)])

@@ -6,9 +6,9 @@ from gconv_gan.gallery.page.ablation_page import build_ablation
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.manifest import read_manifest
 from gconv_gan.gallery.trained_generator import TrainedGenerator
-from tests.gallery.conftest import changed_files
+from tests.gallery.conftest import LOW, changed_files
 
-COMMAND = "python eval/ablate.py configs/ablate/mine.toml --seeds 2 --images 64_000"
+COMMAND = "gconv-gan ablate configs/ablate/mine.toml --seeds 2 --images 64_000"
 
 
 def result(*arms: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_the_page_shows_verdicts_curves_with_bands_grids_of_the_same_latents_and
     trained: TrainedGenerator, tmp_path: Path
 ) -> None:
     arms = ("plain", "gconv", "other")
-    page = build_ablation(tmp_path / "page", result(*arms), dict.fromkeys(arms, trained), command=COMMAND)
+    page = build_ablation(tmp_path / "page", result(*arms), dict.fromkeys(arms, trained), command=COMMAND, lower_is_better=LOW)
     text = page.read_text().replace("\u00a0", " ")
     places = [text.index(f'<section id="{name}"') for name in ("result", "curves", "pictures", "command")]
     assert places == sorted(places)
@@ -57,6 +57,6 @@ def test_an_ablation_without_pictures_and_curves_has_a_page_and_a_row_in_the_ind
     without = result("plain", "gconv")
     for arm in without["arms"].values():
         arm["curves"] = {"0": {}, "1": {}}
-    page = build_ablation(tmp_path / "page", without, {}, command=COMMAND)
+    page = build_ablation(tmp_path / "page", without, {}, command=COMMAND, lower_is_better=LOW)
     assert 'id="curves"' not in page.read_text()
-    assert "1 ablation." in write_index(tmp_path).read_text()
+    assert "1 ablation." in write_index(tmp_path, lower_is_better=LOW).read_text()

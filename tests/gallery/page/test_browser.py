@@ -10,8 +10,9 @@ from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.browser import Browser
+from tests.gallery.conftest import LOW
 from tests.gallery.page.test_ablation_page import COMMAND, result
-from tests.gallery.page.test_comparison_page import renamed, score
+from tests.gallery.page.test_comparison_page import changed, renamed, score
 from tests.gallery.page.test_index import folder_of_pages
 
 LONG = "a_name_as_long_as_those_of_real_experiments_with_everything_in_it-s0"
@@ -31,20 +32,23 @@ def comparison(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFacto
             trained,
             name,
             details={"Width": str(index), "Command": "train_gan.py " + "--a.long.flag value " * 9},
-            scores=(score(1.5 + index, images_seen=12_000_000),),
+            scores=(
+                changed(
+                    score(1.5 + index, images_seen=12_000_000),
+                    numbers={"fd": 1.5 + index, "kid_mean": 0.123456, "kid_std": 0.0123},
+                    reference={"source": "reals"},
+                ),
+            ),
         )
         for index, name in enumerate(("short", LONG, "third"))
     ]
-    for run in runs:
-        run.scores[0]["card"]["reference"] = {"source": "reals"}  # type: ignore[index]
-        run.scores[0]["scores"].update(kid_mean=0.123456, kid_std=0.0123)  # type: ignore[attr-defined]
     pictures = {kind: compared(2)[kind] for kind in ("unconditional", "classes", "spectrum")}
     return build_comparison(tmp_path_factory.mktemp("comparison"), runs, pictures=pictures)
 
 
 @pytest.fixture(scope="module")
 def index(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_index(folder_of_pages(gallery, tmp_path_factory.mktemp("index")))
+    return write_index(folder_of_pages(gallery, tmp_path_factory.mktemp("index")), lower_is_better=LOW)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def ablation(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFactory
     """The page of five arms, more than there are colours."""
     arms = ("plain", "gconv", "self_modulation", "bank", "open")
     folder = tmp_path_factory.mktemp("ablation")
-    return build_ablation(folder, result(*arms), dict.fromkeys(arms, trained), command=COMMAND * 3)
+    return build_ablation(folder, result(*arms), dict.fromkeys(arms, trained), command=COMMAND * 3, lower_is_better=LOW)
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)

@@ -3,17 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from gconv_gan.commands.compare_galleries import CompareGalleriesCommand
+from gconv_gan.commands.gallery import GalleryCommand
 from gconv_gan.config.errors import UserError
 from gconv_gan.config.load import parse_command
 from gconv_gan.gallery.page.compared_scores import best_of, by_kind, scores_html_of
 from gconv_gan.gallery.page.comparison_page import SIDES, build_comparison, compared, draw_side
 from gconv_gan.gallery.page.index import write_index
 from gconv_gan.gallery.page.manifest import read_manifest
+from gconv_gan.gallery.page.score_names import Direction
 from gconv_gan.gallery.page.settings_table import settings_html
 from gconv_gan.gallery.pictures.curves.overlaid_curves import overlaid_curves
+from gconv_gan.gallery.score import Score, read_score
 from gconv_gan.gallery.trained_generator import TrainedGenerator
-from tests.gallery.conftest import changed_files, class_generator, file_among, small_generator
+from tests.gallery.conftest import LOW, changed_files, class_generator, file_among, small_generator
 
 FEW = {kind: compared(2)[kind] for kind in ("unconditional", "classes")}
 
@@ -53,17 +55,23 @@ def test_runs_that_cannot_share_latents_are_refused(trained: TrainedGenerator, t
         build_comparison(tmp_path, (trained, trained, other))
     with pytest.raises(UserError, match="of 2 to 26 runs, not of 1"):
         build_comparison(tmp_path, (trained,))
-    assert parse_command(CompareGalleriesCommand, ["a", "b", "c"]).runs == ("a", "b", "c")
+    assert parse_command(GalleryCommand, ["a", "b", "c"]).runs == ("a", "b", "c")
 
 
-def score(value: float, *, protocol: str = "tiny2k", extractor: str = "digits classifier", **fakes: object) -> dict[str, object]:
+def score(value: float, *, protocol: str = "tiny2k", extractor: str = "digits classifier", **fakes: object) -> Score:
     card = {
         "formula": {"protocol": protocol, "num_fake": 2000, "num_real": 1797},
         "extractor": {"name": extractor},
         "reference": {"source": f"reals of {value}", "images_sha256": "12"},
         "fakes": {"weights": "ema", "batch_norm": "eval", **fakes},
     }
-    return {"scores": {"fd": value}, "card": card}
+    return read_score({"scores": {"fd": value}, "card": card}, lower_is_better=LOW)
+
+
+def changed(one: Score, *, numbers: dict[str, float] | None = None, **card: object) -> Score:
+    """The same score with other numbers, or other groups of its card."""
+    content = {"scores": one.numbers if numbers is None else numbers, "card": {**one.card, **card}}
+    return read_score(content, lower_is_better=LOW)
 
 
 def test_scores_share_a_table_only_if_their_cards_are_comparable() -> None:
@@ -71,27 +79,28 @@ def test_scores_share_a_table_only_if_their_cards_are_comparable() -> None:
     second = [score(2198.0, seed=0, images_seen=640), score(3.0, protocol="tiny50k", extractor="other"), score(4.0, weights="raw")]
     assert [list(group) for group in by_kind({"a": first, "b": second})] == [["a"], ["a", "b"], ["a"], ["b"], ["b"]]
     for group, field, value in (("reference", "images_sha256", "34"), ("extractor", "sha256", "5"), ("formula", "kid_seed", 1)):
-        other = score(2.0)
-        other["card"][group] = {**other["card"][group], field: value}  # type: ignore[index]
+        other = changed(score(2.0), **{group: {**score(2.0).card[group], field: value}})
         assert len(by_kind({"a": [score(1.0)], "b": [other]})) == 2, group
 
 
 @pytest.mark.parametrize(
-    ("key", "values", "best"),
+    ("better", "values", "best"),
     [
-        ("fd", {"a": 2.0, "b": 1.0, "c": 1.0}, {"b", "c"}),
-        ("precision", {"a": 0.5, "b": 0.4}, {"a"}),
-        ("fd", {"a": 1.0, "b": 1.0}, set()),
-        ("of_a_plugin", {"a": 1.0, "b": 2.0}, set()),
+        ("lower", {"a": 2.0, "b": 1.0, "c": 1.0}, {"b", "c"}),
+        ("higher", {"a": 0.5, "b": 0.4}, {"a"}),
+        ("lower", {"a": 1.0, "b": 1.0}, set()),
+        (None, {"a": 1.0, "b": 2.0}, set()),
     ],
 )
-def test_the_better_number_is_that_of_the_direction_of_the_score(key: str, values: dict[str, float], best: set[str]) -> None:
-    assert best_of(key, values) == best
+def test_the_better_number_is_that_of_the_direction_of_the_score(
+    better: Direction | None, values: dict[str, float], best: set[str]
+) -> None:
+    assert best_of(better, values) == best
 
 
 def test_the_better_score_of_a_row_is_marked_and_a_score_without_a_counterpart_is_not(trained: TrainedGenerator) -> None:
-    low, high = score(1.0, seed=0), score(2.0, seed=0)
-    low["scores"], high["scores"] = {"fd": 1.0, "recall": 0.1}, {"fd": 2.0, "recall": 0.3, "coverage": 0.9}
+    low = changed(score(1.0, seed=0), numbers={"fd": 1.0, "recall": 0.1})
+    high = changed(score(2.0, seed=0), numbers={"fd": 2.0, "recall": 0.3, "coverage": 0.9})
     runs = {"a": renamed(trained, "a", scores=(low, score(0.5, protocol="other"))), "b": renamed(trained, "b", scores=(high,))}
     text = scores_html_of(runs)
     table, _, alone = text.partition("Scores of one run only")
@@ -124,9 +133,10 @@ def test_curves_that_two_runs_have_share_a_panel_and_each_run_keeps_its_colour(t
 
 
 def test_checkpoints_scored_alike_are_one_curve_of_each_run(trained: TrainedGenerator) -> None:
-    early, late, other = score(3.0, images_seen=640), score(1.0, images_seen=1280), score(2.0, images_seen=1280, weights="raw")
-    for one in (early, late, other):
-        one["card"]["reference"] = {"source": "reals"}  # type: ignore[index]
+    early, late, other = (
+        changed(one, reference={"source": "reals"})
+        for one in (score(3.0, images_seen=640), score(1.0, images_seen=1280), score(2.0, images_seen=1280, weights="raw"))
+    )
     runs = {
         "a": renamed(trained, "a", scores=(early, late), records=()),
         "b": renamed(trained, "b", scores=(late, early, other), records=()),
@@ -142,7 +152,7 @@ def test_pictures_come_first_and_unequal_training_is_said(trained: TrainedGenera
     assert places == sorted(places)
     assert text.index("<img") < text.index("<table")
     assert "has seen <strong>1,200</strong> images and other has seen <strong>640</strong> images" in text
-    index = write_index(tmp_path)
+    index = write_index(tmp_path, lower_is_better=LOW)
     assert "tiny_gconv and other" in index.read_text().replace("<wbr>", "")
     same = build_comparison(tmp_path / "same", (trained, trained), pictures=FEW).read_text()
     assert "has seen" not in same

@@ -10,6 +10,7 @@ from gconv_gan.gallery.page.index import index_html, page_of, ranked, write_inde
 from gconv_gan.gallery.page.own_files import INDEX, require_own_index
 from gconv_gan.gallery.pictures.registry import PICTURES
 from gconv_gan.gallery.trained_generator import TrainedGenerator
+from tests.gallery.conftest import LOW
 
 SIDE = {"name": "b", "dataset": "noise", "images_seen": 640, "checkpoint": "checkpoint-640", "date": "2026-01-02 03:04"}
 
@@ -42,7 +43,7 @@ def folder_of_pages(gallery: Path, folder: Path) -> Path:
 def test_runs_comparisons_and_ablations_are_apart_and_a_score_has_its_name(gallery: Path, tmp_path: Path) -> None:
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "manifest.json").write_text("[]")
-    text = write_index(folder_of_pages(gallery, tmp_path)).read_text()
+    text = write_index(folder_of_pages(gallery, tmp_path), lower_is_better=LOW).read_text()
     sections = {part.partition('"')[0]: part for part in text.split('<section id="')[1:]}
     held = {"run": ["low/gallery", "high/gallery", "unscored/gallery"], "comparison": ["low/comparisons/b"], "ablation": ["ablate/page"]}
     for kind, folders in held.items():
@@ -66,8 +67,8 @@ def test_an_index_of_nothing_says_so() -> None:
 
 def test_the_index_overwrites_an_index_only_and_a_gallery_no_index(gallery: Path, tmp_path: Path, trained: TrainedGenerator) -> None:
     copy(gallery, tmp_path / "one")
-    index = write_index(tmp_path)
-    assert write_index(tmp_path) == index
+    index = write_index(tmp_path, lower_is_better=LOW)
+    assert write_index(tmp_path, lower_is_better=LOW) == index
     before = index.read_bytes()
     few = {"unconditional": PICTURES["unconditional"]}
     with pytest.raises(UserError, match="is an index of galleries and is not overwritten"):
@@ -77,22 +78,22 @@ def test_the_index_overwrites_an_index_only_and_a_gallery_no_index(gallery: Path
     with pytest.raises(UserError, match="is the page of a gallery and is not overwritten"):
         require_own_index(tmp_path / "one")
     with pytest.raises(UserError, match="is the page of a gallery and is not overwritten"):
-        write_index(tmp_path / "one")
+        write_index(tmp_path / "one", lower_is_better=LOW)
     assert (tmp_path / "one" / INDEX).read_bytes() == page
     index.write_text("<p>mine</p>")
     with pytest.raises(UserError, match="is another page and is not overwritten"):
-        write_index(tmp_path)
+        write_index(tmp_path, lower_is_better=LOW)
     assert index.read_text() == "<p>mine</p>"
 
 
 def test_the_index_writes_one_file_and_of_an_older_manifest_it_shows_what_there_is(gallery: Path, tmp_path: Path) -> None:
     copy(gallery, tmp_path / "pages" / "one", best_name=None, best_score=None, date=None)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    index = write_index(tmp_path / "pages")
+    index = write_index(tmp_path / "pages", lower_is_better=LOW)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path for path in after if after[path] != before.get(path)} == {index}
-    found = page_of(tmp_path / "pages" / "one", tmp_path / "pages")
+    found = page_of(tmp_path / "pages" / "one", tmp_path / "pages", lower_is_better=LOW)
     assert (found.kind, found.best_name, found.date) == ("run", None, "")
     (tmp_path / "pages" / "one" / "unconditional.png").unlink()
-    assert page_of(tmp_path / "pages" / "one", tmp_path / "pages").thumbnail is None
-    assert "<img" not in write_index(tmp_path / "pages").read_text()
+    assert page_of(tmp_path / "pages" / "one", tmp_path / "pages", lower_is_better=LOW).thumbnail is None
+    assert "<img" not in write_index(tmp_path / "pages", lower_is_better=LOW).read_text()

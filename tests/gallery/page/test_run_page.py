@@ -9,12 +9,12 @@ import pytest
 from gconv_gan.config.errors import UserError
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.document import breakable
-from gconv_gan.gallery.page.score_table import score_rows, scores_html, setting
+from gconv_gan.gallery.page.score_table import scores_html, setting
 from gconv_gan.gallery.pictures.registry import PICTURES
+from gconv_gan.gallery.score import read_score
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 
 VOID = {"meta", "link", "img", "source", "br", "wbr", "hr", "input"}
-HERO_ONLY = {"unconditional": PICTURES["unconditional"]}
 
 
 class Outline(HTMLParser):
@@ -113,8 +113,9 @@ def test_two_scores_of_one_protocol_can_be_told_apart() -> None:
         "seed": 1,
     }
     parts = {"formula": {"protocol": "p", "num_fake": 10, "num_real": None}, "extractor": {"name": "x"}}
-    assert setting({**parts, "fakes": usual}) == "features of x, 10 against ? images, after 12,000 images of training, seed 0"
-    assert setting({**parts, "fakes": unusual}) == (
+    of = lambda fakes: read_score({"scores": {"fd": 1.0}, "card": {**parts, "fakes": fakes}}, lower_is_better=())  # noqa: E731
+    assert setting(of(usual)) == "features of x, 10 against ? images, after 12,000 images of training, seed 0"
+    assert setting(of(unusual)) == (
         "features of x, 10 against ? images, after 12,000 images of training, weights of the last step, "
         "BatchNorm: standing (16 batches), w truncated at 0.5, seed 1"
     )
@@ -133,12 +134,9 @@ def test_long_names_may_break_where_their_words_are_joined() -> None:
         ({"fid": 9.0}, r"needs an object 'scores'.*\['fid'\]"),
     ],
 )
-def test_a_bare_number_is_refused(score: dict[str, object], message: str, tmp_path: Path, trained: TrainedGenerator) -> None:
+def test_a_bare_number_is_refused(score: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        score_rows(score)
-    with pytest.raises(UserError, match=message):
-        build_gallery(tmp_path, dataclasses.replace(trained, scores=(score,)), pictures=HERO_ONLY)
-    assert list(tmp_path.iterdir()) == []
+        read_score(score, lower_is_better=())
 
 
 def test_no_scores_no_section() -> None:

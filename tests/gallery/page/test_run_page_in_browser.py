@@ -7,8 +7,10 @@ import pytest
 
 from gconv_gan.gallery.build import build_gallery
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
+from gconv_gan.gallery.score import read_score
 from gconv_gan.gallery.trained_generator import TrainedGenerator
 from tests.browser import Browser
+from tests.gallery.conftest import LOW
 
 LONG = {
     "scores": {"fd_infinity": 123456.789, "kid_mean": 0.4894, "kid_std": 5.3e-16, "intra_fd": 1.0},
@@ -37,9 +39,10 @@ def wide(trained: TrainedGenerator, tmp_path_factory: pytest.TempPathFactory) ->
     details = {"Command": "train_gan.py " + "--discriminator.long-option.of-an-optimiser value " * 9}
     run = dataclasses.replace(trained.run, class_names=names, details=details)
     records = (*trained.records, *LAYERS)
+    long = read_score(LONG, lower_is_better=LOW)
     return build_gallery(
         tmp_path_factory.mktemp("wide"),
-        dataclasses.replace(trained, run=run, records=records, scores=(*trained.scores, LONG, LONG)),
+        dataclasses.replace(trained, run=run, records=records, scores=(*trained.scores, long, long)),
         seed=3,
     )
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv_gan.layers.conditioning import Condition, Conditioned
-from gconv_gan.layers.dynamic import dictionary_conv, per_sample_conv
+from gconv_gan.layers.dynamic import dictionary_conv, mixed_kernels
 from gconv_gan.layers.dynamic.gconv import GConv2d
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate
 from gconv_gan.layers.resample import ResampledConv2d
@@ -162,7 +162,7 @@ def test_a_dictionary_never_builds_a_kernel_per_sample(monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> Tensor:
         raise AssertionError("kernels were mixed")
 
-    monkeypatch.setattr(per_sample_conv, "mix_kernels", refuse)
+    monkeypatch.setattr(mixed_kernels, "mixture", refuse)
     monkeypatch.setattr(dictionary_conv, "_folded", refuse)
     x, condition = inputs()
     with torch.no_grad():

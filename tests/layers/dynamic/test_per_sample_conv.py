@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -363,12 +364,16 @@ def test_a_dictionary_refuses_gates_of_another_batch() -> None:
 LARGE = [(g, name) for g in ADMISSIBLE for name in GEOMETRIES]
 
 
-@pytest.mark.parametrize("constant", ["SEPARATE_WORK", "RECOMPUTED_BYTES"])
+FEW = "mixed_kernels.CPU_BYTES"
+
+
+@pytest.mark.parametrize("form", [[FEW], ["per_sample_conv.SEPARATE_WORK", "per_sample_conv.ONEDNN_ELEMENTS", FEW]])
 @pytest.mark.parametrize(("granularity", "name"), LARGE)
 def test_forms_of_large_layers_equal_the_loop_over_samples(
-    constant: str, granularity: Granularity, name: str, monkeypatch: pytest.MonkeyPatch
+    form: list[str], granularity: Granularity, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"gconv_gan.layers.dynamic.per_sample_conv.{constant}", 0)
+    for constant in form:
+        monkeypatch.setattr(f"gconv_gan.layers.dynamic.{constant}", 1)
     kernel_size, geometry = GEOMETRIES[name]
     leaves = problem(kernel_size, geometry.groups, granularity)
     x, bank, gates, bias = leaves
@@ -386,24 +391,35 @@ def test_forms_of_large_layers_equal_the_loop_over_samples(
 
 
 @pytest.mark.parametrize("resample", ["none", "up", "down"])
-def test_mixed_kernels_of_large_layers_are_not_stored_for_the_backward_pass(resample: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_mixed_kernels_nor_copies_of_the_images_are_stored_for_the_backward_pass(resample: str) -> None:
+    bank, gates = torch.randn(2, 8, 8, 3, 3, requires_grad=True), torch.randn(9, 2)
+    x = torch.randn(9, 8, 4, 4).contiguous(memory_format=torch.channels_last)
+    stored: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        stored[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        per_sample_conv2d(x, bank, gates, geometry=Geometry(padding=(1, 1), resample=resample), strategy="grouped")  # type: ignore[arg-type]
+    widened = bank.nbytes * 16 // 9 if resample != "none" else bank.nbytes
+    assert max(bytes_ for place, bytes_ in stored.items() if place != x.data_ptr()) <= widened
+
+
+def test_few_kernels_exist_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     bank, gates, x = torch.randn(2, 8, 8, 3, 3, requires_grad=True), torch.randn(9, 2), torch.randn(9, 8, 4, 4)
-    geometry = Geometry(padding=(1, 1), resample=resample)  # type: ignore[arg-type]
+    monkeypatch.setattr("gconv_gan.layers.dynamic.mixed_kernels.CPU_BYTES", 3 * bank[0].nbytes)
+    made: list[int] = []
 
-    def largest() -> int:
-        found = [0]
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
+            result = func(*args, **(kwargs or {}))
+            made.extend(tensor.nbytes for tensor in (result,) if isinstance(tensor, Tensor))
+            return result
 
-        def pack(tensor: Tensor) -> Tensor:
-            found.append(tensor.untyped_storage().nbytes())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            per_sample_conv2d(x, bank, gates, geometry=geometry, strategy="grouped")
-        return max(found)
-
-    assert largest() >= len(x) * bank[0].nbytes
-    monkeypatch.setattr("gconv_gan.layers.dynamic.per_sample_conv.RECOMPUTED_BYTES", 0)
-    assert largest() <= bank.nbytes
+    with Sizes():
+        per_sample_conv2d(x, bank, gates, geometry=Geometry(padding=(1, 1)), strategy="grouped").sum().backward()
+    assert max(made) == max(3 * bank[0].nbytes, x.nbytes)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -29,6 +30,7 @@ from gconv_gan.config.sections.classifiers import ClassifierRunConfig
 from gconv_gan.config.sections.objective import AnyPenalty
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.batches.class_batches import LabelledBatch
+from gconv_gan.methods.method import Layout, PlayerName
 from gconv_gan.metrics.cost import inference, synchronise
 from gconv_gan.runtime.memory import peak_memory, reset_peak_memory
 from gconv_gan.training.adversarial import Adversarial
@@ -164,8 +166,13 @@ def gan_step_time(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelera
     return estimate(iteration, accelerator, share=share, part=share // trainer.micro_batches, rough=rough)
 
 
-def noise_task(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator) -> Adversarial:
-    """Return adversarial training of copies of the networks, on noise in place of real images and without training methods."""
+def noise_task(
+    config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator, layouts: Mapping[PlayerName, Layout] = MappingProxyType({})
+) -> Adversarial:
+    """Return adversarial training of copies of the networks, on noise in place of real images and without training methods.
+
+    ``layouts`` are as in ``Adversarial``.
+    """
     batch, size, device = config.trainer.batch_size // accelerator.num_processes, config.data.size, accelerator.device
     y = None if parts.num_classes is None else torch.arange(batch, device=device) % parts.num_classes
     reals = NoiseImages(torch.rand(batch, 3, size, size, device=device) * 2 - 1, y)
@@ -177,6 +184,7 @@ def noise_task(config: GANRunConfig, parts: CheckedGAN, accelerator: Accelerator
         data=reals,
         generator_data=reals if parts.objective.loss.relativistic else None,
         num_classes=parts.num_classes,
+        layouts=layouts,
         device=device,
     )
 

@@ -26,6 +26,7 @@ from gconv_gan.config.sections.data import as_flags
 from gconv_gan.config.sections.runs import GANRunConfig
 from gconv_gan.data.cache import open_dataset
 from gconv_gan.data.image_dataset import ImageDataset
+from gconv_gan.layers.forms import choose_forms
 from gconv_gan.methods.method import PlayerName
 from gconv_gan.models.changes import rebuild
 from gconv_gan.training.adversarial import Adversarial
@@ -119,3 +120,4 @@ def _supervised(
 def _repeat_changes(networks: Mapping[PlayerName, nn.Module], state: Mapping[str, Any], checkpoint: Path) -> None:
     for name, network in networks.items():
         rebuild(name, network, state.get("methods", []), source=checkpoint / STATE)
+        choose_forms(network, state.get("forms", {}).get(name, {}))

@@ -10,7 +10,7 @@ from html import escape
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from gconv_gan.gallery.page.theme import DARK, LIGHT, Theme
-from gconv_gan.gallery.pictures.curves.history import ALL_LAYERS, Points, Series, axis_range, short_count, thin, value_text
+from gconv_gan.gallery.pictures.curves.history import ALL_LAYERS, IMAGES_SEEN, Points, Series, axis_range, short_count, thin, value_text
 
 WIDTH, HEIGHT = 420.0, 250.0  # of the view box with one line of legend, in CSS px at full size
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 16.0, 30.0, 44.0  # margins around the axes
@@ -108,9 +108,9 @@ def curves_svg(series: Series, *, label: str, order: Sequence[str] = ()) -> byte
     lines = 2 if series.layers else -(-len(curves) // columns)
     top = TOP + LEGEND_LINE * (lines - 1)
     height = HEIGHT + top - TOP
-    across = _across(curves)
+    across = _across(curves, log_scale=series.log_across)
     up = _Scale(*axis_range(series), height - BOTTOM, top, log_scale=series.log_scale)
-    parts = [*_grid(series, up), *_horizontal_axis(series.across, across, height)]
+    parts = [*_grid(series, up), *_horizontal_axis(series, across, height)]
     if series.layers:
         parts += _layers(curves, across, up)
     else:
@@ -143,11 +143,11 @@ class _Scale:
         return self._start + (self._stop - self._start) * (at - low) / (high - low)
 
 
-def _across(curves: Mapping[str, Points]) -> _Scale:
+def _across(curves: Mapping[str, Points], *, log_scale: bool) -> _Scale:
     places = [x for curve in curves.values() for x, _ in curve]
     first, last = min(places, default=0.0), max(places, default=1.0)
-    low = 0.0 if first <= 0.25 * last else first
-    return _Scale(low, last if last > low else low + 1, LEFT, WIDTH - RIGHT)
+    low = 0.0 if 0 <= first <= 0.25 * last and not log_scale else first
+    return _Scale(low, last if last > low else low + 1, LEFT, WIDTH - RIGHT, log_scale=log_scale)
 
 
 def deviation_text(deviation: float) -> str:
@@ -176,15 +176,15 @@ def _grid(series: Series, up: _Scale) -> list[str]:
     return parts
 
 
-def _horizontal_axis(quantity: str, across: _Scale, height: float) -> list[str]:
+def _horizontal_axis(series: Series, across: _Scale, height: float) -> list[str]:
     labels: dict[str, float] = {}  # a single point would have the same label under every tick
-    for tick in _ticks(across, log_scale=False):
+    for tick in _ticks(across, series.log_across):
         labels.setdefault(short_count(tick), tick)
     words = [
         f'<text x="{across(tick):.1f}" y="{height - BOTTOM + 18:g}" text-anchor="middle">{label}</text>' for label, tick in labels.items()
     ]
     middle = (LEFT + WIDTH - RIGHT) / 2
-    return [*words, f'<text class="axis" x="{middle:g}" y="{height - 6:g}" text-anchor="middle">{escape(quantity)}</text>']
+    return [*words, f'<text class="axis" x="{middle:g}" y="{height - 6:g}" text-anchor="middle">{escape(series.across)}</text>']
 
 
 def _points(curve: Points, across: _Scale, up: _Scale) -> list[str]:
@@ -216,7 +216,7 @@ def _curve(index: int, series: Series, name: str, curve: Points, across: _Scale,
     places = [point.split(",") for point in points]
     marks = "".join(f'<circle class="mark-{colour}" cx="{x}" cy="{y}" r="2.5"/>' for x, y in places if len(places) <= FEW_POINTS)
     (x, y), (left, line) = places[-1], place
-    word = shortened(name) if len(series.curves) > 1 else "newest"
+    word = shortened(name) if len(series.curves) > 1 or series.across != IMAGES_SEEN else "newest"
     content = (
         f'{band}<polyline class="{style}" points="{" ".join(points)}"/>{marks}<circle class="dot mark-{colour}" cx="{x}" cy="{y}" r="4"/>'
         f'<line class="{style}" x1="{left:g}" x2="{left + 16:g}" y1="{line:g}" y2="{line:g}"/><text class="word" x="{left + 22:g}" '

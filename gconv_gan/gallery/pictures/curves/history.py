@@ -5,7 +5,7 @@ only: numbers of different protocols never share an axis.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from textwrap import wrap
@@ -14,13 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gconv_gan.config.errors import UserError
-from gconv_gan.gallery.page.score_names import NAMES, direction, score_name
+from gconv_gan.gallery.page.score_names import NAMES, Direction, direction, in_words, score_name
 from gconv_gan.gallery.page.theme import Theme
 from gconv_gan.gallery.pictures.figure import FONT_SIZE, WIDTH, add_axes, figure_png, new_figure
 
 SHARES = ("precision", "recall", "coverage", "clipped_density", "clipped_coverage")  # scores from 0 to 1
 SHORTEST = 0.25  # of a linear axis, as a part of the largest magnitude of its values
 IMAGES = "images"  # key of the number of real images seen in a record of the training log
+IMAGES_SEEN = "images seen"
 HEIGHT = 2.5  # inches, like what follows
 LEFT, RIGHT, BOTTOM, TOP = 0.6, 0.2, 0.48, 0.34  # margins around the axes of a panel
 HEADING, MARGIN = 0.36, 0.15  # of a sheet of panels: two lines of text, and their distance to the left edge
@@ -68,8 +69,10 @@ class Series:
     """Whether the axis is logarithmic; all values are then positive."""
     limits: tuple[float, float] | None = None
     """Ends of a linear axis that the values do not exceed; None: from the values."""
-    across: str = "images seen"
+    across: str = IMAGES_SEEN
     """The quantity of the horizontal axis."""
+    log_across: bool = False
+    """Whether the horizontal axis is logarithmic; all places are then positive."""
     deviations: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Half the height of the band around each point of a curve that has one."""
     layers: bool = False
@@ -107,8 +110,12 @@ def spans_decade(curves: Mapping[str, Points]) -> bool:
     return min(values) > 0 and max(values) >= 10 * min(values)
 
 
-def score_series(records: Sequence[Record]) -> list[Series]:
+def score_series(records: Sequence[Record], lower_is_better: Collection[str]) -> list[Series]:
     """Return one panel for each key "protocol/score" of the records: "fid2k/fd" is a Fréchet distance under the protocol fid2k.
+
+    Args:
+        records: of the training log.
+        lower_is_better: keys of all known scores for which lower is better.
 
     Raises:
         UserError: if a record has a score without a protocol.
@@ -123,23 +130,32 @@ def score_series(records: Sequence[Record]) -> list[Series]:
         protocol, _, name = key.rpartition("/")
         beside = [other.rpartition("/")[2] for other in keys if other.startswith(f"{protocol}/")]
         if curve := points(records, key):
-            title = f"{score_name(name, beside)}{direction(name)} ({protocol})"
-            panels.append(score_curve(f"score-{protocol.replace('/', '-')}-{name}", title, name, curve))
+            better = direction(name, lower_is_better)
+            title = f"{score_name(name, beside)}{in_words(better)} ({protocol})"
+            panels.append(score_curve(f"score-{protocol.replace('/', '-')}-{name}", title, name, curve, better=better))
     return panels
 
 
-def score_curve(name: str, title: str, score: str, curve: Points) -> Series:
+def score_curve(name: str, title: str, score: str, curve: Points, *, better: Direction | None) -> Series:
     """Return the panel of one score of one run; see ``score_curves``."""
-    return score_curves(name, title, score, {score: curve}, {})
+    return score_curves(name, title, score, {score: curve}, {}, better=better)
 
 
-def score_curves(name: str, title: str, score: str, curves: Mapping[str, Points], deviations: Mapping[str, tuple[float, ...]]) -> Series:
+def score_curves(
+    name: str,
+    title: str,
+    score: str,
+    curves: Mapping[str, Points],
+    deviations: Mapping[str, tuple[float, ...]],
+    *,
+    better: Direction | None,
+) -> Series:
     """Return the panel of one score: a distance that falls by a power of ten has a logarithmic axis, a share the axis 0 to 1.
 
     The axis stays linear where a band of ``deviations`` around a curve reaches 0.
     """
     above_0 = all(value > deviation for one, wide in deviations.items() for (_, value), deviation in zip(curves[one], wide, strict=True))
-    log_scale = bool(curves) and direction(score).endswith("lower is better") and above_0 and spans_decade(curves)
+    log_scale = bool(curves) and better == "lower" and above_0 and spans_decade(curves)
     limits = (0.0, 1.0) if score in SHARES else None
     return Series(name, f"{title}, log scale" if log_scale else title, curves, log_scale, limits, deviations=deviations)
 
@@ -232,7 +248,7 @@ def plot_series(axes: Axes, series: Series, *, theme: Theme) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(value)))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: short_count(count)))
-    axes.set_xlabel("images seen")
+    axes.set_xlabel(IMAGES_SEEN)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=2, frameon=False, fontsize=FONT_SIZE, labelcolor=theme.ink, handlelength=1.2
     )

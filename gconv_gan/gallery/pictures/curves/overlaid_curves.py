@@ -19,7 +19,7 @@ def overlaid_curves(runs: Mapping[str, TrainedGenerator]) -> list[Drawing]:
         runs: the name in the legend -> the run's records and scores.
 
     Raises:
-        UserError: a score has no protocol.
+        UserError: the log has a score without a protocol.
 
     """
     found: dict[tuple[str, ...], dict[str, tuple[Series, str]]] = {}
@@ -35,7 +35,7 @@ def _panels(trained: TrainedGenerator) -> dict[tuple[str, ...], tuple[Series, st
     found: dict[tuple[str, ...], tuple[Series, str]] = {}
     for curve in checkpoint_curves(trained.scores):
         found["0", curve.kind, curve.key] = curve.series, f"Computed from the checkpoints: {curve.setting}."
-    for series in score_series(trained.records):
+    for series in score_series(trained.records, trained.lower_is_better):
         found["1", series.name] = series, "Computed during training."
     for series in training_series(trained.records):
         title = series.title.removesuffix(LOG_SCALE)

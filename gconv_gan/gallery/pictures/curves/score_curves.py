@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gconv_gan.gallery.page.score_names import direction, keys_of, score_name
-from gconv_gan.gallery.page.score_table import card_field, card_of, setting
-from gconv_gan.gallery.pictures.curves.history import Points, Series, number, score_curve
+from gconv_gan.gallery.page.score_names import in_words
+from gconv_gan.gallery.page.score_table import setting
+from gconv_gan.gallery.pictures.curves.history import Series, score_curve
+from gconv_gan.gallery.score import Score
 
-Score = Mapping[str, object]
 OF_A_CHECKPOINT = (
     "source",
     "images_sha256",
@@ -20,22 +20,16 @@ OF_A_CHECKPOINT = (
 
 def kind(score: Score) -> str:
     """Return the fields of a card that must be equal along a curve: all but those that name the checkpoint and the run of the command."""
-    card = card_of(score)
-    fakes = card.get("fakes")
+    card, fakes = score.card, score.card.get("fakes")
     mode = {key: value for key, value in fakes.items() if key not in OF_A_CHECKPOINT} if isinstance(fakes, Mapping) else {}
     return json.dumps([card.get("formula"), card.get("extractor"), card.get("reference"), mode], sort_keys=True)
-
-
-def images_seen(score: Score) -> float | None:
-    """Return images seen at the checkpoint a score is of; None if its card does not name it."""
-    return number(card_field(card_of(score), "fakes", "images_seen"))
 
 
 def curves(scores: Sequence[Score]) -> list[dict[float, Score]]:
     """Return images seen -> score, in the order of training, for each kind of score that two checkpoints or more have."""
     found: dict[str, dict[float, Score]] = {}
     for score in scores:
-        if (seen := images_seen(score)) is not None:
+        if (seen := score.images_seen) is not None:
             found.setdefault(kind(score), {})[seen] = score
     return [dict(sorted(curve.items())) for curve in found.values() if len(curve) > 1]
 
@@ -62,21 +56,15 @@ def checkpoint_curves(scores: Sequence[Score]) -> list[ScoreCurve]:
     found = []
     for index, curve in enumerate(curves(scores)):
         first = next(iter(curve.values()))
-        card, values = card_of(first), first["scores"]
-        assert isinstance(values, Mapping)
-        for key in keys_of(list(values)):
-            if points := _points(curve, key):
-                title = f"{score_name(key, values)}{direction(key)} ({card_field(card, 'formula', 'protocol')})"
-                series = score_curve(f"curve-{index}-{key}", title, key, points)
-                found.append(ScoreCurve(kind(first), key, series, setting(card, checkpoint=False)))
+        for key in first.keys:
+            points = tuple((seen, score.numbers[key]) for seen, score in curve.items() if key in score.numbers)
+            better = first.directions.get(key)
+            title = f"{first.name(key)}{in_words(better)} ({first.protocol})"
+            series = score_curve(f"curve-{index}-{key}", title, key, points, better=better)
+            found.append(ScoreCurve(kind(first), key, series, setting(first, checkpoint=False)))
     return found
 
 
 def curve_series(scores: Sequence[Score]) -> list[tuple[Series, str]]:
     """Return a panel for each score of each curve, with a description of its setting."""
     return [(curve.series, curve.setting) for curve in checkpoint_curves(scores)]
-
-
-def _points(curve: Mapping[float, Score], key: str) -> Points:
-    pairs = ((seen, number(score["scores"].get(key))) for seen, score in curve.items() if isinstance(score["scores"], Mapping))
-    return tuple((seen, value) for seen, value in pairs if value is not None)

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, WIDTH, curves_svg, deviation_text, inline
+from gconv_gan.gallery.pictures.curves.curves_svg import HEIGHT, LEFT, RIGHT, WIDTH, curves_svg, deviation_text, inline
 from gconv_gan.gallery.pictures.curves.history import MAX_POINTS, Series
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -78,3 +78,17 @@ def test_a_single_point_has_one_label_below_it_and_deviations_have_no_exponent()
     assert drawn.count(">64k<") == 1
     assert "±\u00a0250" in drawn
     assert deviation_text(1.26e-7) == "1.3e-07"
+
+
+def test_places_below_zero_and_on_a_logarithmic_axis_are_told_apart() -> None:
+    def places(series: Series) -> list[float]:
+        found = re.search(r'data-points="([^"]+)"', curves_svg(series, label="").decode())
+        assert found is not None
+        return [float(point.split(",")[0]) for point in found[1].split()]
+
+    values = ((4.0, 1.0), (8.0, 2.0), (16.0, 3.0))
+    linear, logarithmic = (places(Series("b", "", {"a": values}, log_across=log)) for log in (False, True))
+    assert logarithmic[1] - logarithmic[0] == pytest.approx(logarithmic[2] - logarithmic[1], abs=0.11)
+    assert linear[2] - linear[1] == pytest.approx(2 * (linear[1] - linear[0]), abs=0.21)
+    below = places(Series("b", "", {"a": ((-2.0, 1.0), (0.0, 2.0), (2.0, 3.0))}))
+    assert (below[0], below[2]) == (pytest.approx(LEFT), pytest.approx(WIDTH - RIGHT))

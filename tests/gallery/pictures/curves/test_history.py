@@ -44,7 +44,7 @@ def test_a_logarithmic_axis_is_named_and_kept_for_values_that_span_a_decade() ->
 
 
 def test_scores_of_two_protocols_get_two_panels() -> None:
-    panels = score_series([{"images": 1, "a/fd": 9.0}, {"images": 2, "a/fd": 8.0, "b/fd": 70.0, "a/recall": 0.5}])
+    panels = score_series([{"images": 1, "a/fd": 9.0}, {"images": 2, "a/fd": 8.0, "b/fd": 70.0, "a/recall": 0.5}], {"fd", "fid"})
     assert {panel.title: panel.curves["fd"] for panel in panels if "fd" in panel.curves} == {
         "Fréchet distance, lower is better (a)": ((1.0, 9.0), (2.0, 8.0)),
         "Fréchet distance, lower is better (b)": ((2.0, 70.0),),
@@ -55,7 +55,7 @@ def test_scores_of_two_protocols_get_two_panels() -> None:
 
 def test_a_score_without_a_protocol_is_refused() -> None:
     with pytest.raises(UserError, match="'fid' without its protocol; write it as 'protocol/fid'"):
-        score_series([{"images": 1, "fid": 9.0}])
+        score_series([{"images": 1, "fid": 9.0}], {"fd", "fid"})
 
 
 def test_thinning_averages_equal_groups_and_keeps_short_curves() -> None:
@@ -106,7 +106,7 @@ def test_the_axis_does_not_enlarge_a_small_change(
 
 def test_a_distance_that_falls_by_a_power_of_ten_has_a_logarithmic_axis() -> None:
     records = [{"images": 1, "a/fd": 900.0, "a/is_mean": 1.0, "a/recall": 0.5}, {"images": 2, "a/fd": 50.0, "a/is_mean": 12.0}]
-    found = {panel.title: (panel.log_scale, panel.limits) for panel in score_series(records)}
+    found = {panel.title: (panel.log_scale, panel.limits) for panel in score_series(records, {"fd", "fid"})}
     assert found == {
         "Fréchet distance, lower is better (a), log scale": (True, None),
         "Inception Score, higher is better (a)": (False, None),

@@ -3,10 +3,11 @@
 from typing import Any
 
 from gconv_gan.gallery.pictures.curves.score_curves import curve_series, curves, tabulated
+from gconv_gan.gallery.score import Score, read_score
 
 
-def score(images: int | None, value: float, *, protocol: str = "p", seed: int = 0, **circumstances: Any) -> dict[str, Any]:
-    return {
+def score(images: int | None, value: float, *, protocol: str = "p", seed: int = 0, **circumstances: Any) -> Score:
+    content = {
         "scores": {"fd": value, "recall": value / 100},
         "card": {
             "formula": {"protocol": protocol, "num_fake": 10, "num_real": 20},
@@ -16,6 +17,7 @@ def score(images: int | None, value: float, *, protocol: str = "p", seed: int = 
             "run": circumstances,
         },
     }
+    return read_score(content, lower_is_better={"fd"})
 
 
 def test_alike_scores_of_several_checkpoints_make_a_curve_in_the_order_of_training() -> None:
