@@ -27,6 +27,8 @@ from gconv_gan.layers.norms.running_statistics import sum_over_processes
 
 Running = tuple[Tensor, Tensor, float]
 """Running mean and variance [C], and the weight of a batch in them."""
+CHECKED = ((3, 5, 7, 3), (40, 40, 16, 16))
+"""Sizes of the maps of ``check_fused_kernels``: of the second a program has several tiles."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def check_fused_kernels(device: torch.device) -> None:
         RuntimeError: a result is another one. What Triton raises where it cannot compile, launch or import is passed on.
 
     """
-    for shape, layout in itertools.product(((3, 5, 7, 3), (16, 40, 16, 16)), (torch.contiguous_format, torch.channels_last)):
+    for shape, layout in itertools.product(CHECKED, (torch.contiguous_format, torch.channels_last)):
         places = torch.arange(math.prod(shape), device=device).view(shape)
         x, g = ((places * number % 1009 / 1009).contiguous(memory_format=layout).requires_grad_() for number in (389, 571))
         for size in ((), shape[1:2], shape[:2]):
