@@ -119,7 +119,8 @@ def milliseconds_of(name: str) -> Measure:
 
 SMALL_KERNELS = "most of the iteration is the start of small kernels and passes over memory, not convolutions"
 NORMS = "what the kernels save is a small share of the iteration; a run measures both and takes the faster"
-BANK_LAYOUT = "the bank mixes one kernel per picture, and its maps are stored several times for the backward pass"
+BANK_TIME = "one kernel per picture is mixed, written and read, and its convolution has as many groups as pictures"
+BANK_MEMORY = "a bank of four has four times the kernels, gradients and moments, and one mixed kernel per picture"
 GPU_TARGETS = (
     Target("plain formulation / ours, 256/128, n_dis 5, TF32", ratio_of(PLAIN_FORMULATION, LARGE, "tf32"), 12.0, True, SMALL_KERNELS),
     Target("plain formulation / ours, 256/128, n_dis 5, bf16", ratio_of(PLAIN_FORMULATION, LARGE, "bf16"), 16.0, True, SMALL_KERNELS),
@@ -132,16 +133,16 @@ GPU_TARGETS = (
         over("sngan dictionary", "sngan plain", "peak_gib"),
         1.3,
         False,
-        "the gated maps are stored beside those that they gate",
+        "each layer stores its filtered maps beside its input",
     ),
-    Target("bank / plain, time, 256/128", over("sngan bank", "sngan plain"), 1.4, False, BANK_LAYOUT),
-    Target("bank / plain, peak memory, 256/128", over("sngan bank", "sngan plain", "peak_gib"), 1.6, False, BANK_LAYOUT),
+    Target("bank / plain, time, 256/128", over("sngan bank", "sngan plain"), 1.4, False, BANK_TIME),
+    Target("bank / plain, peak memory, 256/128", over("sngan bank", "sngan plain", "peak_gib"), 1.6, False, BANK_MEMORY),
     Target(
         "ConvNorm in D / spectral norm, width 32",
         over("small ConvNorm", "small plain"),
         1.4,
         False,
-        "the spectra of its kernels are many small operations",
+        "spectra and filters are many small operations",
     ),
     Target(
         "R1 every 16th step / none, width 32",
@@ -166,7 +167,7 @@ CPU_TARGETS = (
         ratio_of(D_STEP, SMALL),
         1.15,
         False,
-        "a filter over the whole map follows every convolution, forward and backward",
+        "a filter follows every convolution, forward and backward, and separates it from the average that it is fused with otherwise",
     ),
     Target("R1 every 16th step / none, 64/64", ratio_of("R1 every 16 / none", SMALL), 1.1, False, "the penalty needs second derivatives"),
     Target(
