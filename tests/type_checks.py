@@ -35,13 +35,23 @@ def _checked(function: Any, *, typechecker: Any) -> Any:
     shaped = any(map(_has_shape, function.__annotations__.values()))
     inner = _typed(function)
     function.__annotations__ = written
-    return _scoped(function, inner) if shaped else inner
+    if shaped:
+        return _scoped(function, inner)
+    return function if inner is function else _switched(function, inner)
 
 
 def _has_shape(hint: Any) -> bool:
     if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
         return True
     return any(_has_shape(part) for part in (hint if isinstance(hint, list) else get_args(hint)))
+
+
+def _switched(function: Callable[..., Any], inner: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def switched(*args: Any, **kwargs: Any) -> Any:
+        return (function if jaxtyping.config.jaxtyping_disable else inner)(*args, **kwargs)
+
+    return switched
 
 
 def _scoped(function: Callable[..., Any], inner: Callable[..., Any]) -> Callable[..., Any]:

@@ -211,7 +211,7 @@ def apply_overrides(config: Model, arguments: Sequence[str]) -> Model:
     if asks_for_help(rest):
         print(config_help(default, typed()))
         sys.exit(0)
-    result = _tyro(type(config), rest, default)
+    result = _tyro(type(config), rest, default) if arguments else config  # tyro takes longer to start than a file to be read
     # validated again as a whole: tyro validates each model separately
     return validated(type(config), json.loads(result.model_dump_json()), "command line")
 

@@ -122,9 +122,8 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
 
 @pytest.mark.usefixtures("scored_by_weights")
 def test_a_time_limit_ends_all_runs_at_one_length(tmp_path: Path) -> None:
-    config = load_ablation(DIGITS)
     limited = command(tmp_path, images=3_200_000)
-    result = ablate.ablate(config, limited, hours=1e-6)
+    result = ablate.ablate(load_ablation(small(tmp_path)), limited, hours=1e-6)
     assert 0 < result.images < 3_200_000
     assert [len(arm.scores) for arm in result.arms.values()] == [2, 2, 2]
     lengths = {checkpoints(folder)[0][0] for folder in (tmp_path / "digits").glob("*-s?-*")}
