@@ -15,7 +15,7 @@ from gconv_gan.training.gan_inputs import DiscriminatorInputs
 
 LARGEST_MAP = {"cpu": 24 * 2**20, "cuda": 256 * 2**20}
 """Bytes that the largest map of a joined pass may take. CPU: below 32 MiB, from which on glibc takes the memory of a map from the system
-and and returns it, at a higher cost than joining saves. GPU: a pass takes 3.2 times its largest map at its peak, 0.8 GiB then; larger maps
+and returns it, at a higher cost than joining saves. GPU: a pass takes 3.2 times its largest map at its peak, 0.8 GiB then; larger maps
 occupy a GPU one batch at a time."""
 
 
