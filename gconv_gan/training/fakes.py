@@ -13,9 +13,10 @@ from gconv_gan.layers.norms.joined_batches import can_be_joined, joined_batches
 from gconv_gan.runtime.modes import evaluating
 from gconv_gan.training.gan_inputs import DiscriminatorInputs
 
-LARGEST_MAP = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}
+LARGEST_MAP = {"cpu": 24 * 2**20, "cuda": 256 * 2**20}
 """Bytes that the largest map of a joined pass may take. CPU: below 32 MiB, from which on glibc takes the memory of a map from the system
-and returns it, at a higher cost than joining saves. GPU: a pass, which stores nothing for a backward pass, holds about 2 GiB then."""
+and returns it, at a higher cost than joining saves. GPU: a pass takes 3.2 times its largest map at its peak, 0.8 GiB then; larger maps
+occupy a GPU one batch at a time."""
 
 
 def steps_in_a_pass(generator: nn.Module, z: Float[Tensor, "b d"], labels: Int[Tensor, " b"] | None, *, steps: int) -> int:

@@ -1,6 +1,7 @@
 """The forms of convolutions: measured once, stored, recorded in checkpoints, used in training alone; the rule without a measurement."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from gconv_gan.config.load import merged
 from gconv_gan.layers.forms import choose_forms, with_forms
 from gconv_gan.runtime.run_folder import MAY_CHANGE
 from gconv_gan.training.checkpoint import STATE
-from tests.training.test_two_processes import ADAM, weights
+from tests.processes import run_two
+from tests.training.test_two_processes import ADAM, free_ports, weights
 from tests.training.tiny import tiny
 
 BANK: dict[str, Any] = {
@@ -123,3 +125,30 @@ def test_a_form_must_save_a_twentieth_and_not_take_a_quarter_more_memory(tmp_pat
     found = forms._measured(layer, (torch.randn(4, 8, 4, 4), torch.randn(4, 6)), forms.Setting(None, "auto", accelerator))
     assert found["form"] == "unfused"
     assert found["bytes"] == {"rule": 100, "unfused": 120, "bmm": 126}
+
+
+def one_of_two(rank: int, folder: str, port: int) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    os.environ["MASTER_PORT"] = str(port)
+    forms.fastest = lambda taken: list(taken)[1 + rank]  # each process would choose another
+    config = tiny(Path(folder), **BANK)
+    accelerator = recipe.build_accelerator(config)
+    network = build_networks(config, 10)[0]
+    found = forms.measured_forms(
+        {"generator": lambda: (network, (torch.zeros(4, 6), torch.zeros(4, dtype=torch.long)))},
+        {"generator": "channels_last"},
+        forms.Setting(None, "auto", accelerator),
+        measure=True,
+        resumes_from=None,
+        cache_dir=Path(folder) / "cache",
+        say=print,
+    )
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
+    accelerator.end_training()
+
+
+def test_all_processes_take_what_the_first_has_measured(tmp_path: Path) -> None:
+    run_two(one_of_two, str(tmp_path), *free_ports(1))
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert len(first["generator"]) == 2
