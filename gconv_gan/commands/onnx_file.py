@@ -33,6 +33,7 @@ class VariablyTruncated(nn.Module):
         self.latent_dim, self.num_classes = generator.latent_dim, generator.num_classes
 
     def forward(self, z: Float[Tensor, "b d"], psi: Float[Tensor, ""], y: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b 3 s s"]:
+        """Return the images [B, 3, s, s] of z [B, d] and, if conditional, y [B], with w truncated towards its mean by psi []."""
         mean = self.generator.w_mean
         images: Tensor = self.generator.synthesis(mean + psi * (self.generator.mapping(z, y) - mean), y)
         return images

@@ -158,7 +158,7 @@ class TrainedGenerator:
         """Return the images of sheets of equal length, such as a row per class: those of ``numbered_images``, but in common batches."""
         z, y = torch.cat([sheet.z for sheet in sheets]), [sheet.y for sheet in sheets if sheet.y is not None]
         images = in_whole_batches(self.generator, Sheet(z, torch.cat(y) if y else None))
-        return images.unflatten(0, (len(sheets), -1))
+        return images.view(len(sheets), -1, *images.shape[1:])
 
     def samples(self, seed: int, count: int, *, label: int | None = None, truncation: float | None = None) -> tuple[Sample, ...]:
         """Return the class of each of the images numbered 0 to count - 1, and the command that writes it as a file."""

@@ -51,7 +51,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "augment": {"kind": "ada", "initial_probability": 0.7, "ramp_images": 400, "every": 2},
     },
     "batch_norm": {
-        "seed": 5,  # at 3, a rectifier's input comes within rounding of 0 in a step
+        "seed": 3,  # at 5, a rectifier's input comes within rounding of 0 in a step
         "discriminator": {"block_norm": {"kind": "batch"}, "norm": {"kind": "none"}},
     },
     "relativistic": {

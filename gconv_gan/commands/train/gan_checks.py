@@ -172,10 +172,12 @@ def too_few(config: GANRunConfig, images: int) -> list[str]:
     if config.augment.kind != "none":
         if config.start_from or config.fork:
             return []
-        return [f"{images:,} images are few even with augmentation: fine-tune a run on similar pictures (start_from), and look for copies"]
+        return [
+            f"{images:,} images are few even with augmentation: fine-tune a run on similar pictures (--start-from RUN), and look for copies"
+        ]
     return [
         f"{images:,} images are few: without augmentation a discriminator learns fewer than {FEW_IMAGES:,} by heart, and samples get worse "
-        'after a while: set augment.kind = "ada", or fine-tune with start_from'
+        "after a while: --augment.kind ada, or fine-tune with --start-from RUN"
     ]
 
 

@@ -63,7 +63,7 @@ def slider_html(slider: Slider, files: Mapping[str, bytes], *, sheet: Sheet, ima
 
     def end(word: str, number: int) -> str:
         return (
-            f'<div class="end"><label>{word}, image<input type="number" min="0" max="{len(labels) - 1}" '
+            f'<div class="end"><label>{word}: image<input type="number" min="0" max="{len(labels) - 1}" '
             f'value="{number}"></label><canvas aria-hidden="true"></canvas><span class="name"></span></div>'
         )
 

@@ -30,7 +30,8 @@ from gconv_gan.layers.dynamic.kernel_banks import (
     reset_bias,
 )
 from gconv_gan.layers.dynamic.kernel_gates import LatentGate, Selection
-from gconv_gan.layers.dynamic.per_sample_conv import Geometry, Granularity, Strategy, forms_of_bank, per_sample_conv2d
+from gconv_gan.layers.dynamic.mixed_kernels import Granularity
+from gconv_gan.layers.dynamic.per_sample_conv import Geometry, Strategy, forms_of_bank, per_sample_conv2d
 from gconv_gan.layers.forms import HasForms
 from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.low_rank import Factorable, Filters, UnfactorableError, checked, fill_first, fill_second, second_conv

@@ -34,7 +34,8 @@ from torch.nn.utils import parametrize
 from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.dynamic.kernel_gates import KernelGate
-from gconv_gan.layers.dynamic.per_sample_conv import ADMISSIBLE, Geometry, Granularity, Strategy, forms_of_bank, per_sample_conv2d
+from gconv_gan.layers.dynamic.mixed_kernels import Granularity
+from gconv_gan.layers.dynamic.per_sample_conv import ADMISSIBLE, Geometry, Strategy, forms_of_bank, per_sample_conv2d
 from gconv_gan.layers.forms import HasForms
 from gconv_gan.layers.initialisers import Init
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, pair

@@ -41,7 +41,7 @@ def arranged(bank: Tensor, order: str, groups: int, resample: Resample = "none")
     narrow = narrow.flatten(taps, taps + 1)
     with torch.autocast(bank.device.type, enabled=False), float32_arithmetic(bank.device):
         widened = narrow @ box if order.endswith("pq") else box.mT @ narrow
-    return widened.unflatten(taps, (side + 1, side + 1))
+    return widened.view(*widened.shape[:taps], side + 1, side + 1, *widened.shape[taps + 1 :])
 
 
 def spread(gates: Tensor, granularity: Granularity, bank: Tensor, groups: int) -> Tensor:
@@ -49,7 +49,7 @@ def spread(gates: Tensor, granularity: Granularity, bank: Tensor, groups: int) -
     wide = gates.to(torch.promote_types(bank.dtype, torch.float32))
     if granularity == "kernel":
         return wide
-    return wide.unflatten(2, bank.shape[3:] if granularity == "tap" else (groups, -1))
+    return wide.reshape(*wide.shape[:2], *(bank.shape[3:] if granularity == "tap" else (groups, -1)))
 
 
 def mixture(bank: Tensor, gates: Tensor, axes: str, order: str) -> Tensor:
@@ -101,7 +101,7 @@ class Form(NamedTuple):
         """Return samples x [n, C, H, W] convolved with as many kernels by one convolution."""
         samples, groups = mixed.shape[:2]
         flat = None if bias is None else bias.reshape(-1)
-        y = torch.ops.aten.convolution(side_by_side(x), self.kernel(mixed), flat, *self.arguments(samples, groups))
+        y: Tensor = torch.ops.aten.convolution(side_by_side(x), self.kernel(mixed), flat, *self.arguments(samples, groups))
         return y.reshape(samples, -1, *y.shape[2:])
 
     def parts(self, bank: Tensor, samples: int) -> Iterator[slice]:

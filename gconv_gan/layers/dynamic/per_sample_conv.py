@@ -7,8 +7,8 @@ compute the same function at different costs. With S output pixels, M elements a
     =========  ====================================================  =======================  =====================
     strategy   what is computed                                      multiply-adds            largest intermediate
     =========  ====================================================  =======================  =====================
-    grouped    mix kernels; one convolution with B groups            B M (S + K)              B M
-    unfused    as grouped, with separate up- or downsampling         B M (S + K)              B M
+    grouped    mix kernels; convolutions of few groups each          B M (S + K)              kernels of few samples
+    unfused    as grouped, with separate up- or downsampling         B M (S + K)              kernels of few samples
     bmm        mix kernels; unfold and multiply, matrix by matrix    B M (S + K)              B M, k^2 times the input
     wide       one convolution to K O channels; mix its outputs      B S K (M + O)            K outputs
     concat     one convolution of K scaled copies of the input       B S K M                  K inputs
@@ -34,7 +34,6 @@ from torch import Tensor, nn
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.layers.dynamic.mixed_kernels import Form, Granularity, arranged, convolve, mix_kernels, side_by_side, spread
-from gconv_gan.layers.norms.joined_batches import batch_count
 from gconv_gan.layers.resample import (
     PaddingMode,
     Resample,
@@ -57,8 +56,6 @@ ADMISSIBLE: dict[Granularity, tuple[Strategy, ...]] = {
     "channel": ("grouped", "unfused", "bmm", "concat"),  # nor one on inputs to the outputs,
     "tap": ("grouped", "unfused", "bmm"),  # and a gate on taps can be applied to neither
 }
-MEMORY_BUDGET = 1 << 30
-"""Bytes that the mixed kernels of one layer may take before a strategy without them is chosen."""
 SEPARATE_WORK = 1 << 24
 """Multiply-adds of a sample from which on a CPU convolves each sample separately (measured, forward and backward, one AVX-512 core)."""
 ONEDNN_ELEMENTS = 20480
@@ -139,7 +136,6 @@ def per_sample_conv2d(
     granularity: Granularity = "kernel",
     strategy: Strategy | None = None,
     one_hot: bool = False,
-    memory_budget: int = MEMORY_BUDGET,
 ) -> Float[Tensor, "b o h2 w2"]:
     r"""Return every sample convolved with its own mixture of a bank of kernels: [B, O, H', W'].
 
@@ -156,7 +152,6 @@ def per_sample_conv2d(
         granularity: what one gate scales.
         strategy: a name of the table above, or None to choose by shape (:func:`choose_strategy`).
         one_hot: promise that each sample has at most one gate other than zero, which allows "bucketed" without gradients.
-        memory_budget: bytes allowed for mixed kernels.
 
     Raises:
         ValueError: for gates that do not fit x and bank, or a strategy that does not support this granularity or geometry.
@@ -168,29 +163,25 @@ def per_sample_conv2d(
     _check_gates(x, bank, gates, granularity, geometry)
     if kernel_size == (1, 1) and geometry.resample != "none":
         plain = geometry.without_resampling()
-        same = {"granularity": granularity, "strategy": strategy, "one_hot": one_hot, "memory_budget": memory_budget}
-        return at_low_resolution(
-            lambda low: per_sample_conv2d(low, bank, gates, bias, geometry=plain, **same),  # type: ignore[arg-type]
-            x,
-            geometry.resample,
-        )
+
+        def conv1x1(low: Tensor) -> Tensor:
+            return per_sample_conv2d(low, bank, gates, bias, geometry=plain, granularity=granularity, strategy=strategy, one_hot=one_hot)
+
+        return at_low_resolution(conv1x1, x, geometry.resample)
     rows = bias[None] if bias is not None and bias.ndim == 1 else bias
     if gates.shape[0] == 1 and strategy is None:
         return _shared(x, bank, gates, rows, granularity, geometry)
     if strategy is None:
         wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, bank, gates))
-        dtype = compute_dtype(x)
         strategy = choose_strategy(
-            batch=None if torch.compiler.is_exporting() else x.shape[0] // batch_count(),  # the form of one pass per batch
+            batch=None if torch.compiler.is_exporting() else x.shape[0],
             height=x.shape[2],
             width=x.shape[3],
             bank_shape=(bank.shape[0], bank.shape[1], bank.shape[2], bank.shape[3], bank.shape[4]),
             geometry=geometry,
             granularity=granularity,
             one_hot=one_hot and not wants_gradient,
-            threshold=fallback_threshold(x.device.type, dtype),
-            element_size=dtype.itemsize,
-            memory_budget=memory_budget,
+            threshold=fallback_threshold(x.device.type, compute_dtype(x)),
         )
     if strategy not in ADMISSIBLE[granularity]:
         raise ValueError(f"strategy {strategy!r} does not support gates per {granularity}: use one of {', '.join(ADMISSIBLE[granularity])}")
@@ -223,16 +214,14 @@ def choose_strategy(
     granularity: Granularity = "kernel",
     one_hot: bool = False,
     threshold: float,
-    element_size: int = 4,
-    memory_budget: int = MEMORY_BUDGET,
 ) -> Strategy:
     """Return the strategy for an image size and a bank [K, O, C/groups, k, k]; a function of shapes alone.
 
     Mixing kernels writes and reads B M elements for S positions of work each, so it pays once K S reaches ``threshold`` =
-    element size x peak FLOP/s / memory bandwidth of the device, and the B M elements fit. Otherwise mix inputs ("concat") or
-    outputs ("wide"), whichever are fewer. S counts low-resolution positions where there is resampling, and mixed kernels are
-    widened for it only where S alone reaches the threshold (measured, forward and backward, 64 to 256 channels on an AVX2 core: at
-    S = 64 widened kernels take 1.1 to 3 times as long as resampling apart, at S = 256 0.7 to 0.8 times). ``one_hot`` means at most
+    element size x peak FLOP/s / memory bandwidth of the device. Otherwise mix inputs ("concat") or
+    outputs ("wide"), whichever are fewer. S counts low-resolution positions where there is resampling, and kernels are widened for it
+    only where S alone exceeds the threshold (measured, forward and backward, on an AVX-512 core: with 256 channels widened kernels take 1.8
+    times as long as resampling apart at S = 16, 1.2 times at S = 64; with 64 channels 0.7 times at S = 256). ``one_hot`` means at most
     one gate per sample and no gradient wanted. ``batch`` is None where it is not known, in a network that is exported for any: a
     convolution with a group per sample has a fixed number of samples there, and is not chosen.
     """
@@ -241,7 +230,6 @@ def choose_strategy(
     out_height, out_width = geometry.output_size(height, width, (rows, columns))
     positions = min(height * width, out_height * out_width) if geometry.resample != "none" else out_height * out_width
     apart = geometry.resample in ("up", "down") and positions <= threshold
-    taps = rows * columns if apart else fused_side(rows, geometry.resample) * fused_side(columns, geometry.resample)
     with_mixed_kernels: Strategy = "unfused" if apart else "grouped"
 
     if one_hot and granularity == "kernel":
@@ -256,10 +244,7 @@ def choose_strategy(
         return "bmm" if mixing_is_cheap else without_mixed_kernels
     if outputs <= FEW_OUTPUTS and "wide" in ADMISSIBLE[granularity]:
         return "wide"
-    if batch is None or not mixing_is_cheap:
-        return without_mixed_kernels
-    mixed_bytes = batch * outputs * group_inputs * taps * element_size
-    return with_mixed_kernels if mixed_bytes <= memory_budget else without_mixed_kernels
+    return without_mixed_kernels if batch is None or not mixing_is_cheap else with_mixed_kernels
 
 
 def forms_of_bank(granularity: Granularity, geometry: Geometry, *, strategy: Strategy | None) -> tuple[Strategy, ...]:
@@ -272,7 +257,7 @@ def fallback_threshold(device_type: str, dtype: torch.dtype) -> float:
     """Return the order of magnitude of element size x FLOP/s / bandwidth: 600 on a GPU in half precision, 100 in float32, 64 on a CPU.
 
     64 is what an AVX-512 core measures (forward and backward, a bank of 4, images of 4 x 4): with 256 channels mixing kernels takes 0.6 of
-    the time, with 64 as long.
+    the time of the other forms, with 64 as long.
     """
     if device_type == "cuda":
         return 600.0 if dtype.itemsize == 2 else 100.0

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from gconv_gan.config.hints import check_choice
 from gconv_gan.config.schema import Fixed
-from gconv_gan.layers.lipschitz.circular import kernel_spectrum, power_spectrum, zero_phase_filter
+from gconv_gan.layers.lipschitz.circular import Window, kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.lipschitz.convolution_norms import gram_norm
 from gconv_gan.layers.norms.batch_norm import BatchNorm2d
 from gconv_gan.layers.resample import PaddingMode, Pair, Resample, ResampledConv2d
@@ -183,10 +183,10 @@ class ConvNorm2d(Sliceable, nn.Conv2d):
     def _compute_gain(self, grid: tuple[int, int], dtype: torch.dtype) -> Tensor:
         weight = self.weight.detach() if self.detach else self.weight
         with float32_arithmetic(weight.device):
-            power = power_spectrum(weight, grid)
-            # A flat spectrum has no zeros, so eps is not needed.
-            eps = self.eps if grid != (1, 1) else 0.0
-            gain = (power + eps * power.amax((1, 2), keepdim=True) + FLOOR).rsqrt()
+            gain = power_spectrum(weight, grid, at_least=FLOOR)
+            if grid != (1, 1):  # a flat spectrum has no zeros
+                gain = torch.add(gain, gain.amax((1, 2), keepdim=True), alpha=self.eps)
+            gain = gain.rsqrt()
             if self.scale == "sqrt_out":
                 gain = gain / self.bound
             elif self.scale == "exact":
@@ -203,8 +203,6 @@ class ConvNorm2d(Sliceable, nn.Conv2d):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         y = self._pointwise(x) if pointwise else self._filtered(x)
         y = y.contiguous() if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
-        if self.resample == "down" and not pointwise:
-            y = F.avg_pool2d(y, 2)
         if self.resample == "up" and pointwise:
             y = F.interpolate(y, scale_factor=2.0, mode="nearest")
         normalised: Tensor = self.bn(self.affine(y))
@@ -220,10 +218,9 @@ class ConvNorm2d(Sliceable, nn.Conv2d):
         z = F.conv2d(x, self.weight, None, 1, (kh - 1, kw - 1), 1, self.groups)
         precision = torch.promote_types(z.dtype, torch.float32)  # half-precision transforms of such sizes do not exist
         gain = self.spectral_gain((z.shape[2], z.shape[3]), precision)
-        filtered = zero_phase_filter(z.to(precision), gain)
-        top, left = kh - 1 - cast(int, self.padding[0]), kw - 1 - cast(int, self.padding[1])
-        cropped = filtered[:, :, top : z.shape[2] - top : self.stride[0], left : z.shape[3] - left : self.stride[1]]
-        return cropped.to(z.dtype)
+        margin = kh - 1 - cast(int, self.padding[0]), kw - 1 - cast(int, self.padding[1])
+        filtered = zero_phase_filter(z.to(precision), gain, Window(margin, pool=self.resample == "down"))
+        return filtered[:, :, :: self.stride[0], :: self.stride[1]].to(z.dtype)
 
     def extra_repr(self) -> str:
         text: str = super().extra_repr()  # type: ignore[no-untyped-call]

@@ -252,6 +252,7 @@ def normalise(
     eps: float,
     slope: float,
     running: tuple[Tensor, Tensor, float] | None,
+    out: Float[Tensor, "b c h w"] | None = None,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "2 c"], Float[Tensor, " 1"]]:
     r"""Return y, the mean and :math:`1 / \sqrt{\sigma^2 + \varepsilon}` of all parts, and their number of values.
 
@@ -264,11 +265,12 @@ def normalise(
         eps: ε.
         slope: a.
         running: running mean and variance, which are updated, and the weight of this batch in them; None: there are none.
+        out: memory of y, in the layout of x; None: new.
 
     """
     per_sample = scale is not None and scale.ndim == 2
     grid = _grid(x, per_sample=per_sample, most=PROGRAMS)
-    y = torch.empty_like(x)
+    y = torch.empty_like(x) if out is None else out
     statistics = torch.empty(2, x.shape[1], device=x.device)
     total = torch.empty(1, device=x.device)
     mean, variance, momentum = (x, x, 0.0) if running is None else running

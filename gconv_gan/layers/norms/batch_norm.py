@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gconv_gan.config.ranges import Fraction
 from gconv_gan.config.schema import Fixed
 from gconv_gan.layers.conditioning import Condition, Conditioned
-from gconv_gan.layers.norms.global_batch import batch_normalised, by_formulas, has_fused_kernels, per_pixel
+from gconv_gan.layers.norms.global_batch import batch_normalised, by_formulas, dense, has_fused_kernels, per_pixel
 from gconv_gan.layers.norms.joined_batches import batch_count, batches_of
 from gconv_gan.layers.norms.running_statistics import RunningStatistics
 from gconv_gan.layers.roles import MODULATED_ROLES, Role
@@ -76,11 +76,19 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         """Return max(y, slope · y), with ``scale`` and ``shift`` of every sample in place of γ and β if the layer has none."""
         if not (self.training and batch_count() > 1):
             return self._batch(x, scale, shift, slope)
-        scales, shifts = (_of_batches(vectors, x) for vectors in (scale, shift))
-        return torch.cat([self._batch(*parts, slope) for parts in zip(batches_of(x), scales, shifts, strict=True)])
+        parts = zip(batches_of(x), *(_of_batches(vectors, x) for vectors in (scale, shift)), strict=True)
+        if torch.is_grad_enabled() or not self._fuses(x):
+            return torch.cat([self._batch(images, s, t, slope) for images, s, t in parts])
+        y = dense(torch.empty_like(x), like=x)
+        for (images, s, t), out in zip(parts, batches_of(y), strict=True):
+            self._batch(images, s, t, slope, out)
+        return y
 
-    def _batch(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, slope: float) -> Tensor:
-        """Return the result of the images of one batch."""
+    def _fuses(self, x: Tensor) -> bool:
+        return self.fused and self.momentum is not None and self.num_batches_tracked is not None and has_fused_kernels(x)
+
+    def _batch(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, slope: float, out: Tensor | None = None) -> Tensor:
+        """Return the result of the images of one batch; fused kernels write it into ``out``."""
         shared = self.shares_statistics()
         if self.training and not shared and x.numel() == x.shape[1]:
             raise ValueError(
@@ -89,9 +97,9 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         tracked = self.momentum is not None and self.num_batches_tracked is not None
         if not shared and not (self.training and tracked):
             return modulated(super().forward(x), scale, shift, slope)
-        fused = self.fused and has_fused_kernels(x)
+        fused = self._fuses(x)
         if fused or ((shared or scale is not None) and by_formulas(x)):
-            return self._normalised(x, scale, shift, slope, shared=shared, fused=fused)
+            return self._normalised(x, scale, shift, slope, shared=shared, fused=fused, out=out)
         if shared:
             return modulated(self._normalised(x, None, None, 1.0, shared=True, fused=False), scale, shift, slope)
         self.count_batch()
@@ -99,7 +107,17 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
         return modulated(y, scale, shift, slope)
 
-    def _normalised(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, slope: float, *, shared: bool, fused: bool) -> Tensor:
+    def _normalised(
+        self,
+        x: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        slope: float,
+        *,
+        shared: bool,
+        fused: bool,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Return the result by one operation, and track the statistics."""
         if scale is None or shift is None:
             scale, shift = self.weight, self.bias
@@ -108,7 +126,7 @@ class BatchNorm2d(nn.BatchNorm2d, RunningStatistics):
         running = None
         if fused and not shared and self.running_mean is not None and self.running_var is not None and self.momentum is not None:
             running = (self.running_mean, self.running_var, self.momentum)
-        y, batch = batch_normalised(x, scale, shift, eps=self.eps, slope=slope, shared=shared, fused=fused, running=running)
+        y, batch = batch_normalised(x, scale, shift, eps=self.eps, slope=slope, shared=shared, fused=fused, running=running, out=out)
         if running is None:
             self.track(running_mean=batch.mean, running_var=batch.variance * (batch.values / (batch.values - 1)))
         else:

@@ -27,6 +27,8 @@ from gconv_gan.layers.norms.running_statistics import sum_over_processes
 
 Running = tuple[Tensor, Tensor, float]
 """Running mean and variance [C], and the weight of a batch in them."""
+CHECKED = ((3, 5, 7, 3), (40, 40, 16, 16))
+"""Sizes of the maps of ``check_fused_kernels``: of the second a program has several tiles."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def batch_normalised(
     shared: bool = False,
     fused: bool = False,
     running: Running | None = None,
+    out: Float[Tensor, "b c h w"] | None = None,
 ) -> tuple[Float[Tensor, "b c h w"], BatchStatistics]:
     """Return y and the statistics, which have no gradient. With ``shared`` collective, in the forward pass and in every backward pass.
 
@@ -64,9 +67,10 @@ def batch_normalised(
         shared: statistics of all processes.
         fused: by the kernels of ``batch_kernels``.
         running: updated by this batch; only with ``fused``, and without ``shared``.
+        out: memory of y, in the layout of x; only with ``fused``, and where no gradient is asked for.
 
     """
-    y, mean, inverse, count = _BatchNormalised.apply(_dense(x), scale, shift, eps, slope, shared, fused, running)
+    y, mean, inverse, count = _BatchNormalised.apply(dense(x), scale, shift, eps, slope, shared, fused, running, out)
     return y, BatchStatistics(mean, (inverse.pow(-2) - eps).clamp_(min=0), count if shared else x.numel() // x.shape[1])
 
 
@@ -82,6 +86,7 @@ class _BatchNormalised(torch.autograd.Function):
         shared: bool,
         fused: bool,
         running: Running | None,
+        out: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         counts = None
         if fused:
@@ -91,7 +96,7 @@ class _BatchNormalised(torch.autograd.Function):
             if shared:
                 mean, inverse, counts = _over_processes(*_combined(partial, counts, eps), counts.sum(), eps)
                 partial, counts = torch.stack([mean, (inverse.pow(-2) - eps) * counts.sum()])[None], counts.sum()[None]
-            y, statistics, count = kernels.normalise(x, partial, counts, scale, shift, eps=eps, slope=slope, running=running)
+            y, statistics, count = kernels.normalise(x, partial, counts, scale, shift, eps=eps, slope=slope, running=running, out=out)
             mean, inverse = statistics
             ctx.save_for_backward(x, scale, shift, statistics, count)
         else:
@@ -117,11 +122,11 @@ class _BatchNormalised(torch.autograd.Function):
         if torch.is_grad_enabled():  # the caller differentiates again
             found = _differentiable_gradients(g, x, scale, shift, y, eps=ctx.eps, slope=ctx.slope, shared=ctx.shared)
         elif count is not None:
-            found = _fused_gradients(_dense(g, like=x), x, scale, shift, statistics, count, slope=ctx.slope, shared=ctx.shared)
+            found = _fused_gradients(dense(g, like=x), x, scale, shift, statistics, count, slope=ctx.slope, shared=ctx.shared)
         else:
-            found = _gradients(_dense(g, like=x), x, scale, mean, inverse, counts, y, slope=ctx.slope)
+            found = _gradients(dense(g, like=x), x, scale, mean, inverse, counts, y, slope=ctx.slope)
         of_x, of_scale, of_shift = found if scale is not None else (found[0], None, None)
-        return of_x, of_scale, of_shift, None, None, None, None, None
+        return of_x, of_scale, of_shift, None, None, None, None, None, None
 
 
 @cache
@@ -137,7 +142,7 @@ def check_fused_kernels(device: torch.device) -> None:
         RuntimeError: a result is another one. What Triton raises where it cannot compile, launch or import is passed on.
 
     """
-    for shape, layout in itertools.product(((3, 5, 7, 3), (16, 40, 16, 16)), (torch.contiguous_format, torch.channels_last)):
+    for shape, layout in itertools.product(CHECKED, (torch.contiguous_format, torch.channels_last)):
         places = torch.arange(math.prod(shape), device=device).view(shape)
         x, g = ((places * number % 1009 / 1009).contiguous(memory_format=layout).requires_grad_() for number in (389, 571))
         for size in ((), shape[1:2], shape[:2]):
@@ -176,7 +181,7 @@ def by_formulas(x: Tensor) -> bool:
     return not has_kernels(x)
 
 
-def _dense(x: Tensor, like: Tensor | None = None) -> Tensor:
+def dense(x: Tensor, like: Tensor | None = None) -> Tensor:
     """Return x in channels_last if it (or ``like``) is laid out so, else contiguous: the kernels take both and no other layout."""
     last = (x if like is None else like).is_contiguous(memory_format=torch.channels_last)
     return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -10,7 +10,6 @@ import pytest
 from gconv_gan.commands.cost import gpu_check, speed_record
 from gconv_gan.commands.cost.record import FUSED_NORMS
 from gconv_gan.commands.cost.speed_record import CASES
-from gconv_gan.commands.train.forms import FILE
 from gconv_gan.config.errors import UserError
 from tests.data.made import noise, save
 
@@ -30,9 +29,7 @@ def test_its_record_holds_every_case_with_times_that_fit_together(tmp_path: Path
     by_case = {one["case"]: one for one in record["cases"]}
     assert by_case["sngan plain"]["joined_steps"] == 2
     assert by_case["sngan plain, a pass of G for each step"]["joined_steps"] == 1
-    assert by_case["sngan bank"]["forms"] == {"generator": {}, "discriminator": {}}
-    [stored] = (tmp_path / "cache").glob(FILE)
-    assert len(json.loads(stored.read_text())) >= 2
+    assert by_case["sngan bank"]["forms"] == {"generator": {}, "discriminator": {}}  # a CPU is measured on request alone
     for one in record["cases"]:
         low, high = one["quartiles"]
         assert 0 < low <= one["milliseconds"] <= high

@@ -20,7 +20,6 @@ from gconv_gan.layers.dynamic.per_sample_conv import (
     Granularity,
     Strategy,
     choose_strategy,
-    fallback_threshold,
     per_sample_conv2d,
 )
 from tests.reference.per_sample_conv import bank_conv, dictionary_conv
@@ -268,8 +267,7 @@ def test_a_bfloat16_layer_mixes_in_float32() -> None:
 def choose(side: int, bank: tuple[int, int, int, int, int] = (4, 256, 256, 3, 3), threshold: float = 600.0, **more: object) -> Strategy:
     padding = (bank[3] // 2, bank[4] // 2)
     geometry = Geometry(padding=padding, resample=more.pop("resample", "none"))  # type: ignore[arg-type]
-    defaults = {"batch": 64, "memory_budget": 1 << 40}
-    return choose_strategy(height=side, width=side, bank_shape=bank, geometry=geometry, threshold=threshold, **(defaults | more))  # type: ignore[arg-type]
+    return choose_strategy(height=side, width=side, bank_shape=bank, geometry=geometry, threshold=threshold, **({"batch": 64} | more))  # type: ignore[arg-type]
 
 
 def test_dispatch_by_positions_times_kernels() -> None:
@@ -295,30 +293,15 @@ def test_dispatch_by_channels_and_granularity() -> None:
     assert choose(4, (4, 128, 256, 3, 3), granularity="channel") == "concat"
     assert choose(4, granularity="filter") == "wide"
     assert choose(32, (4, 3, 256, 3, 3), granularity="channel") == "grouped"
-    assert choose(4, (4, 3, 256, 3, 3), granularity="tap", memory_budget=0) == "grouped"
+    assert choose(4, (4, 3, 256, 3, 3), granularity="tap") == "grouped"
     assert choose(4, (4, 256, 256, 1, 1), granularity="tap") == "bmm"
     assert choose(16, (4, 256, 256, 1, 1)) == "bmm"
     assert choose(4, (4, 256, 256, 1, 1)) == "concat"
     assert choose(16, one_hot=True) == "bucketed"
-    for side, outputs, kernel, budget in product((2, 8, 32), (3, 64, 512), (1, 3), (0, 1 << 40)):
+    for side, outputs, kernel in product((2, 8, 32), (3, 64, 512), (1, 3)):
         bank = (4, outputs, 128, kernel, kernel)
         for granularity, strategies in ADMISSIBLE.items():
-            assert choose(side, bank, granularity=granularity, memory_budget=budget) in strategies
-
-
-def test_dispatch_never_builds_kernels_beyond_the_memory_budget() -> None:
-    bank = (4, 1024, 1024, 3, 3)
-    needed = 64 * 1024 * 1024 * 9 * 4
-    assert needed == 2_415_919_104
-    threshold = fallback_threshold("cuda", torch.float32)
-    assert threshold < 4 * 64
-    assert choose(8, bank, threshold, memory_budget=needed) == "grouped"
-    assert choose(8, bank, threshold, memory_budget=needed - 1) == "concat"
-    assert choose(8, bank, threshold, memory_budget=needed // 2, element_size=2) == "grouped"
-    assert choose(8, bank, threshold, memory_budget=needed, resample="up") == "unfused"
-    assert choose(8, bank, threshold, memory_budget=needed - 1, resample="up") == "concat"
-    assert choose(16, bank, threshold, memory_budget=needed, resample="up") == "concat"  # widened kernels are 16/9 as large
-    assert choose(16, bank, threshold, memory_budget=needed * 16 // 9, resample="up") == "grouped"
+            assert choose(side, bank, granularity=granularity) in strategies
 
 
 def test_the_chosen_strategy_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gconv_gan.layers.lipschitz.circular import kernel_spectrum, power_spectrum, zero_phase_filter
+from gconv_gan.layers.lipschitz.circular import Window, kernel_spectrum, power_spectrum, zero_phase_filter
 from gconv_gan.layers.lipschitz.conv_norm import ConvNorm2d, cached_spectra, conv_norm, remove_conv_norm
 from gconv_gan.layers.lipschitz.convolution_norms import lanczos_norm
 from gconv_gan.layers.lipschitz.spectral_norm import spectral_norm
@@ -172,10 +172,39 @@ def test_small_maps_are_filtered_by_matrices_as_large_ones_by_transforms(grid: t
     z = torch.randn(3, 4, *grid, dtype=torch.float64)
     direct = torch.fft.ifft2(torch.fft.fft2(z) * gain).real
     by_matrices = zero_phase_filter(z, gain)
+    monkeypatch.setattr("gconv_gan.layers.lipschitz.circular.few_products", lambda z: z[0, 0].numel() < 100)
+    by_few = zero_phase_filter(z, gain)
     monkeypatch.setattr("gconv_gan.layers.lipschitz.circular.MATRIX_SIDE", 0)
+    torch.testing.assert_close((power_spectrum(kernel, grid) + 0.1).rsqrt(), gain, rtol=1e-12, atol=0)
     by_transforms = zero_phase_filter(z, gain)
-    for filtered in (by_matrices, by_transforms):
+    for filtered in (by_matrices, by_few, by_transforms):
         torch.testing.assert_close(filtered, direct, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", ["matrices", "one matrix", "transforms"])
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
+def test_every_form_of_the_filter_keeps_the_window_and_has_its_derivatives(
+    form: str, pool: bool, learned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    gain = (power_spectrum(torch.randn(2, 3, 3, 3, dtype=torch.float64), (9, 7)) + 0.1).rsqrt()
+    z, window = torch.randn(3, 2, 9, 7, dtype=torch.float64, requires_grad=True), Window((1, 0), pool=pool)
+    if form == "transforms":
+        monkeypatch.setattr("gconv_gan.layers.lipschitz.circular.MATRIX_SIDE", 0)
+    monkeypatch.setattr("gconv_gan.layers.lipschitz.circular.few_products", lambda _: form == "one matrix")
+    monkeypatch.setattr("gconv_gan.layers.lipschitz.circular.CACHE_BYTES", 2 * z[0].nbytes)  # two images at a time, then one
+    direct = torch.fft.ifft2(torch.fft.fft2(z) * gain).real[:, :, 1:-1]
+    direct = F.avg_pool2d(direct, 2) if pool else direct
+    torch.testing.assert_close(zero_phase_filter(z, gain, window), direct, rtol=0, atol=1e-13)
+    leaves = (z, gain.requires_grad_()) if learned else (z,)
+
+    def filtered(*given: Tensor) -> Tensor:
+        even = (given[1] + given[1].flip(1, 2).roll((1, 1), (1, 2))) / 2 if learned else gain
+        return zero_phase_filter(given[0], even, window)
+
+    assert torch.autograd.gradcheck(filtered, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(filtered, leaves, fast_mode=True)
 
 
 @pytest.mark.parametrize("detach", [True, False])

@@ -177,12 +177,9 @@ def _grid(series: Series, up: _Scale) -> list[str]:
 
 
 def _horizontal_axis(series: Series, across: _Scale, height: float) -> list[str]:
-    labels: dict[str, float] = {}  # a single point would have the same label under every tick
-    for tick in _ticks(across, series.log_across):
-        labels.setdefault(short_count(tick), tick)
-    words = [
-        f'<text x="{across(tick):.1f}" y="{height - BOTTOM + 18:g}" text-anchor="middle">{label}</text>' for label, tick in labels.items()
-    ]
+    places = {x for curve in series.curves.values() for x, _ in curve}
+    ticks = sorted(places) if len(places) == 1 else _ticks(across, series.log_across)
+    words = [f'<text x="{across(tick):.1f}" y="{height - BOTTOM + 18:g}" text-anchor="middle">{short_count(tick)}</text>' for tick in ticks]
     middle = (LEFT + WIDTH - RIGHT) / 2
     return [*words, f'<text class="axis" x="{middle:g}" y="{height - 6:g}" text-anchor="middle">{escape(series.across)}</text>']
 

@@ -76,6 +76,8 @@ def test_a_single_point_has_one_label_below_it_and_deviations_have_no_exponent()
     series = Series("fd", "Fréchet distance", {"a": ((64_000.0, 1932.0),)}, deviations={"a": (249.5,)})
     drawn = curves_svg(series, label="one").decode()
     assert drawn.count(">64k<") == 1
+    few = curves_svg(Series("fd", "Fréchet distance", {"a": ((64.0, 3.0),)}), label="one").decode()
+    assert re.findall(r'text-anchor="middle">([\d.]+)<', few) == ["64"]  # no 64.2
     assert "±\u00a0250" in drawn
     assert deviation_text(1.26e-7) == "1.3e-07"
 
