@@ -31,8 +31,12 @@ LIBRARIES = (
     "safetensors.torch", "scipy.stats", "scipy.linalg", "PIL.Image", "tyro", "einops", "tqdm", "rich.console", "matplotlib.figure",
 )  # fmt: skip
 AT_START = ("PYTHON", "LD_", "OMP_", "MKL_", "KMP_", "TORCH", "HF_")
-IN_FORK = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+IN_FORK = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")  # and PYTHONPATH, if it is the repository, in which no library looks
 ROOT = Path(__file__).parents[1]
+
+
+def _in_fork(name: str, value: str) -> bool:
+    return name in IN_FORK or (name == "PYTHONPATH" and value == str(ROOT))
 
 
 class _Server:
@@ -44,7 +48,7 @@ class _Server:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
-                env={name: value for name, value in environment.items() if name not in IN_FORK},
+                env={name: value for name, value in environment.items() if not _in_fork(name, value)},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C ends the tests, and this process when its socket closes
@@ -79,7 +83,7 @@ def run_python(
 
     """
     environment = dict(os.environ if env is None else env)
-    at_start = {name: value for name, value in environment.items() if name.startswith(AT_START) and name not in IN_FORK}
+    at_start = {name: value for name, value in environment.items() if name.startswith(AT_START) and not _in_fork(name, value)}
     key = tuple(sorted(at_start.items()))
     if key not in _SERVERS:
         _SERVERS[key] = _Server(environment)
@@ -145,8 +149,8 @@ def _execute(arguments: list[str], folder: str, environments: list[dict[str, str
     os.environ.update(environment)
     if environment.get("PYTHONDONTWRITEBYTECODE"):
         sys.pycache_prefix = bytecode
-    if environment.get("PYTHONPATH"):
-        sys.path[:0] = [path or folder for path in environment["PYTHONPATH"].split(os.pathsep)]
+    if environment.get("PYTHONPATH") == str(ROOT):
+        sys.path.insert(0, str(ROOT))
     first, rest = arguments[0], arguments[1:]
     code = 0
     try:

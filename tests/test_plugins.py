@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import socket
 import subprocess
 import sys
 import textwrap
@@ -54,12 +53,6 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     script = [str(ROOT / arguments[0])] if arguments[0].endswith(".py") else ["-m", arguments[0]]
     return run_python([*script, *arguments[1:]], folder, ENVIRONMENT)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def test_an_example_is_short() -> None:
@@ -224,14 +217,7 @@ def test_a_process_with_another_file_is_named(tmp_path: Path) -> None:
     run_command("gconv_gan.commands.train.gan")
     """
     (tmp_path / "node.py").write_text(textwrap.dedent(lines))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()), "node.py"]
-    ended = subprocess.run(
-        [*launch, "run.toml", "--plugins", "mine.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"},
-    )
+    ended = run_python(["node.py", "run.toml", "--plugins", "mine.py"], tmp_path, ENVIRONMENT, launched=2)
     assert ended.returncode != 0
     said = [line for line in ended.stderr.splitlines() if "plugins: " in line]
     assert len(said) == 1, ended.stderr

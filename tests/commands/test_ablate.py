@@ -66,9 +66,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("scored_by_weights", "one_thread")
 def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out.json"
+    out, narrow = tmp_path / "out.json", small(tmp_path)
     arguments = [
-        str(DIGITS),
+        str(narrow),
         "--seeds",
         "2",
         "--cache-dir",
@@ -96,12 +96,12 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     gallery.main([str(folder), "--index", str(tmp_path / "together")])
     assert {file.name: file.read_bytes() for file in (folder / "page").iterdir()} == drawn
     assert "Ablations" in (tmp_path / "together" / "index.html").read_text()
-    with pytest.raises(UserError, match="is an ablation, and --checkpoint is for a run"):
+    with pytest.raises(UserError, match=r"^--checkpoint 160: for a run, but .* is an ablation: name one of the runs in it"):
         gallery.main([str(folder), "--checkpoint", "160"])
     (folder / "result.json").rename(folder / "other.json")
     with pytest.raises(UserError, match=r"holds runs and is not one: .* an ablation without result\.json has no scores yet"):
         gallery.main([str(folder)])
-    config = load_ablation(DIGITS)
+    config = load_ablation(narrow)
     for arm in config.arms:
         run = arm_run(config, command(tmp_path / "alone", images=320, cache_dir=str(tmp_path / "cache")), arm, 1)
         gan.fit(run)
