@@ -96,7 +96,7 @@ def test_runs_side_by_side_equal_separate_runs_and_are_resumed(tmp_path: Path, c
     gallery.main([str(folder), "--index", str(tmp_path / "together")])
     assert {file.name: file.read_bytes() for file in (folder / "page").iterdir()} == drawn
     assert "Ablations" in (tmp_path / "together" / "index.html").read_text()
-    with pytest.raises(UserError, match="is an ablation, and --checkpoint is for a run"):
+    with pytest.raises(UserError, match="--checkpoint 160: for a run, but .* is an ablation"):
         gallery.main([str(folder), "--checkpoint", "160"])
     (folder / "result.json").rename(folder / "other.json")
     with pytest.raises(UserError, match=r"holds runs and is not one: .* an ablation without result\.json has no scores yet"):
