@@ -42,7 +42,7 @@ def largest_map(generator: nn.Module, z: Float[Tensor, "1 d"], labels: Int[Tenso
     hooks = [module.register_forward_hook(note) for module in generator.modules()]
     try:
         with evaluating(generator):
-            generator(z, labels)
+            generator(z.to(next(generator.parameters(), z).dtype), labels)
     finally:
         for hook in hooks:
             hook.remove()

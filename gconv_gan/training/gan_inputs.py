@@ -30,7 +30,7 @@ class DiscriminatorInputs(NamedTuple):
     penalty_noise: Float[Tensor, "b m"] | None
     real_std: Float[Tensor, ""] | None
     fakes: Float[Tensor, "b 3 s s"] | None = None
-    """The images of ``z``, where they were generated with those of other steps, see ``fakes``."""
+    """The images of ``z``, where they were generated with those of other steps, see ``training.fakes``."""
 
 
 class GeneratorInputs(NamedTuple):

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ from gconv_gan.layers.norms.global_batch import batch_normalised, check_fused_ke
 from gconv_gan.layers.norms.joined_batches import joined_batches
 from gconv_gan.layers.norms.rectified import activated
 from gconv_gan.layers.norms.self_modulation import SelfModulatedBatchNorm2d
-from tests.processes import run_python
 
 EPS = 1e-3
 SCALES: dict[str, Callable[[int, int], tuple[int, ...] | None]] = {
@@ -178,7 +179,8 @@ def test_the_kernels_compute_the_formulas(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}
     code = "import sys; from tests.layers.norms import test_global_batch as t; t.interpreted(sys.argv[1])"
-    done = run_python(["-c", code, str(tmp_path)], env=environment)
+    # a process of its own: Triton decides at its import whether it interprets
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "cases: 14" in done.stdout
 
