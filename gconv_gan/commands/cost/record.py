@@ -2,7 +2,8 @@
 
 Its keys: ``commit``, ``date``, ``device``, ``versions``, ``ceilings`` (the device's measured limits), ``cases`` (times of training
 iterations), ``ratios`` (times of two programs relative to each other, pair by pair), ``laws`` (cost against batch, width, resolution and
-kernels), ``predictions`` (what dry runs promise, and what runs then take) and ``failures``.
+kernels), ``predictions`` (what dry runs promise, and what runs then take) and ``failures``. Every result names its own commit, since parts of a
+record can be measured anew.
 """
 
 import contextlib
@@ -11,10 +12,10 @@ import math
 import re
 import statistics
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ class SpeedRecord:
         self.held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else about()
 
     def add(self, section: str, row: Any, *, key: Sequence[str] = ()) -> None:
-        """Append a dataclass or a dictionary to a section, in place of the row with equal values of ``key``, and write the file."""
-        values = row if isinstance(row, dict) else asdict(row)
+        """Append a dataclass or a dictionary, with its commit, to a section, in place of the row with equal values of ``key``; write the file."""
+        values = {**(row if isinstance(row, dict) else asdict(row)), "commit": _commit()}
         if self.file.exists():  # another process may have added to it
             self.held = json.loads(self.file.read_text())
         rows = self.held.setdefault(section, [])
@@ -115,13 +116,23 @@ def newest(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def commits(record: Mapping[str, Any]) -> list[str]:
+    """Return the commits at which the results of a record were measured, or that of its beginning where they do not name theirs."""
+    rows = [row for section in record.values() if isinstance(section, list) for row in section]
+    return sorted({row.get("commit") or record["commit"] or "unknown" for row in rows})
+
+
+@cache
+def _commit() -> str | None:
+    with contextlib.suppress(OSError):  # no git
+        return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
+    return None
+
+
 def about() -> dict[str, Any]:
     """Return a record without results: commit, day, device, processor, versions."""
-    commit = None
-    with contextlib.suppress(OSError):  # no git
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip() or None
     return {
-        "commit": commit,
+        "commit": _commit(),
         "date": str(date.today()),
         "device": device_name(),
         "processor": processor(),

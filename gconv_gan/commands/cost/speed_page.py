@@ -10,7 +10,7 @@ from torch import nn
 
 from gconv_gan.commands.cost.communication import Links, StepTraffic, scaling
 from gconv_gan.commands.cost.plain_formulation import sngan
-from gconv_gan.commands.cost.record import D_STEP, FUSED_NORMS, PLAIN_FORMULATION, floor_ms, newest
+from gconv_gan.commands.cost.record import D_STEP, FUSED_NORMS, PLAIN_FORMULATION, commits, floor_ms, newest
 from gconv_gan.commands.train.networks import build_networks
 from gconv_gan.config.base import Config
 from gconv_gan.config.errors import UserError
@@ -232,7 +232,10 @@ def device(name: str, record: Record) -> list[str]:
     """Return the section on one device."""
     named = name if name != CPU else f"CPU: {record.get('processor', name)}"
     lines = ["", f"## {named}", ""]
-    lines += [f"{record['date']}, commit `{(record['commit'] or 'unknown')[:10]}`, torch {record['versions']['torch']}."]
+    at = commits(record)
+    lines += [
+        f"{record['date']}, commit{'s' * (len(at) > 1)} {', '.join(f'`{one[:10]}`' for one in at)}, torch {record['versions']['torch']}."
+    ]
     if "ceilings" in record:
         limits = ", ".join(f"{what.rsplit(' ', 1)[0]} {value:.3g} {what.rsplit(' ', 1)[1]}" for what, value in record["ceilings"].items())
         lines += ["", f"Measured limits: {limits}."]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gconv_gan.commands.cost.record import SpeedRecord, bytes_moved, exponent, floor_ms, newest, record_path, speed_ratio
+from gconv_gan.commands.cost.record import SpeedRecord, bytes_moved, commits, exponent, floor_ms, newest, record_path, speed_ratio
 
 
 def test_two_processes_may_add_to_one_file(tmp_path: Path) -> None:
@@ -16,8 +16,14 @@ def test_two_processes_may_add_to_one_file(tmp_path: Path) -> None:
     other.add("laws", {"axis": "width", "value": 2}, key=("axis",))
     one.add("laws", {"axis": "batch", "value": 3}, key=("axis",))
     held = json.loads(file.read_text())
-    assert held["laws"] == [{"axis": "width", "value": 2}, {"axis": "batch", "value": 3}]
+    assert [(row["axis"], row["value"]) for row in held["laws"]] == [("width", 2), ("batch", 3)]
+    assert commits(held) == [held["commit"]]
     assert {"commit", "date", "device", "versions", "threads"} <= held.keys()
+
+
+def test_a_record_names_the_commit_of_every_part() -> None:
+    old = {"commit": "a", "laws": [{"axis": "batch"}, {"axis": "width", "commit": "b"}], "ceilings": {}}
+    assert commits(old) == ["a", "b"]
 
 
 def test_the_newest_record_of_a_device_counts(tmp_path: Path) -> None:
