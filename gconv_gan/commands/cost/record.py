@@ -2,8 +2,8 @@
 
 Its keys: ``commit``, ``date``, ``device``, ``versions``, ``ceilings`` (the device's measured limits), ``cases`` (times of training
 iterations), ``ratios`` (times of two programs relative to each other, pair by pair), ``laws`` (cost against batch, width, resolution and
-kernels), ``predictions`` (what dry runs promise, and what runs then take) and ``failures``. Every result names its own commit, since parts of a
-record can be measured anew.
+kernels), ``predictions`` (what dry runs promise, and what runs then take) and ``failures``. Every result names its own
+commit, since parts of a record can be measured anew.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ class SpeedRecord:
         self.held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else about()
 
     def add(self, section: str, row: Any, *, key: Sequence[str] = ()) -> None:
-        """Append a dataclass or a dictionary, with its commit, to a section, in place of the row with equal values of ``key``; write the file."""
+        """Append a dataclass or a dictionary, with its commit, to a section in place of the row with equal ``key``; write the file."""
         values = {**(row if isinstance(row, dict) else asdict(row)), "commit": _commit()}
         if self.file.exists():  # another process may have added to it
             self.held = json.loads(self.file.read_text())
