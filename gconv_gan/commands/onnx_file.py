@@ -19,7 +19,7 @@ from gconv_gan.models.gan.mapping import MappedGenerator
 from gconv_gan.sampling.latents import draw_labels, draw_latents
 
 TIMED = 15  # passes
-TRACED_BATCH, CHECKED_BATCHES = 2, (1, 5)
+TRACED_BATCH, CHECKED_BATCHES = 2, (1, 7, 64)
 TRACED_PSI = 0.7
 TOLERANCE = 1e-3  # of images in [-1, 1], an eighth of a grey level: the two libraries sum in different orders
 
