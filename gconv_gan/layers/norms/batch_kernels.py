@@ -61,6 +61,21 @@ def _partial_statistics(
     tl.store(counts + part, total, mask=tl.program_id(0) == 0)
 
 
+@triton.jit
+@no_type_check
+def _scale_and_shift(
+    scale, shift, c, channels, sample, BLOCK_C: tl.constexpr, SCALED: tl.constexpr, PER_SAMPLE: tl.constexpr
+):  # fmt: skip
+    """Return s and t of the channels c: per channel, or of a sample; 1 and 0 where there are none."""
+    s = tl.full([BLOCK_C], 1.0, tl.float32)
+    t = tl.zeros([BLOCK_C], tl.float32)
+    if SCALED:
+        row_of = sample * channels if PER_SAMPLE else 0
+        s = tl.load(scale + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
+        t = tl.load(shift + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
+    return s, t
+
+
 @triton.jit(do_not_specialize=VALUES)
 @no_type_check
 def _normalise(
@@ -92,12 +107,7 @@ def _normalise(
             tl.store(running_mean + c, old + momentum * (mean - old), mask=c < channels)
             old = tl.load(running_variance + c, mask=c < channels)
             tl.store(running_variance + c, old + momentum * (variance * (total / (total - 1.0)) - old), mask=c < channels)
-    s = tl.full([BLOCK_C], 1.0, tl.float32)
-    t = tl.zeros([BLOCK_C], tl.float32)
-    if SCALED:
-        row_of = (part // splits) * channels if PER_SAMPLE else 0
-        s = tl.load(scale + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
-        t = tl.load(shift + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
+    s, t = _scale_and_shift(scale, shift, c, channels, part // splits, BLOCK_C, SCALED, PER_SAMPLE)
     begin = (part // splits) * of_group + (part % splits) * each
     for tile in range(begin, tl.minimum(begin + each, (part // splits + 1) * of_group)):
         p = (tile % of_sample) * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -120,12 +130,7 @@ def _partial_sums(
     part = tl.program_id(1)
     mean = tl.load(statistics + c, mask=c < channels, other=0.0)
     inverse = tl.load(statistics + channels + c, mask=c < channels, other=0.0)
-    s = tl.full([BLOCK_C], 1.0, tl.float32)
-    t = tl.zeros([BLOCK_C], tl.float32)
-    if SCALED:
-        row_of = (part // splits) * channels if PER_SAMPLE else 0
-        s = tl.load(scale + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
-        t = tl.load(shift + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
+    s, t = _scale_and_shift(scale, shift, c, channels, part // splits, BLOCK_C, SCALED, PER_SAMPLE)
     plain = tl.zeros([BLOCK_P, BLOCK_C], tl.float32)
     product = tl.zeros([BLOCK_P, BLOCK_C], tl.float32)
     begin = (part // splits) * of_group + (part % splits) * each
@@ -164,12 +169,7 @@ def _input_gradient(
         tl.store(sums + channels + c, product, mask=c < channels)
     mean = tl.load(statistics + c, mask=c < channels, other=0.0)
     inverse = tl.load(statistics + channels + c, mask=c < channels, other=0.0)
-    s = tl.full([BLOCK_C], 1.0, tl.float32)
-    t = tl.zeros([BLOCK_C], tl.float32)
-    if SCALED:
-        row_of = (part // splits) * channels if PER_SAMPLE else 0
-        s = tl.load(scale + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
-        t = tl.load(shift + row_of + c, mask=c < channels, other=0.0).to(tl.float32)
+    s, t = _scale_and_shift(scale, shift, c, channels, part // splits, BLOCK_C, SCALED, PER_SAMPLE)
     count = tl.load(total_count)
     plain = plain / count
     product = product / count
